@@ -1,0 +1,1 @@
+"""The commands: typer for input, rich for output, one thin file a subcommand."""

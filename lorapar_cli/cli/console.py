@@ -1,0 +1,114 @@
+"""What a person sees: results on stdout, everything else on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from lorapar_cli.names import Progress
+from lorapar_cli.store.manifest import Manifest, Outcome
+
+_PLAIN_SECONDS = 15.0
+
+# `lorapar run` shows one closing table instead of every stage's own.
+brief = False
+
+
+def stdout():
+    """Returns the console for results; honours NO_COLOR."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+
+def stderr():
+    """Returns the console for progress, notes and errors; honours NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Writes one line to stderr as it stands, markup excluded."""
+    stderr().print(text, markup=False)
+
+
+@contextmanager
+def progress_display() -> Iterator[Progress]:
+    """Yields the progress callback: bars on a terminal, a line now and then elsewhere."""
+    display = _bars() if sys.stderr.isatty() else _lines()
+    with display as progress:
+        yield progress
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, int] = {}
+    with Progress(*columns, console=stderr()) as bars:
+
+        def show(label: str, done: int, total: int | None) -> None:
+            # What follows " | " are figures of the moment; the bar stays the same one.
+            name = label.partition(" | ")[0]
+            if name not in tasks:
+                tasks[name] = bars.add_task(label, total=total)
+            bars.update(tasks[name], description=label, completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def _lines() -> Iterator[Progress]:
+    shown: dict[str, float] = {}
+
+    def show(label: str, done: int, total: int | None) -> None:
+        name = label.partition(" | ")[0]
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if name in shown and not finished and now - shown[name] < _PLAIN_SECONDS:
+            return
+        shown[name] = now
+        say(f"{label}: {done}" + (f" of {total}" if total is not None else ""))
+
+    yield show
+
+
+def show_outcome(
+    outcome: Outcome, as_json: bool, render: Callable[[Manifest], list], next_command: str | None
+) -> None:
+    """Prints a stage's result.
+
+    Args:
+        render: Turns the manifest into rich renderables (tables, lines).
+        next_command: What to type next, or None.
+    """
+    if as_json:
+        print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
+        return
+    if not outcome.fresh:
+        say(f"up to date: `{outcome.folder}` holds the result of these inputs and settings")
+    for note in outcome.manifest.notes:
+        say(f"note: {note}")
+    if brief:
+        return
+    console = stdout()
+    for renderable in render(outcome.manifest):
+        console.print(renderable)
+    say(f"written: `{outcome.folder}`" + (f", next: `{next_command}`" if next_command else ""))

@@ -1,0 +1,65 @@
+"""Options that several commands share, and what their values become."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.errors import UsageError
+
+RunDirOption = Annotated[
+    Path,
+    typer.Option(
+        envvar="LORAPAR_RUN_DIR",
+        help="Run directory that holds one folder a stage.",
+        rich_help_panel="Where",
+    ),
+]
+RUN_DIR = Path("lorapar-run")
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the manifest as JSON to stdout instead of tables.")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random in this stage.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Base model (the student): a folder, a hub id, or `embedded`. "
+        "Default: the one that the run directory remembers."
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Execute code that comes with the model repository. Off by default.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stage folder to write. Default: in the run directory.", rich_help_panel="Where"
+    ),
+]
+
+
+def given_options(ctx: typer.Context) -> list[str]:
+    """Returns the names of the options that the user gave, as opposed to defaults."""
+    return sorted(
+        name
+        for name in ctx.params
+        if (source := ctx.get_parameter_source(name)) is not None and source.name != "DEFAULT"
+    )
+
+
+def split_list(text: str, option: str) -> list[str]:
+    """Returns the parts of a comma-separated option without blanks.
+
+    Raises:
+        UsageError: Nothing is left, or a part is named twice.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"`{option}` names nothing", repr(text))
+    if len(set(parts)) < len(parts):
+        raise UsageError(f"`{option}` names something twice", text)
+    return parts

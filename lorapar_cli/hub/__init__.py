@@ -1,0 +1,1 @@
+"""The only users of transformers, peft, datasets and HTTP."""

@@ -1,0 +1,1 @@
+"""The only readers and writers of artifacts on disk; imports no torch."""

@@ -1,0 +1,194 @@
+"""`manifest.json`: what a stage was given, what it made of it, on what machine.
+
+It is written last, so a stage folder without one is unfinished.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli import __version__
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import SCHEMA_VERSION
+from lorapar_cli.store.publish import atomic_file
+
+MANIFEST = "manifest.json"
+LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
+
+
+def now() -> str:
+    """Returns the current time in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Returns the versions of the libraries that decide results, without importing them."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Returns platform, cores and, where torch is already loaded, the GPUs."""
+    found: dict[str, Any] = {"platform": platform.platform(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpus"] = [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ]
+    return found
+
+
+@dataclass
+class Manifest:
+    """One stage's record; field names are the keys on disk.
+
+    Attributes:
+        settings: Every setting of the stage that changes its result, after defaults.
+        given: Names of the settings that the user gave, as opposed to defaults.
+        inputs: Logical name -> `{"path", "sha256"}` of each file that was read.
+        outputs: Path inside the stage folder -> `{"bytes", "sha256"}`.
+        base_model: `{"id", "revision"}` where the stage used or remembers a base model.
+        counts: Numbers of records, elements, tokens.
+        metrics: Everything measured (losses, accuracies, shares, seconds of parts).
+        notes: Sentences that a person should read beside the result.
+    """
+
+    stage: str
+    settings: dict[str, Any]
+    given: list[str] = field(default_factory=list)
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    base_model: dict[str, str | None] | None = None
+    layout_fingerprint: str | None = None
+    seed: int | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    started: str = field(default_factory=now)
+    ended: str | None = None
+    schema: int = SCHEMA_VERSION
+    lorapar_version: str = __version__
+    libraries: dict[str, str] = field(default_factory=library_versions)
+    hardware: dict[str, Any] = field(default_factory=describe_hardware)
+
+    def seconds(self) -> float | None:
+        """Returns the stage's duration in seconds, or None while it is unfinished."""
+        if self.ended is None:
+            return None
+        return (
+            datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)
+        ).total_seconds()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage function returns.
+
+    Attributes:
+        folder: Where the stage's files lie.
+        manifest: The stage's finished record.
+        fresh: Whether this call made the result; False where it was up to date.
+    """
+
+    folder: Path
+    manifest: Manifest
+    fresh: bool = True
+
+
+def describe_inputs(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
+    """Returns path and sha256 of each named input file; a missing one is an error."""
+    described = {}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise LoraparError(f"input file is missing: `{path}`")
+        described[name] = {"path": str(path), "sha256": sha256_file(path)}
+    return described
+
+
+def _describe_outputs(folder: Path, skip: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        relative: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in files
+        if (relative := path.relative_to(folder).as_posix()) != MANIFEST
+        and not relative.startswith(skip)
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ()) -> Manifest:
+    """Finishes a stage folder: records its files and the end time, then writes `manifest.json`.
+
+    Args:
+        folder: The stage folder, complete but for its manifest.
+        manifest: The stage's record; `outputs` and `ended` are filled in here.
+        skip: Beginnings of relative paths that are not results (checkpoints, journals).
+    """
+    manifest.outputs = _describe_outputs(folder, skip)
+    manifest.ended = now()
+    manifest.libraries = library_versions()
+    manifest.hardware = describe_hardware()
+    with atomic_file(folder / MANIFEST) as file:
+        json.dump(asdict(manifest), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Returns a stage folder's manifest, or None where the stage is missing or unfinished.
+
+    Raises:
+        LoraparError: The file is damaged or was written under another schema.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA_VERSION:
+            raise LoraparError(
+                f"`{path}` has schema {content['schema']}, this version reads {SCHEMA_VERSION}",
+                hint="use the lorapar version that wrote it, or run the stage again",
+            )
+        return Manifest(**content)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as cause:
+        raise LoraparError(
+            f"`{path}` is not a manifest", str(cause), "run the stage again"
+        ) from cause
+
+
+def is_up_to_date(
+    folder: Path, settings: dict[str, Any], inputs: dict[str, dict[str, str]]
+) -> bool:
+    """Returns whether `folder` holds the finished result of these settings and inputs.
+
+    Inputs are compared by content, not by path; outputs must all be there with their sizes.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.settings != json.loads(json.dumps(settings)):
+        return False
+    if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
+        k: v["sha256"] for k, v in inputs.items()
+    }:
+        return False
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == described["bytes"]
+        for name, described in manifest.outputs.items()
+    )

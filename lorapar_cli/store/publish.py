@@ -1,0 +1,117 @@
+"""Results appear whole or not at all: written beside the target, fsynced, renamed."""
+
+import ctypes
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def fsync_path(path: Path) -> None:
+    """Flushes a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Flushes every file and folder below `folder`, and `folder` itself."""
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            fsync_path(Path(parent) / name)
+        fsync_path(Path(parent))
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Yields a file that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        with open(beside, mode, encoding=encoding, newline=None if "b" in mode else "\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        fsync_path(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swaps two paths in one step where the system can; returns whether it did."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    done = renameat2(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
+    )
+    return done == 0
+
+
+def building_folder(target: Path) -> Path:
+    """Returns the hidden folder beside `target` in which its next version is built."""
+    return target.with_name(f".{target.name}.new")
+
+
+def _replaced_folder(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def recover(target: Path) -> None:
+    """Puts an earlier result back that a kill between two renames left aside.
+
+    Only needed on filesystems that cannot exchange two folders in one step.
+    """
+    old = _replaced_folder(target)
+    if not old.exists():
+        return
+    if target.exists():
+        shutil.rmtree(old)
+    else:
+        os.rename(old, target)
+
+
+def publish_folder(built: Path, target: Path) -> None:
+    """Makes `built` the folder `target`, replacing an earlier one; `built` is gone afterwards."""
+    fsync_tree(built)
+    recover(target)
+    if not target.exists():
+        os.rename(built, target)
+    elif exchange(built, target):
+        shutil.rmtree(built)
+    else:
+        old = _replaced_folder(target)
+        os.rename(target, old)
+        os.rename(built, target)
+        shutil.rmtree(old)
+    fsync_path(target.parent)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder that replaces `target` when the block ends well.
+
+    A failed or killed block leaves `target` as it was; what a kill left behind is cleared by the
+    next call.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    built = building_folder(target)
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
+    try:
+        yield built
+    except BaseException:
+        shutil.rmtree(built, ignore_errors=True)
+        raise
+    publish_folder(built, target)

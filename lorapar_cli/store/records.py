@@ -1,0 +1,125 @@
+"""JSON Lines: labelled records and every other line-by-line artifact."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import System
+from lorapar_cli.store.publish import atomic_file
+
+Message = dict[str, str]
+
+
+@dataclass
+class Record:
+    """One line of labels.jsonl, system1.jsonl, system2.jsonl or heldout.jsonl.
+
+    Attributes:
+        prompt: What the model is given: text, or a list of chat messages where the source has
+            more than one message before the completion.
+        completion: What it should answer; the only part that carries loss.
+        reference_answer: The final answer, where one can be extracted, else None.
+        votes: Teacher name -> its label, or None for no vote.
+        agreement: Winning share of the votes cast, 0 to 1; None without votes.
+        extra: Further fields of the source, kept as they came.
+    """
+
+    id: str
+    prompt: str | list[Message]
+    completion: str
+    reference_answer: str | None = None
+    label: System | None = None
+    votes: dict[str, System | None] = field(default_factory=dict)
+    agreement: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the line's object, own fields first, extra fields behind them."""
+        own = {key: getattr(self, key) for key in RECORD_FIELDS}
+        return own | {key: value for key, value in self.extra.items() if key not in own}
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> "Record":
+        """Returns the record of a line's object.
+
+        Raises:
+            KeyError, ValueError: A required field is missing or the label is unknown.
+        """
+        own = {key: line[key] for key in RECORD_FIELDS if key in line}
+        if own.get("label") is not None:
+            own["label"] = System(own["label"])
+        extra = {key: value for key, value in line.items() if key not in RECORD_FIELDS}
+        return cls(**(own | {"id": str(line["id"]), "extra": extra}))
+
+
+RECORD_FIELDS = ("id", "prompt", "completion", "reference_answer", "label", "votes", "agreement")
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields line number (from 1) and object of each non-empty line.
+
+    Raises:
+        LoraparError: The file is missing, or a line is not a JSON object; names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, parse_line(line, path, number)
+    except OSError as cause:
+        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
+    except UnicodeDecodeError as cause:
+        raise LoraparError(f"`{path}` is not UTF-8 text", str(cause)) from cause
+
+
+def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
+    """Returns one line's JSON object, or raises the error that names file and line."""
+    try:
+        value = json.loads(line)
+    except ValueError as cause:
+        raise LoraparError(
+            f"`{path}:{number}` is not valid JSON", f"{cause}, in {line.strip()[:80]!r}"
+        ) from cause
+    if not isinstance(value, dict):
+        raise LoraparError(
+            f"`{path}:{number}` is not a JSON object", f"{type(value).__name__}: {line[:80]!r}"
+        )
+    return value
+
+
+def read_records(path: Path) -> list[Record]:
+    """Returns the labelled records of a file that `classify` wrote or that has its fields."""
+    records = []
+    for number, line in read_jsonl(path):
+        try:
+            records.append(Record.from_json(line))
+        except (KeyError, ValueError, TypeError) as cause:
+            raise LoraparError(
+                f"`{path}:{number}` is not a labelled record",
+                f"{type(cause).__name__}: {cause}",
+                "files of this kind come from `lorapar classify`",
+            ) from cause
+    return records
+
+
+def to_line(value: dict[str, Any]) -> str:
+    """Returns one JSON Lines line, newline included."""
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> int:
+    """Writes objects as lines, atomically; returns how many."""
+    count = 0
+    with atomic_file(path) as file:
+        for line in lines:
+            file.write(to_line(line))
+            count += 1
+    return count
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Writes labelled records as lines, atomically; returns how many."""
+    return write_jsonl(path, (record.to_json() for record in records))
