@@ -1,0 +1,291 @@
+"""Pre-trains the embedded base model from a seed, on one CPU core.
+
+How it differs from an ordinary pre-training run:
+
+1. The text is the corpus' endless stream in chat form; nothing else is ever read.
+2. Prompt tokens count a tenth in the loss: the questions are templates, the answers the task.
+3. Muon moves the hidden matrices, AdamW the embedding and norms. AdamW alone learns nothing in
+   the minutes that this takes.
+4. Phase A: clean chains at a constant rate, until the greedy accuracy on many-step development
+   records reaches `chain_target` (or `clean_steps` are spent). Stopping early is deliberate: the
+   chains must stay fallible, so that reinforcement has more to teach than their form.
+5. Phase B: text as found in the wild, while the rates decay to zero. Many-step questions are
+   often answered outright, some chains have a slip, three quarters of the facts are hearsay.
+6. Batches are sorted by prompt length only: sorting by the answer's length too would pack direct
+   answers together, and a batch's mean loss would then count them for more.
+7. The result is kept only if both accuracies on development records lie in a band
+   (`ACCURACY_BANDS`); else the run is repeated with the next seed. The test set plays no part.
+8. Weights are computed in float32 and stored in bfloat16.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from .corpus import Record, clean_stream, development_records, held_out_records, web_stream
+from .tokenizer import train_tokenizer
+
+CONTEXT = 1024
+ACCURACY_BANDS = {"system1": (0.4, 0.75), "system2": (0.15, 0.5)}
+
+
+_CARD = """\
+# The embedded base model
+
+A Llama of {parameters:,} parameters for demonstrations and tests, pre-trained from nothing on the
+generated corpus of `lorapar_cli.embedded`. It knows nothing else. Apache-2.0.
+
+Made by:
+
+    python -m lorapar_cli.embedded model --out DIR {arguments}
+
+Greedy accuracy on development records, by which the run was accepted (bands {bands}):
+{development}. On the held-out test set, measured once afterwards: {test}.
+
+Another processor, thread count or torch release rounds differently and gives another model of
+about the same accuracies.
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one pre-training run. Steps are optimizer steps of `batch` records."""
+
+    seed: int = 0
+    clean_steps: int = 2500
+    web_steps: int = 300
+    batch: int = 32
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    prompt_weight: float = 0.1
+    chain_target: float = 0.7
+    check_every: int = 100
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised by Newton-Schulz, for matrices only.
+
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+    Differs: float32 throughout, and matrices of one shape are orthogonalised as one batch.
+    """
+
+    def __init__(self, matrices: list[Tensor], lr: float, momentum: float = 0.95) -> None:
+        shapes = sorted({tuple(m.shape) for m in matrices})
+        groups = [{"params": [m for m in matrices if tuple(m.shape) == s]} for s in shapes]
+        super().__init__(groups, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            gradient = torch.stack([m.grad for m in group["params"]])
+            momentum = self.state[group["params"][0]].setdefault("momentum", gradient.clone())
+            momentum.lerp_(gradient, 1 - group["momentum"])
+            update = orthogonalise(gradient.lerp(momentum, group["momentum"]))
+            rows, columns = update.shape[-2:]
+            scale = group["lr"] * math.sqrt(max(1.0, rows / columns))
+            for matrix, change in zip(group["params"], update, strict=True):
+                matrix.sub_(change, alpha=scale)
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Matrices (n, rows, columns) with their singular values pushed towards 1."""
+    x = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.mT if matrices.shape[-2] > matrices.shape[-1] else x
+
+
+def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """The tokenizer, trained on the first 20,000 records of the clean stream."""
+    records = islice(clean_stream(seed), 20_000)
+    return train_tokenizer((f"{r['question']}\n{r['answer']}" for r in records), CONTEXT)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """A freshly drawn Llama of 0.75 million parameters, float32."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrain(recipe: Recipe, report: Callable[[str], None]) -> tuple:
+    """One run of both phases: (model in float32, tokenizer)."""
+    tokenizer = build_tokenizer(0)
+    model = build_model(tokenizer, recipe.seed)
+    optimizers = _optimizers(model, recipe)
+    development = development_records(recipe.seed)
+    clean = _batches(clean_stream(recipe.seed), tokenizer, recipe.batch)
+    for step in range(1, recipe.clean_steps + 1):
+        loss = _train_step(model, next(clean), recipe, optimizers, min(1.0, step / 50))
+        if step % recipe.check_every == 0:
+            found = accuracy(model, tokenizer, development)
+            report(f"phase A step {step}: loss {loss:.3f}, {_as_text(found)}")
+            if found["system2"] >= recipe.chain_target:
+                break
+    web = _batches(web_stream(recipe.seed), tokenizer, recipe.batch)
+    for step in range(1, recipe.web_steps + 1):
+        decay = 1 - (step - 1) / recipe.web_steps
+        loss = _train_step(model, next(web), recipe, optimizers, decay)
+        if step % recipe.check_every == 0:
+            report(f"phase B step {step}: loss {loss:.3f}")
+    return model, tokenizer
+
+
+def pretrain_within_bands(
+    recipe: Recipe, report: Callable[[str], None], attempts: int = 3
+) -> tuple:
+    """The first run of at most `attempts` whose accuracies lie in the bands.
+
+    Returns (model, tokenizer, recipe of that run, accuracy by system on development records).
+    The last run is returned as it is when none qualifies; `report` says so.
+    """
+    for attempt in range(attempts):
+        tried = replace(recipe, seed=recipe.seed + attempt)
+        model, tokenizer = pretrain(tried, report)
+        found = accuracy(model, tokenizer, development_records(tried.seed))
+        report(f"seed {tried.seed}: {_as_text(found)}")
+        if all(low <= found[system] <= high for system, (low, high) in ACCURACY_BANDS.items()):
+            return model, tokenizer, tried, found
+        report(f"seed {tried.seed}: outside the accuracy bands {ACCURACY_BANDS}")
+    return model, tokenizer, tried, found
+
+
+def make(recipe: Recipe, folder: Path, report: Callable[[str], None], attempts: int = 3) -> None:
+    """Trains, measures on the test set once, and writes the model's folder with its card."""
+    model, tokenizer, chosen, development = pretrain_within_bands(recipe, report, attempts)
+    save(model, tokenizer, folder)
+    stored = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    test = accuracy(stored, tokenizer, held_out_records())
+    report(f"test set, as stored: {_as_text(test)}")
+    card = _CARD.format(
+        parameters=stored.num_parameters(),
+        arguments=_as_arguments(chosen),
+        development=_as_text(development),
+        test=_as_text(test),
+        bands=ACCURACY_BANDS,
+    )
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes a transformers folder: bfloat16 safetensors, tokenizer, greedy generation."""
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@torch.no_grad()
+def accuracy(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, records: list[Record]
+) -> dict[str, float]:
+    """Share of greedy answers that are right, by system, over at most 64 new tokens."""
+    right = {"system1": 0, "system2": 0}
+    model.eval()
+    for start in range(0, len(records), 200):
+        part = records[start : start + 200]
+        chats = [[{"role": "user", "content": r["question"]}] for r in part]
+        inputs = tokenizer.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            padding=True,
+            tokenizer_kwargs={"padding_side": "left"},
+        )
+        output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+        answers = tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        for record, answer in zip(part, answers, strict=True):
+            right[record["label"]] += final_answer(answer) == final_answer(record["answer"])
+    model.train()
+    totals = {system: sum(r["label"] == system for r in records) for system in right}
+    return {system: right[system] / max(1, totals[system]) for system in right}
+
+
+def final_answer(text: str) -> str | None:
+    """What stands after the first `####`, or None."""
+    _, mark, answer = text.partition("####")
+    return answer.split("\n")[0].strip() if mark else None
+
+
+def _batches(
+    stream: Iterator[Record], tokenizer: PreTrainedTokenizerFast, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (token ids, prompt lengths), from pools of 32 batches sorted by prompt length."""
+    while True:
+        pool = list(islice(stream, 32 * batch))
+        prompts = tokenizer([f"<|user|>{r['question']}<|assistant|>" for r in pool])["input_ids"]
+        answers = tokenizer([f"{r['answer']}<|end|>" for r in pool])["input_ids"]
+        order = sorted(range(len(pool)), key=lambda i: len(prompts[i]))
+        starts = torch.randperm(len(pool) // batch).tolist()
+        for start in starts:
+            chosen = order[start * batch : (start + 1) * batch]
+            rows = [torch.tensor(prompts[i] + answers[i]) for i in chosen]
+            ids = torch.nn.utils.rnn.pad_sequence(rows, True, tokenizer.pad_token_id)
+            yield ids, torch.tensor([len(prompts[i]) for i in chosen])
+
+
+def _train_step(
+    model: LlamaForCausalLM,
+    batch: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    optimizers: list[torch.optim.Optimizer],
+    rate: float,
+) -> float:
+    ids, prompt_lengths = batch
+    targets = ids[:, 1:]
+    weights = (targets != model.config.pad_token_id).float()
+    in_prompt = torch.arange(targets.shape[1]) < (prompt_lengths - 1)[:, None]
+    weights = torch.where(in_prompt, weights * recipe.prompt_weight, weights)
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    loss = (losses * weights.flatten()).sum() / weights.sum()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, full_rate in zip(optimizers, (recipe.muon_rate, recipe.adam_rate), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = full_rate * rate
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    hidden = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in hidden}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    adam = torch.optim.AdamW(rest, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    return [Muon(hidden, recipe.muon_rate), adam]
+
+
+def _as_arguments(recipe: Recipe) -> str:
+    steps = f"--steps {recipe.clean_steps} --web-steps {recipe.web_steps}"
+    return f"--seed {recipe.seed} {steps} --attempts 1"
+
+
+def _as_text(found: dict[str, float]) -> str:
+    return f"System 1 {found['system1']:.3f}, System 2 {found['system2']:.3f}"
