@@ -1,0 +1,196 @@
+"""Final answers: found in a text, brought to one form, compared.
+
+The one extractor of the project: reference answers, rewards and evaluation all use it. Two rules:
+
+- strict, the published harness's rule for GSM8K: the first `#### ` followed by a number;
+- flexible: the first rule of these that finds something: a `#### x` line, `<answer>x</answer>`,
+  `\\boxed{x}`, the last number, a text that is one word.
+"""
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+_STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\s*\{")
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+|\d+)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
+_SIGN = r"[-\u2212\u2013+]"
+_CURRENCY = r"(?:US\$|[$€£¥₹]|USD|EUR|GBP)"
+# A minus after a digit, letter or bracket is a subtraction, not a sign: "7-3" ends in 3.
+_LAST_NUMBER = re.compile(
+    rf"(?:(?<![\w)\].]){_SIGN})?{_CURRENCY}?(?<![\d.]){_DECIMAL}(?:\s?/\s?\d+(?!\d|\.\d))?"
+)
+# Sign and currency in either order, whole part of a mixed number, number or fraction, unit.
+_QUANTITY = re.compile(
+    rf"(?P<sign>{_SIGN}?)\s*(?:{_CURRENCY}\s*)?(?P<sign2>{_SIGN}?)\s*"
+    rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?P<number>{_DECIMAL})"
+    rf"(?:\s*/\s*(?P<under>{_DECIMAL}))?\s*"
+    rf"(?P<unit>%|/?\s*(?:[$€£¥₹]|[^\W\d_]|[°'’.\-/ ()]|\^?\d\b(?<=[a-z^]\d)|[²³])*)",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}")
+_LEAD_IN = re.compile(r"^.*?\banswer\s*(?:is|:|=)\s*(?=\S)", re.IGNORECASE | re.DOTALL)
+_ASSIGNED = re.compile(r"^.*(?<![<>!=])=\s*(?=\S)", re.DOTALL)
+_CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]|\s|$)")
+_CHOICE_SAID = re.compile(r"\banswer\s*(?:is|:)\s*\(?([A-Z])\b", re.IGNORECASE)
+_MARKUP = "*_`\"'“”‘’ \t\r\n"
+_HARNESS_IGNORES = (re.compile(r","), re.compile(r"\$"), re.compile(r"(?s).*#### "))
+
+
+class Explicit(NamedTuple):
+    """A final answer in a recognised form and where the form lies in the text."""
+
+    text: str
+    start: int
+    end: int
+
+
+def explicit_answers(text: str) -> list[Explicit]:
+    """Returns every final answer in an explicit form, the winning form's ones first.
+
+    Forms in order of rank: `#### x` lines, `<answer>x</answer>`, `\\boxed{x}` with balanced
+    braces. Empty ones are left out.
+    """
+    found = [Explicit(m[1].strip(), m.start(), m.end()) for m in _HASHES.finditer(text)]
+    found += [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text)]
+    found += [boxed for m in _BOXED.finditer(text) if (boxed := _balanced(text, m)) is not None]
+    return [answer for answer in found if answer.text]
+
+
+def _balanced(text: str, opening: re.Match) -> Explicit | None:
+    depth = 1
+    for position in range(opening.end(), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            inside = text[opening.end() : position].strip()
+            return Explicit(inside, opening.start(), position + 1)
+    return None
+
+
+def extract_explicit(text: str) -> str | None:
+    """Returns the final answer that the text marks as such, else None.
+
+    Of several `####` lines the first counts, as in the strict rule (a model that runs on invents
+    further problems); of several tags or boxes the last, as their authors read them.
+    """
+    found = explicit_answers(text)
+    if not found:
+        return None
+    first = found[0]
+    if text[first.start : first.end].lstrip().startswith("####"):
+        return first.text
+    form = text[first.start : first.start + 1]
+    return [answer for answer in found if text[answer.start] == form][-1].text
+
+
+def extract_answer(text: str) -> str | None:
+    """Returns the final answer by the flexible rule as it stands in the text, else None."""
+    explicit = extract_explicit(text)
+    if explicit is not None:
+        return explicit
+    numbers = _LAST_NUMBER.findall(text)
+    if numbers:
+        return numbers[-1].strip()
+    word = text.strip().strip(".").strip(_MARKUP)
+    return word if word and not re.search(r"\s", word) else None
+
+
+def extract_strict(text: str) -> str | None:
+    """Returns the first number after `#### `, commas and full stops included, else None.
+
+    Source: lm-evaluation-harness, task gsm8k, filter strict-match.
+    """
+    found = _STRICT.search(text)
+    return found[1].strip() if found else None
+
+
+def strict_match(found: str | None, reference: str) -> bool:
+    """Returns whether a strict answer equals the reference in the harness's exact match.
+
+    Args:
+        found: What `extract_strict` returned.
+        reference: A final answer, or a whole GSM8K answer with its `#### ` line.
+    """
+    return found is not None and _harness_form(found) == _harness_form(reference)
+
+
+def _harness_form(text: str) -> str:
+    for ignored in _HARNESS_IGNORES:
+        text = ignored.sub("", text)
+    return re.sub(r"\.$", "", text).lower()
+
+
+def extract_choice(text: str) -> str | None:
+    """Returns the chosen option's letter in upper case, else None.
+
+    It is the letter that an explicit answer starts with, else the one after "answer is" or
+    "answer:" (the last of these), else the one that the text starts with: `B`, `(B)`, `B.`.
+    """
+    explicit = extract_explicit(text)
+    if explicit is not None:
+        found = _CHOICE.match(explicit.strip(_MARKUP))
+        return found[1].upper() if found else None
+    said = _CHOICE_SAID.findall(text)
+    if said:
+        return said[-1].upper()
+    found = re.match(r"\(?([A-Z])(?:\)|[.:]|\s*$)", text.strip().strip(_MARKUP))
+    return found[1] if found else None
+
+
+def parse_number(text: str) -> Fraction | None:
+    """Returns the exact value of a text that is one quantity, else None.
+
+    Thousands separators, currency, percent signs and units are dropped; decimals, fractions
+    (`3/4`, `\\frac{3}{4}`), mixed numbers (`1 1/2`) and powers of ten (`1e3`) are read.
+    """
+    found = _QUANTITY.fullmatch(_plain(text))
+    if found is None or (found["sign"] and found["sign2"]):
+        return None
+    number, under = _value(found["number"]), _value(found["under"] or "1")
+    if under == 0 or number is None:
+        return None
+    value = number / under + int(found["whole"] or 0)
+    return -value if (found["sign"] or found["sign2"]) not in ("", "+") else value
+
+
+def _value(digits: str) -> Fraction | None:
+    mantissa, _, exponent = re.sub(r"[,\s]", "", digits).lower().partition("e")
+    # A power of ten without bound would let one answer fill the memory.
+    if exponent and abs(int(exponent)) > 100:
+        return None
+    return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
+
+
+def _plain(text: str) -> str:
+    """Returns the text without LaTeX and markup, lead-in words and a trailing full stop."""
+    text = _TEXT_COMMAND.sub(r" \1", _FRACTION.sub(r"(\1)/(\2)", text))
+    text = re.sub(r"\((-?[\d.,]+)\)/\((-?[\d.,]+)\)", r"\1/\2", text)
+    text = re.sub(r"\\[()\[\],;!: ]|\\(?:left|right)|\^\{?\\circ\}?", " ", text)
+    text = text.replace("\\$", "$").replace("\\%", "%").strip(_MARKUP)
+    text = _ASSIGNED.sub("", _LEAD_IN.sub("", text)).strip(_MARKUP)
+    if len(text) > 2 and text[0] == text[-1] == "$":
+        text = text[1:-1]
+    return text.rstrip(". \t\n").strip(_MARKUP)
+
+
+def normalize_answer(text: str) -> str:
+    """Returns the one form that equal answers share.
+
+    A quantity becomes its exact value, `1080` or `3/4`; other texts lose markup, case and spacing.
+    """
+    number = parse_number(text)
+    if number is not None:
+        return str(number)
+    return re.sub(r"\s+", " ", _plain(text)).casefold()
+
+
+def answers_match(found: str | None, reference: str | None) -> bool:
+    """Returns whether two final answers are the same answer; None matches nothing."""
+    if found is None or reference is None:
+        return False
+    return normalize_answer(found) == normalize_answer(reference)
