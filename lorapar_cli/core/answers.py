@@ -50,16 +50,24 @@ class Explicit(NamedTuple):
     end: int
 
 
-def explicit_answers(text: str) -> list[Explicit]:
-    """Returns every final answer in an explicit form, the winning form's ones first.
+def _by_form(text: str) -> tuple[list[Explicit], list[Explicit], list[Explicit]]:
+    hashes = [Explicit(m[1].strip(), m.start(), m.end()) for m in _HASHES.finditer(text)]
+    tagged = [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text)]
+    boxed = [_balanced(text, m) for m in _BOXED.finditer(text)]
+    return (
+        hashes,
+        [answer for answer in tagged if answer.text],
+        [answer for answer in boxed if answer is not None and answer.text],
+    )
 
-    Forms in order of rank: `#### x` lines, `<answer>x</answer>`, `\\boxed{x}` with balanced
-    braces. Empty ones are left out.
+
+def explicit_answers(text: str) -> list[Explicit]:
+    """Returns every final answer in an explicit form: `####` lines, then tags, then boxes.
+
+    A box counts only with balanced braces; empty answers are left out.
     """
-    found = [Explicit(m[1].strip(), m.start(), m.end()) for m in _HASHES.finditer(text)]
-    found += [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text)]
-    found += [boxed for m in _BOXED.finditer(text) if (boxed := _balanced(text, m)) is not None]
-    return [answer for answer in found if answer.text]
+    hashes, tagged, boxed = _by_form(text)
+    return [*hashes, *tagged, *boxed]
 
 
 def _balanced(text: str, opening: re.Match) -> Explicit | None:
@@ -78,14 +86,11 @@ def extract_explicit(text: str) -> str | None:
     Of several `####` lines the first counts, as in the strict rule (a model that runs on invents
     further problems); of several tags or boxes the last, as their authors read them.
     """
-    found = explicit_answers(text)
-    if not found:
-        return None
-    first = found[0]
-    if text[first.start : first.end].lstrip().startswith("####"):
-        return first.text
-    form = text[first.start : first.start + 1]
-    return [answer for answer in found if text[answer.start] == form][-1].text
+    hashes, tagged, boxed = _by_form(text)
+    if hashes:
+        return hashes[0].text
+    last = tagged[-1:] or boxed[-1:]
+    return last[0].text if last else None
 
 
 def extract_answer(text: str) -> str | None:
