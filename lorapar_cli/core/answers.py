@@ -14,7 +14,8 @@ from typing import NamedTuple
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\s*\{")
+_CLOSED = re.compile(r"</answer>", re.IGNORECASE)
+_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -52,12 +53,13 @@ class Explicit(NamedTuple):
 
 def _by_form(text: str) -> tuple[list[Explicit], list[Explicit], list[Explicit]]:
     hashes = [Explicit(m[1].strip(), m.start(), m.end()) for m in _HASHES.finditer(text)]
-    tagged = [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text)]
-    boxed = [_balanced(text, m) for m in _BOXED.finditer(text)]
+    # Behind the last closing tag each opening one would search the whole rest in vain.
+    end = max((m.end() for m in _CLOSED.finditer(text)), default=0)
+    tagged = [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text, 0, end)]
     return (
         hashes,
         [answer for answer in tagged if answer.text],
-        [answer for answer in boxed if answer is not None and answer.text],
+        [answer for answer in _boxed(text) if answer.text],
     )
 
 
@@ -70,14 +72,18 @@ def explicit_answers(text: str) -> list[Explicit]:
     return [*hashes, *tagged, *boxed]
 
 
-def _balanced(text: str, opening: re.Match) -> Explicit | None:
-    depth = 1
-    for position in range(opening.end(), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            inside = text[opening.end() : position].strip()
-            return Explicit(inside, opening.start(), position + 1)
-    return None
+def _boxed(text: str) -> list[Explicit]:
+    """Returns the boxes whose braces balance, in the order they open."""
+    if "\\boxed" not in text:
+        return []
+    found, opened = [], []
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace)
+        elif opened and (opening := opened.pop())[0] != "{":
+            inside = text[opening.end() : brace.start()].strip()
+            found.append(Explicit(inside, opening.start(), brace.end()))
+    return sorted(found, key=lambda answer: answer.start)
 
 
 def extract_explicit(text: str) -> str | None:
@@ -101,7 +107,7 @@ def extract_answer(text: str) -> str | None:
     numbers = _LAST_NUMBER.findall(text)
     if numbers:
         return numbers[-1].strip()
-    word = text.strip().strip(".").strip(_MARKUP)
+    word = text.strip(_MARKUP + ".")
     return word if word and not re.search(r"\s", word) else None
 
 
@@ -157,16 +163,17 @@ def parse_number(text: str) -> Fraction | None:
     if found is None or (found["sign"] and found["sign2"]):
         return None
     number, under = _value(found["number"]), _value(found["under"] or "1")
-    if under == 0 or number is None:
+    whole = _value(found["whole"] or "0")
+    if not under or number is None or whole is None:
         return None
-    value = number / under + int(found["whole"] or 0)
+    value = whole + number / under
     return -value if (found["sign"] or found["sign2"]) not in ("", "+") else value
 
 
 def _value(digits: str) -> Fraction | None:
     mantissa, _, exponent = re.sub(r"[,\s]", "", digits).lower().partition("e")
-    # A power of ten without bound would let one answer fill the memory.
-    if exponent and abs(int(exponent)) > 100:
+    # Numbers without bound would let one answer fill the memory.
+    if len(mantissa) > 300 or len(exponent) > 4 or abs(int(exponent or 0)) > 300:
         return None
     return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
 
