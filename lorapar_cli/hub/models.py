@@ -32,11 +32,13 @@ class BaseModel:
         id: What the user said: `embedded`, a folder (made absolute) or a hub id.
         path: What transformers loads.
         revision: Hub commit, or `local:` and a digest of config and weights.
+        max_length: Tokens that the model's positions reach, where its config says so.
     """
 
     id: str
     path: str
     revision: str | None
+    max_length: int | None = None
 
     def to_manifest(self) -> dict[str, str | None]:
         """Returns the manifest's `base_model` value."""
@@ -59,10 +61,12 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
             str(cause).strip().splitlines()[0],
             "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
         ) from cause
+    text_config = config.get_text_config()
+    longest = getattr(text_config, "max_position_embeddings", None)
     if folder.is_dir():
         identity = name if name == EMBEDDED else str(folder.resolve())
-        return BaseModel(identity, str(path), f"local:{_digest_folder(folder)}")
-    return BaseModel(name, name, getattr(config, "_commit_hash", None))
+        return BaseModel(identity, str(path), f"local:{_digest_folder(folder)}", longest)
+    return BaseModel(name, name, getattr(config, "_commit_hash", None), longest)
 
 
 def _digest_folder(folder: Path) -> str:
