@@ -112,3 +112,15 @@ def show_outcome(
     for renderable in render(outcome.manifest):
         console.print(renderable)
     say(f"written: `{outcome.folder}`" + (f", next: `{next_command}`" if next_command else ""))
+
+
+def two_columns(title: str, rows: list[tuple[str, str]]):
+    """Returns a table of labels and values."""
+    from rich.table import Table
+
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -123,3 +123,12 @@ def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> int:
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Writes labelled records as lines, atomically; returns how many."""
     return write_jsonl(path, (record.to_json() for record in records))
+
+
+def count_systems(records: Iterable[Record]) -> dict[str, int]:
+    """Returns the number of records a label."""
+    counts = {system.value: 0 for system in System}
+    for record in records:
+        if record.label is not None:
+            counts[record.label] += 1
+    return counts

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
-from lorapar_cli.store.manifest import Manifest, read_manifest
+from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
 from lorapar_cli.store.publish import recover
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
@@ -55,6 +55,62 @@ class RunDir:
             )
         return self.folder(stage)
 
+    def changed_inputs(self, stage: Stage) -> list[str]:
+        """Returns the inputs of a finished stage whose files hold something else by now.
+
+        A file that is gone is no change: data may lie elsewhere once it has been read.
+        """
+        manifest = self.manifest(stage)
+        inputs = manifest.inputs.items() if manifest else ()
+        return [
+            name
+            for name, described in inputs
+            if Path(described["path"]).is_file()
+            and sha256_file(Path(described["path"])) != described["sha256"]
+        ]
+
+    def require_current(self, stage: Stage) -> None:
+        """Checks that a stage's result still belongs to the files it was made from.
+
+        Raises:
+            LoraparError: It does not; names what changed.
+        """
+        if changed := self.changed_inputs(stage):
+            raise LoraparError(
+                f"`{self.folder(stage)}` is stale",
+                f"made from other contents of: {', '.join(changed)}",
+                f"run `lorapar {stage.value}` again, or name its files by their options",
+            )
+
+    def training_inputs(
+        self,
+        start: Stage,
+        splits: Path | None,
+        mask: str | None,
+        adapter: Path | None,
+    ) -> tuple[Path, Path | None, Path]:
+        """Returns folder of splits, mask file (None: all elements) and adapter folder.
+
+        Args:
+            start: The stage whose adapter goes on training, unless `adapter` names one.
+            mask: A mask file, or `none` for all elements.
+
+        Raises:
+            LoraparError: What was not named is missing, unfinished or stale in this run directory.
+        """
+        if splits is None:
+            splits = self.require(Stage.CLASSIFY, "labelled splits", "--splits")
+        if adapter is None:
+            adapter = self.require(start, "adapter", "--adapter") / "adapter"
+            self.require_current(start)
+        if mask == "none":
+            return splits, None, adapter
+        if mask is None:
+            self.require(Stage.PARTITION, "mask", "--mask")
+            self.require_current(Stage.PARTITION)
+            return splits, self.folder(Stage.PARTITION) / "mask.safetensors", adapter
+        return splits, Path(mask), adapter
+
     def base_model(self) -> str | None:
         """Returns the base model that the run remembers: the scored one, else the student."""
         for stage in (Stage.SCORE, Stage.CLASSIFY):
@@ -62,3 +118,26 @@ class RunDir:
             if manifest is not None and manifest.base_model is not None:
                 return manifest.base_model["id"]
         return None
+
+    def base_of_adapter(self, model: str | None) -> tuple[str, str | None]:
+        """Returns id and, where known, revision of the base model that adapters belong to.
+
+        Args:
+            model: What the user named, or None for what the run directory remembers.
+
+        Raises:
+            UsageError: Neither is there.
+        """
+        for stage in (Stage.SCORE, Stage.CLASSIFY):
+            manifest = self.manifest(stage)
+            if manifest is not None and manifest.base_model is not None:
+                known = manifest.base_model
+                if model is None or known["id"] in (model, str(Path(model).resolve())):
+                    return known["id"], known["revision"]
+                return model, None
+        if model is None:
+            raise UsageError(
+                f"no base model is known in run directory `{self.root}`",
+                hint="name it with `--model`: a folder, a hub id, or `embedded`",
+            )
+        return model, None

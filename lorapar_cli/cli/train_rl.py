@@ -1,0 +1,136 @@
+"""`lorapar train-rl`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.cli import training_options as t
+from lorapar_cli.cli.console import progress_display, show_outcome, two_columns
+from lorapar_cli.cli.options import (
+    RUN_DIR,
+    JsonOption,
+    ModelOption,
+    OutOption,
+    RunDirOption,
+    SeedOption,
+    TrustOption,
+    given_options,
+)
+from lorapar_cli.settings import RlOptions
+
+_DEFAULT = RlOptions()
+
+
+def train_rl(
+    ctx: typer.Context,
+    learning_rate: t.LearningRate = _DEFAULT.learning_rate,
+    epochs: t.Epochs = _DEFAULT.epochs,
+    max_steps: t.MaxSteps = _DEFAULT.max_steps,
+    per_device_batch_size: Annotated[
+        int, typer.Option(min=1, help="Completions a device handles at once.")
+    ] = _DEFAULT.per_device_batch_size,
+    gradient_accumulation: t.Accumulation = _DEFAULT.gradient_accumulation,
+    num_generations: Annotated[
+        int, typer.Option(min=2, help="Completions a prompt: GRPO's group size.")
+    ] = _DEFAULT.num_generations,
+    temperature: Annotated[
+        float, typer.Option(min=0.01, help="Sampling temperature of the completions.")
+    ] = _DEFAULT.temperature,
+    kl_beta: Annotated[
+        float,
+        typer.Option(min=0.0, help="Weight of the KL divergence from the starting adapter (beta)."),
+    ] = _DEFAULT.kl_beta,
+    rewards: Annotated[
+        str,
+        typer.Option(
+            help="Rewards with weights, `answer=2,format=0.5`, or `paper`. Known: answer, integer, "
+            "format, format-strict, format-soft, tags, choice."
+        ),
+    ] = _DEFAULT.rewards,
+    scheduler: t.Scheduler = _DEFAULT.scheduler,
+    warmup: t.Warmup = _DEFAULT.warmup,
+    weight_decay: t.WeightDecay = _DEFAULT.weight_decay,
+    adam_beta2: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="AdamW's second beta.")
+    ] = _DEFAULT.adam_beta2,
+    max_grad_norm: t.MaxGradNorm = _DEFAULT.max_grad_norm,
+    optimizer: t.Optimizer = _DEFAULT.optimizer,
+    max_prompt_length: Annotated[
+        int, typer.Option(min=1, help="Tokens of a prompt; longer ones are left out.")
+    ] = _DEFAULT.max_prompt_length,
+    max_completion_length: Annotated[
+        int, typer.Option(min=1, help="Tokens that a completion may have.")
+    ] = _DEFAULT.max_completion_length,
+    replay: t.Replay = _DEFAULT.replay,
+    gradient_checkpointing: t.Checkpointing = _DEFAULT.gradient_checkpointing,
+    save_steps: t.SaveSteps = _DEFAULT.save_steps,
+    dtype: t.Dtype = _DEFAULT.dtype,
+    seed: SeedOption = _DEFAULT.seed,
+    training: t.Training = None,
+    splits: t.Splits = None,
+    mask: t.Mask = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Adapter folder to go on from. Default: train-sft's.", rich_help_panel="Where"
+        ),
+    ] = None,
+    model: ModelOption = None,
+    out: OutOption = None,
+    run_dir: RunDirOption = RUN_DIR,
+    overwrite: t.Overwrite = False,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+):
+    """Train the elements active in RL by GRPO on System-2 records (stage 5)."""
+    from lorapar_cli.stages.train_rl import train_rl as stage
+    from lorapar_cli.store.rundir import RunDir
+
+    options = RlOptions(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        max_steps=max_steps,
+        per_device_batch_size=per_device_batch_size,
+        gradient_accumulation=gradient_accumulation,
+        num_generations=num_generations,
+        temperature=temperature,
+        kl_beta=kl_beta,
+        rewards=rewards,
+        scheduler=scheduler,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        adam_beta2=adam_beta2,
+        max_grad_norm=max_grad_norm,
+        optimizer=optimizer,
+        max_prompt_length=max_prompt_length,
+        max_completion_length=max_completion_length,
+        replay=replay,
+        gradient_checkpointing=gradient_checkpointing,
+        save_steps=save_steps,
+        dtype=dtype,
+        seed=seed,
+        training=tuple(training or ()),
+    )
+    with progress_display() as progress:
+        outcome = stage(
+            RunDir(run_dir),
+            options,
+            splits=splits,
+            mask=mask,
+            adapter=adapter,
+            model=model,
+            out=out,
+            overwrite=overwrite,
+            trust_remote_code=trust_remote_code,
+            given=given_options(ctx),
+            progress=progress,
+        )
+    show_outcome(outcome, as_json, _render, "lorapar eval")
+    return outcome
+
+
+def _render(manifest) -> list:
+    rows = t.training_rows(manifest)
+    rows.insert(2, ("mean reward of the last step", f"{manifest.metrics['reward']:.3f}"))
+    return [two_columns("GRPO on System-2 records", rows)]

@@ -1,0 +1,110 @@
+"""`lorapar train-sft`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.cli import training_options as t
+from lorapar_cli.cli.console import progress_display, show_outcome, two_columns
+from lorapar_cli.cli.options import (
+    RUN_DIR,
+    JsonOption,
+    ModelOption,
+    OutOption,
+    RunDirOption,
+    SeedOption,
+    TrustOption,
+    given_options,
+)
+from lorapar_cli.settings import SftOptions
+
+_DEFAULT = SftOptions()
+
+
+def train_sft(
+    ctx: typer.Context,
+    learning_rate: t.LearningRate = _DEFAULT.learning_rate,
+    epochs: t.Epochs = _DEFAULT.epochs,
+    max_steps: t.MaxSteps = _DEFAULT.max_steps,
+    per_device_batch_size: t.BatchSize = _DEFAULT.per_device_batch_size,
+    gradient_accumulation: t.Accumulation = _DEFAULT.gradient_accumulation,
+    scheduler: t.Scheduler = _DEFAULT.scheduler,
+    warmup: t.Warmup = _DEFAULT.warmup,
+    weight_decay: t.WeightDecay = _DEFAULT.weight_decay,
+    max_grad_norm: t.MaxGradNorm = _DEFAULT.max_grad_norm,
+    optimizer: t.Optimizer = _DEFAULT.optimizer,
+    lora_dropout: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Dropout before the LoRA matrices.")
+    ] = _DEFAULT.lora_dropout,
+    max_length: Annotated[
+        int,
+        typer.Option(min=2, help="Tokens of prompt and completion; longer records are left out."),
+    ] = _DEFAULT.max_length,
+    replay: t.Replay = _DEFAULT.replay,
+    gradient_checkpointing: t.Checkpointing = _DEFAULT.gradient_checkpointing,
+    save_steps: t.SaveSteps = _DEFAULT.save_steps,
+    dtype: t.Dtype = _DEFAULT.dtype,
+    seed: SeedOption = _DEFAULT.seed,
+    training: t.Training = None,
+    splits: t.Splits = None,
+    mask: t.Mask = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Adapter folder to start from. Default: score's.", rich_help_panel="Where"
+        ),
+    ] = None,
+    model: ModelOption = None,
+    out: OutOption = None,
+    run_dir: RunDirOption = RUN_DIR,
+    overwrite: t.Overwrite = False,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+):
+    """Train the elements active in SFT on System-1 records (stage 4)."""
+    from lorapar_cli.stages.train_sft import train_sft as stage
+    from lorapar_cli.store.rundir import RunDir
+
+    options = SftOptions(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        max_steps=max_steps,
+        per_device_batch_size=per_device_batch_size,
+        gradient_accumulation=gradient_accumulation,
+        scheduler=scheduler,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        optimizer=optimizer,
+        lora_dropout=lora_dropout,
+        max_length=max_length,
+        replay=replay,
+        gradient_checkpointing=gradient_checkpointing,
+        save_steps=save_steps,
+        dtype=dtype,
+        seed=seed,
+        training=tuple(training or ()),
+    )
+    with progress_display() as progress:
+        outcome = stage(
+            RunDir(run_dir),
+            options,
+            splits=splits,
+            mask=mask,
+            adapter=adapter,
+            model=model,
+            out=out,
+            overwrite=overwrite,
+            trust_remote_code=trust_remote_code,
+            given=given_options(ctx),
+            progress=progress,
+        )
+    show_outcome(outcome, as_json, _render, "lorapar train-rl")
+    return outcome
+
+
+def _render(manifest) -> list:
+    rows = t.training_rows(manifest)
+    rows.insert(2, ("mean loss", f"{manifest.metrics['loss']:.3f}"))
+    return [two_columns("SFT on System-1 records", rows)]

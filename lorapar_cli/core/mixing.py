@@ -1,0 +1,17 @@
+"""Replay: a share of the other system's records among those that a stage trains on."""
+
+import random
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def mix_replay(own: list[Item], other: list[Item], share: float, seed: int) -> list[Item]:
+    """Returns `own` and as many of `other` as make up `share` of the result.
+
+    Args:
+        share: Fraction of the result that comes from `other`, 0 to below 1.
+        seed: Decides which of `other`; they are taken without repetition, all where too few.
+    """
+    wanted = round(share / (1 - share) * len(own))
+    return own + random.Random(seed).sample(other, min(wanted, len(other)))

@@ -1,0 +1,153 @@
+"""Masked GRPO through TRL's GRPOTrainer.
+
+How this differs from a plain TRL run:
+1. The optimizer owns the active elements only (`hub.masked_trainer.MaskedTrainer`).
+2. Prompts are rendered as `hub.prompts` renders them for scoring and SFT.
+3. Rewards are plain functions of `core.rewards`; one that raises, returns a wrong number of values
+   or a value that is not finite stops the run with its name, instead of being broadcast or
+   ignored.
+4. Every completion is kept, with what each reward gave it.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from lorapar_cli.core.rewards import REWARDS, Reward
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
+from lorapar_cli.hub.prompts import trainer_prompt
+from lorapar_cli.hub.training import StageCallback, run_training
+from lorapar_cli.store.records import Record
+from lorapar_cli.store.working import StepLog
+
+SHOWN = {
+    "reward": "reward",
+    "reward_std": "spread",
+    "frac_reward_zero_std": "flat",
+    "completions/mean_length": "length",
+    "kl": "kl",
+}
+
+
+class MaskedGRPOTrainer(MaskedTrainer, GRPOTrainer):
+    """TRL's GRPOTrainer whose optimizer owns the active elements of `masked`."""
+
+    def __init__(self, masked: MaskedModel, **kwargs) -> None:
+        self.masked = masked
+        super().__init__(model=masked.model, **kwargs)
+
+
+def to_dataset(records: list[Record], tokenizer) -> Dataset:
+    """Returns rows of `prompt` (messages or text), `record_id` and `reference_answer`."""
+    return Dataset.from_list(
+        [
+            {
+                "prompt": trainer_prompt(tokenizer, record.prompt),
+                "record_id": record.id,
+                "reference_answer": record.reference_answer,
+            }
+            for record in records
+        ]
+    )
+
+
+class CompletionLog:
+    """Collects the rewards of a batch and writes its completions once all are in.
+
+    Args:
+        log: `completions.jsonl`.
+        names: The rewards, in the order in which the trainer calls them.
+    """
+
+    def __init__(self, log: StepLog, names: list[str]) -> None:
+        self._log, self._names = log, names
+        self._pending: dict[str, list[float]] = {}
+
+    def add(self, name: str, values: list[float], ids: list[str], texts: list[str], state) -> None:
+        """Takes one reward's values for the batch; writes lines with the last reward's."""
+        self._pending[name] = values
+        if name != self._names[-1] or not state.is_world_process_zero:
+            return
+        self._log.append(
+            [
+                {
+                    "step": state.global_step + 1,
+                    "id": record_id,
+                    "completion": text,
+                    "rewards": {each: self._pending[each][row] for each in self._names},
+                }
+                for row, (record_id, text) in enumerate(zip(ids, texts, strict=True))
+            ]
+        )
+
+
+def trl_reward(name: str, reward: Reward, log: CompletionLog) -> Callable[..., list[float]]:
+    """Returns `reward` as TRL calls it, checked and logged."""
+
+    def compute(completions, reference_answer, record_id, trainer_state, **_) -> list[float]:
+        texts = [text_of(completion) for completion in completions]
+        values = checked_rewards(name, reward, texts, reference_answer)
+        log.add(name, values, record_id, texts, trainer_state)
+        return values
+
+    compute.__name__ = name
+    return compute
+
+
+def text_of(completion) -> str:
+    """Returns a completion's text from TRL's conversational or plain form."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]
+
+
+def checked_rewards(
+    name: str, reward: Reward, texts: list[str], references: list[str | None]
+) -> list[float]:
+    """Returns the reward's values, one finite number a completion.
+
+    Raises:
+        LoraparError: The reward raised, or gave something else; names it.
+    """
+    try:
+        values = [float(value) for value in reward(texts, references)]
+    except Exception as cause:
+        raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
+    if len(values) != len(texts):
+        raise LoraparError(
+            f"reward `{name}` gave {len(values)} values for {len(texts)} completions"
+        )
+    if bad := [value for value in values if not math.isfinite(value)]:
+        raise LoraparError(f"reward `{name}` gave {bad[0]}", hint="rewards are finite numbers")
+    return values
+
+
+def train(
+    masked: MaskedModel,
+    tokenizer,
+    records: list[Record],
+    weights: dict[str, float],
+    config: GRPOConfig,
+    callback: StageCallback,
+    completions: StepLog,
+    checkpoint: Path | None,
+) -> dict[str, float]:
+    """Trains `masked.model` in place; returns steps and the last step's mean reward.
+
+    Args:
+        weights: Reward name -> weight.
+    """
+    log = CompletionLog(completions, list(weights))
+    config.reward_weights = list(weights.values())
+    trainer = MaskedGRPOTrainer(
+        masked,
+        args=config,
+        reward_funcs=[trl_reward(name, REWARDS[name], log) for name in weights],
+        train_dataset=to_dataset(records, tokenizer),
+        processing_class=tokenizer,
+        callbacks=[callback],
+    )
+    run_training(trainer, checkpoint)
+    return {"steps": trainer.state.global_step, "reward": callback.last.get("reward")}

@@ -1,0 +1,64 @@
+"""Settings of the training stages and their defaults; standard library only."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SftOptions:
+    """Settings of `train-sft`; the defaults are the paper's where it gives them.
+
+    Source: LoRA-PAR, experimental settings (learning rate, schedule, warm-up, length, dropout,
+    32 records a step, one epoch).
+    """
+
+    learning_rate: float = 2e-4
+    epochs: float = 1.0
+    max_steps: int = -1
+    per_device_batch_size: int = 4
+    gradient_accumulation: int = 8
+    scheduler: str = "cosine"
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    optimizer: str = "adamw_torch"
+    lora_dropout: float = 0.05
+    max_length: int = 512
+    replay: float = 0.0
+    gradient_checkpointing: bool = False
+    save_steps: int = 100
+    dtype: str = "auto"
+    seed: int = 0
+    training: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RlOptions:
+    """Settings of `train-rl`; the defaults are the paper's where it gives them.
+
+    Source: LoRA-PAR, experimental settings (learning rate, weight decay, second beta, warm-up,
+    schedule, group size, completion length, clipping, one epoch).
+    """
+
+    learning_rate: float = 5e-6
+    epochs: float = 1.0
+    max_steps: int = -1
+    per_device_batch_size: int = 8
+    gradient_accumulation: int = 4
+    num_generations: int = 8
+    temperature: float = 1.0
+    kl_beta: float = 0.0
+    rewards: str = "answer=2,format=0.5"
+    scheduler: str = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.1
+    adam_beta2: float = 0.99
+    max_grad_norm: float = 0.1
+    optimizer: str = "adamw_torch"
+    max_prompt_length: int = 512
+    max_completion_length: int = 256
+    replay: float = 0.0
+    gradient_checkpointing: bool = False
+    save_steps: int = 50
+    dtype: str = "auto"
+    seed: int = 0
+    training: tuple[str, ...] = ()
