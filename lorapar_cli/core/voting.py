@@ -1,0 +1,46 @@
+"""Votes: counted, weighted, and how far they can be trusted.
+
+Votes are a uint8 array `[records, teachers]` of the codes below; labels a uint8 array `[records]`
+of `SYSTEM1`, `SYSTEM2` or `UNDECIDED`. One byte a vote keeps a million records small.
+"""
+
+import numpy as np
+
+UNASKED = 0
+SYSTEM1 = 1
+SYSTEM2 = 2
+NO_VOTE = 3
+
+UNDECIDED = 0
+
+Votes = np.ndarray
+Labels = np.ndarray
+
+
+def count_votes(votes: Votes) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how many teachers said System 1 and System 2, each int64 `[records]`."""
+    return (votes == SYSTEM1).sum(axis=1), (votes == SYSTEM2).sum(axis=1)
+
+
+def majority(votes: Votes) -> Labels:
+    """Returns the label that more teachers gave; `UNDECIDED` for ties and records without votes.
+
+    Source: LoRA-PAR Sec. 3.1 (majority vote of the role-playing teachers).
+    """
+    first, second = count_votes(votes)
+    return np.select([first > second, second > first], [SYSTEM1, SYSTEM2], UNDECIDED).astype(
+        np.uint8
+    )
+
+
+def agreement(votes: Votes, labels: Labels) -> np.ndarray:
+    """Returns the winning share of the votes cast, float64 `[records]`, NaN without votes.
+
+    That is the share of the votes for the record's label; for undecided records the larger share.
+    """
+    first, second = count_votes(votes)
+    cast = first + second
+    winning = np.select(
+        [labels == SYSTEM1, labels == SYSTEM2], [first, second], np.maximum(first, second)
+    )
+    return np.divide(winning, cast, out=np.full(len(cast), np.nan), where=cast > 0)

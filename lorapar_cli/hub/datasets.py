@@ -1,0 +1,297 @@
+"""Reads data sets as a stream of records: JSON Lines, JSON, CSV, Parquet, hub data sets.
+
+Nothing here holds more than one record (or one Parquet batch) at a time, so a file of any size can
+be read, as often as a stage needs.
+"""
+
+import csv
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.hub.formats import FORMATS, BadRow, Fields, Row, read_row
+from lorapar_cli.store.manifest import describe_inputs
+from lorapar_cli.store.records import Record
+
+_READ_CHARACTERS = 1 << 16
+_SHOWN_CHARACTERS = 80
+_HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+# What stands where in a source: the place for messages, and the row or what is wrong with it.
+Placed = tuple[str, Row | BadRow]
+
+
+@dataclass
+class Source:
+    """A data set that can be read again and again from its beginning.
+
+    Attributes:
+        name: What the user gave: a file, a folder or a hub id.
+        skip_bad: Leave out rows that are no records, instead of failing on the first.
+        limit: Read at most so many records.
+        bad: Places and causes of the first rows that the last reading left out.
+        bad_count: How many rows the last reading left out.
+    """
+
+    name: str
+    fields: Fields
+    rows: Callable[[], Iterator[Placed]]
+    describe: Callable[[], dict[str, str]]
+    skip_bad: bool = False
+    limit: int | None = None
+    bad: list[str] = field(default_factory=list)
+    bad_count: int = 0
+
+    def records(self) -> Iterator[Record]:
+        """Yields the records in order.
+
+        Raises:
+            LoraparError: A row is no record and `skip_bad` is off; names file and line.
+        """
+        self.bad, self.bad_count = [], 0
+        return islice(self._all_records(), self.limit)
+
+    def _all_records(self) -> Iterator[Record]:
+        for place, row in self.rows():
+            try:
+                if isinstance(row, BadRow):
+                    raise row
+                yield read_row(row, self.fields)
+            except BadRow as cause:
+                self._leave_out(place, cause)
+
+    def _leave_out(self, place: str, cause: BadRow) -> None:
+        if not self.skip_bad:
+            raise LoraparError(
+                f"`{place}` is no record that can be used",
+                str(cause),
+                "mend it, leave such lines out with `--skip-bad`, or say what the fields mean "
+                "with `--format` or `--prompt-field` and `--completion-field`",
+            ) from cause
+        self.bad_count += 1
+        if len(self.bad) < 5:
+            self.bad.append(f"{place}: {cause}")
+
+
+def open_source(
+    data: str,
+    fields: Fields | None = None,
+    *,
+    split: str = "train",
+    subset: str | None = None,
+    limit: int | None = None,
+    skip_bad: bool = False,
+) -> Source:
+    """Returns the data set of that name; nothing but its existence is checked yet.
+
+    Args:
+        data: A file (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`), a folder or a hub id.
+        split: Which split of a folder or hub data set.
+        subset: Which configuration of a hub data set.
+
+    Raises:
+        LoraparError: There is no such file, or its kind is unknown.
+    """
+    fields = fields or Fields()
+    if fields.format != "auto" and fields.format not in FORMATS:
+        raise UsageError(
+            f"unknown format `{fields.format}`{nearest(fields.format, list(FORMATS))}",
+            hint=f"formats: auto, {', '.join(FORMATS)}",
+        )
+    if bool(fields.prompt) != bool(fields.completion):
+        raise UsageError("`--prompt-field` and `--completion-field` go together")
+    path = Path(data)
+    if path.is_file():
+        rows = _reader(path)
+        described = lambda: describe_inputs({"data": path})["data"]  # noqa: E731
+    elif path.is_dir() or (_HUB_ID.fullmatch(data) and path.suffix not in SUFFIXES):
+        loaded = _HubData(data, subset, split)
+        rows, described = loaded.rows, loaded.describe
+    else:
+        raise LoraparError(
+            f"no such data file: `{data}`",
+            hint=f"give a file ({', '.join(SUFFIXES)}), a folder or a hub data set id",
+        )
+    return Source(data, fields, rows, described, skip_bad, limit)
+
+
+def _reader(path: Path) -> Callable[[], Iterator[Placed]]:
+    readers = {
+        ".jsonl": _read_lines,
+        ".ndjson": _read_lines,
+        ".json": _read_json,
+        ".csv": _read_csv,
+        ".tsv": _read_csv,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise LoraparError(
+            f"cannot tell what kind of file `{path}` is",
+            f"its name ends in `{path.suffix}`" if path.suffix else "its name has no ending",
+            f"file names end in {', '.join(SUFFIXES)}",
+        )
+    return lambda: _with_file_errors(path, reader)
+
+
+def _with_file_errors(path: Path, reader: Callable[[Path], Iterator[Placed]]) -> Iterator[Placed]:
+    try:
+        yield from reader(path)
+    except OSError as cause:
+        raise LoraparError(f"cannot read `{path}`", cause.strerror or str(cause)) from cause
+
+
+def _parse(text: str) -> Row | BadRow:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        return BadRow(f"not valid JSON ({cause}): {_shown(text)}")
+    if not isinstance(value, dict):
+        return BadRow(f"{type(value).__name__} instead of a JSON object: {_shown(text)}")
+    return value
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return repr(text[:_SHOWN_CHARACTERS]) + ("..." if len(text) > _SHOWN_CHARACTERS else "")
+
+
+def _read_lines(path: Path) -> Iterator[Placed]:
+    # Bytes, because only "\n" ends a line here: text mode would also split at a lone "\r".
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901
+            if not line.strip():
+                continue
+            try:
+                yield f"{path}:{number}", _parse(line.decode())
+            except UnicodeDecodeError as cause:
+                yield f"{path}:{number}", BadRow(f"not UTF-8 text ({cause})")
+
+
+def _read_json(path: Path) -> Iterator[Placed]:
+    """Reads a JSON array of objects piece by piece; a file of JSON Lines is read as such."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        start = file.read(_READ_CHARACTERS).lstrip()
+    if start.startswith("["):
+        yield from _read_array(path)
+    else:
+        yield from _read_lines(path)
+
+
+def _read_array(path: Path) -> Iterator[Placed]:
+    decoder = json.JSONDecoder()
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        text, line, place, ended = file.read(_READ_CHARACTERS), 1, 0, False
+        place = len(text) - len(text.lstrip()) + 1
+        while True:
+            place = _skip(text, place, " \t\r\n,")
+            if place < len(text) and text[place] == "]":
+                return
+            try:
+                value, end = decoder.raw_decode(text, place)
+                # A value that reaches the end of what was read may go on behind it.
+                if end == len(text) and not ended:
+                    raise ValueError("more to come")
+            except ValueError as cause:
+                if ended:
+                    here = line + text.count("\n", 0, place)
+                    found = BadRow(f"not valid JSON ({cause}): {_shown(text[place:])}")
+                    yield f"{path}:{here}", found
+                    return
+                line += text.count("\n", 0, place)
+                more = file.read(max(_READ_CHARACTERS, len(text)))
+                text, place, ended = text[place:] + more, 0, not more
+                continue
+            here = line + text.count("\n", 0, place)
+            found = f"{type(value).__name__} instead of an object: {_shown(text[place:end])}"
+            yield f"{path}:{here}", value if isinstance(value, dict) else BadRow(found)
+            line += text.count("\n", 0, end)
+            text, place = text[end:], 0
+
+
+def _skip(text: str, place: int, characters: str) -> int:
+    while place < len(text) and text[place] in characters:
+        place += 1
+    return place
+
+
+def _read_csv(path: Path) -> Iterator[Placed]:
+    csv.field_size_limit(sys.maxsize)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            names = next(reader, [])
+            while True:
+                line = reader.line_num + 1
+                cells = next(reader, None)
+                if cells is None:
+                    return
+                if cells:
+                    yield f"{path}:{line}", _csv_row(names, cells)
+        except csv.Error as cause:
+            yield f"{path}:{reader.line_num}", BadRow(f"not valid CSV ({cause})")
+
+
+def _csv_row(names: list[str], cells: list[str]) -> Row | BadRow:
+    if len(cells) != len(names):
+        return BadRow(f"{len(cells)} cells where the header names {len(names)}")
+    return dict(zip(names, cells, strict=True))
+
+
+def _read_parquet(path: Path) -> Iterator[Placed]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        number = 0
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:row {number}", row
+    except pyarrow.ArrowException as cause:
+        raise LoraparError(f"`{path}` is not a Parquet file", str(cause).splitlines()[0]) from cause
+
+
+class _HubData:
+    """A hub data set or a folder of data files, through `datasets`, which keeps it on disk."""
+
+    def __init__(self, name: str, subset: str | None, split: str) -> None:
+        self.name, self.subset, self.split = name, subset, split
+        self._loaded: Any = None
+
+    def _load(self) -> Any:
+        if self._loaded is None:
+            import datasets
+
+            datasets.disable_progress_bars()
+            try:
+                self._loaded = datasets.load_dataset(self.name, self.subset, split=self.split)
+            except Exception as cause:
+                # The library raises whatever its storage back ends raise.
+                raise LoraparError(
+                    f"cannot load data set `{self.name}`",
+                    (str(cause).strip() or type(cause).__name__).splitlines()[0],
+                    "check the id, `--subset` and `--split`, or give a file",
+                ) from cause
+        return self._loaded
+
+    def rows(self) -> Iterator[Placed]:
+        for number, row in enumerate(self._load(), 1):
+            yield f"{self.name}[{self.split}]:row {number}", dict(row)
+
+    def describe(self) -> dict[str, str]:
+        """Returns the data set's name and a digest of what `datasets` knows it by."""
+        known = f"{self.name} {self.subset} {self.split} {self._load()._fingerprint}"
+        return {"path": self.name, "sha256": hashlib.sha256(known.encode()).hexdigest()}
