@@ -1,7 +1,7 @@
 """Masked SFT through TRL's SFTTrainer.
 
 How this differs from a plain TRL run:
-1. The optimizer owns the active elements only (`hub.training.MaskedTrainer`).
+1. The optimizer owns the active elements only (`hub.masked_trainer.MaskedTrainer`).
 2. Records are tokenized by `hub.prompts`, so that scoring and training see the same tokens, and
    come with their labels: loss on the completion and the end of sequence, in every data format.
 3. Nothing is packed or cut: a record that is too long is left out before and counted.
@@ -14,8 +14,9 @@ from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq
 from trl import SFTConfig, SFTTrainer
 
+from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import Encoded
-from lorapar_cli.hub.training import MaskedModel, MaskedTrainer, StageCallback, run_training
+from lorapar_cli.hub.training import StageCallback, run_training
 
 IGNORED_LABEL = -100
 

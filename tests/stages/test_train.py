@@ -1,0 +1,250 @@
+"""Both training stages: frozen is bit-identical, active moves, runs resume to the same numbers."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Flag, Stage
+from lorapar_cli.settings import RlOptions, SftOptions
+from lorapar_cli.stages.train_rl import train_rl
+from lorapar_cli.stages.train_sft import train_sft
+from lorapar_cli.store.masks import active_elements, read_mask
+from lorapar_cli.store.tensors import read_tensors
+
+SFT = SftOptions(
+    learning_rate=1e-2,
+    max_steps=4,
+    per_device_batch_size=2,
+    gradient_accumulation=2,
+    weight_decay=0.1,
+    max_grad_norm=0.1,
+    save_steps=1,
+)
+RL = RlOptions(
+    learning_rate=1e-2,
+    max_steps=3,
+    per_device_batch_size=4,
+    gradient_accumulation=2,
+    num_generations=4,
+    max_completion_length=12,
+    weight_decay=0.1,
+    max_grad_norm=0.1,
+    save_steps=1,
+    # A random model is never right: rewards that differ between its completions are needed.
+    rewards="format-soft,length",
+)
+
+
+@pytest.fixture(autouse=True)
+def reward_with_spread(monkeypatch):
+    """A reward that a random model's completions differ in."""
+    from lorapar_cli.core.rewards import REWARDS
+
+    monkeypatch.setitem(REWARDS, "length", lambda texts, _: [len(set(t)) / 10 for t in texts])
+
+
+def moved(before, after, active):
+    """Counts (active, frozen) elements whose bytes differ; a restatement without torch."""
+    a = f = 0
+    for name, start in before.items():
+        differ = start.view(np.uint32) != after[name].view(np.uint32)
+        a += int((differ & active[name]).sum())
+        f += int((differ & ~active[name]).sum())
+    return a, f
+
+
+def adapter(run_dir, stage):
+    return read_tensors(run_dir.folder(stage) / "adapter" / "adapter_model.safetensors")[0]
+
+
+def active(run_dir, flag):
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / "mask.safetensors")
+    return active_elements(flags, flag)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "sgd", "adafactor"])
+def test_sft_moves_active_elements_and_no_other(run_dir, optimizer):
+    outcome = train_sft(run_dir, replace(SFT, optimizer=optimizer))
+    chosen = active(run_dir, Flag.SFT)
+    was, now = adapter(run_dir, Stage.SCORE), adapter(run_dir, Stage.TRAIN_SFT)
+    moved_active, moved_frozen = moved(was, now, chosen)
+    frozen = sum(int((~tensor).sum()) for tensor in chosen.values())
+    assert frozen > 100
+    assert moved_frozen == 0
+    assert moved_active > 0.5 * sum(int(tensor.sum()) for tensor in chosen.values())
+    assert outcome.manifest.counts["active_moved"] == moved_active
+    assert outcome.manifest.counts["frozen_moved"] == 0
+
+
+def replace(options, **changes):
+    import dataclasses
+
+    return dataclasses.replace(options, **changes)
+
+
+@pytest.mark.parametrize("kl_beta", [0.0, 0.1])
+def test_rl_moves_active_elements_and_no_other(run_dir, kl_beta):
+    train_sft(run_dir, SFT)
+    train_rl(run_dir, replace(RL, kl_beta=kl_beta))
+    chosen = active(run_dir, Flag.RL)
+    was, now = adapter(run_dir, Stage.TRAIN_SFT), adapter(run_dir, Stage.TRAIN_RL)
+    moved_active, moved_frozen = moved(was, now, chosen)
+    assert moved_frozen == 0
+    assert moved_active > 0
+    lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
+    assert len(lines) == 3 * 8
+    assert set(json.loads(lines[0])["rewards"]) == {"format-soft", "length"}
+
+
+def test_adapter_loads_without_lorapar(run_dir, tiny_model_dir):
+    train_sft(run_dir, SFT)
+    folder = run_dir.folder(Stage.TRAIN_SFT) / "adapter"
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    ids = torch.arange(4, 20).unsqueeze(0)
+    plain = base(ids).logits
+    model = PeftModel.from_pretrained(base, folder)
+    loaded = {
+        name.replace(".default", ""): p for name, p in model.named_parameters() if "lora_" in name
+    }
+    for name, tensor in adapter(run_dir, Stage.TRAIN_SFT).items():
+        assert np.array_equal(loaded[name].detach().numpy(), tensor)
+    assert not torch.allclose(plain, model(ids).logits, atol=1e-4)
+
+
+def test_clipping_counts_active_elements_only(run_dir):
+    """With plain SGD at rate 1 a step's length is the clipped norm of what may move."""
+    options = replace(
+        SFT,
+        optimizer="sgd",
+        learning_rate=1.0,
+        max_steps=1,
+        weight_decay=0.0,
+        max_grad_norm=1e-3,
+        scheduler="constant",
+        warmup=0.0,
+    )
+    train_sft(run_dir, options)
+    was, now = adapter(run_dir, Stage.SCORE), adapter(run_dir, Stage.TRAIN_SFT)
+    length = np.sqrt(sum(((now[n].astype("f8") - was[n]) ** 2).sum() for n in was))
+    assert length == pytest.approx(1e-3, rel=0.02)
+
+
+def test_mask_none_trains_every_element(run_dir):
+    outcome = train_sft(run_dir, SFT, mask="none")
+    assert outcome.manifest.counts["active"] == outcome.manifest.counts["elements"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def kill_at(step):
+    """Returns a progress callback that stops the process once `step` is logged."""
+
+    def progress(label, done, total):
+        if done >= step and total:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize(("stage", "options"), [(train_sft, SFT), (train_rl, RL)])
+def test_resumed_run_ends_with_the_same_bytes(run_dir, tmp_path, stage, options):
+    if stage is train_rl:
+        train_sft(run_dir, SFT)
+    name = Stage.TRAIN_SFT if stage is train_sft else Stage.TRAIN_RL
+    straight = type(run_dir)(tmp_path / "straight")
+    shutil.copytree(run_dir.root, straight.root)
+    stage(straight, options)
+    with pytest.raises(Killed):
+        stage(run_dir, options, progress=kill_at(3))
+    assert run_dir.manifest(name) is None
+    outcome = stage(run_dir, options)
+    assert "resumed" in outcome.manifest.notes[0]
+    for file in ("adapter/adapter_model.safetensors",):
+        one, two = (run.folder(name) / file for run in (straight, run_dir))
+        assert one.read_bytes() == two.read_bytes()
+    steps = [
+        json.loads(line)["step"]
+        for line in (run_dir.folder(name) / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(1, options.max_steps + 1))
+
+
+def test_finished_result_is_kept_without_overwrite(run_dir):
+    first = train_sft(run_dir, SFT)
+    again = train_sft(run_dir, SFT)
+    assert first.fresh
+    assert not again.fresh
+    with pytest.raises(LoraparError, match="other settings") as caught:
+        train_sft(run_dir, replace(SFT, learning_rate=2e-2))
+    assert "learning_rate" in caught.value.found
+    before = (first.folder / "adapter/adapter_model.safetensors").read_bytes()
+    with pytest.raises(Killed):
+        train_sft(run_dir, replace(SFT, learning_rate=2e-2), overwrite=True, progress=kill_at(2))
+    assert (first.folder / "adapter/adapter_model.safetensors").read_bytes() == before
+    train_sft(run_dir, replace(SFT, learning_rate=2e-2), overwrite=True)
+    assert (first.folder / "adapter/adapter_model.safetensors").read_bytes() != before
+
+
+def test_mask_of_another_adapter_is_refused(run_dir, tmp_path):
+    from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
+
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / "mask.safetensors")
+    name = sorted(flags)[3]
+    flags[name] = np.zeros((flags[name].shape[0] + 1, 5), np.uint8)
+    other = tmp_path / "mask.safetensors"
+    fingerprint = layout_fingerprint({n: t.shape for n, t in flags.items()})
+    write_tensors(other, flags, {"fingerprint": fingerprint})
+    with pytest.raises(LoraparError, match="does not belong") as caught:
+        train_sft(run_dir, SFT, mask=str(other))
+    assert name in caught.value.found
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+def test_zero_learning_rate_is_an_error(run_dir):
+    with pytest.raises(LoraparError, match="changed no element"):
+        train_sft(run_dir, replace(SFT, learning_rate=0.0))
+    assert run_dir.manifest(Stage.TRAIN_SFT) is None
+
+
+def test_unknown_training_arguments_are_all_named(run_dir):
+    with pytest.raises(UsageError) as caught:
+        train_sft(run_dir, replace(SFT, training=("lr_schduler_kwargs={}", "bf16=true")))
+    assert "lr_scheduler_kwargs" in caught.value.found
+    assert "--dtype" in caught.value.found
+
+
+def test_stale_mask_is_refused(run_dir):
+    from lorapar_cli.stages.partition import partition
+
+    train_sft(run_dir, SFT)
+    partition(run_dir, theta=0.7, alpha=1.0, beta=1.0)
+    with pytest.raises(LoraparError, match="stale") as caught:
+        train_rl(run_dir, RL)
+    assert "mask" in caught.value.found
+
+
+def test_reward_that_fails_is_named(run_dir, monkeypatch):
+    from lorapar_cli.core.rewards import REWARDS
+
+    train_sft(run_dir, SFT)
+    for broken, expected in (
+        (lambda texts, _: [float("nan")] * len(texts), "gave nan"),
+        (lambda texts, _: [1.0], "gave 1 values"),
+        (lambda texts, _: 1 / 0, "failed"),
+    ):
+        monkeypatch.setitem(REWARDS, "length", broken)
+        with pytest.raises(LoraparError, match=f"`length` {expected}"):
+            train_rl(run_dir, RL)
+
+
+def test_replay_mixes_in_the_other_system(run_dir):
+    outcome = train_sft(run_dir, replace(SFT, replay=0.25))
+    assert outcome.manifest.counts["records"] == {"system1": 12, "system2": 4}
