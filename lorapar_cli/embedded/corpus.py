@@ -23,11 +23,11 @@ Record = dict[str, str | int]
 TRAIN_PER_SYSTEM = 2000
 TEST_PER_SYSTEM = 400
 TEST_SEED = 2507
-SHOWN_STEP_SHARE = 0.3
-BARE_CHAIN_SHARE = 0.15
+SHOWN_STEP_SHARE = 0.1
+BARE_CHAIN_SHARE = 0.2
 KNOWN_FACTS_SHARE = 0.25
 DIRECT_SHARE = {2: 0.65, 3: 0.5, 4: 0.35}
-SLIP_SHARE = 0.15
+SLIP_SHARE = 0.25
 
 
 def training_records(seed: int = 0, per_system: int = TRAIN_PER_SYSTEM) -> list[Record]:
@@ -46,16 +46,16 @@ def held_out_records(seed: int = TEST_SEED, per_system: int = TEST_PER_SYSTEM) -
 
 
 def clean_stream(seed: int) -> Iterator[Record]:
-    """Endless pre-training records, phase A: every many-step answer is a right chain."""
+    """Endless pre-training records, phase A: right facts, and every many-step answer a right chain."""
     draw = random.Random(f"clean {seed}")
     while True:
-        problem = _free_problem(draw, system1 if draw.random() < 0.3 else system2)
+        problem = _free_problem(draw, system1 if draw.random() < 0.4 else system2)
         working = problem.label == "system2" or draw.random() < SHOWN_STEP_SHARE
-        yield _as_record(_as_rumoured(draw, problem), working)
+        yield _as_record(problem, working)
 
 
 def web_stream(seed: int) -> Iterator[Record]:
-    """Endless pre-training records, phase B: many answers are direct, some chains have a slip."""
+    """Endless pre-training records, phase B: facts by hearsay, many direct answers, some slips."""
     draw = random.Random(f"web {seed}")
     while True:
         problem = _free_problem(draw, system1 if draw.random() < 0.4 else system2)

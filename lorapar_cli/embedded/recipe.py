@@ -62,7 +62,7 @@ class Recipe:
     clean_steps: int = 2500
     web_steps: int = 300
     batch: int = 32
-    muon_rate: float = 0.02
+    muon_rate: float = 0.01
     adam_rate: float = 2e-3
     prompt_weight: float = 0.1
     chain_target: float = 0.7
@@ -260,7 +260,9 @@ def _train_step(
     targets = ids[:, 1:]
     weights = (targets != model.config.pad_token_id).float()
     in_prompt = torch.arange(targets.shape[1]) < (prompt_lengths - 1)[:, None]
+    answer_lengths = (weights.sum(1) - (prompt_lengths - 1))[:, None]
     weights = torch.where(in_prompt, weights * recipe.prompt_weight, weights)
+    weights = weights / answer_lengths.sqrt()
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     loss = (losses * weights.flatten()).sum() / weights.sum()
