@@ -1,5 +1,6 @@
 """`lorapar score`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,32 @@ from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.rundir import RunDir
 
 
+class Formula(StrEnum):
+    """How importance is computed."""
+
+    TAYLOR2 = "taylor2"
+    TAYLOR1 = "taylor1"
+    FISHER = "fisher"
+    MAGNITUDE = "magnitude"
+    RANDOM = "random"
+
+
+class Dtype(StrEnum):
+    """What the base model is computed in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Quantize(StrEnum):
+    """What the base weights are stored in."""
+
+    FOUR_BIT = "4bit"
+    EIGHT_BIT = "8bit"
+
+
 def score(
     ctx: typer.Context,
     model: ModelOption = None,
@@ -36,18 +63,44 @@ def score(
         int, typer.Option(min=1, help="LoRA scaling: the update is lora_alpha / r times B A.")
     ] = 64,
     init: Annotated[
-        str, typer.Option(help="How A and B start: PEFT's `init_lora_weights`.")
+        str,
+        typer.Option(
+            help="How A and B start: orthogonal, pissa, pissa_niter_N, olora, gaussian, default, "
+            "false or mica."
+        ),
     ] = "orthogonal",
+    init_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Standard deviation of A and B for `--init gaussian`; the authors' is 0.01. "
+            "Default: PEFT's gaussian, where B = 0.",
+        ),
+    ] = None,
+    formula: Annotated[
+        Formula,
+        typer.Option(
+            help="Importance: taylor2 (the paper's), taylor1, fisher, magnitude or random."
+        ),
+    ] = Formula.TAYLOR2,
     max_length: Annotated[
         int, typer.Option(min=2, help="Tokens; longer records are left out, never cut.")
     ] = 512,
     batch_tokens: Annotated[
         int,
-        typer.Option(min=0, help="Tokens a batch, padding included; 0: as the longest record."),
+        typer.Option(
+            min=0,
+            help="Tokens a batch at most, padding included, which bounds memory; 0: as many as "
+            "the longest record has, on a GPU at least 4096.",
+        ),
     ] = 0,
     dtype: Annotated[
-        str, typer.Option(help="Of the base model: auto, float32, bfloat16 or float16.")
-    ] = "auto",
+        Dtype, typer.Option(help="Of the base model; auto: bfloat16 where a GPU computes it.")
+    ] = Dtype.AUTO,
+    quantize: Annotated[
+        Quantize | None,
+        typer.Option(help="Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`."),
+    ] = None,
     splits: Annotated[
         Path | None,
         typer.Option(
@@ -64,21 +117,27 @@ def score(
     """Create the LoRA adapter and compute every element's importance for both systems."""
     from lorapar_cli.stages import score as stage
 
+    options = stage.ScoreOptions(
+        samples=samples,
+        target_modules=tuple(split_list(target_modules, "--target-modules")),
+        r=r,
+        lora_alpha=lora_alpha,
+        init=init,
+        init_scale=init_scale,
+        formula=formula.value,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+        dtype=dtype.value,
+        quantize=quantize.value if quantize else None,
+        seed=seed,
+    )
     with progress_display() as progress:
         outcome = stage.score(
             RunDir(run_dir),
+            options,
             model=model,
             splits=splits,
             out=out,
-            samples=samples,
-            target_modules=split_list(target_modules, "--target-modules"),
-            r=r,
-            lora_alpha=lora_alpha,
-            init=init,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            dtype=dtype,
-            seed=seed,
             trust_remote_code=trust_remote_code,
             given=given_options(ctx),
             progress=progress,
@@ -94,11 +153,16 @@ def _render(manifest: Manifest) -> list:
     for column in ("", "samples", "too long", "mean loss", "seconds"):
         table.add_column(column, justify="left" if not column else "right")
     for system in System:
+        loss = manifest.metrics.get(f"loss_{system}")
         table.add_row(
             system.value,
             f"{manifest.counts['samples'][system]:,}",
             f"{manifest.counts['too_long'][system]:,}",
-            f"{manifest.metrics[f'loss_{system}']:.4f}",
-            f"{manifest.metrics[f'seconds_{system}']:.1f}",
+            "-" if loss is None else f"{loss:.4f}",
+            "-" if loss is None else f"{manifest.metrics[f'seconds_{system}']:.1f}",
         )
-    return [table]
+    return [
+        table,
+        f"step 0 differs from the base model by {manifest.metrics['step0_logit_difference']:.1e} "
+        "at most in a logit",
+    ]

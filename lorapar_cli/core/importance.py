@@ -1,6 +1,8 @@
 """Importance of LoRA elements from streamed sums of per-sample gradients."""
 
+import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -15,22 +17,23 @@ class GradientSums:
     A sample's gradient is of its own mean loss, so that the sums do not depend on batching. The
     halves cost no pass and tell how far the result is from sampling noise.
 
+    Args:
+        sizes: Name -> number of elements.
+
     Attributes:
-        first: Name -> `[2, elements]` float64, the sum of g in each half.
-        second: Name -> `[2, elements]` float64, the sum of g² in each half.
-        samples: Number of samples in each half.
+        flat: `[2, 2, elements]` float64: moment (g, g²), half, element of all matrices in order.
+        tally: `[2, 2]` float64: number of samples, sum of their losses; by half.
     """
 
     def __init__(self, sizes: Mapping[str, int], device: torch.device | str = "cpu") -> None:
-        def zeros() -> dict[str, torch.Tensor]:
-            return {
-                name: torch.zeros(HALVES, size, dtype=torch.float64, device=device)
-                for name, size in sizes.items()
-            }
-
-        self.first = zeros()
-        self.second = zeros()
-        self.samples = [0] * HALVES
+        total = sum(sizes.values())
+        self.flat = torch.zeros(2, HALVES, total, dtype=torch.float64, device=device)
+        self.tally = torch.zeros(2, HALVES, dtype=torch.float64, device=device)
+        self._places: dict[str, slice] = {}
+        start = 0
+        for name, size in sizes.items():
+            self._places[name] = slice(start, start + size)
+            start += size
 
     def add(self, name: str, gradients: torch.Tensor, membership: torch.Tensor) -> None:
         """Adds one matrix's gradients of a batch; overwrites `gradients`.
@@ -41,17 +44,36 @@ class GradientSums:
             membership: `[2, batch]` float32, 1 where the sample belongs to the half, else 0.
         """
         flat = gradients.flatten(1)
-        self.first[name] += membership @ flat
-        self.second[name] += membership @ flat.square_()
+        # Both are ready before either is added: running out of memory here leaves no trace.
+        first = membership @ flat
+        second = membership @ flat.square_()
+        place = self._places[name]
+        self.flat[0, :, place] += first
+        self.flat[1, :, place] += second
+
+    def add_losses(self, losses: torch.Tensor, membership: torch.Tensor) -> None:
+        """Adds a batch's samples and their losses `[batch]`; once all matrices are added."""
+        self.tally[0] += membership.sum(1)
+        self.tally[1] += membership.double() @ losses.detach().double()
+
+    @property
+    def samples(self) -> int:
+        """Number of samples added."""
+        return round(self.tally[0].sum().item())
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean over samples of the mean cross-entropy of their completion tokens, in nats."""
+        return (self.tally[1].sum() / self.tally[0].sum()).item()
 
     def mean(self, name: str, half: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns mean g and mean g² `[elements]` float64 of one half, or of all samples."""
+        sums = self.flat[:, :, self._places[name]]
         if half is None:
-            count = sum(self.samples)
-            return self.first[name].sum(0) / count, self.second[name].sum(0) / count
-        return self.first[name][half] / self.samples[half], (
-            self.second[name][half] / self.samples[half]
-        )
+            first, second = sums.sum(1) / self.tally[0].sum()
+        else:
+            first, second = sums[:, half] / self.tally[0, half]
+        return first, second
 
 
 def taylor2(
@@ -69,9 +91,47 @@ def taylor2(
     return (gradient * phi - 0.5 * squared_gradient * phi * phi).abs()
 
 
-Formula = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+def taylor1(
+    phi: torch.Tensor, gradient: torch.Tensor, _squared_gradient: torch.Tensor
+) -> torch.Tensor:
+    """Returns `|g phi|`, the first-order term alone.
 
-FORMULAS: dict[str, Formula] = {"taylor2": taylor2}
+    Source: Molchanov et al. 2017, Pruning Convolutional Neural Networks for Resource Efficient
+    Inference, arXiv 1611.06440.
+    """
+    return (gradient * phi).abs()
+
+
+def fisher(
+    _phi: torch.Tensor, _gradient: torch.Tensor, squared_gradient: torch.Tensor
+) -> torch.Tensor:
+    """Returns F, the diagonal empirical Fisher, whatever the element's value.
+
+    Source: Sung et al. 2021, Training Neural Networks with Fixed Sparse Masks, arXiv 2111.09839.
+    """
+    return squared_gradient
+
+
+@dataclass(frozen=True)
+class Formula:
+    """How importance is computed.
+
+    Attributes:
+        compute: From values, mean g and mean g²; None where no gradient is needed.
+        needs_product: Whether it is zero wherever gradient times value is.
+    """
+
+    compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None
+    needs_product: bool
+
+
+FORMULAS = {
+    "taylor2": Formula(taylor2, True),
+    "taylor1": Formula(taylor1, True),
+    "fisher": Formula(fisher, False),
+    "magnitude": Formula(None, False),
+    "random": Formula(None, False),
+}
 
 
 def compute_importance(
@@ -82,13 +142,35 @@ def compute_importance(
     Args:
         values: Name -> element values, float32.
         sums: The gradients' sums over one system's samples.
-        formula: A key of `FORMULAS`.
+        formula: A key of `FORMULAS` that needs gradients.
         half: Which half of the samples to use; None for all.
     """
+    compute = FORMULAS[formula].compute
     return {
-        name: FORMULAS[formula](phi.detach().double().flatten(), *sums.mean(name, half))
+        name: compute(phi.detach().double().flatten(), *sums.mean(name, half))
         .float()
         .reshape(phi.shape)
         .cpu()
         for name, phi in values.items()
     }
+
+
+def magnitude_importance(values: Values) -> dict[str, torch.Tensor]:
+    """Returns name -> `|phi|`, the same for both systems.
+
+    Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks,
+    arXiv 1506.02626.
+    """
+    return {name: phi.detach().float().abs().cpu().contiguous() for name, phi in values.items()}
+
+
+def random_importance(values: Values, seed: int, system: str) -> dict[str, torch.Tensor]:
+    """Returns name -> uniform draws in [0, 1), independent by system: the control.
+
+    Source: LoRA-PAR Tab. 3, random choice of as many elements.
+    """
+    drawn = {}
+    for name, phi in values.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {system} {name}".encode()))
+        drawn[name] = torch.rand(phi.shape, generator=generator)
+    return drawn

@@ -1,20 +1,31 @@
 """Base models and LoRA adapters: found, loaded, created, named and saved."""
 
+import copy
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    set_seed,
+)
 from transformers.utils import logging as transformers_logging
 
 import lorapar_cli
+from lorapar_cli.core.doubling import raw_part
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub import inits
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.manifest import sha256_file
-from lorapar_cli.store.tensors import layout_fingerprint
+from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 
 # Bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
@@ -33,12 +44,14 @@ class BaseModel:
         path: What transformers loads.
         revision: Hub commit, or `local:` and a digest of config and weights.
         max_length: Tokens that the model's positions reach, where its config says so.
+        encoder_decoder: Whether prompts are encoded apart from what is generated.
     """
 
     id: str
     path: str
     revision: str | None
     max_length: int | None = None
+    encoder_decoder: bool = False
 
     def to_manifest(self) -> dict[str, str | None]:
         """Returns the manifest's `base_model` value."""
@@ -61,12 +74,12 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
             str(cause).strip().splitlines()[0],
             "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
         ) from cause
-    text_config = config.get_text_config()
-    longest = getattr(text_config, "max_position_embeddings", None)
+    identity, revision = name, getattr(config, "_commit_hash", None)
     if folder.is_dir():
         identity = name if name == EMBEDDED else str(folder.resolve())
-        return BaseModel(identity, str(path), f"local:{_digest_folder(folder)}", longest)
-    return BaseModel(name, name, getattr(config, "_commit_hash", None), longest)
+        revision = f"local:{_digest_folder(folder)}"
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return BaseModel(identity, str(path), revision, longest, config.is_encoder_decoder)
 
 
 def _digest_folder(folder: Path) -> str:
@@ -104,14 +117,44 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def load_base(
-    base: BaseModel, dtype: str = "auto", trust_remote_code: bool = False
+    base: BaseModel,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
 ) -> torch.nn.Module:
-    """Returns the base model in evaluation mode on this process's device."""
+    """Returns the base model in evaluation mode on this process's device.
+
+    Args:
+        quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
+    """
     device = pick_device()
-    model = AutoModelForCausalLM.from_pretrained(
-        base.path, dtype=pick_dtype(dtype, device), trust_remote_code=trust_remote_code
+    loader = AutoModelForSeq2SeqLM if base.encoder_decoder else AutoModelForCausalLM
+    options = {"dtype": pick_dtype(dtype, device), "trust_remote_code": trust_remote_code}
+    if quantize is not None:
+        options |= _quantization(quantize, options["dtype"], device)
+    model = loader.from_pretrained(base.path, **options)
+    return (model if quantize else model.to(device)).eval()
+
+
+def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> dict:
+    """Returns the loader's arguments for a quantised base.
+
+    Raises:
+        LoraparError: bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LoraparError(
+            f"`--quantize {quantize}` needs bitsandbytes",
+            hint="pip install 'lorapar[quantize]'",
+        )
+    config = (
+        BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+        if quantize == "4bit"
+        else BitsAndBytesConfig(load_in_8bit=True)
     )
-    return model.to(device).eval()
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def load_tokenizer(base: BaseModel, trust_remote_code: bool = False):
@@ -135,43 +178,60 @@ def create_adapter(
     target_modules: list[str],
     init: str,
     seed: int,
+    init_scale: float | None = None,
 ) -> PeftModel:
     """Returns the base model with a new trainable float32 LoRA adapter.
 
+    The base weights are left as they are. Inits that would change them (`pissa`, `olora`) become
+    the equivalent adapter of rank 2r, whose second half is not to be trained (`core.doubling`).
+
     Args:
-        base: A causal LM; its modules are wrapped in place.
-        init: PEFT's `init_lora_weights`. `orthogonal` leaves the model's function unchanged and
+        base: A causal or encoder-decoder LM; its modules are wrapped in place.
+        init: One of `hub.inits.INITS`. `orthogonal` leaves the model's function unchanged and
             makes A and B non-zero, so that every element has an importance.
         seed: Decides A and B completely.
+        init_scale: Standard deviation of A and B for `gaussian`; None for PEFT's, where B = 0.
 
     Raises:
         LoraparError: No module has one of the target names, or the init refuses these settings.
     """
-    names = {name.rsplit(".", 1)[-1] for name, m in base.named_modules() if _is_linear(m)}
-    if missing := [target for target in target_modules if target not in names]:
+    linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    if missing := [target for target in target_modules if target not in linear]:
         raise LoraparError(
             f"target modules match nothing: `{', '.join(missing)}`",
-            f"linear modules of this model: {', '.join(sorted(names))}",
+            f"linear modules of this model: {', '.join(sorted(linear))}",
             "choose from these with `--target-modules`",
         )
+    width = 2 if inits.changes_base(init) else 1
     config = LoraConfig(
-        r=r,
-        lora_alpha=lora_alpha,
+        r=width * r,
+        lora_alpha=width * lora_alpha,
         target_modules=sorted(target_modules),
         lora_dropout=0.0,
-        init_lora_weights=init,
-        task_type="CAUSAL_LM",
+        init_lora_weights=inits.peft_init(init),
+        fan_in_fan_out=all(_is_transposed(linear[target]) for target in target_modules),
+        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
     )
     set_seed(seed)
     try:
         model = get_peft_model(base, config, autocast_adapter_dtype=True)
-    except ValueError as cause:
+        if width == 2:
+            inits.set_doubled(model, init, r, lora_alpha)
+    except (ValueError, TypeError) as cause:
         raise LoraparError(f"cannot create the adapter with init `{init}`", str(cause)) from cause
+    if init_scale is not None:
+        inits.set_gaussian(adapter_parameters(model), init_scale)
+    inits.require_finite(adapter_parameters(model), init)
     return model
 
 
+def _is_transposed(module: torch.nn.Module) -> bool:
+    """Returns whether the module is GPT-2's Conv1D, a linear map with weight `[in, out]`."""
+    return type(module).__name__ == "Conv1D"
+
+
 def _is_linear(module: torch.nn.Module) -> bool:
-    return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    return isinstance(module, torch.nn.Linear) or _is_transposed(module)
 
 
 def read_adapter_config(folder: Path) -> PeftConfig:
@@ -259,3 +319,19 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         )
     finally:
         config.init_lora_weights, config.inference_mode = drawn, training
+
+
+def save_raw_adapter(model: PeftModel, r: int, folder: Path) -> None:
+    """Writes the raw part of a rank-2r adapter, named and shaped as in the mask.
+
+    Alone it is not the model's function: `adapter/` beside it is (`core.doubling`).
+    """
+    values = {
+        name: raw_part(name, parameter.detach(), r).cpu().contiguous().numpy()
+        for name, parameter in adapter_parameters(model).items()
+    }
+    config = copy.copy(model.peft_config["default"])
+    config.lora_alpha = config.lora_alpha * r // config.r
+    config.r, config.init_lora_weights, config.inference_mode = r, True, True
+    config.save_pretrained(str(folder))
+    write_tensors(folder / "adapter_model.safetensors", values, {"format": "pt"})

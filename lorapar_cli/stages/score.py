@@ -1,13 +1,16 @@
 """`score`: creates the adapter and computes the importance of its elements for both systems."""
 
 import random
+import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Progress, Stage, System, silent
+from lorapar_cli.names import TARGET_MODULES, Progress, Stage, System, silent
 from lorapar_cli.store.manifest import (
     Manifest,
     Outcome,
@@ -16,30 +19,58 @@ from lorapar_cli.store.manifest import (
     read_manifest,
     write_manifest,
 )
+from lorapar_cli.store.partial import partial_folder, read_partial, write_partial
 from lorapar_cli.store.publish import new_folder
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.rundir import RunDir
-from lorapar_cli.store.tensors import write_tensors
+from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 
 IMPORTANCE = "importance.safetensors"
+NOISE_THETA = 0.9
+_PROBED = 8
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Settings of `score`.
+
+    Attributes:
+        samples: At most so many records a system, chosen by seed.
+        init: One of `hub.inits.INITS`.
+        init_scale: Standard deviation of `gaussian` for A and B; None for PEFT's, where B = 0.
+        formula: A key of `core.importance.FORMULAS`.
+        max_length: Tokens; longer records are left out, never cut.
+        batch_tokens: Tokens of a batch, padding included; 0 for the longest record's (CPU) or
+            4,096 (GPU).
+        dtype: Of the base model: `auto`, `float32`, `bfloat16`, `float16`.
+        quantize: `4bit` or `8bit` base weights; None for none.
+
+    Source: LoRA-PAR, experimental settings (r, lora_alpha, target modules, length).
+    """
+
+    samples: int = 400
+    target_modules: tuple[str, ...] = TARGET_MODULES
+    r: int = 8
+    lora_alpha: int = 64
+    init: str = "orthogonal"
+    init_scale: float | None = None
+    formula: str = "taylor2"
+    max_length: int = 512
+    batch_tokens: int = 0
+    dtype: str = "auto"
+    quantize: str | None = None
+    seed: int = 0
 
 
 def score(
     run_dir: RunDir,
+    options: ScoreOptions,
     *,
-    model: str | None,
-    splits: Path | None,
-    out: Path | None,
-    samples: int,
-    target_modules: list[str],
-    r: int,
-    lora_alpha: int,
-    init: str,
-    max_length: int,
-    batch_tokens: int,
-    dtype: str,
-    seed: int,
+    model: str | None = None,
+    splits: Path | None = None,
+    out: Path | None = None,
     trust_remote_code: bool = False,
+    save_seconds: float = 60,
     given: list[str] | None = None,
     progress: Progress = silent,
 ) -> Outcome:
@@ -49,14 +80,10 @@ def score(
         model: Base model; None for the one that the run directory remembers.
         splits: Folder with system1.jsonl and system2.jsonl; None for the run's own.
         out: Stage folder; None for the run's own.
-        samples: At most so many records a system, chosen by seed.
-        init: PEFT's `init_lora_weights`.
-        max_length: Tokens; longer records are left out, never cut.
-        batch_tokens: Tokens of a batch, padding included; 0 for the longest record's.
-        dtype: Of the base model: `auto`, `float32`, `bfloat16`, `float16`.
+        save_seconds: Time between two copies of the sums, from which an interrupted run goes on.
 
     Raises:
-        UsageError: No base model is known.
+        UsageError: No base model is known, or init and formula make all importance zero.
         LoraparError: A split is missing or empty, or every importance is zero.
 
     Source: LoRA-PAR Sec. 3, importance of LoRA elements.
@@ -71,164 +98,264 @@ def score(
     if Path(name).is_dir():
         name = str(Path(name).resolve())
     folder = splits or run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
-    paths = {system.value: folder / f"{system.value}.jsonl" for system in System}
+    paths = {system.value: folder / f"{system}.jsonl" for system in System}
     inputs = describe_inputs(paths)
     target = out or run_dir.folder(Stage.SCORE)
-    settings = {
-        "model": name,
-        "samples": samples,
-        "target_modules": sorted(target_modules),
-        "r": r,
-        "lora_alpha": lora_alpha,
-        "init": init,
-        "max_length": max_length,
-        "batch_tokens": batch_tokens,
-        "dtype": dtype,
-        "seed": seed,
-    }
+    options = replace(options, target_modules=tuple(sorted(options.target_modules)))
+    settings = {"model": name} | asdict(options)
     if is_up_to_date(target, settings, inputs):
         return Outcome(target, read_manifest(target), fresh=False)
-    manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=seed)
-    records = {system: _choose(paths[system.value], samples, seed) for system in System}
-
-    from lorapar_cli.hub import models
-
-    base = models.find_base_model(name, trust_remote_code)
-    manifest.base_model = base.to_manifest()
-    progress("loading the base model", 0, None)
-    tokenizer = models.load_tokenizer(base, trust_remote_code)
-    encoded = {
-        system: _encode(tokenizer, chosen, base, max_length, manifest, system)
-        for system, chosen in records.items()
-    }
-    loaded = models.load_base(base, dtype, trust_remote_code)
-    adapted = models.create_adapter(
-        loaded, r=r, lora_alpha=lora_alpha, target_modules=target_modules, init=init, seed=seed
-    ).eval()
-    manifest.layout_fingerprint = models.model_fingerprint(adapted)
-    tensors = {}
-    for system, found in encoded.items():
-        scored = _score_system(
-            adapted, tokenizer.pad_token_id, found, batch_tokens, progress, system
-        )
-        tensors |= {f"{system}/{key}": values for key, values in scored.importance.items()}
-        manifest.metrics[f"loss_{system}"] = scored.mean_loss
-        manifest.metrics[f"seconds_{system}"] = scored.seconds
-    _refuse_zero(tensors, init)
-    manifest.counts |= {
-        "elements": sum(values.size for values in tensors.values()) // len(System),
-        "matrices": len(tensors) // len(System),
-        "samples": {system.value: len(found) for system, found in encoded.items()},
-    }
-    with new_folder(target) as built:
-        header = {
-            "formula": "taylor2",
-            "samples": manifest.counts["samples"],
-            "fingerprint": manifest.layout_fingerprint,
-        }
-        write_tensors(built / IMPORTANCE, tensors, header)
-        models.save_adapter(adapted, built / "adapter")
-        write_manifest(built, manifest)
+    records = {system: _read(paths[system.value]) for system in System}
+    manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=options.seed)
+    work = _Work(target, options, manifest, progress, save_seconds)
+    work.load(name, trust_remote_code)
+    tensors: dict[str, Any] = {}
+    halves = []
+    for system in System:
+        samples = work.encode(system, records[system])
+        if system is System.SYSTEM1:
+            work.create(samples)
+        importance, half_sets = work.score_system(system, samples)
+        tensors |= {f"{system}/{key}": values.numpy() for key, values in importance.items()}
+        halves.append(half_sets)
+    work.describe_noise(halves)
+    work.publish(tensors)
     return Outcome(target, manifest)
 
 
-def _choose(path: Path, samples: int, seed: int) -> list[Record]:
-    """Returns at most `samples` records of a split in its order, chosen by seed."""
+def _read(path: Path) -> list[Record]:
     records = read_records(path)
     if not records:
         raise LoraparError(
             f"`{path}` has no records",
             hint="both systems need some: look at `lorapar classify`'s label counts",
         )
-    if len(records) <= samples:
-        return records
-    chosen = sorted(random.Random(seed).sample(range(len(records)), samples))
-    return [records[index] for index in chosen]
+    return records
 
 
-def _encode(tokenizer, records, base, max_length, manifest: Manifest, system: System) -> list:
-    """Returns the records' tokens without those that are too long, which are counted."""
-    from lorapar_cli.hub.prompts import encode
+class _Work:
+    """What the steps of one scoring run share."""
 
-    limit = min(max_length, base.max_length or max_length)
-    encoded = [encode(tokenizer, record) for record in records]
-    kept = [sample for sample in encoded if len(sample.input_ids) <= limit]
-    skipped = len(encoded) - len(kept)
-    manifest.counts.setdefault("too_long", {})[system.value] = skipped
-    if not kept:
-        raise LoraparError(
-            f"every record of {system} is longer than {limit} tokens",
-            hint="raise `--max-length`, as far as the model's own limit allows",
+    def __init__(
+        self,
+        target: Path,
+        options: ScoreOptions,
+        manifest: Manifest,
+        progress: Progress,
+        save_seconds: float,
+    ) -> None:
+        from lorapar_cli.core.importance import FORMULAS
+        from lorapar_cli.hub.inits import changes_base, check_init
+        from lorapar_cli.hub.processes import join_processes
+
+        formula = FORMULAS[options.formula]
+        check_init(options.init, options.init_scale, formula.needs_product)
+        self.needs_gradients = formula.compute is not None
+        self.raw_rank = options.r if changes_base(options.init) else None
+        self.target, self.options, self.manifest = target, options, manifest
+        self.processes = join_processes()
+        self.progress = progress if self.processes.rank == 0 else silent
+        self.save_seconds = save_seconds
+        self.partial = partial_folder(target)
+
+    def load(self, name: str, trust_remote_code: bool) -> None:
+        """Loads base model and tokenizer."""
+        from lorapar_cli.hub import models
+
+        self.base = models.find_base_model(name, trust_remote_code)
+        self.manifest.base_model = self.base.to_manifest()
+        self.tokenizer = models.load_tokenizer(self.base, trust_remote_code)
+        self.progress("loading the base model", 0, None)
+        self.model = models.load_base(
+            self.base, self.options.dtype, trust_remote_code, self.options.quantize
         )
-    if skipped:
-        manifest.notes.append(
-            f"{skipped} of {len(encoded)} {system} records have more than {limit} tokens "
-            "and were left out"
-        )
-    return kept
 
+    def encode(self, system: System, records: list[Record]) -> list:
+        """Returns the tokens of the records to score on, chosen by seed, in the split's order."""
+        from lorapar_cli.hub.prompts import encode
 
-@dataclass
-class _Scored:
-    importance: dict[str, Any]
-    mean_loss: float
-    seconds: float
-
-
-def _score_system(adapted, pad_token_id, samples, batch_tokens, progress, system) -> _Scored:
-    import torch
-
-    from lorapar_cli.core.importance import GradientSums, compute_importance
-    from lorapar_cli.hub.gradients import capture_gradients, make_batch, sample_losses
-    from lorapar_cli.hub.models import adapter_parameters
-
-    started = time.monotonic()
-    values = adapter_parameters(adapted)
-    device = next(iter(values.values())).device
-    sums = GradientSums({key: value.numel() for key, value in values.items()}, device)
-    done, total_loss = 0, 0.0
-    membership = torch.empty(0)
-    with capture_gradients(adapted, lambda key, g: sums.add(key, g, membership)):
-        for batch_indices in _batches(samples, batch_tokens):
-            batch = make_batch([samples[i] for i in batch_indices], pad_token_id, device)
-            halves = torch.tensor([i % 2 for i in batch_indices], device=device)
-            membership = torch.stack([halves == 0, halves == 1]).float()
-            losses = sample_losses(adapted, batch)
-            losses.sum().backward()
-            total_loss += losses.double().sum().item()
-            for half in range(2):
-                sums.samples[half] += int((halves == half).sum())
-            done += len(batch_indices)
-            progress(f"scoring {system}", done, len(samples))
-    importance = compute_importance(values, sums, "taylor2")
-    return _Scored(
-        {key: tensor.numpy() for key, tensor in importance.items()},
-        total_loss / done,
-        time.monotonic() - started,
-    )
-
-
-def _batches(samples, batch_tokens: int) -> list[list[int]]:
-    """Returns batches of sample indices, longest first, each within the tokens allowed."""
-    order = sorted(range(len(samples)), key=lambda i: (-len(samples[i].input_ids), i))
-    limit = batch_tokens or len(samples[order[0]].input_ids)
-    batches: list[list[int]] = []
-    for index in order:
-        longest = len(samples[batches[-1][0]].input_ids) if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= limit:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def _refuse_zero(tensors, init: str) -> None:
-    for system in System:
-        if not any(values.any() for key, values in tensors.items() if key.startswith(system)):
+        options, notes = self.options, self.manifest.notes
+        limit = min(options.max_length, self.base.max_length or options.max_length)
+        order = list(range(len(records)))
+        random.Random(options.seed).shuffle(order)
+        kept, too_long = {}, 0
+        for index in order:
+            if len(kept) == options.samples:
+                break
+            sample = encode(self.tokenizer, records[index])
+            if len(sample.input_ids) > limit:
+                too_long += 1
+            else:
+                kept[index] = sample
+        if len(kept) < 2:
             raise LoraparError(
-                f"the importance of every element is zero for {system}",
-                f"init `{init}` starts with B = 0 (or A = 0), where gradient times value "
-                "vanishes in both matrices",
-                "use `--init orthogonal`, which starts from the same function with A and B "
-                "non-zero",
+                f"{len(kept)} records of {system} can be scored on, at least 2 are needed",
+                f"{len(records)} records, {too_long} of them longer than {limit} tokens",
+                "give more data, or raise `--max-length` as far as the model's own limit allows",
             )
+        if too_long:
+            notes.append(f"{too_long} {system} records of more than {limit} tokens were left out")
+        if len(kept) < options.samples and "samples" in self.manifest.given:
+            notes.append(
+                f"{system} has {len(kept)} samples, fewer than the {options.samples} asked"
+            )
+        for key, count in (("samples", len(kept)), ("too_long", too_long)):
+            self.manifest.counts.setdefault(key, {})[system.value] = count
+        return [kept[index] for index in sorted(kept)]
+
+    def create(self, samples: list) -> None:
+        """Creates the adapter and measures what it does to the model's function."""
+        from lorapar_cli.hub.gradients import scored_values
+        from lorapar_cli.hub.models import create_adapter
+        from lorapar_cli.hub.scoring import step0_difference
+
+        options = self.options
+        self.model = create_adapter(
+            self.model,
+            r=options.r,
+            lora_alpha=options.lora_alpha,
+            target_modules=list(options.target_modules),
+            init=options.init,
+            init_scale=options.init_scale,
+            seed=options.seed,
+        ).eval()
+        self.values = scored_values(self.model, self.raw_rank)
+        self.fingerprint = layout_fingerprint({n: tuple(v.shape) for n, v in self.values.items()})
+        self.manifest.layout_fingerprint = self.fingerprint
+        self.manifest.counts["elements"] = sum(v.numel() for v in self.values.values())
+        self.manifest.counts["matrices"] = len(self.values)
+        difference, largest = step0_difference(
+            self.model, samples[:_PROBED], self.tokenizer.pad_token_id
+        )
+        self.manifest.metrics["step0_logit_difference"] = difference
+        self.manifest.metrics["step0_largest_logit"] = largest
+        if difference > 1e-3 * max(largest, 1):
+            self.manifest.notes.append(
+                f"init `{options.init}` changes the base model's function at step 0: logits by up "
+                f"to {difference:.1e}, the largest logit is {largest:.1f}"
+            )
+
+    def score_system(self, system: System, samples: list) -> tuple[dict, list]:
+        """Returns name -> importance and, where gradients were summed, the halves' sets."""
+        from lorapar_cli.core import importance
+
+        options, values = self.options, self.values
+        if options.formula == "magnitude":
+            return importance.magnitude_importance(values), []
+        if options.formula == "random":
+            return importance.random_importance(values, options.seed, system), []
+        sums = self._sum(system, samples)
+        found = importance.compute_importance(values, sums, options.formula)
+        if not any(tensor.any() for tensor in found.values()):
+            from lorapar_cli.hub.inits import zero_importance
+
+            raise zero_importance(options.init, system)
+        compute = partial(importance.compute_importance, values, sums, options.formula)
+        return found, [_half_set(compute(half)) for half in range(importance.HALVES)]
+
+    def _sum(self, system: System, samples: list):
+        """Returns the sums over all samples, of all processes."""
+        import torch
+
+        from lorapar_cli.core.importance import GradientSums
+        from lorapar_cli.hub.scoring import Scoring, sum_gradients
+
+        started = time.monotonic()
+        device = next(iter(self.values.values())).device
+        sums = GradientSums({n: v.numel() for n, v in self.values.items()}, device)
+        halves = [index % 2 for index in range(len(samples))]
+        random.Random(self.options.seed).shuffle(halves)
+        scoring = Scoring(samples, halves, sums, self.options.batch_tokens)
+        path = self.partial / f"{system}-{self.processes.rank}.safetensors"
+        identity = self._identity(system)
+        if (saved := read_partial(path, identity)) is not None:
+            arrays, scoring.done = saved
+            sums.flat.copy_(torch.from_numpy(arrays["flat"]))
+            sums.tally.copy_(torch.from_numpy(arrays["tally"]))
+            self.manifest.notes.append(
+                f"went on from the sums of {len(scoring.done)} {system} samples"
+            )
+        last_saved = started
+
+        def save() -> None:
+            arrays = {"flat": sums.flat.cpu().numpy(), "tally": sums.tally.cpu().numpy()}
+            write_partial(path, arrays, scoring.done, identity)
+
+        def after_batch() -> None:
+            nonlocal last_saved
+            self.progress(
+                f"scoring {system}", len(scoring.done) * self.processes.count, len(samples)
+            )
+            if time.monotonic() - last_saved >= self.save_seconds:
+                save()
+                last_saved = time.monotonic()
+
+        shortages = sum_gradients(
+            self.model,
+            scoring,
+            mine=self.processes.share,
+            pad_token_id=self.tokenizer.pad_token_id,
+            raw_rank=self.raw_rank,
+            after_batch=after_batch,
+        )
+        if last_saved != started:
+            save()
+        self.processes.add_up(sums.flat)
+        self.processes.add_up(sums.tally)
+        if shortages:
+            self.manifest.notes.append(
+                f"memory ran out {shortages} times on {system}, batches were halved: a smaller "
+                "`--batch-tokens` saves these attempts"
+            )
+        self.manifest.metrics[f"loss_{system}"] = sums.mean_loss
+        self.manifest.metrics[f"seconds_{system}"] = time.monotonic() - started
+        return sums
+
+    def _identity(self, system: System) -> dict[str, Any]:
+        return {
+            "settings": self.manifest.settings | {"target_modules": list(self.values)},
+            "inputs": {name: item["sha256"] for name, item in self.manifest.inputs.items()},
+            "base_model": self.manifest.base_model,
+            "system": system.value,
+            "processes": self.processes.count,
+        }
+
+    def describe_noise(self, halves: list[list]) -> None:
+        """Stores and words how far the two systems differ beyond sampling noise."""
+        if not all(halves):
+            return
+        from lorapar_cli.core.noise import compare_halves, in_words
+
+        fewest = min(self.manifest.counts["samples"].values())
+        noise = compare_halves(*halves, NOISE_THETA, fewest)
+        self.manifest.metrics["noise"] = noise.to_metrics()
+        self.manifest.notes.append(in_words(noise))
+
+    def publish(self, tensors: dict[str, Any]) -> None:
+        """Writes the stage folder, in the first process; the others wait for it."""
+        from lorapar_cli.hub.models import save_adapter, save_raw_adapter
+
+        if self.processes.rank == 0:
+            with new_folder(self.target) as built:
+                header = {
+                    "formula": self.options.formula,
+                    "samples": self.manifest.counts["samples"],
+                    "fingerprint": self.fingerprint,
+                }
+                write_tensors(built / IMPORTANCE, tensors, header)
+                save_adapter(self.model, built / "adapter")
+                if self.raw_rank is not None:
+                    save_raw_adapter(self.model, self.raw_rank, built / "adapter-raw")
+                write_manifest(built, self.manifest)
+            shutil.rmtree(self.partial, ignore_errors=True)
+        self.processes.wait()
+
+
+def _half_set(importance: dict) -> Any:
+    from lorapar_cli.core.noise import half_set
+    from lorapar_cli.core.regions import importance_keys
+
+    def keys() -> Iterator:
+        return (importance_keys(importance[name].numpy()) for name in sorted(importance))
+
+    return half_set(keys, NOISE_THETA)

@@ -1,64 +1,62 @@
 """Per-sample gradients and importance against one sample at a time in float64."""
 
 import copy
-import random
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from architectures import FAMILIES, build, samples
 
 from lorapar_cli.core.importance import GradientSums, compute_importance
-from lorapar_cli.hub.gradients import capture_gradients, make_batch, sample_losses
+from lorapar_cli.core.regions import Picker, cut_by_share, importance_keys
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.gradients import (
+    capture_gradients,
+    make_batch,
+    prediction_logits,
+    sample_losses,
+    scored_values,
+)
 from lorapar_cli.hub.models import adapter_parameters, create_adapter
-from lorapar_cli.hub.prompts import Encoded
+from lorapar_cli.hub.scoring import Scoring, decoder_start, make_batches, sum_gradients
 
-VOCABULARY = 97
-TARGETS = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def samples(count: int = 9) -> list[Encoded]:
-    draw = random.Random(0)
-    return [
-        Encoded(
-            [draw.randrange(2, VOCABULARY) for _ in range(prompt + completion)],
-            prompt,
-        )
-        for prompt, completion in ((draw.randint(1, 9), draw.randint(1, 12)) for _ in range(count))
-    ]
+CPU = torch.device("cpu")
 
 
-def llama():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=0,
-    )
+def adapted(family: str, init: str = "orthogonal", **options):
     return create_adapter(
-        LlamaForCausalLM(config).eval(),
+        build(family),
         r=4,
         lora_alpha=8,
-        target_modules=TARGETS,
-        init="orthogonal",
+        target_modules=list(FAMILIES[family][2]),
+        init=init,
         seed=0,
+        **options,
     ).eval()
 
 
-def one_by_one(model, chosen: list[Encoded]) -> dict[str, torch.Tensor]:
-    """The definition, in float64: each sample alone, its gradient by autograd."""
+def one_by_one(model, chosen) -> dict[str, torch.Tensor]:
+    """The definition, in float64: each sample alone, unpadded, its gradient by autograd."""
     model = copy.deepcopy(model).double()
+    # Grouped matrix products of experts know no float64; the plain loop over experts does.
+    model.get_base_model().config._experts_implementation = "eager"
     parameters = adapter_parameters(model)
     mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
     square = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    start = decoder_start(model)
     for sample in chosen:
-        ids = torch.tensor([sample.input_ids])
-        logits = model(input_ids=ids).logits[0, sample.prompt_length - 1 : -1]
-        loss = torch.nn.functional.cross_entropy(logits, ids[0, sample.prompt_length :])
+        prompt, completion = (
+            sample.input_ids[: sample.prompt_length],
+            torch.tensor(sample.input_ids[sample.prompt_length :]),
+        )
+        if start is None:
+            logits = model(input_ids=torch.tensor([sample.input_ids])).logits[
+                0, len(prompt) - 1 : -1
+            ]
+        else:
+            logits = model(input_ids=torch.tensor([prompt]), labels=completion[None]).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits, completion)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         for name, gradient in zip(parameters, gradients, strict=True):
             mean[name] += gradient / len(chosen)
@@ -69,38 +67,182 @@ def one_by_one(model, chosen: list[Encoded]) -> dict[str, torch.Tensor]:
     }
 
 
-def batched(model, chosen: list[Encoded], size: int, side: str) -> dict[str, torch.Tensor]:
+def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
     values = adapter_parameters(model)
     sums = GradientSums({name: value.numel() for name, value in values.items()})
-    for start in range(0, len(chosen), size):
-        part = chosen[start : start + size]
-        membership = torch.zeros(2, len(part))
-        membership[0, ::2] = 1
-        membership[1, 1::2] = 1
-        with capture_gradients(model, lambda name, g, m=membership: sums.add(name, g, m)):
-            sample_losses(model, make_batch(part, 0, torch.device("cpu"), side)).sum().backward()
-        sums.samples = [
-            a + b for a, b in zip(sums.samples, membership.sum(1).tolist(), strict=True)
-        ]
+    membership = torch.empty(0)
+    with capture_gradients(model, lambda name, g: sums.add(name, g, membership)) as capture:
+        for begin in range(0, len(chosen), size):
+            part = chosen[begin : begin + size]
+            membership = torch.stack(
+                [torch.arange(len(part)) % 2 == half for half in range(2)]
+            ).float()
+            capture.begin(len(part))
+            losses = sample_losses(model, make_batch(part, 0, CPU, side, decoder_start(model)))
+            losses.sum().backward()
+            capture.finish()
+            sums.add_losses(losses, membership)
     return compute_importance(values, sums, "taylor2")
 
 
+def scored(model, chosen, batch_tokens: int, raw_rank=None) -> tuple[dict, Scoring, int]:
+    values = scored_values(model, raw_rank)
+    sums = GradientSums({name: value.numel() for name, value in values.items()})
+    halves = [index % 2 for index in range(len(chosen))]
+    scoring = Scoring(chosen, halves, sums, batch_tokens)
+    shortages = sum_gradients(
+        model,
+        scoring,
+        mine=lambda batches: batches,
+        pad_token_id=0,
+        raw_rank=raw_rank,
+        after_batch=lambda: None,
+    )
+    return compute_importance(values, sums, "taylor2"), scoring, shortages
+
+
 def relative_norm(found: dict, expected: dict) -> float:
+    assert found.keys() == expected.keys()
     difference = sum(((found[n].double() - expected[n]) ** 2).sum() for n in expected)
     return (difference / sum((value**2).sum() for value in expected.values())).sqrt().item()
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("size", [1, 4, 9])
-def test_importance_equals_one_sample_at_a_time(size, side):
-    model, chosen = llama(), samples()
-    found, expected = batched(model, chosen, size, side), one_by_one(model, chosen)
-    assert found.keys() == expected.keys()
-    assert relative_norm(found, expected) < 1e-5
+def top_set(importance: dict) -> np.ndarray:
+    def keys():
+        return (importance_keys(importance[n].float().numpy()) for n in sorted(importance))
+
+    picker = Picker(cut_by_share(keys, 0.9))
+    return np.concatenate([picker.pick(vector) for vector in keys()])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_importance_equals_one_sample_at_a_time(family):
+    model, chosen = adapted(family), samples()
+    expected = one_by_one(model, chosen)
+    assert all(value.any() for value in expected.values())
+    for size, side in ((1, "right"), (4, "right"), (9, "right"), (4, "left"), (9, "left")):
+        assert relative_norm(batched(model, chosen, size, side), expected) < 1e-5
+    for batch_tokens in (1, 30, 10_000):
+        found, _, _ = scored(model, chosen, batch_tokens)
+        assert relative_norm(found, expected) < 1e-5
+        assert (top_set(found) == top_set(expected)).all()
+
+
+def test_only_predicted_positions_have_logits():
+    model, chosen = adapted("llama"), samples()
+    batch = make_batch(chosen, 0, CPU)
+    logits = prediction_logits(model, batch)
+    assert logits.shape[0] == sum(sample.completion_length for sample in chosen)
+    full = model(**batch.inputs).logits[batch.rows, batch.columns]
+    torch.testing.assert_close(logits, full)
+
+
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3"])
+def test_base_changing_inits_leave_base_and_function_alone(family, init):
+    weights = {name: w.clone() for name, w in build(family).state_dict().items()}
+    model, chosen = adapted(family, init), samples()
+    base = {n.replace(".base_layer", ""): w for n, w in model.get_base_model().state_dict().items()}
+    assert all(torch.equal(base[name], weight) for name, weight in weights.items())
+    batch = make_batch(chosen, 0, CPU)
+    with model.disable_adapter():
+        before = prediction_logits(model, batch)
+    torch.testing.assert_close(prediction_logits(model, batch), before, atol=1e-5, rtol=1e-5)
+    found, _, _ = scored(model, chosen, 30, raw_rank=4)
+    expected = {name: value for name, value in one_by_one(model, chosen).items()}
+    halves = {n: v[:4] if ".lora_A" in n else v[:, :4] for n, v in expected.items()}
+    assert relative_norm(found, halves) < 1e-5
+
+
+def test_pissa_starts_from_peft_s_own_values():
+    from peft import LoraConfig, get_peft_model
+
+    own = scored_values(adapted("llama", "pissa"), 4)
+    peft = get_peft_model(
+        build("llama"),
+        LoraConfig(
+            r=4, lora_alpha=8, target_modules=list(FAMILIES["llama"][2]), init_lora_weights="pissa"
+        ),
+    )
+    for name, value in adapter_parameters(peft).items():
+        torch.testing.assert_close(own[name], value)
+
+
+def test_gaussian_with_a_scale_draws_both_matrices():
+    values = adapter_parameters(adapted("llama", "gaussian", init_scale=0.01))
+    drawn = torch.cat([value.flatten() for value in values.values()])
+    assert drawn.std().item() == pytest.approx(0.01, rel=0.1)
+    assert all(value.all() for value in values.values())
+
+
+def test_a_target_that_matches_nothing_lists_what_there_is():
+    with pytest.raises(LoraparError, match="c_attn") as raised:
+        create_adapter(
+            build("llama"), r=4, lora_alpha=8, target_modules=["c_attn"], init="orthogonal", seed=0
+        )
+    assert "q_proj" in raised.value.found
+
+
+def test_running_out_of_memory_halves_the_batch_and_changes_no_number(monkeypatch):
+    model, chosen = adapted("llama"), samples()
+    expected, _, none = scored(model, chosen, 10_000)
+    assert none == 0
+    add, calls = GradientSums.add, SimpleNamespace(count=0)
+
+    def short_of_memory(sums, name, gradients, membership):
+        calls.count += 1
+        # In the middle of the first backward pass, when some matrices have been added.
+        if calls.count == 5:
+            raise torch.OutOfMemoryError("out of memory")
+        add(sums, name, gradients, membership)
+
+    monkeypatch.setattr(GradientSums, "add", short_of_memory)
+    found, scoring, shortages = scored(model, chosen, 10_000)
+    assert shortages == 1
+    assert scoring.sums.samples == len(chosen)
+    assert relative_norm(found, expected) < 1e-6
+
+
+def test_one_sample_that_does_not_fit_is_an_error(monkeypatch):
+    def fail(*_arguments):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("lorapar_cli.hub.scoring.sample_losses", fail)
+    with pytest.raises(LoraparError, match="one sample alone"):
+        scored(adapted("llama"), samples(2), 10_000)
+
+
+def test_other_errors_are_not_taken_for_a_shortage(monkeypatch):
+    def fail(*_arguments):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("lorapar_cli.hub.scoring.sample_losses", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        scored(adapted("llama"), samples(2), 10_000)
+
+
+def test_a_matrix_used_twice_or_not_at_all():
+    model, chosen = adapted("llama"), samples(4)
+    layers = model.get_base_model().model.layers
+    layers[1].mlp = layers[0].mlp
+    expected = one_by_one(model, chosen)
+    found, _, _ = scored(model, chosen, 10_000)
+    assert relative_norm({n: v for n, v in found.items() if n in expected}, expected) < 1e-5
+
+
+def test_batches_are_sorted_by_length_and_bounded():
+    chosen = samples(30)
+    batches = make_batches(chosen, 40)
+    assert sorted(index for batch in batches for index in batch) == list(range(30))
+    lengths = [[len(chosen[i].input_ids) for i in batch] for batch in batches]
+    assert all(max(batch) * len(batch) <= 40 for batch in lengths)
+    assert [n for batch in lengths for n in batch] == sorted(
+        (n for b in lengths for n in b), reverse=True
+    )
 
 
 def test_trainable_parameters_are_trainable_again_afterwards():
-    model = llama()
+    model = adapted("llama")
     before = {n: p.requires_grad for n, p in model.named_parameters()}
     batched(model, samples(2), 2, "right")
     assert before == {n: p.requires_grad for n, p in model.named_parameters()}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import TARGET_MODULES, Flag, Region, System
+from lorapar_cli.names import Flag, Region, System
 from lorapar_cli.stages.partition import partition
-from lorapar_cli.stages.score import score
+from lorapar_cli.stages.score import ScoreOptions, score
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.rundir import RunDir
 from lorapar_cli.store.tensors import read_tensors, write_tensors
@@ -25,22 +25,11 @@ def splits(tmp_path_factory, labelled_records):
     return folder
 
 
-def run_score(root, model, splits, **changed):
-    settings = {
-        "model": str(model) if model else None,
-        "splits": splits,
-        "out": None,
-        "samples": 400,
-        "target_modules": list(TARGET_MODULES),
-        "r": 4,
-        "lora_alpha": 8,
-        "init": "orthogonal",
-        "max_length": 512,
-        "batch_tokens": 0,
-        "dtype": "auto",
-        "seed": 0,
-    }
-    return score(RunDir(root), **(settings | changed))
+def run_score(root, model, splits, given=None, **changed):
+    options = ScoreOptions(**({"r": 4, "lora_alpha": 8} | changed))
+    return score(
+        RunDir(root), options, model=str(model) if model else None, splits=splits, given=given
+    )
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +83,7 @@ def test_all_zero_importance_names_cause_and_remedy(tmp_path, tiny_model_dir, sp
 
 
 def test_too_long_records_are_left_out_and_counted(tmp_path, tiny_model_dir, splits):
-    outcome = run_score(tmp_path, tiny_model_dir, splits, max_length=85)
+    outcome = run_score(tmp_path, tiny_model_dir, splits, max_length=80)
     assert outcome.manifest.counts["too_long"]["system1"] == 0
     assert outcome.manifest.counts["too_long"]["system2"] > 0
     assert any("left out" in note for note in outcome.manifest.notes)

@@ -1,0 +1,68 @@
+"""The processes of one launch: who this one is, and how their sums become one."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lorapar_cli.errors import LoraparError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that a launcher started.
+
+    Attributes:
+        rank: From 0; rank 0 writes results.
+        count: Number of processes on all nodes.
+    """
+
+    rank: int
+    count: int
+
+    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Returns this process's part of a list that is the same in every process."""
+        return items[self.rank :: self.count]
+
+    def add_up(self, tensor: torch.Tensor) -> None:
+        """Replaces the tensor by its sum over all processes, in each of them."""
+        if self.count > 1:
+            torch.distributed.all_reduce(tensor)
+
+    def wait(self) -> None:
+        """Returns when every process has come here."""
+        if self.count > 1:
+            torch.distributed.barrier()
+
+
+def join_processes() -> Processes:
+    """Joins the processes of `torchrun` or `accelerate launch`; one process without a launcher.
+
+    Raises:
+        LoraparError: The launcher started fewer processes than it was asked for, so that this one
+            would do everybody's work.
+    """
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    # `accelerate launch --cpu --num_processes N` names a meeting place and starts one process.
+    alone = "WORLD_SIZE" not in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ
+    if alone and "MASTER_ADDR" in os.environ:
+        raise LoraparError(
+            "`accelerate launch` started fewer processes than it was asked for",
+            "more than one process was asked for, this one is alone",
+            "use `torchrun --nproc_per_node N -m lorapar_cli ...`, or `accelerate launch "
+            "--multi_gpu`",
+        )
+    if wanted == 1:
+        return Processes(0, 1)
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != wanted:
+        raise LoraparError(
+            "the launcher started fewer processes than it was asked for",
+            f"WORLD_SIZE is {wanted}, {state.num_processes} joined",
+            "look at the launcher's own messages; `torchrun` is the plainest launcher",
+        )
+    return Processes(state.process_index, state.num_processes)

@@ -1,0 +1,204 @@
+"""The pass over one system's samples that sums their gradients."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from peft import PeftModel
+
+from lorapar_cli.core.importance import GradientSums
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.gradients import (
+    Capture,
+    capture_gradients,
+    make_batch,
+    prediction_logits,
+    routes_tokens,
+    sample_losses,
+)
+from lorapar_cli.hub.prompts import Encoded
+
+_GPU_TOKENS = 4096
+
+
+@dataclass
+class Scoring:
+    """What is summed for one system.
+
+    Attributes:
+        samples: All of the system's samples, the same in every process.
+        halves: Sample -> the half it belongs to, 0 or 1.
+        sums: This process's sums.
+        done: Indices of the samples that are in `sums`.
+        batch_tokens: Tokens of a batch at most, padding included; 0 for a default.
+    """
+
+    samples: list[Encoded]
+    halves: list[int]
+    sums: GradientSums
+    batch_tokens: int
+    done: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A batch to come: its samples, and the matrices that a failed attempt has already added."""
+
+    indices: list[int]
+    added: frozenset[str] = frozenset()
+
+
+def sum_gradients(
+    model: PeftModel,
+    scoring: Scoring,
+    *,
+    mine: Callable[[list[list[int]]], list[list[int]]],
+    pad_token_id: int,
+    raw_rank: int | None,
+    after_batch: Callable[[], None],
+) -> int:
+    """Adds the gradients of the samples that are not done yet.
+
+    Where memory runs out, a batch is halved and the following ones are made no larger.
+
+    Args:
+        mine: Picks this process's batches out of all.
+        after_batch: Called when `scoring` is consistent, after each batch.
+
+    Returns:
+        How often memory ran out.
+
+    Raises:
+        LoraparError: One sample alone does not fit into memory.
+    """
+    batches = mine(make_batches(scoring.samples, _token_limit(model, scoring)))
+    left = [[i for i in batch if i not in scoring.done] for batch in batches]
+    queue = deque(_Work(batch) for batch in left if batch)
+    shortages = 0
+    attempt = _Attempt(model, scoring, pad_token_id)
+    with capture_gradients(model, attempt.consume, raw_rank) as capture:
+        while queue:
+            work = queue.popleft()
+            try:
+                attempt.run(capture, work)
+            except RuntimeError as cause:
+                if not _is_shortage(cause):
+                    raise
+                shortages += 1
+                queue = _halve(work, attempt.added, queue, scoring.samples)
+                torch.cuda.empty_cache()
+                continue
+            after_batch()
+    return shortages
+
+
+class _Attempt:
+    """One batch's forward and backward pass, which may fail half-way."""
+
+    def __init__(self, model: PeftModel, scoring: Scoring, pad_token_id: int) -> None:
+        self._model = model
+        self._scoring = scoring
+        self._pad = pad_token_id
+        self._device = scoring.sums.flat.device
+        self._decoder_start = decoder_start(model)
+        self.added: set[str] = set()
+        self._membership = torch.empty(0)
+
+    def consume(self, name: str, gradients: torch.Tensor) -> None:
+        if name not in self.added:
+            self._scoring.sums.add(name, gradients, self._membership)
+            self.added.add(name)
+
+    def run(self, capture: Capture, work: _Work) -> None:
+        scoring = self._scoring
+        self.added = set(work.added)
+        halves = torch.tensor([scoring.halves[i] for i in work.indices], device=self._device)
+        self._membership = torch.stack([halves == 0, halves == 1]).float()
+        batch = make_batch(
+            [scoring.samples[i] for i in work.indices],
+            self._pad,
+            self._device,
+            decoder_start=self._decoder_start,
+        )
+        capture.begin(len(work.indices))
+        losses = sample_losses(self._model, batch)
+        losses.sum().backward()
+        capture.finish()
+        scoring.sums.add_losses(losses, self._membership)
+        scoring.done.update(work.indices)
+
+
+def _token_limit(model: PeftModel, scoring: Scoring) -> int:
+    longest = max(len(sample.input_ids) for sample in scoring.samples)
+    if routes_tokens(model):
+        return 0
+    if scoring.batch_tokens:
+        return scoring.batch_tokens
+    return max(longest, _GPU_TOKENS) if scoring.sums.flat.is_cuda else longest
+
+
+def make_batches(samples: list[Encoded], batch_tokens: int) -> list[list[int]]:
+    """Returns batches of sample indices, longest first, each within the tokens allowed.
+
+    A sample that is longer than allowed is a batch of its own.
+    """
+    order = sorted(range(len(samples)), key=lambda i: (-len(samples[i].input_ids), i))
+    batches: list[list[int]] = []
+    for index in order:
+        longest = len(samples[batches[-1][0]].input_ids) if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _is_shortage(cause: Exception) -> bool:
+    return isinstance(cause, torch.OutOfMemoryError) or "can't allocate memory" in str(cause)
+
+
+def _halve(work: _Work, added: set[str], queue: deque, samples: list[Encoded]) -> deque:
+    """Returns the queue with the failed batch in two parts and no larger batch behind them."""
+    size = len(work.indices)
+    if size == 1:
+        length = len(samples[work.indices[0]].input_ids)
+        raise LoraparError(
+            "memory does not suffice for one sample alone",
+            f"{length} tokens",
+            "leave long records out with `--max-length`, or take a smaller `--dtype` or "
+            "`--quantize 4bit`",
+        )
+    parts = [work.indices[: size // 2], work.indices[size // 2 :]]
+    limit = len(parts[1]) * len(samples[work.indices[0]].input_ids)
+    again = deque(_Work(part, frozenset(added)) for part in parts)
+    for later in queue:
+        longest = len(samples[later.indices[0]].input_ids)
+        step = max(1, limit // longest)
+        again.extend(
+            _Work(later.indices[start : start + step], later.added)
+            for start in range(0, len(later.indices), step)
+        )
+    return again
+
+
+@torch.no_grad()
+def step0_difference(
+    model: PeftModel, samples: list[Encoded], pad_token_id: int
+) -> tuple[float, float]:
+    """Returns the largest change of a logit that the adapter makes, and the largest logit."""
+    device = next(model.parameters()).device
+    differences, largest = [], []
+    for sample in samples:
+        batch = make_batch([sample], pad_token_id, device, decoder_start=decoder_start(model))
+        with model.disable_adapter():
+            base = prediction_logits(model, batch).float()
+        differences.append((prediction_logits(model, batch).float() - base).abs().max().item())
+        largest.append(base.abs().max().item())
+    return max(differences), max(largest)
+
+
+def decoder_start(model: PeftModel) -> int | None:
+    """Returns the token that an encoder-decoder's decoder begins with, else None."""
+    config = model.get_base_model().config
+    return config.decoder_start_token_id if config.is_encoder_decoder else None
