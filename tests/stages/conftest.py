@@ -7,7 +7,7 @@ import pytest
 from lorapar_cli.hub.models import find_base_model
 from lorapar_cli.names import Stage, System
 from lorapar_cli.stages.partition import partition
-from lorapar_cli.stages.score import score
+from lorapar_cli.stages.score import ScoreOptions, score
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.publish import new_folder
 from lorapar_cli.store.records import write_records
@@ -31,21 +31,7 @@ def partitioned(tmp_path_factory, tiny_model_dir, labelled_records) -> RunDir:
     """A run directory up to and with `partition`; copy it before you write to it."""
     run_dir = RunDir(tmp_path_factory.mktemp("runs") / "partitioned")
     write_splits(run_dir, labelled_records, str(tiny_model_dir))
-    score(
-        run_dir,
-        model=None,
-        splits=None,
-        out=None,
-        samples=12,
-        target_modules=["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"],
-        r=4,
-        lora_alpha=8,
-        init="orthogonal",
-        max_length=512,
-        batch_tokens=0,
-        dtype="float32",
-        seed=0,
-    )
+    score(run_dir, ScoreOptions(r=4, lora_alpha=8, dtype="float32"))
     partition(run_dir, theta=0.6, alpha=1.0, beta=1.0)
     return run_dir
 
