@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 
 from lorapar_cli.names import Progress
@@ -12,8 +13,17 @@ from lorapar_cli.store.manifest import Manifest, Outcome
 
 _PLAIN_SECONDS = 15.0
 
-# `lorapar run` shows one closing table instead of every stage's own.
-brief = False
+_brief: ContextVar[bool] = ContextVar("brief", default=False)
+
+
+@contextmanager
+def brief_results() -> Iterator[None]:
+    """Leaves out every stage's own tables, for commands that close with one of their own."""
+    token = _brief.set(True)
+    try:
+        yield
+    finally:
+        _brief.reset(token)
 
 
 def stdout():
@@ -102,11 +112,11 @@ def show_outcome(
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
         return
-    if not outcome.fresh:
+    if not outcome.fresh and not _brief.get():
         say(f"up to date: `{outcome.folder}` holds the result of these inputs and settings")
     for note in outcome.manifest.notes:
         say(f"note: {note}")
-    if brief:
+    if _brief.get():
         return
     console = stdout()
     for renderable in render(outcome.manifest):

@@ -27,7 +27,8 @@ def _root(
         raise typer.Exit
 
 
-def _register() -> None:
+def register() -> None:
+    """Adds the subcommands; apart from `main` so that others can look at them."""
     from lorapar_cli.cli import (
         classify,
         demo,
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Nothing about a run leaves the machine, and tokenizers warn when trainers fork.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    _register()
+    register()
     try:
         code = app(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -3,14 +3,12 @@
 It is written last, so a stage folder without one is unfinished.
 """
 
-import hashlib
 import json
 import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +28,16 @@ def now() -> str:
 
 def sha256_file(path: Path) -> str:
     """Returns the hex sha256 of a file's bytes."""
+    import hashlib
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def library_versions() -> dict[str, str]:
     """Returns the versions of the libraries that decide results, without importing them."""
+    from importlib import metadata  # A third of the time of `--help`, which needs none of it.
+
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -26,11 +26,11 @@ class RunDir:
 
     root: Path
 
-    def folder(self, stage: Stage) -> Path:
+    def folder(self, stage: Stage | str) -> Path:
         """Returns the stage's folder, finished or not."""
-        return self.root / stage.value
+        return self.root / str(stage)
 
-    def manifest(self, stage: Stage) -> Manifest | None:
+    def manifest(self, stage: Stage | str) -> Manifest | None:
         """Returns the stage's manifest, or None where it has not finished."""
         recover(self.folder(stage))
         return read_manifest(self.folder(stage))
@@ -55,7 +55,7 @@ class RunDir:
             )
         return self.folder(stage)
 
-    def changed_inputs(self, stage: Stage) -> list[str]:
+    def changed_inputs(self, stage: Stage | str) -> list[str]:
         """Returns the inputs of a finished stage whose files hold something else by now.
 
         A file that is gone is no change: data may lie elsewhere once it has been read.

@@ -1,0 +1,139 @@
+"""YAML run configurations, held against the options of the commands themselves.
+
+A section is named after its subcommand and its keys after that command's options, so the command
+line is the one place where an option, its range and its default are written.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.names import Stage
+
+SHARED_KEYS = ("run_dir", "model", "seed", "trust_remote_code")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage to run.
+
+    Attributes:
+        stage: Which.
+        context: The command's parsed and checked options, ready to be invoked.
+    """
+
+    stage: Stage
+    context: Any
+
+    def invoke(self):
+        """Runs the command and returns its Outcome."""
+        with self.context:
+            return self.context.command.invoke(self.context)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns a configuration file's mapping.
+
+    Raises:
+        LoraparError: The file cannot be read or is not YAML.
+        UsageError: It is no mapping.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise LoraparError(f"`{path}` is not valid YAML", str(cause)) from cause
+    if not isinstance(content, dict):
+        raise UsageError(f"`{path}` is not a mapping of stages to settings")
+    return content
+
+
+def plan_steps(
+    config: dict[str, Any], commands: dict[str, Any], shared: dict[str, Any]
+) -> list[Step]:
+    """Returns the six stages in order, every option checked before anything runs.
+
+    Args:
+        config: What `read_config` returned. A stage without a section runs with its defaults.
+        commands: Subcommand name -> command.
+        shared: Options that win over the file's own shared keys, such as the run directory.
+
+    Raises:
+        UsageError: Unknown keys or values out of range, all of them in one message.
+    """
+    config = {_dashed(key): value for key, value in config.items()}
+    sections = [stage.value for stage in Stage]
+    valid = [*sections, *map(_dashed, SHARED_KEYS)]
+    problems = [f"`{key}` is unknown{nearest(key, valid)}" for key in config if key not in valid]
+    shared = {k: config[k] for k in map(_dashed, SHARED_KEYS) if k in config} | {
+        _dashed(k): v for k, v in shared.items() if v is not None
+    }
+    steps = []
+    for stage in Stage:
+        section = config.get(stage.value) or {}
+        if not isinstance(section, dict):
+            problems.append(f"`{stage.value}` is not a mapping of options to values")
+            continue
+        step = _plan_step(stage, section, commands[stage.value], shared, problems)
+        if step is not None:
+            steps.append(step)
+    if problems:
+        raise UsageError("the configuration does not fit", "\n".join(problems))
+    return steps
+
+
+def _dashed(key: Any) -> str:
+    return str(key).replace("_", "-")
+
+
+def _plan_step(stage, section, command, shared, problems) -> Step | None:
+    """Returns the step, or None with what is wrong added to `problems`."""
+    options = {_dashed(p.opts[0].lstrip("-")): p for p in command.params if p.name != "help"}
+    given = {_dashed(key): value for key, value in section.items()}
+    unknown = [key for key in given if key not in options]
+    problems += [
+        f"`{stage.value}.{key}` is unknown{nearest(key, sorted(options))}" for key in unknown
+    ]
+    values = {k: v for k, v in shared.items() if k in options} | given
+    arguments = []
+    for key, value in values.items():
+        if key in options:
+            arguments += _as_arguments(options[key], value)
+    try:
+        context = command.make_context(stage.value, arguments)
+    except typer.TyperException as error:
+        if not unknown:
+            problems.append(f"`{stage.value}`: {error.format_message()}")
+        return None
+    return Step(stage, context)
+
+
+def _as_arguments(option, value: Any) -> list[str]:
+    """Returns a YAML value as it would stand on the command line."""
+    if value is None:
+        return []
+    if option.param_type_name == "argument":
+        return [str(value)]
+    flag = option.opts[0]
+    if option.is_flag:
+        return [flag] if value else list(option.secondary_opts[:1])
+    if option.multiple:
+        pairs = value.items() if isinstance(value, dict) else [_pair(each) for each in value]
+        return [part for k, v in pairs for part in (flag, f"{k}={json.dumps(v)}")]
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    return [flag, str(value)]
+
+
+def _pair(text: Any) -> tuple[str, Any]:
+    import yaml
+
+    key, _, value = str(text).partition("=")
+    return key, yaml.safe_load(value)

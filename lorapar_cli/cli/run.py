@@ -1,0 +1,67 @@
+"""`lorapar run`: every stage of a configuration, in order, skipping what is up to date."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorapar_cli.cli import console
+from lorapar_cli.cli.config import plan_steps, read_config
+
+
+def run(
+    ctx: typer.Context,
+    config: Annotated[Path, typer.Argument(help="YAML file: a section a stage, keys as options.")],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LORAPAR_RUN_DIR",
+            help="Run directory. Default: the configuration's, else `lorapar-run`.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train again where settings or inputs changed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the configuration and run nothing.")
+    ] = False,
+) -> None:
+    """Run all stages of CONFIG in order; stages that are up to date are skipped."""
+    content = read_config(config)
+    if dry_run:
+        steps = _plan(ctx, content, run_dir, overwrite)
+        console.say(f"`{config}` is valid: {', '.join(step.stage for step in steps)}")
+        return
+    run_stages(ctx, content, run_dir, overwrite)
+
+
+def _plan(ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool):
+    for section in ("train-sft", "train-rl"):
+        key = section if section in content else section.replace("-", "_")
+        if overwrite:
+            content[key] = (content.get(key) or {}) | {"overwrite": True}
+    return plan_steps(content, ctx.parent.command.commands, {"run_dir": run_dir})
+
+
+def run_stages(
+    ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
+) -> None:
+    """Runs the stages of a configuration and prints the closing report."""
+    from lorapar_cli.cli.closing import closing_report
+
+    steps = _plan(ctx, content, run_dir, overwrite)
+    outcomes = {}
+    with console.brief_results():
+        for number, step in enumerate(steps, 1):
+            console.say(f"[{number}/{len(steps)}] {step.stage}")
+            outcomes[step.stage] = step.invoke()
+            console.say(f"      {_one_line(outcomes[step.stage])}")
+    root = steps[0].context.params["run_dir"]
+    output = console.stdout()
+    for renderable in closing_report(root, outcomes):
+        output.print(renderable)
+
+
+def _one_line(outcome) -> str:
+    seconds = outcome.manifest.seconds()
+    return f"done in {seconds:.0f} s" if outcome.fresh else f"up to date (took {seconds:.0f} s)"

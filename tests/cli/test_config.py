@@ -1,0 +1,85 @@
+"""`lorapar run`: configurations are checked against the commands' own options, all at once."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from lorapar_cli.cli import main
+from lorapar_cli.cli.config import plan_steps, read_config
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Stage
+
+SAMPLES = Path(__file__).parents[2] / "sample_configs"
+
+
+@pytest.fixture(scope="module")
+def commands():
+    if not main.app.registered_commands:
+        main.register()
+    return typer.main.get_command(main.app).commands
+
+
+MINIMAL = {"model": "embedded", "classify": {"data": "d.jsonl", "teachers": ["a", "b"]}}
+
+
+def test_values_reach_the_commands_as_if_typed(commands):
+    config = MINIMAL | {
+        "run_dir": "r",
+        "seed": 3,
+        "partition": {"theta": 0.7},
+        "train_sft": {"learning_rate": 0.01, "training": {"lr_scheduler_kwargs": {"a": 1}}},
+        "train-rl": {"gradient-checkpointing": True},
+    }
+    steps = {step.stage: step.context.params for step in plan_steps(config, commands, {})}
+    assert list(steps) == list(Stage)
+    assert steps["classify"]["teachers"] == "a,b"
+    assert steps["partition"]["theta"] == 0.7
+    assert steps["train-sft"]["seed"] == 3
+    assert tuple(steps["train-sft"]["training"]) == ('lr_scheduler_kwargs={"a": 1}',)
+    assert steps["train-rl"]["gradient_checkpointing"] is True
+    assert {str(params["run_dir"]) for params in steps.values()} == {"r"}
+
+
+def test_every_problem_is_in_one_message(commands):
+    config = MINIMAL | {
+        "modle": "x",
+        "partition": {"thetta": 0.9, "alpha": 1},
+        "train_sft": {"epochs": -1},
+        "score": {"r": "eight"},
+        "eval": 3,
+    }
+    with pytest.raises(UsageError) as caught:
+        plan_steps(config, commands, {})
+    for part in (
+        "`modle` is unknown, did you mean `model`?",
+        "`partition.thetta` is unknown, did you mean `theta`?",
+        "--epochs",
+        "`score`",
+        "`eval` is not a mapping",
+    ):
+        assert part in caught.value.found
+
+
+def test_missing_data_is_named(commands):
+    with pytest.raises(UsageError) as caught:
+        plan_steps({"classify": {"teachers": "a"}}, commands, {})
+    assert "data" in caught.value.found.lower()
+
+
+def test_given_run_dir_wins_over_the_file(commands):
+    steps = plan_steps(MINIMAL | {"run_dir": "file"}, commands, {"run_dir": Path("line")})
+    assert {str(step.context.params["run_dir"]) for step in steps} == {"line"}
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\xff"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(LoraparError):
+        read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_sample_configs_are_valid(commands, path):
+    assert len(plan_steps(read_config(path), commands, {})) == len(Stage)
