@@ -44,3 +44,17 @@ def agreement(votes: Votes, labels: Labels) -> np.ndarray:
         [labels == SYSTEM1, labels == SYSTEM2], [first, second], np.maximum(first, second)
     )
     return np.divide(winning, cast, out=np.full(len(cast), np.nan), where=cast > 0)
+
+
+def settled(votes: Votes, waiting: np.ndarray, ties_to: int) -> np.ndarray:
+    """Returns where the label can no longer change, whatever the teachers still to be asked say.
+
+    Args:
+        votes: The votes so far; any code but a system's counts as none.
+        waiting: How many teachers are still to be asked, int `[records]`.
+        ties_to: What a tie becomes: a system, or `UNDECIDED` where it becomes neither.
+    """
+    first, second = count_votes(votes)
+    first_wins = first + (ties_to == SYSTEM1) > second + waiting
+    second_wins = second + (ties_to == SYSTEM2) > first + waiting
+    return first_wins | second_wins

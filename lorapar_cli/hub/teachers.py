@@ -1,10 +1,33 @@
-"""Teachers: found by name, and what their answers depend on."""
+"""Teachers: found by name, and what their answers depend on. No key is kept here, only its place."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.hub.rules import RULES
+
+_PRESETS = Path(__file__).with_name("teachers.yaml")
+_INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
+_LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
+STRUCTURED = ("json_schema", "json_object", "none")
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens, as published on a date."""
+
+    input: float
+    output: float
+    date: str | None = None
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Returns what so many tokens cost, in US dollars."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
 @dataclass(frozen=True)
@@ -13,39 +36,177 @@ class Teacher:
 
     Attributes:
         name: What the user calls it; the key in a record's `votes`.
-        model: What answers; a rule's name and version, or the provider's model name.
+        kind: `rule` (a function here), `api` (an OpenAI-compatible endpoint) or `hf` (a local
+            transformers model in this process).
+        model: What answers: a rule's name and version, the provider's model name, or a folder.
+        key_env: Environment variable that holds the key; None for none.
+        key_required: Whether the endpoint refuses requests without a key.
+        structured: What the endpoint honours: `json_schema`, `json_object` or `none`.
+        temperature: Sent with each request; None leaves it out.
+        max_tokens: Most tokens of an answer, thinking included.
     """
 
     name: str
+    kind: str
     model: str
+    base_url: str | None = None
+    key_env: str | None = None
+    key_required: bool = True
+    structured: str = "none"
+    temperature: float | None = None
+    max_tokens: int = 1024
+    price: Price | None = None
 
-    @property
-    def is_rule(self) -> bool:
-        """Whether it is a function in this package, which costs nothing to ask."""
-        return self.name in RULES
+    def key(self) -> str | None:
+        """Returns the key from the environment, or None."""
+        return os.environ.get(self.key_env) or None if self.key_env else None
+
+    def missing(self) -> str | None:
+        """Returns what keeps this teacher from being asked, or None."""
+        if self.kind == "api" and self.key_required and self.key() is None:
+            return f"no key in `{self.key_env}`"
+        return None
 
 
-def find_teachers(names: list[str]) -> list[Teacher]:
+def rule_teachers() -> dict[str, Teacher]:
+    """Returns the offline teachers by name."""
+    return {
+        name: Teacher(name, "rule", f"{name}/{version}", price=Price(0, 0))
+        for name, (version, _) in RULES.items()
+    }
+
+
+def known_teachers(config: Path | None = None) -> dict[str, Teacher]:
+    """Returns every teacher that has a name: rules, presets, and those of the user's file.
+
+    Args:
+        config: A YAML file with a mapping `teachers:`; its other keys are not read here.
+
+    Raises:
+        LoraparError: The file cannot be read.
+        UsageError: A teacher in it has unknown or missing fields.
+    """
+    known = rule_teachers() | _read_presets(_PRESETS, whole_file=True)
+    return known | (_read_presets(config, whole_file=False) if config else {})
+
+
+def _read_presets(path: Path, whole_file: bool) -> dict[str, Teacher]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
+    except yaml.YAMLError as cause:
+        raise LoraparError(f"`{path}` is not valid YAML", str(cause)) from cause
+    if not whole_file:
+        content = content.get("teachers", {}) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise UsageError(f"`{path}` has no mapping `teachers:` of teachers by name")
+    return {str(name): _read_teacher(str(name), entry, path) for name, entry in content.items()}
+
+
+def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
+    allowed = [field.name for field in fields(Teacher) if field.name not in ("name", "kind")]
+    where = f"teacher `{name}` in `{path}`"
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is no mapping", hint=f"fields: {', '.join(allowed)}")
+    if unknown := [key for key in entry if key not in allowed]:
+        listed = ", ".join(f"`{key}`{nearest(str(key), allowed)}" for key in unknown)
+        raise UsageError(f"{where} has unknown fields: {listed}")
+    if missing := [key for key in ("base_url", "model") if key not in entry]:
+        raise UsageError(f"{where} lacks `{missing[0]}`")
+    price = entry.get("price")
+    try:
+        chosen = (
+            None
+            if price is None
+            else Price(
+                float(price["input"]), float(price["output"]), str(price.get("date") or "") or None
+            )
+        )
+    except (KeyError, TypeError, ValueError) as cause:
+        raise UsageError(
+            f"the price of {where} is none", repr(price), "write `{input: 2.5, output: 10}`"
+        ) from cause
+    if entry.get("structured", "none") not in STRUCTURED:
+        raise UsageError(
+            f"{where} has `structured: {entry['structured']}`", hint=f"{', '.join(STRUCTURED)}"
+        )
+    given = {"key_required": "key_env" in entry} | entry | {"price": price and chosen}
+    _check_url(str(given["base_url"]), name)
+    return Teacher(name=name, kind="api", **given)
+
+
+def _check_url(url: str, name: str) -> None:
+    """Refuses addresses that carry a secret: they would stand in the manifest and in messages."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            f"the address of teacher `{name}` holds a user, a password or a query",
+            hint="give a plain address; keys come from environment variables only",
+        )
+
+
+def find_teachers(names: list[str], config: Path | None = None) -> list[Teacher]:
     """Returns the teachers of these names, in their order.
+
+    A name is a known teacher, `name=model@http://host:port/v1` or `hf:PATH`.
 
     Raises:
         UsageError: A name is unknown; the message lists what there is.
     """
-    unknown = [name for name in names if name not in RULES]
-    if unknown:
-        raise UsageError(
-            f"unknown teacher `{unknown[0]}`{nearest(unknown[0], list(RULES))}",
-            hint=f"teachers: {', '.join(RULES)}",
+    known = known_teachers(config)
+    found = [_find(name, known) for name in names]
+    if len({teacher.name for teacher in found}) < len(found):
+        raise UsageError("two teachers have the same name", ", ".join(t.name for t in found))
+    return found
+
+
+def _find(name: str, known: dict[str, Teacher]) -> Teacher:
+    if name in known:
+        return known[name]
+    if local := _LOCAL.fullmatch(name):
+        return Teacher(local["name"] or name, "hf", local["path"], price=Price(0, 0))
+    if inline := _INLINE.fullmatch(name):
+        _check_url(inline["url"], inline["name"])
+        return Teacher(
+            inline["name"],
+            "api",
+            inline["model"],
+            inline["url"],
+            key_env="OPENAI_API_KEY",
+            key_required=False,
+            structured="json_schema",
+            temperature=0,
         )
-    return [Teacher(name, f"{name}/{RULES[name][0]}") for name in names]
+    shown = name.partition("@")[0]
+    raise UsageError(
+        f"unknown teacher `{shown}`{nearest(shown, list(known))}",
+        hint=f"teachers: {', '.join(known)}; or `name=model@http://host:port/v1`, or `hf:PATH`",
+    )
 
 
-def answer_key(teacher: Teacher, prompt_digest: str, record_digest: bytes) -> str:
-    """Returns the 32 hex digits under which the teacher's answer on a record is journaled.
+def identities(teachers: list[Teacher]) -> list[str]:
+    """Returns what stands for each teacher in its answers' keys: its model.
+
+    The address is no part of it: a moved server asks nothing again. Only where two teachers of one
+    run share a model name do their own names tell them apart.
+    """
+    models = [teacher.model for teacher in teachers]
+    return [
+        f"{teacher.model} {teacher.name}" if models.count(teacher.model) > 1 else teacher.model
+        for teacher in teachers
+    ]
+
+
+def answer_key(identity: str, prompt_digest: str, record_digest: bytes) -> str:
+    """Returns the 32 hex digits under which a teacher's answer on a record is journaled.
 
     Args:
+        identity: The teacher's, from `identities`.
         prompt_digest: Digest of the prompt template and the student played; empty for rules.
         record_digest: Digest of the record's prompt and completion.
     """
-    text = f"{teacher.model}\n{prompt_digest}\n".encode() + record_digest
+    text = f"{identity}\n{prompt_digest}\n".encode() + record_digest
     return hashlib.blake2b(text, digest_size=16).hexdigest()

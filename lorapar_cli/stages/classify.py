@@ -1,56 +1,73 @@
-"""Stage classify: teachers vote on every record, and the labelled splits are written."""
+"""Stage classify: teachers vote on every record, and the labelled splits are written.
 
-import os
-import shutil
-from collections import Counter
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+Differs from the paper: ties and records without a vote become System 2 unless told otherwise
+(the paper does not say), and some records are held out for `eval`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from lorapar_cli.core import voting
-from lorapar_cli.core.holdout import choose_held_out, held_out_count
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.core import trust, voting
+from lorapar_cli.core.holdout import choose_held_out, choose_share, held_out_count
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.hub.asking import Manner, Tally, estimate_tokens
+from lorapar_cli.hub.ballot import Ballot, open_ballot
 from lorapar_cli.hub.datasets import Source, open_source
-from lorapar_cli.hub.formats import Fields
+from lorapar_cli.hub.endpoint import check_keys
+from lorapar_cli.hub.formats import Fields, empty_side
 from lorapar_cli.hub.indexing import Index, build_index
-from lorapar_cli.hub.rules import RULES
-from lorapar_cli.hub.teachers import Teacher, answer_key, find_teachers
+from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
+from lorapar_cli.hub.teachers import Teacher, find_teachers
 from lorapar_cli.names import Progress, Stage, System, silent
-from lorapar_cli.store.journal import CODES, JOURNAL, Answer, Journal, short_key
+from lorapar_cli.store.journal import CODES, JOURNAL, Journal, JournalIndex
 from lorapar_cli.store.manifest import (
     Manifest,
     Outcome,
+    describe_inputs,
     is_up_to_date,
     read_manifest,
     write_manifest,
 )
 from lorapar_cli.store.publish import new_folder
-from lorapar_cli.store.records import Record, to_line
+from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.splits import Verdict, keep_file, write_splits
 
 MOST_HELD_OUT = 500
-_SYSTEMS = {1: System.SYSTEM1, 2: System.SYSTEM2, voting.NO_VOTE: None}
-_ON_TIE = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
+_TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
+_ASSUMED_ANSWER_TOKENS = 60
 
 
-@dataclass
-class Ballot:
-    """What the teachers said.
+@dataclass(frozen=True)
+class Job:
+    """A classify run after everything that the user gave was checked, and before any work."""
+
+    folder: Path
+    source: Source
+    teachers: list[Teacher]
+    prompt: LabelPrompt
+    settings: dict[str, Any]
+    inputs: dict[str, dict[str, str]]
+    review: Path | None
+    base_model: dict[str, str | None] | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `--dry-run` tells.
 
     Attributes:
-        votes: uint8 `[records, teachers]`, the codes of `core.voting`.
-        offsets: int64 `[records, teachers]`, where the journal holds the words, -1 if nowhere.
-        asked: Teacher name -> answers that this run asked for.
-        cached: Teacher name -> answers that were in the journal already.
+        rows: By teacher: questions to ask, those in the journal, tokens, and US dollars or None.
+        messages: One rendered prompt, empty where no teacher reads one.
     """
 
-    votes: np.ndarray
-    offsets: np.ndarray
-    asked: Counter = field(default_factory=Counter)
-    cached: Counter = field(default_factory=Counter)
+    rows: dict[str, dict[str, Any]]
+    messages: list[dict[str, str]]
+    notes: list[str]
 
 
 def classify(
@@ -62,7 +79,18 @@ def classify(
     limit: int | None = None,
     holdout: float = 0.05,
     seed: int = 0,
+    strategy: str = "vote",
+    share: float = 0.5,
+    vote: str = "majority",
     on_tie: str = "system2",
+    economy: bool = False,
+    min_votes: int | None = None,
+    review: Path | None = None,
+    role_play: bool = True,
+    student: str | None = None,
+    student_description: str | None = None,
+    prompt_template: Path | None = None,
+    teachers_file: Path | None = None,
     format: str = "auto",
     prompt_field: str | None = None,
     completion_field: str | None = None,
@@ -71,37 +99,73 @@ def classify(
     subset: str | None = None,
     skip_bad: bool = False,
     trust_remote_code: bool = False,
+    manner: Manner | None = None,
+    dry_run: bool = False,
     out: Path | None = None,
     given: list[str] | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> Outcome | Estimate:
     """Labels a data set by its teachers' votes and writes the splits.
 
     Args:
         data: A data file, a folder or a hub data set id.
-        teachers: Their names, in the order in which they are asked.
+        teachers: Names, `name=model@url` or `hf:PATH`, in the order in which they are asked.
         model: The student, remembered for the stages that follow.
         limit: Use only the first so many records.
         holdout: Share of the records kept apart for `eval`, 0 to below 1; at most 500 records.
+        strategy: `vote`, or `random` for labels by chance (the paper's Table 1).
+        share: Share of System 2 among random labels, 0 to 1.
+        vote: `majority`, or `weighted` by each teacher's estimated reliability.
         on_tie: What a tie, or a record without votes, becomes: a system, `drop` or `error`.
+        economy: Ask no teacher whose vote cannot change the label any more.
+        min_votes: Votes that suffice for a record when a teacher fails; None wants all teachers.
+        review: JSON Lines with `id` and the `label` that a person gave.
+        role_play: Let the teachers play the student.
+        student: Whom they play; by default the model's name.
+        manner: Concurrency, timeout, retries and most cost of the asking.
+        dry_run: Return what the asking would take, and do nothing.
+
+    Returns:
+        The outcome, or the estimate of a dry run.
 
     Raises:
-        LoraparError: The data cannot be read, or a tie where `on_tie` is `error`.
-        UsageError: An unknown teacher or format.
+        LoraparError: The data cannot be read, a teacher fails, the budget is used up, or there is
+            a tie where `on_tie` is `error`.
+        UsageError: An unknown teacher or format, or options that contradict each other.
+
+    Source: LoRA-PAR Sec. 3.1.
     """
-    chosen = find_teachers(teachers)
+    manner = manner or Manner()
+    chosen = find_teachers(teachers, teachers_file) if strategy == "vote" else []
+    _check_options(chosen, strategy, vote, economy, min_votes, manner)
     fields = Fields(format, prompt_field, completion_field, id_field)
     source = open_source(data, fields, split=split, subset=subset, limit=limit, skip_bad=skip_bad)
     folder = out or run_dir.folder(Stage.CLASSIFY)
     earlier = run_dir.manifest(Stage.CLASSIFY) if out is None else read_manifest(folder)
     remembered = earlier.base_model if earlier is not None else None
+    model_id = model or (remembered["id"] if remembered else None)
+    prompt = read_prompt(
+        prompt_template,
+        role_play=role_play,
+        student=student or _short_name(model_id),
+        description=student_description,
+    )
+    reads_prompt = any(teacher.kind != "rule" for teacher in chosen)
     settings = {
         "teachers": {teacher.name: teacher.model for teacher in chosen},
-        "model": model or (remembered["id"] if remembered else None),
+        "strategy": strategy,
+        "share": share if strategy == "random" else None,
+        "vote": vote,
+        "on_tie": on_tie,
+        "economy": economy,
+        "min_votes": min_votes,
+        "role_play": role_play if reads_prompt else None,
+        "student": student or _short_name(model_id) if reads_prompt else None,
+        "prompt_sha256": prompt.digest if reads_prompt else None,
+        "model": model_id,
         "limit": limit,
         "holdout": holdout,
         "seed": seed,
-        "on_tie": on_tie,
         "format": format,
         "prompt_field": prompt_field,
         "completion_field": completion_field,
@@ -111,30 +175,50 @@ def classify(
         "skip_bad": skip_bad,
     }
     inputs = {"data": source.describe()}
+    if review is not None:
+        inputs |= describe_inputs({"review": review})
+    job = Job(folder, source, chosen, prompt, settings, inputs, review, remembered)
+    if dry_run:
+        return _estimate(job, progress)
     if is_up_to_date(folder, settings, inputs):
         return Outcome(folder, read_manifest(folder), fresh=False)
+    base_model = _find_student(model, trust_remote_code) if model is not None else remembered
     manifest = Manifest(
-        Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=remembered
+        Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=base_model
     )
-    if model is not None:
-        manifest.base_model = _find_student(model, trust_remote_code)
-        settings["model"] = model
+    return _label(job, manifest, manner, trust_remote_code, progress)
 
-    index = build_index(source, seed, progress)
-    held_out = _hold_out(index, holdout)
-    with Journal(folder / JOURNAL) as journal:
-        ballot = _ask(index, chosen, journal, progress)
-        labels = voting.majority(ballot.votes)
-        undecided = (labels == voting.UNDECIDED) & ~index.empty
-        if on_tie == "error" and undecided.any():
-            _refuse_ties(index, undecided)
-        labels[undecided] = _ON_TIE.get(on_tie, voting.UNDECIDED)
-        _summarise(manifest, index, chosen, ballot, labels, held_out, undecided)
-        with new_folder(folder) as built:
-            _write_splits(built, index, chosen, ballot, labels, held_out, progress)
-            _keep_journal(folder / JOURNAL, built / JOURNAL)
-            write_manifest(built, manifest, skip=(JOURNAL,))
-    return Outcome(folder, manifest)
+
+def _check_options(
+    teachers: list[Teacher],
+    strategy: str,
+    vote: str,
+    economy: bool,
+    min_votes: int | None,
+    manner: Manner,
+) -> None:
+    if strategy == "vote" and not teachers:
+        raise UsageError("no teachers", hint="name them with `--teachers`")
+    if vote == "weighted" and len(teachers) < 3:
+        raise UsageError(
+            "`--vote weighted` needs at least three teachers",
+            f"{len(teachers)}: with two nobody can tell which of them errs",
+        )
+    if vote == "weighted" and economy:
+        raise UsageError("`--economy` leaves out votes that `--vote weighted` needs")
+    if min_votes is not None and min_votes > len(teachers):
+        raise UsageError(f"`--min-votes {min_votes}` is more than the {len(teachers)} teachers")
+    unknown = [t.name for t in teachers if t.kind == "api" and t.price is None]
+    if manner.max_cost is not None and unknown:
+        raise UsageError(
+            "`--max-cost` cannot be kept where a price is unknown",
+            f"teachers without a price: {', '.join(unknown)}",
+            "give their prices under `teachers:` in a file and name it with `--teachers-file`",
+        )
+
+
+def _short_name(model: str | None) -> str | None:
+    return model.rstrip("/").rsplit("/", 1)[-1] if model else None
 
 
 def _find_student(model: str, trust_remote_code: bool) -> dict[str, str | None]:
@@ -142,6 +226,137 @@ def _find_student(model: str, trust_remote_code: bool) -> dict[str, str | None]:
     from lorapar_cli.hub.models import find_base_model
 
     return find_base_model(model, trust_remote_code).to_manifest()
+
+
+def _estimate(job: Job, progress: Progress) -> Estimate:
+    index = build_index(job.source, job.settings["seed"], progress)
+    ballot = open_ballot(index, job.teachers, job.prompt, JournalIndex(job.folder / JOURNAL))
+    open_questions = ballot.unanswered()
+    asked = [column for column, teacher in enumerate(job.teachers) if teacher.kind != "rule"]
+    tokens, messages = np.zeros(len(job.teachers), np.int64), []
+    for row, record in enumerate(index.records() if asked else []):
+        chat = job.prompt.messages(record)
+        messages = messages or chat
+        tokens[asked] += open_questions[row, asked] * estimate_tokens(chat)
+    rows, notes = {}, []
+    for column, teacher in enumerate(job.teachers):
+        known = ballot.known[teacher.name]
+        answer = known.completion_tokens / known.answers if known.completion_tokens else None
+        count = int(open_questions[:, column].sum())
+        said = int(count * (_ASSUMED_ANSWER_TOKENS if answer is None else answer))
+        said = 0 if teacher.kind == "rule" else said
+        rows[teacher.name] = {
+            "questions": count,
+            "from_journal": ballot.cached[teacher.name],
+            "prompt_tokens": int(tokens[column]),
+            "completion_tokens": said,
+            "cost": teacher.price.of(int(tokens[column]), said) if teacher.price else None,
+            "price_date": teacher.price.date if teacher.price else None,
+        }
+    if asked:
+        notes.append("prompt tokens are estimated as a quarter of the bytes")
+        notes.append(
+            f"answers are taken to be as long as those in the journal, else "
+            f"{_ASSUMED_ANSWER_TOKENS} tokens; a model that thinks first takes many more"
+        )
+    unpriced = [name for name, row in rows.items() if row["cost"] is None]
+    if unpriced:
+        notes.append(f"no price is known for {', '.join(unpriced)}: their cost is not counted")
+    if missing := [f"`{t.name}`: {t.missing()}" for t in job.teachers if t.missing()]:
+        notes.append(f"cannot be asked yet: {'; '.join(missing)}")
+    return Estimate(rows, messages, notes)
+
+
+def _label(
+    job: Job, manifest: Manifest, manner: Manner, trust_remote_code: bool, progress: Progress
+) -> Outcome:
+    settings = job.settings
+    index = build_index(job.source, settings["seed"], progress)
+    _check_askable(job, index)
+    reviewed = _read_review(job.review, index) if job.review else np.zeros(len(index), np.uint8)
+    held_out = _hold_out(index, settings["holdout"])
+    with Journal(job.folder / JOURNAL) as journal:
+        journaled = JournalIndex(journal.path)
+        ballot = open_ballot(index, job.teachers, job.prompt, journaled)
+        ties_to = _TIES_TO.get(settings["on_tie"], voting.UNDECIDED)
+        economy = ties_to if settings["economy"] else None
+        ballot.ask(journal, manner, economy, trust_remote_code, progress)
+        _check_complete(ballot, economy, settings["min_votes"], manner)
+        labels = _decide(manifest, index, ballot)
+        labels[reviewed > 0] = reviewed[reviewed > 0]
+        undecided = (labels == voting.UNDECIDED) & ~index.empty
+        if settings["on_tie"] == "error" and undecided.any():
+            _refuse_ties(index, undecided)
+        labels[undecided] = ties_to
+        labels[index.empty] = voting.UNDECIDED
+        verdict = Verdict(
+            [teacher.name for teacher in job.teachers],
+            ballot.votes,
+            labels,
+            voting.agreement(ballot.votes, labels),
+            held_out,
+            _contested(ballot, index, undecided),
+            reviewed > 0,
+        )
+        _summarise(manifest, index, ballot, verdict, undecided, economy)
+        _add_notes(manifest, ballot, job.source, journaled.damaged)
+        with new_folder(job.folder) as built:
+            write_splits(
+                built,
+                index.records(),
+                verdict,
+                lambda row, record: empty_side(record) or "no majority",
+                lambda row: _words(ballot, journal, row),
+                lambda done: progress("writing", done, len(index)),
+            )
+            progress("writing", len(index), len(index))
+            keep_file(job.folder / JOURNAL, built / JOURNAL)
+            write_manifest(built, manifest, skip=(JOURNAL,))
+    return Outcome(job.folder, manifest)
+
+
+def _check_askable(job: Job, index: Index) -> None:
+    """Raises where a teacher cannot be asked although it would have to be.
+
+    One whose answers are all in the journal needs no key and no model.
+    """
+    doubtful = [teacher for teacher in job.teachers if teacher.missing() or teacher.kind == "hf"]
+    if not doubtful:
+        return
+    ballot = open_ballot(index, doubtful, job.prompt, JournalIndex(job.folder / JOURNAL))
+    waiting = ballot.unanswered().any(axis=0)
+    needed = [teacher for teacher, open_ in zip(doubtful, waiting, strict=True) if open_]
+    check_keys(needed)
+    for teacher in needed:
+        if teacher.kind == "hf":
+            _find_student(teacher.model, trust_remote_code=False)
+
+
+def _read_review(path: Path, index: Index) -> np.ndarray:
+    """Returns a person's labels as vote codes, uint8 `[records]`, 0 where there is none."""
+    wanted: dict[str, tuple[int, int]] = {}
+    for number, line in read_jsonl(path):
+        label = line.get("label")
+        if label is None and "id" in line:
+            continue
+        if label not in tuple(System) or "id" not in line:
+            raise LoraparError(
+                f"`{path}:{number}` is no reviewed record",
+                f"id {line.get('id')!r}, label {label!r}",
+                "each line needs an `id` and a `label`, system1 or system2",
+            )
+        wanted[str(line["id"])] = (CODES[System(label)], number)
+    reviewed = np.zeros(len(index), np.uint8)
+    for row, record in enumerate(index.records()):
+        if record.id in wanted:
+            reviewed[row] = wanted.pop(record.id)[0]
+    if wanted:
+        unknown, (_, number) = next(iter(wanted.items()))
+        raise LoraparError(
+            f"`{path}` has ids that are not in the data",
+            f"{len(wanted)}, first `{unknown}` on line {number}",
+        )
+    return reviewed
 
 
 def _hold_out(index: Index, share: float) -> np.ndarray:
@@ -153,45 +368,63 @@ def _hold_out(index: Index, share: float) -> np.ndarray:
     return held_out
 
 
-def _ask(index: Index, teachers: list[Teacher], journal: Journal, progress: Progress) -> Ballot:
-    shape = (len(index), len(teachers))
-    ballot = Ballot(np.zeros(shape, np.uint8), np.full(shape, -1, np.int64))
-    journaled = journal.index()
-    for column, teacher in enumerate(teachers):
-        keys = (answer_key(teacher, "", index.digest(i)) for i in range(len(index)))
-        short = np.fromiter((short_key(key) for key in keys), np.uint64, len(index))
-        codes, offsets = journaled.look_up(short)
-        wanted = (codes == voting.UNASKED) & (index.owners == np.arange(len(index)))
-        wanted &= ~index.empty
-        ballot.cached[teacher.name] = int((codes != voting.UNASKED).sum())
-        if wanted.any():
-            _ask_rule(index, teacher, wanted, codes, offsets, journal, progress)
-        ballot.asked[teacher.name] = int(wanted.sum())
-        ballot.votes[:, column] = codes[index.owners]
-        ballot.offsets[:, column] = offsets[index.owners]
-    return ballot
-
-
-def _ask_rule(
-    index: Index,
-    teacher: Teacher,
-    wanted: np.ndarray,
-    codes: np.ndarray,
-    offsets: np.ndarray,
-    journal: Journal,
-    progress: Progress,
+def _check_complete(
+    ballot: Ballot, economy: int | None, min_votes: int | None, manner: Manner
 ) -> None:
-    _, rule = RULES[teacher.name]
-    for i, record in enumerate(index.records()):
-        if not wanted[i]:
-            continue
-        vote, reason = rule(record)
-        key = answer_key(teacher, "", index.digest(i))
-        offsets[i] = journal.append(
-            Answer(key, teacher.name, teacher.model, record.id, vote, reason)
+    """Raises where questions stayed open and no quorum can decide without their answers."""
+    ballot.give_up_refused()
+    waiting = ballot.unanswered()
+    if economy is not None:
+        waiting &= ~ballot.settled(economy)[:, None]
+    if not waiting.any():
+        return
+    first, second = voting.count_votes(ballot.votes)
+    if min_votes is not None and (first + second)[waiting.any(axis=1)].min() >= min_votes:
+        return
+    found = "\n".join(
+        f"`{tally.teacher.name}`: {tally.done} of {tally.total} questions answered"
+        f"{_what_happened(tally)}"
+        for tally in ballot.tallies.values()
+        if tally.done < tally.total
+    )
+    again = "the answers so far are kept: give the same command again to go on"
+    if any(tally.over_budget for tally in ballot.tallies.values()):
+        raise LoraparError(
+            f"stopped before `--max-cost {manner.max_cost:g}` was passed",
+            f"spent ${ballot.spent():.4f}\n{found}",
+            f"{again}, with a higher `--max-cost`",
         )
-        codes[i] = CODES[vote]
-        progress(teacher.name, i + 1, len(index))
+    raise LoraparError(
+        "not every teacher answered every question",
+        found,
+        f"{again}, or accept fewer votes with `--min-votes`",
+    )
+
+
+def _what_happened(tally: Tally) -> str:
+    if tally.down:
+        return f", then it failed: {tally.down}"
+    if tally.over_budget:
+        return ", then the budget was used up"
+    return f", {tally.left_open} failed again and again"
+
+
+def _decide(manifest: Manifest, index: Index, ballot: Ballot) -> np.ndarray:
+    """Returns the labels before ties are broken, uint8 `[records]`."""
+    settings = manifest.settings
+    if settings["strategy"] == "random":
+        second = choose_share(index.draws, settings["share"])
+        return np.where(second, voting.SYSTEM2, voting.SYSTEM1).astype(np.uint8)
+    if settings["vote"] == "majority":
+        return voting.majority(ballot.votes)
+    estimate = trust.dawid_skene(ballot.votes[~index.empty])
+    manifest.metrics["reliability"] = {
+        teacher.name: {"system1": float(hits[0]), "system2": float(hits[1])}
+        for teacher, hits in zip(ballot.teachers, estimate.hits, strict=True)
+    }
+    labels = np.zeros(len(index), np.uint8)
+    labels[~index.empty] = estimate.labels
+    return labels
 
 
 def _refuse_ties(index: Index, undecided: np.ndarray) -> None:
@@ -203,137 +436,138 @@ def _refuse_ties(index: Index, undecided: np.ndarray) -> None:
     )
 
 
+def _contested(ballot: Ballot, index: Index, undecided: np.ndarray) -> np.ndarray:
+    first, second = voting.count_votes(ballot.votes)
+    split = (first > 0) & (second > 0)
+    return (split | (undecided & (len(ballot.teachers) > 0))) & ~index.empty
+
+
+def _words(ballot: Ballot, journal: Journal, row: int) -> dict[str, str]:
+    return {
+        teacher.name: journal.read_at(int(offset)).get("text", "")
+        for teacher, offset in zip(ballot.teachers, ballot.offsets[row], strict=True)
+        if offset >= 0
+    }
+
+
 def _summarise(
     manifest: Manifest,
     index: Index,
-    teachers: list[Teacher],
     ballot: Ballot,
-    labels: np.ndarray,
-    held_out: np.ndarray,
+    verdict: Verdict,
     undecided: np.ndarray,
+    economy: int | None,
 ) -> None:
-    source: Source = index.source
-    kept = (labels != voting.UNDECIDED) & ~index.empty
-    split = kept & ~held_out
+    labels, votes = verdict.labels, ballot.votes
+    kept = labels != voting.UNDECIDED
+    split = kept & ~verdict.held_out
+    paid = [teacher for teacher in ballot.teachers if teacher.kind != "rule"]
+    spared = ballot.unanswered() & (economy is not None)
+    copies = int((index.owners != np.arange(len(index))).sum())
     manifest.counts = {
         "records": len(index),
         "system1": int((labels[split] == voting.SYSTEM1).sum()),
         "system2": int((labels[split] == voting.SYSTEM2).sum()),
-        "heldout": int((kept & held_out).sum()),
+        "heldout": int((kept & verdict.held_out).sum()),
         "undecided": int(undecided.sum()),
+        "contested": int(verdict.contested.sum()),
+        "reviewed": int(verdict.reviewed.sum()),
         "dropped": int((~kept).sum()),
         "empty": int(index.empty.sum()),
-        "bad_lines": source.bad_count,
+        "bad_lines": index.source.bad_count,
         "repeated_ids": index.repeated_ids(),
-        "repeated_records": int((index.owners != np.arange(len(index))).sum()),
+        "repeated_records": copies,
+        "requests_saved": {
+            "journal": sum(ballot.cached[teacher.name] for teacher in paid),
+            "economy": int(spared.sum()),
+            "repeated_records": copies * len(paid),
+        },
         "teachers": {
-            teacher.name: {
-                "system1": int((ballot.votes[:, i] == voting.SYSTEM1).sum()),
-                "system2": int((ballot.votes[:, i] == voting.SYSTEM2).sum()),
-                "no_vote": int((ballot.votes[:, i] == voting.NO_VOTE).sum()),
-                "asked": ballot.asked[teacher.name],
-                "from_journal": ballot.cached[teacher.name],
-            }
-            for i, teacher in enumerate(teachers)
+            teacher.name: _counts_of(ballot, column, votes)
+            for column, teacher in enumerate(ballot.teachers)
         },
     }
-    manifest.metrics = {"mean_agreement": _mean(voting.agreement(ballot.votes, labels)[kept])}
+    names = [teacher.name for teacher in ballot.teachers]
+    pairs = trust.pairwise_agreement(votes)
+    manifest.metrics |= {
+        "mean_agreement": _mean(verdict.agreement[kept]),
+        "krippendorff_alpha": trust.krippendorff_alpha(votes) if len(names) > 1 else None,
+        "pairwise_agreement": {
+            f"{names[a]}|{names[b]}": _mean(pairs[a, b : b + 1])
+            for a in range(len(names))
+            for b in range(a + 1, len(names))
+        },
+        "cost": ballot.spent() if all(t.price for t in ballot.teachers) else None,
+    }
     known = (index.truths > 0) & kept
     if known.any():
-        manifest.metrics["accuracy"] = _accuracies(index.truths, known, teachers, ballot, labels)
-    manifest.notes = _notes(manifest, source)
+        right = {name: votes[:, column] == index.truths for column, name in enumerate(names)}
+        right["vote"] = labels == index.truths
+        manifest.metrics["accuracy"] = {
+            name: float(hits[known].mean()) for name, hits in right.items()
+        } | {"records": int(known.sum())}
+
+
+def _counts_of(ballot: Ballot, column: int, votes: np.ndarray) -> dict[str, Any]:
+    teacher = ballot.teachers[column]
+    tally = ballot.tallies.get(teacher.name) or Tally(teacher, 0)
+    known = ballot.known[teacher.name]
+    return {
+        "system1": int((votes[:, column] == voting.SYSTEM1).sum()),
+        "system2": int((votes[:, column] == voting.SYSTEM2).sum()),
+        "no_vote": int((votes[:, column] == voting.NO_VOTE).sum()),
+        "asked": tally.done,
+        "from_journal": ballot.cached[teacher.name],
+        "requests": tally.requests,
+        "retries": tally.retries,
+        "too_many_requests": tally.slowed,
+        "refused": tally.refused,
+        "prompt_tokens": known.prompt_tokens + tally.prompt_tokens,
+        "completion_tokens": known.completion_tokens + tally.completion_tokens,
+        "cost": known.cost + tally.cost if teacher.price else None,
+        "price_date": teacher.price.date if teacher.price else None,
+    }
 
 
 def _mean(values: np.ndarray) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def _accuracies(
-    truths: np.ndarray,
-    known: np.ndarray,
-    teachers: list[Teacher],
-    ballot: Ballot,
-    labels: np.ndarray,
-) -> dict[str, Any]:
-    """Returns how often each teacher and the vote are right by the source's own labels."""
-    right = {t.name: ballot.votes[:, i] == truths for i, t in enumerate(teachers)}
-    right["vote"] = labels == truths
-    return {name: float(hits[known].mean()) for name, hits in right.items()} | {
-        "records": int(known.sum())
-    }
+def _add_notes(manifest: Manifest, ballot: Ballot, source: Source, damaged: int) -> None:
+    manifest.notes += [
+        *_notes_on_records(manifest, source),
+        *_notes_on_teachers(ballot),
+        *([f"{damaged} damaged lines of the journal were passed over"] if damaged else []),
+    ]
 
 
-def _notes(manifest: Manifest, source: Source) -> list[str]:
-    counts, notes = manifest.counts, []
+def _notes_on_records(manifest: Manifest, source: Source) -> Iterator[str]:
+    counts, on_tie = manifest.counts, manifest.settings["on_tie"]
     if counts["heldout"]:
-        notes.append(
-            f"{counts['heldout']} records are held out for `lorapar eval` and trained on nowhere"
-        )
+        yield f"{counts['heldout']} records are held out for `lorapar eval` and trained on nowhere"
     if counts["undecided"]:
-        on_tie = manifest.settings["on_tie"]
-        became = "were dropped" if on_tie == "drop" else f"became {on_tie}"
-        notes.append(f"{counts['undecided']} records without a majority {became}")
+        became = "were dropped, see dropped.jsonl" if on_tie == "drop" else f"became {on_tie}"
+        yield f"{counts['undecided']} records without a majority {became}"
     if counts["empty"]:
-        notes.append(
+        yield (
             f"{counts['empty']} records have an empty prompt or completion and were dropped, "
             "see dropped.jsonl"
         )
     if source.bad_count:
-        notes.append(f"{source.bad_count} bad lines were left out, first {source.bad[0]}")
+        yield f"{source.bad_count} bad lines were left out, first {source.bad[0]}"
     if counts["repeated_ids"]:
-        notes.append(f"{counts['repeated_ids']} records repeat an id; it got a suffix like `#2`")
+        yield f"{counts['repeated_ids']} records repeat an id; it got a suffix like `#2`"
     for name in ("system1", "system2"):
         if counts[name] == 0:
-            notes.append(f"no record is {name}: the stages that follow need both systems")
-    return notes
+            yield f"no record is {name}: the stages that follow need both systems"
 
 
-def _write_splits(
-    built: Path,
-    index: Index,
-    teachers: list[Teacher],
-    ballot: Ballot,
-    labels: np.ndarray,
-    held_out: np.ndarray,
-    progress: Progress,
-) -> None:
-    shares = voting.agreement(ballot.votes, labels)
-    with ExitStack() as stack:
-
-        def create(name: str) -> IO:
-            return stack.enter_context(
-                open(built / f"{name}.jsonl", "w", encoding="utf-8", newline="\n")
-            )
-
-        files = {name: create(name) for name in ("labels", "system1", "system2", "heldout")}
-        kept_none = index.empty | (labels == voting.UNDECIDED)
-        if kept_none.any():
-            files["dropped"] = create("dropped")
-        for i, record in enumerate(index.records()):
-            votes = {
-                teacher.name: _SYSTEMS[int(code)]
-                for teacher, code in zip(teachers, ballot.votes[i], strict=True)
-                if code != voting.UNASKED
-            }
-            label = _SYSTEMS.get(int(labels[i])) if not kept_none[i] else None
-            share = None if np.isnan(shares[i]) else round(float(shares[i]), 6)
-            line = to_line(replace(record, label=label, votes=votes, agreement=share).to_json())
-            for name in _files_of(record, label, bool(held_out[i])):
-                files[name].write(line)
-            if i % 1000 == 0:
-                progress("writing", i, len(index))
-        progress("writing", len(index), len(index))
-
-
-def _files_of(record: Record, label: System | None, held_out: bool) -> tuple[str, ...]:
-    if label is None:
-        return ("dropped",)
-    return ("heldout",) if held_out else ("labels", label.value)
-
-
-def _keep_journal(journal: Path, beside: Path) -> None:
-    """Makes the journal part of the new folder too: it goes on across reruns."""
-    try:
-        os.link(journal, beside)
-    except OSError:
-        shutil.copyfile(journal, beside)
+def _notes_on_teachers(ballot: Ballot) -> Iterator[str]:
+    for tally in ballot.tallies.values():
+        name = tally.teacher.name
+        if tally.down or tally.over_budget or tally.left_open > tally.refused:
+            yield f"teacher {name} answered {tally.done} of {tally.total}{_what_happened(tally)}"
+        elif tally.refused:
+            yield f"teacher {name} refused {tally.refused} questions: {tally.last_refusal}"
+        if tally.uncounted:
+            yield f"teacher {name} reported no tokens for {tally.uncounted} answers: estimated"

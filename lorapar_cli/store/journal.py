@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.manifest import now
@@ -24,12 +25,9 @@ from lorapar_cli.store.manifest import now
 JOURNAL = "votes.jsonl"
 _SYNC_SECONDS = 0.2
 
-UNASKED = 0
-NO_VOTE = 3
-CODES = {System.SYSTEM1: 1, System.SYSTEM2: 2, None: NO_VOTE}
-"""One byte a vote, the codes of `core.voting`."""
+CODES = {System.SYSTEM1: SYSTEM1, System.SYSTEM2: SYSTEM2, None: NO_VOTE}
 ASKED_ONCE = 4
-"""An answer without a vote that is still to be asked once more."""
+"""Beside the codes of `core.voting`: an answer without a vote that is to be asked once more."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,6 @@ class Journal:
                 f"another `lorapar classify` is writing `{path}`",
                 hint="wait for it, or give this run its own `--run-dir`",
             ) from cause
-        self.damaged = 0
         self._end = self._drop_torn_line()
         self._dirty, self._closed = threading.Event(), False
         self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
@@ -148,53 +145,88 @@ class Journal:
             content += more if newline < 0 else more[: newline + 1]
         return json.loads(content)
 
-    def _lines(self) -> Iterator[tuple[int, dict]]:
-        offset = 0
-        with open(self.path, "rb") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                    value["key"], value["vote"]
-                    yield offset, value
-                except (ValueError, KeyError, TypeError):
-                    self.damaged += 1
-                offset += len(line)
 
-    def index(self) -> "JournalIndex":
-        """Returns what the journal holds, a few bytes an answer; damaged lines are passed over."""
+@dataclass(frozen=True)
+class Known:
+    """What the journal knows of some keys.
+
+    Attributes:
+        codes: uint8, `UNASKED` where it knows nothing.
+        offsets: int64, where the line with the words begins, -1 if nowhere.
+        answers, prompt_tokens, completion_tokens, cost: Sums over all answers with these keys.
+    """
+
+    codes: np.ndarray
+    offsets: np.ndarray
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+
+
+class JournalIndex:
+    """A journal's answers by key, a few bytes each; of several with one key the last counts.
+
+    Attributes:
+        damaged: Lines that were passed over because they are no answers.
+    """
+
+    def __init__(self, path: Path) -> None:
         keys, codes, offsets = array("Q"), array("B"), array("q")
+        asked, said, costs = array("L"), array("L"), array("d")
         self.damaged = 0
-        for offset, line in self._lines():
-            code = CODES.get(line["vote"], NO_VOTE)
-            keys.append(short_key(line["key"]))
+        for offset, line in _lines(path):
+            try:
+                key, code = short_key(line["key"]), CODES[line["vote"]]
+            except (KeyError, ValueError, TypeError):
+                self.damaged += 1
+                continue
+            keys.append(key)
             codes.append(code if line.get("final", True) else ASKED_ONCE)
             offsets.append(offset)
-        return JournalIndex(
-            np.frombuffer(keys, dtype=np.uint64) if keys else np.zeros(0, np.uint64),
-            np.array(codes, dtype=np.uint8),
-            np.array(offsets, dtype=np.int64),
+            asked.append(line.get("prompt_tokens") or 0)
+            said.append(line.get("completion_tokens") or 0)
+            costs.append(line.get("cost") or 0.0)
+        order = np.argsort(np.array(keys, dtype=np.uint64), kind="stable")
+        self._keys = np.array(keys, dtype=np.uint64)[order]
+        self._codes = np.array(codes, dtype=np.uint8)[order]
+        self._offsets = np.array(offsets, dtype=np.int64)[order]
+        self._sums = [np.array(values, dtype=np.float64)[order] for values in (asked, said, costs)]
+
+    def look_up(self, keys: np.ndarray) -> Known:
+        """Returns what is known of each key, uint64."""
+        if len(self._keys) == 0:
+            nothing = np.zeros(len(keys), np.uint8)
+            return Known(nothing, np.full(len(keys), -1, np.int64), 0, 0, 0, 0.0)
+        place = np.maximum(np.searchsorted(self._keys, keys, side="right") - 1, 0)
+        known = self._keys[place] == keys
+        mine = np.isin(self._keys, keys)
+        asked, said, cost = (float(values[mine].sum()) for values in self._sums)
+        return Known(
+            np.where(known, self._codes[place], UNASKED).astype(np.uint8),
+            np.where(known, self._offsets[place], -1),
+            int(mine.sum()),
+            int(asked),
+            int(said),
+            cost,
         )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields offset and content of each line; of a damaged one an empty object."""
+    if not path.exists():
+        return
+    offset = 0
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = {}
+            yield offset, value if isinstance(value, dict) else {}
+            offset += len(line)
 
 
 def short_key(key: str) -> int:
     """Returns the first 64 bits of a key: what memory holds of it."""
     return int(key[:16], 16)
-
-
-class JournalIndex:
-    """Answers by key; of several with one key the last counts."""
-
-    def __init__(self, keys: np.ndarray, codes: np.ndarray, offsets: np.ndarray) -> None:
-        order = np.argsort(keys, kind="stable")
-        self._keys, self._codes, self._offsets = keys[order], codes[order], offsets[order]
-
-    def look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns code (uint8) and line offset (int64) of each key; `UNASKED` and -1 if none."""
-        if len(self._keys) == 0:
-            return np.zeros(len(keys), np.uint8), np.full(len(keys), -1, np.int64)
-        place = np.searchsorted(self._keys, keys, side="right") - 1
-        known = (place >= 0) & (self._keys[place] == keys)
-        return (
-            np.where(known, self._codes[place], UNASKED).astype(np.uint8),
-            np.where(known, self._offsets[place], -1),
-        )

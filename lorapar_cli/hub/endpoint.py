@@ -1,0 +1,227 @@
+"""One OpenAI-compatible endpoint: a question in, its words out, and every way that can fail.
+
+The SDK's own retries are off: it waits at most 8 seconds and gives up on long Retry-After headers,
+so waiting is `hub.asking`'s.
+"""
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.labelling import SCHEMA
+from lorapar_cli.hub.teachers import Teacher
+from lorapar_cli.store.records import Message
+
+_SHOWN_CHARACTERS = 200
+_KEYLIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w\-*.]{6,}", re.IGNORECASE)
+_OVERLOADED = 529
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint answered: its words, and the tokens it says it counted."""
+
+    text: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cut_off: bool
+
+
+class TryAgain(Exception):
+    """A passing failure: a server error, a lost connection, an unreadable answer.
+
+    Attributes:
+        retry_after: Seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class TooFast(TryAgain):
+    """The endpoint says that requests come too fast (429)."""
+
+
+class Refused(Exception):
+    """The endpoint will never answer this question (too long, content policy, ...)."""
+
+
+class Hopeless(Exception):
+    """The endpoint will answer nothing: no key, no such model, no credit."""
+
+
+class Endpoint:
+    """Asks one teacher over HTTP.
+
+    Args:
+        timeout: Seconds after which a request counts as hung.
+        connections: Most connections that are open at a time.
+    """
+
+    def __init__(self, teacher: Teacher, timeout: float, connections: int) -> None:
+        import httpx2
+        import openai
+
+        self._openai = openai
+        self._teacher = teacher
+        self._key = teacher.key()
+        self._structured = teacher.structured
+        self._temperature = teacher.temperature
+        self._tokens_field = "max_tokens"
+        limits = httpx2.Limits(
+            max_connections=connections + 1, max_keepalive_connections=connections + 1
+        )
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=teacher.base_url,
+            default_headers=_foreign_headers(openai, teacher.base_url or ""),
+            max_retries=0,
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0)),
+            http_client=openai.DefaultAsyncHttpxClient(limits=limits),
+        )
+        self._timeout = timeout
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def ask(self, messages: list[Message]) -> Reply:
+        """Returns the endpoint's reply to one chat.
+
+        Raises:
+            TooFast, TryAgain, Refused, Hopeless: It did not answer; texts hold no key.
+        """
+        openai = self._openai
+        try:
+            # The client's own timeout is for each read: a server that drips would never end.
+            async with asyncio.timeout(self._timeout):
+                completion = await self._client.chat.completions.create(**self._request(messages))
+        except openai.RateLimitError as cause:
+            if _code(cause) == "insufficient_quota":
+                raise Hopeless(self._words("out of credit", cause)) from None
+            raise TooFast("too many requests (429)", _retry_after(cause)) from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as cause:
+            raise Hopeless(self._words("the key was not accepted", cause)) from None
+        except openai.NotFoundError as cause:
+            raise Hopeless(self._words("no such model or address", cause)) from None
+        except (openai.APITimeoutError, TimeoutError):
+            raise TryAgain("no answer within the timeout") from None
+        except openai.APIConnectionError as cause:
+            reason = type(cause.__cause__ or cause).__name__
+            raise TryAgain(f"the connection failed ({reason})") from None
+        except openai.APIStatusError as cause:
+            if cause.status_code in (408, 409, _OVERLOADED) or cause.status_code >= 500:
+                retry_after = _retry_after(cause)
+                raise TryAgain(f"server error {cause.status_code}", retry_after) from None
+            if self._adapt(cause):
+                return await self.ask(messages)
+            raise Refused(self._words("refused", cause)) from None
+        except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError):
+            raise TryAgain("the answer was not readable") from None
+        return self._read(completion)
+
+    def _request(self, messages: list[Message]) -> dict[str, Any]:
+        request = {
+            "model": self._teacher.model,
+            "messages": messages,
+            self._tokens_field: self._teacher.max_tokens,
+        }
+        if self._temperature is not None:
+            request["temperature"] = self._temperature
+        if self._structured == "json_schema":
+            schema = {"name": "label", "schema": SCHEMA, "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif self._structured == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return request
+
+    def _adapt(self, cause: Any) -> bool:
+        """Drops the request's part that the endpoint complains about; whether there was one."""
+        said = str(cause).lower()
+        if self._structured != "none" and ("response_format" in said or "schema" in said):
+            self._structured = "none"
+        elif self._temperature is not None and "temperature" in said:
+            self._temperature = None
+        elif self._tokens_field == "max_tokens" and "max_completion_tokens" in said:
+            self._tokens_field = "max_completion_tokens"
+        else:
+            return False
+        return True
+
+    def _read(self, completion: Any) -> Reply:
+        try:
+            choice = completion.choices[0]
+            text = choice.message.content or getattr(choice.message, "refusal", None) or ""
+            usage = completion.usage
+        except (AttributeError, IndexError, TypeError):
+            raise TryAgain("the answer was not readable") from None
+        if not isinstance(text, str):
+            raise TryAgain("the answer was not readable")
+        return Reply(
+            self._scrub(text),
+            getattr(usage, "prompt_tokens", None),
+            getattr(usage, "completion_tokens", None),
+            choice.finish_reason == "length",
+        )
+
+    def _words(self, reason: str, cause: Any) -> str:
+        body = getattr(cause, "body", None)
+        said = body.get("message") if isinstance(body, dict) else None
+        said = self._scrub(str(said))[:_SHOWN_CHARACTERS] if said else ""
+        return f"{reason} ({cause.status_code})" + (f": {said}" if said else "")
+
+    def _scrub(self, text: str) -> str:
+        """Takes the key out of a text: some servers repeat it in their errors."""
+        if self._key and len(self._key) >= 6:
+            text = text.replace(self._key, "[key]")
+            return _KEYLIKE.sub("[key]", text) if self._key[:6] in text else text
+        return text
+
+
+def _foreign_headers(openai: Any, base_url: str) -> dict[str, Any]:
+    """Keeps the names of the user's OpenAI organisation and project from other providers."""
+    if urlsplit(base_url).hostname == "api.openai.com":
+        return {}
+    return {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+
+
+def _code(cause: Any) -> str | None:
+    body = cause.body if isinstance(cause.body, dict) else {}
+    return body.get("code") or body.get("type")
+
+
+def _retry_after(cause: Any) -> float | None:
+    """Returns the seconds that a response asks to wait: a number, milliseconds or a date."""
+    headers = cause.response.headers
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) / unit)
+        except (KeyError, ValueError):
+            continue
+    try:
+        until = parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def check_keys(teachers: list[Teacher]) -> None:
+    """Raises the error that lists every teacher whose key is missing.
+
+    Raises:
+        LoraparError: A teacher cannot be asked.
+    """
+    missing = [f"`{t.name}`: {t.missing()}" for t in teachers if t.missing()]
+    if missing:
+        raise LoraparError(
+            "teachers cannot be asked",
+            "\n".join(missing),
+            "set the variable, or choose other teachers; `lorapar teachers` lists them",
+        )
