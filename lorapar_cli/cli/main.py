@@ -37,6 +37,7 @@ def register() -> None:
         run,
         score,
         status,
+        teachers,
         train_rl,
         train_sft,
     )
@@ -50,6 +51,7 @@ def register() -> None:
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
+    app.command("teachers")(teachers.teachers)
 
 
 def main(arguments: list[str] | None = None) -> None:
