@@ -22,7 +22,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 docs: .venv/installed
-	$(BIN)/python -m docs.commands > docs/commands.md
+	$(BIN)/python docs/generate_commands.py > docs/commands.md
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
