@@ -1,15 +1,43 @@
 """`lorapar partition`."""
 
+import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lorapar_cli.cli.console import progress_display, show_outcome
-from lorapar_cli.cli.options import RUN_DIR, JsonOption, OutOption, RunDirOption, given_options
+from lorapar_cli.cli.console import progress_display, show_outcome, stdout
+from lorapar_cli.cli.options import (
+    RUN_DIR,
+    JsonOption,
+    OutOption,
+    RunDirOption,
+    SeedOption,
+    given_options,
+    split_list,
+)
+from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Region
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.rundir import RunDir
+
+_REGIONS = (Region.S1_ONLY, Region.S2_ONLY, Region.SHARED, Region.UNSELECTED)
+
+
+class Select(StrEnum):
+    """What a system's top set is."""
+
+    IMPORTANCE = "importance"
+    RANDOM = "random"
+    TOP = "top"
+
+
+class Scope(StrEnum):
+    """What is cut together."""
+
+    GLOBAL = "global"
+    MODULE = "module"
 
 
 def partition(
@@ -20,6 +48,14 @@ def partition(
             min=0, max=1, help="Share of each system's importance to keep, above 0; paper: theta."
         ),
     ] = 0.9,
+    theta_s1: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The same for System 1 alone. Default: theta."),
+    ] = None,
+    theta_s2: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The same for System 2 alone. Default: theta."),
+    ] = None,
     alpha: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of shared elements active in SFT; paper: alpha."),
@@ -28,6 +64,35 @@ def partition(
         float,
         typer.Option(min=0, max=1, help="Share of shared elements active in RL; paper: beta."),
     ] = 1.0,
+    select: Annotated[
+        Select,
+        typer.Option(
+            help="importance: a share theta of it; random: as many elements, drawn by seed; "
+            "top: the fraction theta of the elements."
+        ),
+    ] = Select.IMPORTANCE,
+    scope: Annotated[
+        Scope, typer.Option(help="One cut for all elements, or one a matrix (module).")
+    ] = Scope.GLOBAL,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Elements in the two sets together, at most; decides theta, to six decimals.",
+        ),
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="Thetas, comma-separated: print sizes and Jaccard for each and write nothing."
+        ),
+    ] = None,
+    plot: Annotated[
+        bool,
+        typer.Option(
+            "--plot", help="Draw scatter, heat map and curve to `plots/`; needs `lorapar[plot]`."
+        ),
+    ] = False,
     importance: Annotated[
         Path | None,
         typer.Option(
@@ -36,17 +101,32 @@ def partition(
     ] = None,
     out: OutOption = None,
     run_dir: RunDirOption = RUN_DIR,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
-) -> Outcome:
+) -> Outcome | None:
     """Cut the importance into regions and write the mask of active elements."""
     from lorapar_cli.stages import partition as stage
 
+    if sweep is not None:
+        rows = stage.compare_thetas(RunDir(run_dir), _thetas(sweep), importance=importance)
+        print(json.dumps(rows)) if as_json else stdout().print(_sweep_table(rows))
+        return None
+    options = stage.PartitionOptions(
+        theta=theta,
+        theta_s1=theta_s1,
+        theta_s2=theta_s2,
+        alpha=alpha,
+        beta=beta,
+        select=select.value,
+        scope=scope.value,
+        budget=budget,
+        seed=seed,
+        plot=plot,
+    )
     with progress_display() as progress:
         outcome = stage.partition(
             RunDir(run_dir),
-            theta=theta,
-            alpha=alpha,
-            beta=beta,
+            options,
             importance=importance,
             out=out,
             given=given_options(ctx),
@@ -56,21 +136,56 @@ def partition(
     return outcome
 
 
-_REGIONS = (Region.S1_ONLY, Region.S2_ONLY, Region.SHARED, Region.UNSELECTED)
+def _thetas(text: str) -> list[float]:
+    thetas = []
+    for part in split_list(text, "--sweep"):
+        try:
+            thetas.append(float(part))
+        except ValueError as cause:
+            raise UsageError("`--sweep` takes numbers, comma-separated", repr(part)) from cause
+    return thetas
+
+
+def _sweep_table(rows: list[dict]):
+    from rich.table import Table
+
+    table = Table(title="by theta: elements, and % of all")
+    for head in ("theta", "S1 %", "S2 %", "either %", *_REGIONS, "Jaccard"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        shares = (row["share_s1"], row["share_s2"], row["share_selected"])
+        table.add_row(
+            f"{row['theta']:g}",
+            *(f"{100 * share:.2f}" for share in shares),
+            *(f"{row['regions'][region]:,}" for region in _REGIONS),
+            f"{row['jaccard']:.3f}",
+        )
+    return table
 
 
 def _render(manifest: Manifest) -> list:
+    counts, metrics = manifest.counts, manifest.metrics
+    kinds = _table("elements by module kind and matrix, % of the row", ("module", "matrix"), counts)
+    for row in counts["by_kind"]:
+        kinds.add_row(row["module"], row["matrix"], *_cells(row))
+    layers = _table("elements by layer, % of the row", ("layer",), counts)
+    for row in counts["by_layer"]:
+        layers.add_row(row["layer"], *_cells(row))
+    lines = [f"Jaccard of the two top sets: {metrics['jaccard']:.3f}"]
+    if "theta_of_budget" in metrics:
+        lines.append(f"theta for this budget: {metrics['theta_of_budget']:g}")
+    return [kinds, layers, *lines]
+
+
+def _table(title: str, heads: tuple[str, ...], total: dict):
     from rich.table import Table
 
-    table = Table(title="elements by region, % of the row", show_footer=True)
-    total = manifest.counts
-    whole = _cells(total)
-    heads = ("module", "matrix", "elements", *_REGIONS, "SFT", "RL")
-    for head, foot in zip(heads, ("all", "", *whole), strict=True):
-        table.add_column(head, foot, justify="left" if head in heads[:2] else "right")
-    for row in total["by_kind"]:
-        table.add_row(row["module"], row["matrix"], *_cells(row))
-    return [table, f"Jaccard of the two top sets: {manifest.metrics['jaccard']:.3f}"]
+    table = Table(title=title, show_footer=True)
+    feet = ("all", *[""] * (len(heads) - 1), *_cells(total))
+    columns = (*heads, "elements", *_REGIONS, "SFT", "RL")
+    for column, foot in zip(columns, feet, strict=True):
+        table.add_column(column, foot, justify="left" if column in heads else "right")
+    return table
 
 
 def _cells(row: dict) -> list[str]:

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from lorapar_cli.core.regions import Keys, Picker, cut_by_share
+from lorapar_cli.core.regions import Keys, Picker, Ranking
 
 _RANKED = 1 << 20
 
@@ -29,7 +29,7 @@ class HalfSet:
 
 def half_set(keys: Keys, theta: float) -> HalfSet:
     """Returns the top-theta set and the ranks of one half's importance."""
-    picker = Picker(cut_by_share(keys, theta))
+    picker = Picker(Ranking(keys).by_share([theta])[0])
     chosen = np.concatenate([picker.pick(vector) for vector in keys()])
     stride = -(-chosen.size // _RANKED)
     sample, position = [], 0

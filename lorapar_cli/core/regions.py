@@ -9,18 +9,22 @@ that the same elements are selected however the vector is cut into tensors; thet
 are taken as the decimals that are written (0.9 of ten equal elements is nine).
 """
 
-from collections.abc import Callable, Iterable
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 import numpy as np
 
-from lorapar_cli.names import Flag
+from lorapar_cli.names import Flag, Region
 
 Keys = Callable[[], Iterable[np.ndarray]]
 """Every call goes through the same vectors again: 1-D uint32 keys, larger is more important."""
 
 _BINS = 1 << 16
+_LOW = np.uint32(0xFFFF)
 _INFINITY_BITS = 0x7F800000
 
 
@@ -88,77 +92,116 @@ def _weigh(key: int) -> int:
     return (mantissa | 0x800000) << (exponent - 1) if exponent else mantissa
 
 
-def _high_histogram(keys: Keys, sums: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns counts and sums of the low halves, by the high half of the key."""
-    counts = np.zeros(_BINS, np.int64)
-    low_sums = np.zeros(_BINS, np.int64)
-    for vector in keys():
-        high = (vector >> np.uint32(16)).astype(np.intp)
-        counts += np.bincount(high, minlength=_BINS)
-        if sums:
-            low = (vector & np.uint32(0xFFFF)).astype(np.float64)
-            # Whole numbers below 2**53 are exact in float64.
-            low_sums += np.bincount(high, weights=low, minlength=_BINS).astype(np.int64)
-    return counts, low_sums
-
-
-def _low_histogram(keys: Keys, high: int) -> np.ndarray:
-    """Returns counts by the low half of the key, of the keys with that high half."""
-    counts = np.zeros(_BINS, np.int64)
-    for vector in keys():
-        inside = vector[(vector >> np.uint32(16)) == high]
-        counts += np.bincount((inside & np.uint32(0xFFFF)).astype(np.intp), minlength=_BINS)
-    return counts
-
-
-def cut_by_share(keys: Keys, theta: float) -> Cut:
-    """Returns the smallest top set whose importance reaches theta of the total.
-
-    Elements are taken by importance, largest first, equal ones in the vectors' order. theta = 1
-    takes every element above 0. Where the total is 0 the set is empty.
+class Ranking:
+    """The elements of some vectors in order of importance, as histograms of their keys.
 
     Args:
-        keys: Keys of `importance_keys`.
-        theta: 0 < theta <= 1.
+        keys: The vectors, gone through once here and once a call.
+        sums: Whether cuts by share will be asked for; they need sums of the low halves too.
 
-    Source: LoRA-PAR Sec. 3, the cumulative importance threshold theta.
+    Attributes:
+        elements: Number of elements.
     """
-    counts, low_sums = _high_histogram(keys, sums=True)
-    bins = np.flatnonzero(counts)[::-1].tolist()
-    # All keys of a bin have one exponent, so that their sum follows from count and low halves.
-    sums = {
-        high: (int(counts[high]) * _weigh(high << 16))
-        + (int(low_sums[high]) << max((high >> 7) - 1, 0))
-        for high in bins
-    }
-    missing = as_fraction(theta) * sum(sums.values())
-    if missing == 0:
-        return NOTHING
-    taken = 0
-    for high in bins:
-        if sums[high] >= missing:
-            break
-        missing -= sums[high]
-        taken += int(counts[high])
-    low_counts = _low_histogram(keys, high)
+
+    def __init__(self, keys: Keys, sums: bool = True) -> None:
+        self._keys = keys
+        self._counts = np.zeros(_BINS, np.int64)
+        low_sums = np.zeros(_BINS, np.int64)
+        for vector in keys():
+            high = _high(vector)
+            self._counts += np.bincount(high, minlength=_BINS)
+            if sums:
+                low = (vector & _LOW).astype(np.float64)
+                # Whole numbers below 2**53 are exact in float64.
+                low_sums += np.bincount(high, weights=low, minlength=_BINS).astype(np.int64)
+        self.elements = int(self._counts.sum())
+        self._bins = np.flatnonzero(self._counts)[::-1].tolist()
+        # All keys of a bin have one exponent, so that their sum follows from count and low halves.
+        self._sums = {
+            high: int(self._counts[high]) * _weigh(high << 16)
+            + (int(low_sums[high]) << max((high >> 7) - 1, 0))
+            for high in self._bins
+        }
+
+    @property
+    def total(self) -> float:
+        """The sum of all importance."""
+        return math.ldexp(sum(self._sums.values()), -149)
+
+    def by_share(self, thetas: Sequence[float]) -> list[Cut]:
+        """Returns, for each theta, the smallest top set whose importance reaches it.
+
+        Elements are taken by importance, largest first, equal ones in the vectors' order.
+        theta = 1 takes every element above 0. Where the total is 0 the set is empty.
+
+        Args:
+            thetas: Shares of the total, 0 < theta <= 1.
+
+        Source: LoRA-PAR Sec. 3, the cumulative importance threshold theta.
+        """
+        total = sum(self._sums.values())
+        if not total:
+            return [NOTHING] * len(thetas)
+        places = [self._find_bin(as_fraction(theta) * total) for theta in thetas]
+        low_counts = self._low_histograms({high for high, _, _ in places})
+        return [
+            _finish_share(high, missing, taken, low_counts[high]) for high, missing, taken in places
+        ]
+
+    def by_count(self, count: int) -> Cut:
+        """Returns the top set of `count` elements, equal ones in the vectors' order."""
+        if count <= 0:
+            return NOTHING
+        high, missing = _descend(self._counts, count)
+        low, missing = _descend(self._low_histograms({high})[high], missing)
+        return Cut(high << 16 | low, missing, count)
+
+    def by_fraction(self, share: float) -> Cut:
+        """Returns the top `floor(share * elements)` elements."""
+        return self.by_count(int(as_fraction(share) * self.elements))
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns cumulative shares of elements and of importance, by bin from the top."""
+        total = sum(self._sums.values())
+        taken = np.cumsum([self._counts[high] for high in self._bins])
+        reached = list(accumulate(self._sums[high] for high in self._bins))
+        return taken / self.elements, np.array([float(Fraction(part, total)) for part in reached])
+
+    def _find_bin(self, missing: Fraction) -> tuple[int, Fraction, int]:
+        """Returns the bin in which the sum is reached, what is missing there, and the count above."""
+        taken = 0
+        for high in self._bins:
+            if self._sums[high] >= missing:
+                return high, missing, taken
+            missing -= self._sums[high]
+            taken += int(self._counts[high])
+        raise AssertionError("a share of the total is reached by the total")
+
+    def _low_histograms(self, bins: set[int]) -> dict[int, np.ndarray]:
+        """Returns counts by the low half of the key, for keys with these high halves."""
+        counts = {high: np.zeros(_BINS, np.int64) for high in bins}
+        for vector in self._keys():
+            highs = _high(vector)
+            for high in bins:
+                inside = vector[highs == high]
+                counts[high] += np.bincount((inside & _LOW).astype(np.intp), minlength=_BINS)
+        return counts
+
+
+def _high(vector: np.ndarray) -> np.ndarray:
+    return (vector >> np.uint32(16)).astype(np.uint16)
+
+
+def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarray) -> Cut:
+    """Returns the cut inside the bin in which the sum is reached."""
     for low in np.flatnonzero(low_counts)[::-1].tolist():
         key, count = high << 16 | low, int(low_counts[low])
         if count * _weigh(key) >= missing:
             break
         missing -= count * _weigh(key)
         taken += count
-    ties = -(-missing // _weigh(key))
-    return Cut(key, int(ties), taken + int(ties))
-
-
-def cut_by_count(keys: Keys, count: int) -> Cut:
-    """Returns the top set of `count` elements, equal ones in the vectors' order."""
-    if count <= 0:
-        return NOTHING
-    counts, _ = _high_histogram(keys, sums=False)
-    high, missing = _descend(counts, count)
-    low, missing = _descend(_low_histogram(keys, high), missing)
-    return Cut(high << 16 | low, missing, count)
+    ties = math.ceil(missing / _weigh(key))
+    return Cut(key, ties, taken + ties)
 
 
 def _descend(counts: np.ndarray, missing: int) -> tuple[int, int]:
@@ -167,6 +210,25 @@ def _descend(counts: np.ndarray, missing: int) -> tuple[int, int]:
     place = int(np.searchsorted(reached, missing))
     before = int(reached[place - 1]) if place else 0
     return len(counts) - 1 - place, missing - before
+
+
+def random_keys(shape_sizes: Sequence[tuple[str, int]], seed: int, system: str) -> Keys:
+    """Returns keys drawn uniformly, for a choice of as many elements at random.
+
+    Args:
+        shape_sizes: Name and number of elements of each vector, in order.
+        seed: With system and name it decides the keys, whatever the vectors' order.
+
+    Source: LoRA-PAR Tab. 3, random choice of as many elements.
+    """
+
+    def draw() -> Iterator[np.ndarray]:
+        for name, size in shape_sizes:
+            digest = hashlib.sha256(f"{seed} {system} {name}".encode()).digest()
+            bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+            yield bits.random_raw(-(-size // 2)).view(np.uint32)[:size]
+
+    return draw
 
 
 def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by: int) -> Cut:
@@ -182,8 +244,8 @@ def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by:
         for vector1, vector2 in zip(keys1(), keys2(), strict=True):
             yield (vector1, vector2)[by - 1][pick1(vector1) & pick2(vector2)]
 
-    size = sum(len(vector) for vector in shared())
-    return cut_by_count(shared, int(as_fraction(share) * size))
+    ranking = Ranking(shared, sums=False)
+    return ranking.by_fraction(share)
 
 
 class Partition:
@@ -213,3 +275,36 @@ class Partition:
             active = picker.pick(keys[shared])
             flags[shared[~active]] &= np.uint8(~bit & 0xFF)
         return flags
+
+
+def sweep(
+    keys1: Keys, keys2: Keys, cuts1: Sequence[Cut], cuts2: Sequence[Cut]
+) -> list[dict[str, int]]:
+    """Returns the region sizes under each pair of cuts, from one pass.
+
+    Args:
+        cuts1, cuts2: The two systems' top sets, smallest first; each contains the one before it.
+    """
+    pickers = [[Picker(cut) for cut in cuts] for cuts in (cuts1, cuts2)]
+    base = len(cuts1) + 1
+    joint = np.zeros(base * base, np.int64)
+    for vectors in zip(keys1(), keys2(), strict=True):
+        # How many of the nested sets an element is in tells which: the largest ones.
+        depth = [
+            sum(picker.pick(vector).astype(np.uint16) for picker in own)
+            for own, vector in zip(pickers, vectors, strict=True)
+        ]
+        joint += np.bincount(depth[0] * np.uint16(base) + depth[1], minlength=base * base)
+    counts = joint.reshape(base, base)
+    rows = []
+    for place in range(len(cuts1)):
+        outside = base - 1 - place  # depths up to this are outside of the set at `place`
+        rows.append(
+            {
+                Region.S1_ONLY.value: int(counts[outside:, :outside].sum()),
+                Region.S2_ONLY.value: int(counts[:outside, outside:].sum()),
+                Region.SHARED.value: int(counts[outside:, outside:].sum()),
+                Region.UNSELECTED.value: int(counts[:outside, :outside].sum()),
+            }
+        )
+    return rows

@@ -1,17 +1,22 @@
 """`partition`: cuts both systems' importance and writes the mask of regions and active elements."""
 
-from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lorapar_cli.core.layout import layer_label, matrix_place
 from lorapar_cli.core.regions import (
+    Cut,
+    Keys,
     Partition,
-    cut_by_share,
+    Ranking,
     importance_keys,
+    random_keys,
     shared_cut,
+    sweep,
 )
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Progress, Region, Stage, System, silent
@@ -25,17 +30,57 @@ from lorapar_cli.store.manifest import (
 )
 from lorapar_cli.store.publish import new_folder
 from lorapar_cli.store.rundir import RunDir
-from lorapar_cli.store.tensors import layout_fingerprint, open_tensors, read_shapes, write_tensors
+from lorapar_cli.store.streaming import ImportanceFile
+from lorapar_cli.store.tensors import write_tensors
 
 MASK = "mask.safetensors"
 
 
+@dataclass(frozen=True)
+class PartitionOptions:
+    """Settings of `partition`.
+
+    Attributes:
+        theta: Share of each system's importance that its top set reaches, 0 < theta <= 1.
+        theta_s1, theta_s2: The same for one system; None for theta.
+        alpha: Share of the shared elements active in SFT, 0 to 1.
+        beta: Share of the shared elements active in RL, 0 to 1.
+        select: `importance` (a share of it), `random` (as many elements as that, drawn by seed),
+            or `top` (theta is a fraction of the elements).
+        scope: `global` (one cut for all elements) or `module` (one a matrix, and so with alpha
+            and beta).
+        budget: At most so many elements in the union of the two sets; decides theta. None for
+            theta as it is given.
+        seed: Of `random`.
+        plot: Whether to draw the pictures.
+
+    Source: LoRA-PAR Sec. 3; Tab. 2 for alpha and beta, Tab. 3 for theta and `random`.
+    """
+
+    theta: float = 0.9
+    theta_s1: float | None = None
+    theta_s2: float | None = None
+    alpha: float = 1.0
+    beta: float = 1.0
+    select: str = "importance"
+    scope: str = "global"
+    budget: int | None = None
+    seed: int = 0
+    plot: bool = False
+
+    @property
+    def thetas(self) -> tuple[float, float]:
+        """Theta of System 1 and of System 2."""
+        return (
+            self.theta if self.theta_s1 is None else self.theta_s1,
+            self.theta if self.theta_s2 is None else self.theta_s2,
+        )
+
+
 def partition(
     run_dir: RunDir,
+    options: PartitionOptions,
     *,
-    theta: float,
-    alpha: float,
-    beta: float,
     importance: Path | None = None,
     out: Path | None = None,
     given: list[str] | None = None,
@@ -44,64 +89,48 @@ def partition(
     """Writes `mask.safetensors`.
 
     Args:
-        theta: Share of each system's importance that its top set reaches, 0 < theta <= 1.
-        alpha: Share of the shared elements active in SFT, 0 to 1.
-        beta: Share of the shared elements active in RL, 0 to 1.
         importance: File of importance; None for the run's own.
         out: Stage folder; None for the run's own.
 
     Raises:
-        UsageError: theta, alpha or beta out of range.
-        LoraparError: The file is no importance file, or holds NaN or infinity.
+        UsageError: A setting out of range, or settings that exclude each other.
+        LoraparError: The file is no importance file, holds NaN or infinity, or is zero throughout.
 
     Source: LoRA-PAR Sec. 3, partition into S1-only, S2-only and shared.
     """
-    if not 0 < theta <= 1:
-        raise UsageError("theta must be above 0 and at most 1", f"{theta}")
-    for name, share in (("alpha", alpha), ("beta", beta)):
-        if not 0 <= share <= 1:
-            raise UsageError(f"{name} must be from 0 to 1", f"{share}")
-    path = importance or (
-        run_dir.require(Stage.SCORE, "importance", "--importance") / "importance.safetensors"
-    )
+    check_options(options)
+    path = importance or _own_importance(run_dir)
     inputs = describe_inputs({"importance": path})
-    names = _check_layout(path)
+    source = ImportanceFile(path)
     target = out or run_dir.folder(Stage.PARTITION)
-    settings = {"theta": theta, "alpha": alpha, "beta": beta, "selection": "importance"}
+    settings = asdict(options)
     if is_up_to_date(target, settings, inputs):
         return Outcome(target, read_manifest(target), fresh=False)
-    manifest = Manifest(Stage.PARTITION, settings, given or [], inputs)
+    manifest = Manifest(Stage.PARTITION, settings, given or [], inputs, seed=options.seed)
+    manifest.layout_fingerprint = source.fingerprint
 
     progress("cutting", 0, None)
-    keys1, keys2 = (partial(_read_keys, path, system, names) for system in System)
-    cut1, cut2 = cut_by_share(keys1, theta), cut_by_share(keys2, theta)
-    for system, cut in zip(System, (cut1, cut2), strict=True):
-        if not cut.size:
-            raise LoraparError(
-                f"the importance of every element is zero for {system}",
-                f"in `{path}`",
-                "score again with an init that has A and B non-zero, `--init orthogonal`",
-            )
-    cuts = (
-        shared_cut(keys1, keys2, cut1, cut2, alpha, 1),
-        shared_cut(keys1, keys2, cut1, cut2, beta, 2),
-    )
-    parts = Partition(cut1, cut2, *cuts)
-    shapes = read_shapes(path)
-    mask, flags = {}, {}
-    for name, vector1, vector2 in zip(names, keys1(), keys2(), strict=True):
-        shape = shapes[f"{System.SYSTEM1}/{name}"]
-        mask[name] = parts.flags(vector1, vector2).reshape(shape)
-        flags[name] = np.bincount(mask[name].ravel(), minlength=16)
-    _count(manifest, flags)
-    with open_tensors(path) as file:
-        manifest.layout_fingerprint = file.metadata()["fingerprint"]
+    thetas = options.thetas
+    if options.budget is not None:
+        thetas = _theta_of_budget(source, options.budget)
+        manifest.metrics["theta_of_budget"] = thetas[0]
+    mask = _select(source, options, thetas)
+    _count(manifest, mask)
     with new_folder(target) as built:
-        header = settings | {
-            "fingerprint": manifest.layout_fingerprint,
+        header = {
+            "theta": thetas[0] if thetas[0] == thetas[1] else list(thetas),
+            "alpha": options.alpha,
+            "beta": options.beta,
+            "selection": options.select,
+            "scope": options.scope,
+            "fingerprint": source.fingerprint,
             "counts": {key: manifest.counts[key] for key in _HEADER_COUNTS},
         }
         write_tensors(built / MASK, mask, header)
+        if options.plot:
+            from lorapar_cli.hub.plots import draw_partition
+
+            draw_partition(source, mask, thetas, manifest.metrics["jaccard"], built / "plots")
         write_manifest(built, manifest)
     return Outcome(target, manifest)
 
@@ -109,101 +138,237 @@ def partition(
 _HEADER_COUNTS = ("elements", "regions", "active_sft", "active_rl")
 
 
-def _check_layout(path: Path) -> list[str]:
-    """Returns the names of an importance file's matrices, sorted.
+def compare_thetas(
+    run_dir: RunDir, thetas: Sequence[float], *, importance: Path | None = None
+) -> list[dict[str, Any]]:
+    """Returns region sizes, shares and Jaccard for each theta from one pass; writes nothing.
 
     Raises:
-        LoraparError: The systems differ, or the fingerprint is not that of the tensors.
+        UsageError: A theta out of range.
+        LoraparError: As `partition`.
     """
-    with open_tensors(path) as file:
-        metadata = file.metadata() or {}
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {system.value: {} for system in System}
-    for key, shape in read_shapes(path).items():
-        system, _, name = key.partition("/")
-        if system not in shapes or not name:
-            raise LoraparError(
-                f"`{path}` is not an importance file",
-                f"tensor `{key}`",
-                "importance files come from `lorapar score`",
+    for theta in thetas:
+        _check_range("theta", theta, above_zero=True)
+    source = ImportanceFile(importance or _own_importance(run_dir))
+    ordered = sorted(set(thetas))
+    rows = []
+    for theta, regions in zip(ordered, _sweep(source, ordered), strict=True):
+        elements = sum(regions.values())
+        union = elements - regions[Region.UNSELECTED]
+        shared = regions[Region.SHARED]
+        rows.append(
+            {
+                "theta": theta,
+                "regions": regions,
+                "share_s1": (regions[Region.S1_ONLY] + shared) / elements,
+                "share_s2": (regions[Region.S2_ONLY] + shared) / elements,
+                "share_selected": union / elements,
+                "jaccard": shared / union,
+            }
+        )
+    return rows
+
+
+def check_options(options: PartitionOptions) -> None:
+    """Refuses settings out of range and settings that exclude each other.
+
+    Raises:
+        UsageError: Says which.
+    """
+    for name in ("theta", "theta_s1", "theta_s2"):
+        if (theta := getattr(options, name)) is not None:
+            _check_range(name, theta, above_zero=True)
+    for name in ("alpha", "beta"):
+        _check_range(name, getattr(options, name), above_zero=False)
+    if options.budget is not None:
+        if options.budget < 1:
+            raise UsageError("the budget must be at least 1 element", f"{options.budget}")
+        if options.select != "importance" or options.scope != "global":
+            raise UsageError(
+                "`--budget` finds the theta of a global cut by importance",
+                f"select is `{options.select}`, scope is `{options.scope}`",
             )
-        shapes[system][name] = shape
-    first, second = shapes.values()
-    if first != second or not first:
-        differing = sorted({name for name, _ in first.items() ^ second.items()})
-        raise LoraparError(
-            f"`{path}` does not hold the same matrices for both systems",
-            ", ".join(differing[:5]) or "no tensors",
-            "run `lorapar score` again",
-        )
-    actual = layout_fingerprint(first)
-    if metadata.get("fingerprint") != actual:
-        raise LoraparError(
-            f"`{path}` does not match its own layout fingerprint",
-            f"header {metadata.get('fingerprint')}\ntensors {actual}",
-            "the file was changed after it was written; run `lorapar score` again",
-        )
-    return sorted(first)
+        if options.theta_s1 is not None or options.theta_s2 is not None:
+            raise UsageError("`--budget` decides theta: give no `--theta-s1` or `--theta-s2`")
 
 
-def _read_keys(path: Path, system: System, names: list[str]) -> Iterator[np.ndarray]:
-    with open_tensors(path) as file:
+def _check_range(name: str, share: float, above_zero: bool) -> None:
+    if not (0 < share <= 1 if above_zero else 0 <= share <= 1):
+        wanted = "above 0 and at most 1" if above_zero else "from 0 to 1"
+        raise UsageError(f"{name} must be {wanted}", f"{share}")
+
+
+def _own_importance(run_dir: RunDir) -> Path:
+    return run_dir.require(Stage.SCORE, "importance", "--importance") / "importance.safetensors"
+
+
+def _keys(source: ImportanceFile, system: System, names: Sequence[str]) -> Keys:
+    """Returns one system's importance as keys, piece by piece in the names' order."""
+
+    def read() -> Iterator[np.ndarray]:
         for name in names:
-            try:
-                yield importance_keys(file.get_tensor(f"{system}/{name}"))
-            except ValueError as cause:
-                raise LoraparError(
-                    f"importance `{system}/{name}` cannot be ranked", f"{cause}, in `{path}`"
-                ) from cause
+            for piece in source.pieces(f"{system}/{name}"):
+                try:
+                    yield importance_keys(piece)
+                except ValueError as cause:
+                    raise LoraparError(
+                        f"importance `{system}/{name}` cannot be ranked",
+                        f"{cause}, in `{source.path}`",
+                    ) from cause
+
+    return read
 
 
-def _regions(flags: np.ndarray) -> dict[str, int]:
+def _select(
+    source: ImportanceFile, options: PartitionOptions, thetas: tuple[float, float]
+) -> dict[str, np.ndarray]:
+    """Returns name -> flags; one cut for all matrices, or one for each."""
+    scopes = [source.names] if options.scope == "global" else [[name] for name in source.names]
+    mask: dict[str, np.ndarray] = {}
+    found = np.zeros(2, np.int64)
+    for names in scopes:
+        keys = [_keys(source, system, names) for system in System]
+        cuts = [_cut(own, options.select, theta) for own, theta in zip(keys, thetas, strict=True)]
+        found += [cut.size for cut in cuts]
+        if options.select == "random":
+            keys = [_random(source, system, names, options.seed) for system in System]
+            cuts = [
+                Ranking(own, sums=False).by_count(cut.size)
+                for own, cut in zip(keys, cuts, strict=True)
+            ]
+        mask |= _flags(source, names, keys, cuts, options)
+    for system, size in zip(System, found, strict=True):
+        if not size:
+            raise LoraparError(
+                f"nothing is selected for {system}: its importance is zero throughout",
+                f"in `{source.path}`",
+                "score again with an init that has A and B non-zero, `--init orthogonal`",
+            )
+    return mask
+
+
+def _cut(keys: Keys, select: str, theta: float) -> Cut:
+    if select == "top":
+        return Ranking(keys, sums=False).by_fraction(theta)
+    return Ranking(keys).by_share([theta])[0]
+
+
+def _random(source: ImportanceFile, system: System, names: Sequence[str], seed: int) -> Keys:
+    sizes = [
+        (f"{name} {place}", piece_size)
+        for name in names
+        for place, piece_size in enumerate(source.piece_sizes(f"{system}/{name}"))
+    ]
+    return random_keys(sizes, seed, system)
+
+
+def _flags(
+    source: ImportanceFile,
+    names: Sequence[str],
+    keys: list[Keys],
+    cuts: list[Cut],
+    options: PartitionOptions,
+) -> dict[str, np.ndarray]:
+    active = [
+        shared_cut(*keys, *cuts, share, by) for by, share in ((1, options.alpha), (2, options.beta))
+    ]
+    parts = Partition(*cuts, *active)
+    pairs = zip(keys[0](), keys[1](), strict=True)
+    mask = {}
+    for name in names:
+        flags = np.empty(source.size(f"{System.SYSTEM1}/{name}"), np.uint8)
+        filled = 0
+        while filled < flags.size:
+            made = parts.flags(*next(pairs))
+            flags[filled : filled + made.size] = made
+            filled += made.size
+        mask[name] = flags.reshape(source.layout[name])
+    return mask
+
+
+def _sweep(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
+    keys = [_keys(source, system, source.names) for system in System]
+    return sweep(*keys, *(Ranking(own).by_share(thetas) for own in keys))
+
+
+def _theta_of_budget(source: ImportanceFile, budget: int) -> tuple[float, float]:
+    """Returns the largest theta, to six decimals, whose union of sets is within the budget.
+
+    Raises:
+        LoraparError: Even the smallest theta selects more.
+    """
+    keys = [_keys(source, system, source.names) for system in System]
+    rankings = [Ranking(own) for own in keys]
+    low, high = 0, 10**6  # millionths; the set at `low` fits, or is the empty one
+    while low < high:
+        step = -(-(high - low) // 16)
+        tried = list(range(low + step, high + 1, step))
+        if tried[-1] != high:
+            tried.append(high)
+        thetas = [millionths / 1e6 for millionths in tried]
+        rows = sweep(*keys, *(ranking.by_share(thetas) for ranking in rankings))
+        elements = rankings[0].elements
+        fits = [elements - row[Region.UNSELECTED] <= budget for row in rows]
+        if all(fits):
+            low = high
+            break
+        first = fits.index(False)
+        low, high = (tried[first - 1] if first else low), tried[first] - 1
+    if not low:
+        raise LoraparError(
+            f"no theta selects as few as {budget} elements",
+            hint="the smallest sets have one element a system; give a larger `--budget`",
+        )
+    return low / 1e6, low / 1e6
+
+
+def _regions(counted: np.ndarray) -> dict[str, int]:
     """Returns the size of each region from counts by flags."""
+    return {region.value: int(counted[place::4].sum()) for place, region in enumerate(Region)}
+
+
+def _row(counted: np.ndarray) -> dict[str, Any]:
+    """Returns the numbers of a table's row from counts by flags."""
+    active = {
+        bit: int(sum(counted[value] for value in range(16) if value & bit))
+        for bit in (Flag.SFT, Flag.RL)
+    }
     return {
-        region.value: int(sum(flags[value] for value in range(16) if value & 3 == place))
-        for place, region in enumerate(Region)
+        "elements": int(counted.sum()),
+        "regions": _regions(counted),
+        "active_sft": active[Flag.SFT],
+        "active_rl": active[Flag.RL],
     }
 
 
-def _active(flags: np.ndarray, bit: Flag) -> int:
-    return int(sum(flags[value] for value in range(16) if value & bit))
-
-
-def module_kind(name: str) -> tuple[str, str]:
-    """Returns a matrix's module kind and side: `("q_proj", "A")`."""
-    module, _, side = name.removesuffix(".weight").rpartition(".lora_")
-    return module.rpartition(".")[2], side
-
-
-def _count(manifest: Manifest, flags: dict[str, np.ndarray]) -> None:
-    """Fills the manifest's counts and metrics from each matrix's counts by flags."""
-    total = sum(flags.values())
-    regions = _regions(total)
-    elements = int(total.sum())
-    sft, rl = _active(total, Flag.SFT), _active(total, Flag.RL)
-    union = elements - regions[Region.UNSELECTED]
-    kinds: Counter[tuple[str, str]] = Counter()
-    for name, counted in flags.items():
-        kinds[module_kind(name)] = kinds[module_kind(name)] + counted
-    manifest.counts = {
-        "elements": elements,
-        "regions": regions,
-        "active_sft": sft,
-        "active_rl": rl,
+def _count(manifest: Manifest, mask: dict[str, np.ndarray]) -> None:
+    """Fills the manifest's counts and metrics."""
+    flags = {name: np.bincount(part.reshape(-1), minlength=16) for name, part in mask.items()}
+    places = {name: matrix_place(name) for name in flags}
+    total = _row(sum(flags.values()))
+    manifest.counts = total | {
         "by_kind": [
-            {
-                "module": kind,
-                "matrix": side,
-                "elements": int(counted.sum()),
-                "regions": _regions(counted),
-                "active_sft": _active(counted, Flag.SFT),
-                "active_rl": _active(counted, Flag.RL),
-            }
-            for (kind, side), counted in sorted(kinds.items())
+            {"module": kind, "matrix": side} | _row(sum(flags[name] for name in names))
+            for (kind, side), names in _groups(places, lambda p: (p.module, p.matrix))
+        ],
+        "by_layer": [
+            {"layer": layer_label(layer)} | _row(sum(flags[name] for name in names))
+            for layer, names in _groups(places, lambda p: p.layer)
         ],
     }
-    manifest.metrics = {
+    elements, regions = total["elements"], total["regions"]
+    union = elements - regions[Region.UNSELECTED]
+    manifest.metrics |= {
         "jaccard": regions[Region.SHARED] / union,
-        "share_active_sft": sft / elements,
-        "share_active_rl": rl / elements,
+        "share_active_sft": total["active_sft"] / elements,
+        "share_active_rl": total["active_rl"] / elements,
         "share_selected": union / elements,
     }
+
+
+def _groups(places: dict[str, Any], by) -> list[tuple[Any, list[str]]]:
+    """Returns the names by a part of their place, in the parts' order."""
+    groups: dict[Any, list[str]] = {}
+    for name, place in places.items():
+        groups.setdefault(by(place), []).append(name)
+    return sorted(groups.items())

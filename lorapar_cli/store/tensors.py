@@ -2,20 +2,28 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
-from lorapar_cli.store.publish import fsync_path
+from lorapar_cli.store.publish import atomic_file
 
 Tensors = dict[str, np.ndarray]
+
+DTYPES = {
+    np.dtype(np.float64): "F64",
+    np.dtype(np.float32): "F32",
+    np.dtype(np.float16): "F16",
+    np.dtype(np.int64): "I64",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.uint8): "U8",
+    np.dtype(bool): "BOOL",
+}
 
 
 def layout_fingerprint(shapes: Mapping[str, Iterable[int]]) -> str:
@@ -30,35 +38,32 @@ def layout_fingerprint(shapes: Mapping[str, Iterable[int]]) -> str:
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, object]) -> None:
     """Writes tensors and header metadata atomically; equal input gives equal bytes.
 
+    The library's own writer puts metadata in a different order each time, and copies all tensors
+    before it writes one.
+
     Args:
-        tensors: Name -> C-contiguous array.
+        tensors: Name -> array.
         metadata: Becomes the header's strings; non-strings are written as JSON.
     """
     strings = {"schema": SCHEMA_VERSION} | dict(metadata)
     strings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in strings.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, beside, metadata=strings)
-        _sort_header(beside)
-        fsync_path(beside)
-        os.replace(beside, path)
-        fsync_path(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sort_header(path: Path) -> None:
-    """Puts the header's metadata in order: the library writes it in a different one each time."""
-    with open(path, "r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(ordered) > length:
-            raise AssertionError("an ordered safetensors header outgrew the one it replaces")
-        file.seek(8)
-        file.write(ordered.ljust(length))
+    header: dict[str, object] = {"__metadata__": dict(sorted(strings.items()))}
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        header[name] = {
+            "dtype": DTYPES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)
+    with atomic_file(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for name in order:
+            file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
 
 
 @contextmanager

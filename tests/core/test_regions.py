@@ -12,8 +12,7 @@ from lorapar_cli.core.regions import (
     NOTHING,
     Partition,
     Picker,
-    cut_by_count,
-    cut_by_share,
+    Ranking,
     importance_keys,
     shared_cut,
 )
@@ -43,6 +42,10 @@ def sorted_top(values: np.ndarray, theta: float) -> np.ndarray:
         chosen[index] = True
         reached += exact[index]
     return chosen
+
+
+def cut_by_share(keys, theta):
+    return Ranking(keys).by_share([theta])[0]
 
 
 def in_pieces(values: np.ndarray, pieces: int = 3):
@@ -103,7 +106,7 @@ def test_cut_by_count_equals_the_sort(values, share):
     order = sorted(range(len(values)), key=lambda i: (-values[i], i))
     expected = np.zeros(len(values), bool)
     expected[order[:count]] = True
-    assert (pick(values, cut_by_count(in_pieces(values), count)) == expected).all()
+    assert (pick(values, Ranking(in_pieces(values)).by_count(count)) == expected).all()
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.3, 0.6, 0.7, 0.9, 1.0])

@@ -9,7 +9,7 @@ import torch
 from architectures import FAMILIES, build, samples
 
 from lorapar_cli.core.importance import GradientSums, compute_importance
-from lorapar_cli.core.regions import Picker, cut_by_share, importance_keys
+from lorapar_cli.core.regions import Picker, Ranking, importance_keys
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.gradients import (
     capture_gradients,
@@ -111,7 +111,7 @@ def top_set(importance: dict) -> np.ndarray:
     def keys():
         return (importance_keys(importance[n].float().numpy()) for n in sorted(importance))
 
-    picker = Picker(cut_by_share(keys, 0.9))
+    picker = Picker(Ranking(keys).by_share([0.9])[0])
     return np.concatenate([picker.pick(vector) for vector in keys()])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lorapar_cli.hub.models import find_base_model
 from lorapar_cli.names import Stage, System
-from lorapar_cli.stages.partition import partition
+from lorapar_cli.stages.partition import PartitionOptions, partition
 from lorapar_cli.stages.score import ScoreOptions, score
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.publish import new_folder
@@ -32,7 +32,7 @@ def partitioned(tmp_path_factory, tiny_model_dir, labelled_records) -> RunDir:
     run_dir = RunDir(tmp_path_factory.mktemp("runs") / "partitioned")
     write_splits(run_dir, labelled_records, str(tiny_model_dir))
     score(run_dir, ScoreOptions(r=4, lora_alpha=8, dtype="float32"))
-    partition(run_dir, theta=0.6, alpha=1.0, beta=1.0)
+    partition(run_dir, PartitionOptions(theta=0.6))
     return run_dir
 
 

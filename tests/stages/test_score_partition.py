@@ -1,19 +1,20 @@
 """score and partition as stages, on real files of a random Llama."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Region, System
-from lorapar_cli.stages.partition import partition
+from lorapar_cli.stages.partition import PartitionOptions, compare_thetas, partition
 from lorapar_cli.stages.score import ScoreOptions, score
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.rundir import RunDir
 from lorapar_cli.store.tensors import read_tensors, write_tensors
 
-CUT = {"theta": 0.9, "alpha": 1.0, "beta": 1.0}
+CUT = PartitionOptions()
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +91,7 @@ def test_too_long_records_are_left_out_and_counted(tmp_path, tiny_model_dir, spl
 
 
 def test_partition_writes_flags_and_counts(scored):
-    outcome = partition(RunDir(scored), **CUT)
+    outcome = partition(RunDir(scored), CUT)
     mask, metadata = read_tensors(outcome.folder / "mask.safetensors")
     flags = np.concatenate([mask[name].ravel() for name in sorted(mask)])
     counts = outcome.manifest.counts
@@ -104,7 +105,7 @@ def test_partition_writes_flags_and_counts(scored):
     assert metadata["theta"] == "0.9"
     assert metadata["fingerprint"] == outcome.manifest.layout_fingerprint
     assert json.loads(metadata["counts"])["elements"] == flags.size
-    assert not partition(RunDir(scored), **CUT).fresh
+    assert not partition(RunDir(scored), CUT).fresh
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_partition_writes_flags_and_counts(scored):
 )
 def test_partition_refuses_what_is_out_of_range(scored, tmp_path, changed):
     with pytest.raises(UsageError):
-        partition(RunDir(scored), **(CUT | changed), out=tmp_path / "out")
+        partition(RunDir(scored), replace(CUT, **changed), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -136,7 +137,7 @@ def test_nan_and_infinity_are_refused_by_name(tmp_path, value, word):
     path = tmp_path / "importance.safetensors"
     write_importance(path, [[1, 2]], [[1, value]])
     with pytest.raises(LoraparError, match="system2/base_model") as raised:
-        partition(RunDir(tmp_path / "run"), **CUT, importance=path)
+        partition(RunDir(tmp_path / "run"), CUT, importance=path)
     assert word in raised.value.found
     assert not (tmp_path / "run").exists()
 
@@ -145,4 +146,146 @@ def test_a_changed_layout_is_refused(tmp_path):
     path = tmp_path / "importance.safetensors"
     write_importance(path, [[1, 2]], [[1, 1]], fingerprint="0" * 64)
     with pytest.raises(LoraparError, match="fingerprint"):
-        partition(RunDir(tmp_path / "run"), **CUT, importance=path)
+        partition(RunDir(tmp_path / "run"), CUT, importance=path)
+
+
+@pytest.fixture
+def random_importance(tmp_path):
+    """An importance file of three matrices with ties and zeros, and its flat vectors."""
+    draw = np.random.default_rng(3)
+    shapes = {
+        "base_model.model.layers.0.q_proj.lora_A.weight": (4, 30),
+        "base_model.model.layers.0.q_proj.lora_B.weight": (50, 4),
+        "base_model.model.layers.1.up_proj.lora_A.weight": (4, 20),
+    }
+    tensors = {
+        f"{system}/{name}": np.round(draw.lognormal(0, 2, shape), 1).astype(np.float32)
+        for system in System
+        for name, shape in shapes.items()
+    }
+    from lorapar_cli.store.tensors import layout_fingerprint
+
+    path = tmp_path / "importance.safetensors"
+    write_tensors(path, tensors, {"fingerprint": layout_fingerprint(shapes)})
+    return path, sorted(shapes), tensors
+
+
+def flags_under(path, tmp_path, **options) -> dict[str, np.ndarray]:
+    folder = tmp_path / "-".join(map(str, options.values())) or "default"
+    outcome = partition(RunDir(tmp_path), PartitionOptions(**options), importance=path, out=folder)
+    return read_tensors(outcome.folder / "mask.safetensors")[0]
+
+
+def sizes(mask) -> tuple[int, int]:
+    flags = np.concatenate([part.ravel() for part in mask.values()])
+    return int((flags & Flag.TOP1 > 0).sum()), int((flags & Flag.TOP2 > 0).sum())
+
+
+def test_random_selects_as_many_elements_and_is_seeded(random_importance, tmp_path):
+    path, _, _ = random_importance
+    chosen = flags_under(path, tmp_path, theta=0.7)
+    drawn = flags_under(path, tmp_path, theta=0.7, select="random")
+    again = flags_under(path, tmp_path / "again", theta=0.7, select="random")
+    other = flags_under(path, tmp_path, theta=0.7, select="random", seed=1)
+    assert sizes(drawn) == sizes(chosen) == sizes(other)
+    assert all((drawn[name] == again[name]).all() for name in drawn)
+    assert any((drawn[name] != chosen[name]).any() for name in drawn)
+    assert any((drawn[name] != other[name]).any() for name in drawn)
+
+
+def test_top_takes_a_fraction_of_the_elements(random_importance, tmp_path):
+    path, names, tensors = random_importance
+    mask = flags_under(path, tmp_path, theta=0.29, select="top")
+    values = np.concatenate([tensors[f"system1/{name}"].ravel() for name in names])
+    assert values.size == 400
+    order = np.argsort(-values, kind="stable")[:116]  # 0.29 * 400 in binary is below 116
+    flags = np.concatenate([mask[name].ravel() for name in names])
+    assert sorted(order) == np.flatnonzero(flags & Flag.TOP1).tolist()
+
+
+def test_each_system_can_have_its_own_theta(random_importance, tmp_path):
+    path, _, _ = random_importance
+    both = flags_under(path, tmp_path, theta_s1=0.3, theta_s2=0.8)
+    assert sizes(both)[0] == sizes(flags_under(path, tmp_path, theta=0.3))[0]
+    assert sizes(both)[1] == sizes(flags_under(path, tmp_path, theta=0.8))[1]
+
+
+def test_module_scope_cuts_each_matrix_by_itself(random_importance, tmp_path):
+    path, names, tensors = random_importance
+    mask = flags_under(path, tmp_path, theta=0.5, scope="module")
+    for name in names:
+        values = tensors[f"system2/{name}"].ravel()
+        order = np.argsort(-values, kind="stable")
+        reached = np.cumsum(values[order], dtype=np.float64)
+        size = int(np.searchsorted(reached, 0.5 * reached[-1])) + 1
+        assert sorted(order[:size]) == np.flatnonzero(mask[name].ravel() & Flag.TOP2).tolist()
+
+
+@pytest.mark.parametrize("budget", [2, 10, 57, 200, 399])
+def test_budget_is_the_largest_theta_within_it(random_importance, tmp_path, budget):
+    path, _, _ = random_importance
+    folder = tmp_path / "out"
+    outcome = partition(
+        RunDir(tmp_path), PartitionOptions(budget=budget), importance=path, out=folder
+    )
+    theta = outcome.manifest.metrics["theta_of_budget"]
+    elements = outcome.manifest.counts["elements"]
+    assert elements - outcome.manifest.counts["regions"]["unselected"] <= budget
+    if theta < 1:
+        (more,) = compare_thetas(RunDir(tmp_path), [round(theta + 1e-6, 6)], importance=path)
+        assert elements - more["regions"]["unselected"] > budget
+
+
+def test_a_budget_below_one_element_a_system_is_refused(random_importance, tmp_path):
+    path, _, _ = random_importance
+    with pytest.raises(LoraparError, match="as few as 1"):
+        partition(RunDir(tmp_path), PartitionOptions(budget=1), importance=path)
+
+
+def test_sweep_equals_one_partition_a_theta(random_importance, tmp_path):
+    path, _, _ = random_importance
+    thetas = [0.9, 0.1, 0.5, 1.0]
+    rows = compare_thetas(RunDir(tmp_path), thetas, importance=path)
+    assert [row["theta"] for row in rows] == sorted(thetas)
+    assert not (tmp_path / "partition").exists()
+    for row in rows:
+        outcome = partition(
+            RunDir(tmp_path),
+            PartitionOptions(theta=row["theta"]),
+            importance=path,
+            out=tmp_path / "one",
+        )
+        assert row["regions"] == outcome.manifest.counts["regions"]
+        assert row["jaccard"] == outcome.manifest.metrics["jaccard"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"budget": 0},
+        {"budget": 5, "select": "random"},
+        {"budget": 5, "scope": "module"},
+        {"budget": 5, "theta_s1": 0.5},
+        {"theta_s2": 0.0},
+    ],
+)
+def test_settings_that_exclude_each_other(scored, tmp_path, changed):
+    with pytest.raises(UsageError):
+        partition(RunDir(scored), PartitionOptions(**changed), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_layer_all_zero(tmp_path):
+    from lorapar_cli.store.tensors import layout_fingerprint
+
+    shapes = {f"m.layers.{i}.q_proj.lora_A.weight": (2, 5) for i in range(2)}
+    tensors = {}
+    for system in System:
+        for place, name in enumerate(shapes):
+            tensors[f"{system}/{name}"] = np.full((2, 5), place, np.float32)
+    path = tmp_path / "importance.safetensors"
+    write_tensors(path, tensors, {"fingerprint": layout_fingerprint(shapes)})
+    for scope in ("global", "module"):
+        mask = flags_under(path, tmp_path, scope=scope)
+        assert not mask["m.layers.0.q_proj.lora_A.weight"].any()
+        assert np.count_nonzero(mask["m.layers.1.q_proj.lora_A.weight"]) == 9

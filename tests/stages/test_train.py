@@ -222,10 +222,10 @@ def test_unknown_training_arguments_are_all_named(run_dir):
 
 
 def test_stale_mask_is_refused(run_dir):
-    from lorapar_cli.stages.partition import partition
+    from lorapar_cli.stages.partition import PartitionOptions, partition
 
     train_sft(run_dir, SFT)
-    partition(run_dir, theta=0.7, alpha=1.0, beta=1.0)
+    partition(run_dir, PartitionOptions(theta=0.7))
     with pytest.raises(LoraparError, match="stale") as caught:
         train_rl(run_dir, RL)
     assert "mask" in caught.value.found
