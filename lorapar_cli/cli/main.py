@@ -29,6 +29,8 @@ def _root(
 
 def register() -> None:
     """Adds the subcommands; apart from `main` so that others can look at them."""
+    if app.registered_commands:
+        return
     from lorapar_cli.cli import (
         classify,
         demo,
@@ -61,16 +63,17 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     register()
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="lorapar", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except LoraparError as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except typer.TyperException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "lorapar"
+        message = error.format_message().rstrip(".")
+        print(UsageError(message, hint=f"`{where} --help` lists what there is"), file=sys.stderr)
         sys.exit(2)

@@ -4,6 +4,8 @@ import copy
 import hashlib
 import importlib.util
 import json
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,10 @@ from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 
-# Bars and notices of the library would be drawn over our own display.
+# Bars and notices of the libraries would be drawn over our own display, and their deprecations are
+# between one library and another.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -66,6 +71,10 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
     """
     path = Path(lorapar_cli.__file__).parent / "embedded" / "model" if name == EMBEDDED else name
     folder = Path(path)
+    if str(path).startswith((".", "/", "~")) and not folder.is_dir():
+        raise LoraparError(
+            f"no such folder: `{name}`", hint="a base model is a folder, a hub id, or `embedded`"
+        )
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as cause:

@@ -15,8 +15,7 @@ SAMPLES = Path(__file__).parents[2] / "sample_configs"
 
 @pytest.fixture(scope="module")
 def commands():
-    if not main.app.registered_commands:
-        main.register()
+    main.register()
     return typer.main.get_command(main.app).commands
 
 
