@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
     register()
     try:
         code = app(arguments, prog_name="lorapar", standalone_mode=False)
+        if code == 130:  # What typer makes of an interrupt inside a command.
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except LoraparError as error:
         print(error, file=sys.stderr)
