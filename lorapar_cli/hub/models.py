@@ -4,8 +4,6 @@ import copy
 import hashlib
 import importlib.util
 import json
-import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +27,7 @@ from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 
-# Bars and notices of the libraries would be drawn over our own display, and their deprecations are
-# between one library and another.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")
+# Bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
