@@ -67,6 +67,7 @@ class Cut:
 
 
 NOTHING = Cut(key=2**32 - 1, ties=0, size=0)
+_EVERYTHING = Cut(key=0, ties=2**62, size=2**62)
 
 
 class Picker:
@@ -144,9 +145,7 @@ class Ranking:
             return [NOTHING] * len(thetas)
         places = [self._find_bin(as_fraction(theta) * total) for theta in thetas]
         low_counts = self._low_histograms({high for high, _, _ in places})
-        return [
-            _finish_share(high, missing, taken, low_counts[high]) for high, missing, taken in places
-        ]
+        return [_finish_share(*place, low_counts[place[0]]) for place in places]
 
     def by_count(self, count: int) -> Cut:
         """Returns the top set of `count` elements, equal ones in the vectors' order."""
@@ -167,13 +166,16 @@ class Ranking:
         reached = list(accumulate(self._sums[high] for high in self._bins))
         return taken / self.elements, np.array([float(Fraction(part, total)) for part in reached])
 
-    def _find_bin(self, missing: Fraction) -> tuple[int, Fraction, int]:
-        """Returns the bin in which the sum is reached, what is missing there, and the count above."""
+    def _find_bin(self, wanted: Fraction) -> tuple[int, Fraction, int]:
+        """Returns the bin where the sum is reached, what is missing there, and the count above."""
+        # In whole multiples of the fraction's unit: fractions themselves are slow.
+        missing, unit = wanted.numerator, wanted.denominator
         taken = 0
         for high in self._bins:
-            if self._sums[high] >= missing:
-                return high, missing, taken
-            missing -= self._sums[high]
+            weight = self._sums[high] * unit
+            if weight >= missing:
+                return high, Fraction(missing, unit), taken
+            missing -= weight
             taken += int(self._counts[high])
         raise AssertionError("a share of the total is reached by the total")
 
@@ -238,6 +240,8 @@ def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by:
         share: alpha (by System 1) or beta (by System 2), 0 to 1.
         by: 1 or 2, the system whose importance ranks.
     """
+    if share in (0, 1):
+        return _EVERYTHING if share else NOTHING
 
     def shared() -> Iterable[np.ndarray]:
         pick1, pick2 = Picker(cut1).pick, Picker(cut2).pick
