@@ -58,12 +58,16 @@ _RECALL_CUE = re.compile(
 )
 
 
+_SENTENCE_OR_CLAUSE = re.compile(r"[.;?!]\s|,\s+(?:and|but|which|who|so|then)\b")
+_CHOICES = re.compile(r"^(?:[A-Z]\. .*|Answer:)$", re.MULTILINE)
+
+
 def cues(record: Record) -> Verdict:
     """Cue words of reasoning against those of recall, and how many clauses the prompt has."""
-    text = prompt_text(record)
+    text = _CHOICES.sub("", prompt_text(record)).strip()
     reasoning = {match.lower() for match in _REASONING_CUE.findall(text)}
     recall = {match.lower() for match in _RECALL_CUE.findall(text)}
-    clauses = len(_CLAUSE.findall(text.strip())) + 1
+    clauses = len(_SENTENCE_OR_CLAUSE.findall(text)) + 1
     score = len(reasoning) - 2 * len(recall) + (clauses - 2)
     label = System.SYSTEM2 if score >= 1 else System.SYSTEM1
     return label, (
@@ -94,6 +98,6 @@ def shape(record: Record) -> Verdict:
 # The number behind the name is the rule's version: a changed rule is asked again.
 RULES: dict[str, tuple[int, Rule]] = {
     "rules-operations": (1, operations),
-    "rules-cues": (1, cues),
+    "rules-cues": (2, cues),
     "rules-shape": (1, shape),
 }

@@ -1,0 +1,59 @@
+import pytest
+
+from lorapar_cli.core.labels import parse_label
+from lorapar_cli.names import System
+
+ONE, TWO = System.SYSTEM1, System.SYSTEM2
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("System 2", TWO),
+        ("SYSTEM_2.", TWO),
+        ("system-1", ONE),
+        ("**System 1**", ONE),
+        ("It is System1 because the fact is recalled", ONE),
+        ("Label: System One", ONE),
+        ("2", TWO),
+        ('{"reason": "recall", "label": "System1"}', ONE),
+        ('{"label": 2}', TWO),
+        ('```json\n{\n  "reason": "many steps",\n  "label": "System2"\n}\n```', TWO),
+        ('{"reason": "not System1: a chain", "label": "System2"}', TWO),
+        ('{"reason": "cut off before the end", "label": "System2"', TWO),
+        ('{"reason": "It is System2 and so', TWO),
+        ("<think>System 1? No, System 2? Or 1.</think>\n\nSystem 1", ONE),
+        ("I weigh System 1 and System 2.\nSteps depend on one another.\n\nSystem 2.", TWO),
+        ("The answer is System 1. System 2 would need a chain.", ONE),
+        ("This is not System 1 but System 2", TWO),
+        ("It isn't System 2; it's System 1.", ONE),
+        ("Rather than System 2, the student uses System 1 here", ONE),
+        ('Final answer: "System2"', TWO),
+        ("系统: System2。", TWO),
+    ],
+)
+def test_a_label_is_found_in_any_wording(text, label):
+    assert parse_label(text) is label
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   \n",
+        "I cannot say",
+        "both System 1 and System 2 play a part in this",
+        "System 1 or System 2",
+        "The answer is System 1 or System 2, depending on the student",
+        "Neither System 1 nor System 2",
+        "Not System 1.",
+        '{"reason": "unsure", "label": "System1 or System2"}',
+        '{"reason": "unsure", "label": null}',
+        "<think>It must be System 2, since",
+        "operating system 10",
+        "System 12",
+        "ecosystem 2",
+    ],
+)
+def test_an_answer_that_names_both_or_neither_is_no_vote(text):
+    assert parse_label(text) is None
