@@ -27,6 +27,7 @@ class SftOptions:
     gradient_checkpointing: bool = False
     save_steps: int = 100
     dtype: str = "auto"
+    quantize: str | None = None
     seed: int = 0
     training: tuple[str, ...] = ()
 
@@ -60,5 +61,6 @@ class RlOptions:
     gradient_checkpointing: bool = False
     save_steps: int = 50
     dtype: str = "auto"
+    quantize: str | None = None
     seed: int = 0
     training: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What a person sees: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,8 @@ def show_outcome(
         render: Turns the manifest into rich renderables (tables, lines).
         next_command: What to type next, or None.
     """
+    if int(os.environ.get("RANK", "0")):
+        return  # Of the processes of one launch the first speaks.
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
         return

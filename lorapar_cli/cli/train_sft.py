@@ -45,6 +45,7 @@ def train_sft(
     gradient_checkpointing: t.Checkpointing = _DEFAULT.gradient_checkpointing,
     save_steps: t.SaveSteps = _DEFAULT.save_steps,
     dtype: t.Dtype = _DEFAULT.dtype,
+    quantize: t.Quantize = None,
     seed: SeedOption = _DEFAULT.seed,
     training: t.Training = None,
     splits: t.Splits = None,
@@ -83,6 +84,7 @@ def train_sft(
         gradient_checkpointing=gradient_checkpointing,
         save_steps=save_steps,
         dtype=dtype,
+        quantize=quantize.value if quantize else None,
         seed=seed,
         training=tuple(training or ()),
     )

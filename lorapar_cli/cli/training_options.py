@@ -1,5 +1,6 @@
 """Options that `train-sft` and `train-rl` share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,19 @@ Dtype = Annotated[
         help="Base model's dtype: `auto` (bfloat16 on a GPU, float32 elsewhere), `float32`, "
         "`bfloat16`, `float16`. The adapter is float32 always."
     ),
+]
+
+
+class QuantizeChoice(StrEnum):
+    """Bits of a quantised base."""
+
+    FOUR = "4bit"
+    EIGHT = "8bit"
+
+
+Quantize = Annotated[
+    QuantizeChoice | None,
+    typer.Option(help="Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`."),
 ]
 Training = Annotated[
     list[str] | None,

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
@@ -39,6 +40,7 @@ class MaskedGRPOTrainer(MaskedTrainer, GRPOTrainer):
     def __init__(self, masked: MaskedModel, **kwargs) -> None:
         self.masked = masked
         super().__init__(model=masked.model, **kwargs)
+        self.keep_float32()
 
 
 def to_dataset(records: list[Record], tokenizer) -> Dataset:
@@ -59,20 +61,20 @@ class CompletionLog:
     """Collects the rewards of a batch and writes its completions once all are in.
 
     Args:
-        log: `completions.jsonl`.
+        log: `completions.jsonl`; None in processes that write nothing.
         names: The rewards, in the order in which the trainer calls them.
     """
 
-    def __init__(self, log: StepLog, names: list[str]) -> None:
+    def __init__(self, log: StepLog | None, names: list[str]) -> None:
         self._log, self._names = log, names
         self._pending: dict[str, list[float]] = {}
 
     def add(self, name: str, values: list[float], ids: list[str], texts: list[str], state) -> None:
-        """Takes one reward's values for the batch; writes lines with the last reward's."""
+        """Takes one reward's values for the batch; writes lines, of all processes, with the last."""
         self._pending[name] = values
-        if name != self._names[-1] or not state.is_world_process_zero:
+        if name != self._names[-1]:
             return
-        self._log.append(
+        lines = gather_object(
             [
                 {
                     "step": state.global_step + 1,
@@ -83,6 +85,8 @@ class CompletionLog:
                 for row, (record_id, text) in enumerate(zip(ids, texts, strict=True))
             ]
         )
+        if self._log is not None:
+            self._log.append(lines)
 
 
 def trl_reward(name: str, reward: Reward, log: CompletionLog) -> Callable[..., list[float]]:
@@ -131,7 +135,7 @@ def train(
     weights: dict[str, float],
     config: GRPOConfig,
     callback: StageCallback,
-    completions: StepLog,
+    completions: StepLog | None,
     checkpoint: Path | None,
 ) -> dict[str, float]:
     """Trains `masked.model` in place; returns steps and the last step's mean reward.

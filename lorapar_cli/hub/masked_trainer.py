@@ -2,32 +2,51 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
+import numpy as np
 import torch
+from peft import PeftModel
 from transformers import Trainer
 
+from lorapar_cli.core.doubling import widen_mask
 from lorapar_cli.core.masking import ActiveElements, count_moved
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.hub.models import BaseModel, adapter_parameters, load_adapter, load_base
+from lorapar_cli.hub.models import (
+    BaseModel,
+    adapter_parameters,
+    load_adapter,
+    load_base,
+    read_adapter_config,
+    save_adapter,
+    save_raw_adapter,
+)
 from lorapar_cli.names import Flag
 from lorapar_cli.store.masks import active_elements, read_mask, require_same_layout
-from lorapar_cli.store.tensors import read_tensors
+from lorapar_cli.store.tensors import read_shapes, read_tensors
+
+WEIGHTS = "adapter_model.safetensors"
 
 
-@dataclasses.dataclass
-class MaskedModel:
-    """A model whose adapter is about to train, with what is needed to check it afterwards.
+@dataclasses.dataclass(frozen=True)
+class MaskedAdapter:
+    """An adapter on disk and the elements of it that a stage trains.
 
     Attributes:
-        model: The PeftModel, adapter trainable.
-        start: Name -> the adapter's tensors as stored, float32, on the CPU.
-        active: Name -> bool tensor, True = active in this stage, on the CPU.
+        folder: The PEFT folder.
+        weights: Name -> tensor as stored, float32.
+        active: Name -> bool tensor of the same shape, True = active in the stage.
+        shapes: Name -> shape in the mask. Where the init would have changed the base model these
+            are those of the raw rank-r part, else of the weights (`core.doubling`).
+        raw_rank: Rank of that part; None where all of the adapter may train.
     """
 
-    model: torch.nn.Module
-    start: dict[str, torch.Tensor]
+    folder: Path
+    weights: dict[str, torch.Tensor]
     active: dict[str, torch.Tensor]
+    shapes: dict[str, tuple[int, ...]]
+    raw_rank: int | None
 
     @property
     def active_count(self) -> int:
@@ -36,12 +55,20 @@ class MaskedModel:
 
     @property
     def element_count(self) -> int:
-        """Number of elements of the adapter."""
-        return sum(tensor.numel() for tensor in self.start.values())
+        """Number of elements that the mask covers."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
 
-def read_active(mask_path: Path | None, adapter: Path, flag: Flag) -> tuple[dict, dict]:
-    """Returns the adapter's tensors and its active elements, checked to belong together.
+@dataclasses.dataclass(frozen=True)
+class MaskedModel:
+    """A model whose adapter is about to train, with what it started from."""
+
+    model: PeftModel
+    start: MaskedAdapter
+
+
+def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> MaskedAdapter:
+    """Returns an adapter and its active elements, checked to belong together.
 
     Needs no model, so that a wrong pair fails before one is loaded. Without a mask every element
     is active.
@@ -49,39 +76,60 @@ def read_active(mask_path: Path | None, adapter: Path, flag: Flag) -> tuple[dict
     Raises:
         LoraparError: Mask and adapter do not belong together, or nothing is active.
     """
-    arrays, _ = read_tensors(adapter / "adapter_model.safetensors")
-    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    raw_rank = read_adapter_config(raw).r if (raw := _raw_folder(folder)) else None
+    shapes = read_shapes((raw or folder) / WEIGHTS)
     if mask_path is None:
-        return weights, {n: torch.ones(t.shape, dtype=torch.bool) for n, t in weights.items()}
-    flags, _ = read_mask(mask_path)
-    require_same_layout(mask_path, flags, adapter, {n: t.shape for n, t in weights.items()})
-    active = active_elements(flags, flag)
+        active = {name: np.ones(shape, bool) for name, shape in shapes.items()}
+    else:
+        flags, _ = read_mask(mask_path)
+        require_same_layout(mask_path, flags, raw or folder, shapes)
+        active = active_elements(flags, flag)
     if not any(tensor.any() for tensor in active.values()):
         raise LoraparError(
             f"no element is active in {'train-sft' if flag is Flag.SFT else 'train-rl'}",
             f"`{mask_path}` sets its flag nowhere",
             "run `lorapar partition` with a larger `--theta`, `--alpha` or `--beta`",
         )
-    return weights, {name: torch.from_numpy(tensor) for name, tensor in active.items()}
+    arrays, _ = read_tensors(folder / WEIGHTS)
+    if raw_rank is not None:
+        active = {name: widen_mask(name, m, arrays[name].shape) for name, m in active.items()}
+    return MaskedAdapter(
+        folder,
+        {name: torch.from_numpy(array) for name, array in arrays.items()},
+        {name: torch.from_numpy(mask) for name, mask in active.items()},
+        shapes,
+        raw_rank,
+    )
+
+
+def _raw_folder(folder: Path) -> Path | None:
+    beside = folder.with_name(f"{folder.name}-raw")
+    return beside if beside.is_dir() else None
 
 
 def load_masked_model(
     base: BaseModel,
-    adapter: Path,
-    start: dict,
-    active: dict,
+    start: MaskedAdapter,
     *,
     dtype: str,
+    quantize: str | None,
     dropout: float,
     trust: bool,
 ) -> MaskedModel:
     """Returns base and adapter on this machine's device, ready for a masked trainer."""
-    model = load_adapter(load_base(base, dtype, trust), adapter, trainable=True, dropout=dropout)
-    loaded = adapter_parameters(model)
-    for name, tensor in start.items():
-        if not torch.equal(loaded[name].detach().cpu(), tensor):
+    loaded = load_base(base, dtype, trust, quantize)
+    model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
+    for name, parameter in adapter_parameters(model).items():
+        if not torch.equal(parameter.detach().cpu(), start.weights[name]):
             raise AssertionError(f"{name} was not loaded as stored")
-    return MaskedModel(model, start, active)
+    return MaskedModel(model, start)
+
+
+def save_masked(masked: MaskedModel, folder: Path) -> None:
+    """Writes the trained adapter, and beside it its raw part where the next stage needs it."""
+    save_adapter(masked.model, folder / "adapter")
+    if masked.start.raw_rank is not None:
+        save_raw_adapter(masked.model, masked.start.raw_rank, folder / "adapter-raw")
 
 
 class MaskedTrainer:
@@ -95,6 +143,16 @@ class MaskedTrainer:
 
     masked: MaskedModel
 
+    def keep_float32(self) -> None:
+        """Undoes what the trainer's constructor did to the adapter of a quantised base.
+
+        It casts to bfloat16, in which steps at the rates of GRPO round to nothing.
+        """
+        for name, parameter in self.masked.model.named_parameters():
+            if ".lora_" in name and parameter.dtype is not torch.float32:
+                stored = re.sub(r"\.(default|ref)\.", ".", name)
+                parameter.data = self.masked.start.weights[stored].to(parameter.device)
+
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Creates the optimizer that the arguments name, over the active elements."""
         if self.optimizer is not None:
@@ -105,7 +163,7 @@ class MaskedTrainer:
                 hint="install the version that `constraints.txt` of lorapar names",
             )
         parameters = adapter_parameters(self.model)
-        self.active_elements = ActiveElements(parameters, self.masked.active)
+        self.active_elements = ActiveElements(parameters, self.masked.start.active)
         optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
         if not isinstance(optimizer_class, type) or arguments.keys() & {
             "params",
@@ -160,7 +218,7 @@ def verify_trained(masked: MaskedModel) -> tuple[int, int]:
         raise LoraparError(
             f"training made `{bad[0]}` infinite or not a number", hint="lower `--learning-rate`"
         )
-    active, frozen = count_moved(masked.start, after, masked.active)
+    active, frozen = count_moved(masked.start.weights, after, masked.start.active)
     if frozen:
         raise AssertionError(f"{frozen} frozen elements moved during training")
     if not active:

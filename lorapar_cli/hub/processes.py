@@ -1,7 +1,7 @@
 """The processes of one launch: who this one is, and how their sums become one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,25 @@ class Processes:
         """Replaces the tensor by its sum over all processes, in each of them."""
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
+
+    def on_main(self, function: Callable[[], Any]) -> Any:
+        """Returns what `function` returns on rank 0, in every process.
+
+        Raises:
+            LoraparError: What `function` raised, in every process, so that none waits for ever.
+        """
+        if self.count == 1:
+            return function()
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = function()
+            except LoraparError as error:
+                outcome[1] = (error.what, error.found, error.hint)
+        torch.distributed.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise LoraparError(*outcome[1])
+        return outcome[0]
 
     def wait(self) -> None:
         """Returns when every process has come here."""

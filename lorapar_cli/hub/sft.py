@@ -27,6 +27,7 @@ class MaskedSFTTrainer(MaskedTrainer, SFTTrainer):
     def __init__(self, masked: MaskedModel, **kwargs) -> None:
         self.masked = masked
         super().__init__(model=masked.model, **kwargs)
+        self.keep_float32()
 
 
 def to_dataset(encoded: Iterable[Encoded]) -> Dataset:

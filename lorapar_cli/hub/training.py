@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,16 @@ from transformers.trainer_callback import ProgressCallback
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.hub.masked_trainer import (
+    MaskedAdapter,
     MaskedModel,
     load_masked_model,
-    read_active,
+    read_masked_adapter,
+    save_masked,
     verify_trained,
 )
-from lorapar_cli.hub.models import BaseModel, find_base_model, save_adapter
-from lorapar_cli.names import Flag, Progress
+from lorapar_cli.hub.models import BaseModel, find_base_model
+from lorapar_cli.hub.processes import join_processes
+from lorapar_cli.names import Flag, Progress, silent
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.tensors import layout_fingerprint
 from lorapar_cli.store.working import (
@@ -122,6 +124,7 @@ class StageCallback(TrainerCallback):
     """Writes metrics.jsonl, marks complete checkpoints, drives the progress display.
 
     Args:
+        log: metrics.jsonl; None in processes that write nothing.
         label: What the progress display calls this training.
         shown: Key of the trainer's logs -> short name in the progress display.
     """
@@ -132,7 +135,7 @@ class StageCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         """Appends one line a step; the closing summary of a run is no step."""
-        if "train_runtime" in logs or not state.is_world_process_zero:
+        if "train_runtime" in logs:
             return
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
@@ -142,6 +145,8 @@ class StageCallback(TrainerCallback):
                 "the same command goes on from it",
             )
         self.last = logs
+        if self._log is None:
+            return
         self._log.append([{"step": state.global_step} | logs])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         label = " | ".join([self._label, *figures])
@@ -160,109 +165,88 @@ def run_training(trainer, checkpoint: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def require_single_process() -> None:
-    """Refuses launchers whose engine does not keep the guarantee yet."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise LoraparError(
-            "training runs on one process",
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}",
-            "start the command without a launcher",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """What a training stage starts from.
-
-    Attributes:
-        base: The base model.
-        adapter: Folder of the adapter that goes on training.
-        weights: Its tensors, name -> float32.
-        active: Name -> bool, True where the mask activates the stage.
-    """
-
-    base: BaseModel
-    adapter: Path
-    weights: dict[str, torch.Tensor]
-    active: dict[str, torch.Tensor]
-
-
 def find_start(
     base_id: str, revision: str | None, adapter: Path, mask: Path | None, flag: Flag, trust: bool
-) -> Start:
-    """Returns base, adapter and active elements, checked to belong together; loads no model.
+) -> tuple[BaseModel, MaskedAdapter]:
+    """Returns base and adapter, checked to belong together; loads no model.
 
     Args:
         revision: The base model's revision when the adapter was made; None where unknown.
         mask: Mask file, or None for all elements.
 
     Raises:
-        LoraparError: Mask and adapter differ in layout, nothing is active, or the base changed.
+        LoraparError: Mask and adapter differ in layout, nothing is active, the base changed, or it
+            is of a family that TRL's trainers do not train.
     """
-    require_single_process()
-    weights, active = read_active(mask, adapter, flag)
+    start = read_masked_adapter(adapter, mask, flag)
     base = find_base_model(base_id, trust)
+    if base.encoder_decoder:
+        raise LoraparError(
+            f"`{base_id}` is an encoder-decoder model, which TRL's trainers cannot train",
+            hint="such models can be scored and partitioned; train a decoder-only one",
+        )
     if revision is not None and base.revision != revision:
         raise LoraparError(
             f"base model `{base_id}` is not the one that the adapter was made for",
             f"revision was {revision}, is {base.revision}",
             "run `lorapar score` again with this base model",
         )
-    return Start(base, adapter, weights, active)
+    return base, start
 
 
 def train_and_publish(
     folder: Path,
     manifest: Manifest,
-    start: Start,
+    base: BaseModel,
+    start: MaskedAdapter,
     fit: Callable[[MaskedModel, Path, Path | None, "StageCallback"], dict[str, float]],
     *,
     dtype: str,
+    quantize: str | None,
     dropout: float,
     shown: dict[str, str],
     trust: bool,
     overwrite: bool,
     progress: Progress,
-) -> Manifest:
+) -> None:
     """Trains by `fit`, going on from an unfinished run, checks the result and publishes it.
+
+    Fills in the manifest's base model, fingerprint, counts and metrics.
 
     Args:
         fit: Trains in place, given model, working folder, checkpoint or None, and callback.
         shown: Key of the trainer's logs -> short name in the progress display.
-
-    Returns:
-        The finished manifest, with elements, active and moved counts filled in.
     """
-    work = open_working_folder(folder, manifest, overwrite)
-    checkpoint = last_checkpoint(work)
+    processes = join_processes()
+    work, checkpoint = processes.on_main(lambda: _open(folder, manifest, overwrite))
     if checkpoint:
         manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
     masked = load_masked_model(
-        start.base,
-        start.adapter,
-        start.weights,
-        start.active,
-        dtype=dtype,
-        dropout=dropout,
-        trust=trust,
+        base, start, dtype=dtype, quantize=quantize, dropout=dropout, trust=trust
     )
-    callback = StageCallback(
-        open_step_log(work / "metrics.jsonl", checkpoint), manifest.stage, shown, progress
-    )
-    manifest.metrics |= fit(masked, work, checkpoint, callback)
+    main = processes.rank == 0
+    log = open_step_log(work / "metrics.jsonl", checkpoint) if main else None
+    callback = StageCallback(log, manifest.stage, shown, progress if main else silent)
+    manifest.metrics |= fit(masked, work, checkpoint, callback) | {"processes": processes.count}
     moved, frozen_moved = verify_trained(masked)
-    save_adapter(masked.model, work / "adapter")
-    manifest.base_model = start.base.to_manifest()
-    manifest.layout_fingerprint = layout_fingerprint(
-        {name: tuple(tensor.shape) for name, tensor in start.weights.items()}
-    )
+    manifest.base_model = base.to_manifest()
+    manifest.layout_fingerprint = layout_fingerprint(start.shapes)
     manifest.counts |= {
-        "elements": masked.element_count,
-        "active": masked.active_count,
+        "elements": start.element_count,
+        "active": start.active_count,
         "active_moved": moved,
         "frozen_moved": frozen_moved,
     }
-    return finish_working_folder(work, folder, manifest)
+    if main:
+        save_masked(masked, work)
+        finish_working_folder(work, folder, manifest)
+    processes.wait()
+
+
+def _open(folder: Path, manifest: Manifest, overwrite: bool) -> tuple[Path, Path | None]:
+    """Returns the working folder and its last complete checkpoint."""
+    work = open_working_folder(folder, manifest, overwrite)
+    return work, last_checkpoint(work)
 
 
 def open_step_log(path: Path, checkpoint: Path | None) -> StepLog:

@@ -119,8 +119,8 @@ def _train(
     )
 
     extra = parse_training_arguments(options.training, GRPOConfig)
-    start = find_start(*source, Flag.RL, trust)
-    tokenizer = load_tokenizer(start.base, trust)
+    base, start = find_start(*source, Flag.RL, trust)
+    tokenizer = load_tokenizer(base, trust)
     records, note = drop_long(
         records,
         lambda record: len(encode_prompt(tokenizer, record.prompt)),
@@ -140,17 +140,21 @@ def _train(
             "adam_beta2": options.adam_beta2,
         }
         config = build_config(GRPOConfig, own, extra)
-        completions = open_step_log(work / "completions.jsonl", checkpoint)
-        return grpo.train(
-            masked, tokenizer, records, weights, config, callback, completions, checkpoint
+        log = (
+            open_step_log(work / "completions.jsonl", checkpoint)
+            if config.process_index == 0
+            else None
         )
+        return grpo.train(masked, tokenizer, records, weights, config, callback, log, checkpoint)
 
     train_and_publish(
         folder,
         manifest,
+        base,
         start,
         fit,
         dtype=options.dtype,
+        quantize=options.quantize,
         dropout=0.0,
         shown=grpo.SHOWN,
         trust=trust,

@@ -93,8 +93,8 @@ def _train(folder, manifest, records, options, source, trust, overwrite, progres
     )
 
     extra = parse_training_arguments(options.training, SFTConfig)
-    start = find_start(*source, Flag.SFT, trust)
-    tokenizer = load_tokenizer(start.base, trust)
+    base, start = find_start(*source, Flag.SFT, trust)
+    tokenizer = load_tokenizer(base, trust)
     encoded, note = drop_long(
         [encode(tokenizer, record) for record in records],
         lambda item: len(item.input_ids),
@@ -115,9 +115,11 @@ def _train(folder, manifest, records, options, source, trust, overwrite, progres
     train_and_publish(
         folder,
         manifest,
+        base,
         start,
         fit,
         dtype=options.dtype,
+        quantize=options.quantize,
         dropout=options.lora_dropout,
         shown={"loss": "loss", "learning_rate": "lr"},
         trust=trust,
