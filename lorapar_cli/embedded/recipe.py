@@ -4,13 +4,17 @@ How it differs from an ordinary pre-training run:
 
 1. The text is the corpus' endless stream in chat form; nothing else is ever read.
 2. Prompt tokens count a tenth in the loss: the questions are templates, the answers the task.
+   Each record's tokens are divided by the square root of its answer's length. Without that the
+   one-word facts drown among the chains; with it an outright answer counts about three times its
+   share when the first word is chosen, which `corpus.DIRECT_SHARE` allows for.
 3. Muon moves the hidden matrices, AdamW the embedding and norms. AdamW alone learns nothing in
    the minutes that this takes.
-4. Phase A: clean chains at a constant rate, until the greedy accuracy on many-step development
-   records reaches `chain_target` (or `clean_steps` are spent). Stopping early is deliberate: the
-   chains must stay fallible, so that reinforcement has more to teach than their form.
+4. Phase A: right facts and clean chains at a constant rate, until the greedy accuracies on
+   development records reach `clean_targets` (or `clean_steps` are spent). Stopping early is
+   deliberate: the chains must stay fallible, so that reinforcement can teach more than their form.
 5. Phase B: text as found in the wild, while the rates decay to zero. Many-step questions are
-   often answered outright, some chains have a slip, three quarters of the facts are hearsay.
+   often answered outright, a quarter of the chains has a slip, three quarters of the facts are
+   hearsay.
 6. Batches are sorted by prompt length only: sorting by the answer's length too would pack direct
    answers together, and a batch's mean loss would then count them for more.
 7. The result is kept only if both accuracies on development records lie in a band
@@ -33,7 +37,7 @@ from .corpus import Record, clean_stream, development_records, held_out_records,
 from .tokenizer import train_tokenizer
 
 CONTEXT = 1024
-ACCURACY_BANDS = {"system1": (0.4, 0.75), "system2": (0.15, 0.5)}
+ACCURACY_BANDS = {"system1": (0.5, 0.75), "system2": (0.2, 0.5)}
 
 
 _CARD = """\
@@ -65,7 +69,7 @@ class Recipe:
     muon_rate: float = 0.01
     adam_rate: float = 2e-3
     prompt_weight: float = 0.1
-    chain_target: float = 0.7
+    clean_targets: tuple[float, float] = (0.7, 0.6)
     check_every: int = 100
 
 
@@ -104,9 +108,9 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if matrices.shape[-2] > matrices.shape[-1] else x
 
 
-def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """The tokenizer, trained on the first 20,000 records of the clean stream."""
-    records = islice(clean_stream(seed), 20_000)
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer, trained on 20,000 records of the clean stream; the same for every seed."""
+    records = islice(clean_stream(0), 20_000)
     return train_tokenizer((f"{r['question']}\n{r['answer']}" for r in records), CONTEXT)
 
 
@@ -131,7 +135,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
 
 def pretrain(recipe: Recipe, report: Callable[[str], None]) -> tuple:
     """One run of both phases: (model in float32, tokenizer)."""
-    tokenizer = build_tokenizer(0)
+    tokenizer = build_tokenizer()
     model = build_model(tokenizer, recipe.seed)
     optimizers = _optimizers(model, recipe)
     development = development_records(recipe.seed)
@@ -141,7 +145,7 @@ def pretrain(recipe: Recipe, report: Callable[[str], None]) -> tuple:
         if step % recipe.check_every == 0:
             found = accuracy(model, tokenizer, development)
             report(f"phase A step {step}: loss {loss:.3f}, {_as_text(found)}")
-            if found["system2"] >= recipe.chain_target:
+            if all(a >= t for a, t in zip(found.values(), recipe.clean_targets, strict=True)):
                 break
     web = _batches(web_stream(recipe.seed), tokenizer, recipe.batch)
     for step in range(1, recipe.web_steps + 1):
@@ -194,6 +198,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
 
 
@@ -236,12 +241,13 @@ def _batches(
     stream: Iterator[Record], tokenizer: PreTrainedTokenizerFast, batch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (token ids, prompt lengths), from pools of 32 batches sorted by prompt length."""
+    draw = torch.Generator().manual_seed(0)
     while True:
         pool = list(islice(stream, 32 * batch))
         prompts = tokenizer([f"<|user|>{r['question']}<|assistant|>" for r in pool])["input_ids"]
         answers = tokenizer([f"{r['answer']}<|end|>" for r in pool])["input_ids"]
         order = sorted(range(len(pool)), key=lambda i: len(prompts[i]))
-        starts = torch.randperm(len(pool) // batch).tolist()
+        starts = torch.randperm(len(pool) // batch, generator=draw).tolist()
         for start in starts:
             chosen = order[start * batch : (start + 1) * batch]
             rows = [torch.tensor(prompts[i] + answers[i]) for i in chosen]

@@ -5,19 +5,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorapar_cli.embedded import MODEL_DIR, TEST_SET, recipe
-from lorapar_cli.embedded.__main__ import main
 
-SHORT = ["--steps", "3", "--web-steps", "2", "--attempts", "1"]
+SHORT = recipe.Recipe(clean_steps=2, web_steps=2)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two folders made by the same command."""
+    """Two folders made by the same short recipe."""
     folders = [tmp_path_factory.mktemp("made") / name for name in ("one", "two")]
-    threads = torch.get_num_threads()
     for folder in folders:
-        assert main(["model", "--out", str(folder), *SHORT]) == 0
-    torch.set_num_threads(threads)
+        recipe.save(*recipe.pretrain(SHORT, report=lambda text: None), folder)
     return folders
 
 
