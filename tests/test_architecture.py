@@ -48,8 +48,7 @@ def test_imports_run_one_way(path):
         if layer is not None:
             assert LAYERS.index(layer) <= LAYERS.index(own), f"{path.name} imports {module}"
         if module.split(".")[0] in heavy and "embedded" not in path.parts:
-            allowed = own == "hub" or (module.startswith("trl") and own == "stages")
-            assert allowed, f"{path.name} imports {module}"
+            assert own == "hub", f"{path.name} imports {module}"
     if own == "stages":
         siblings = {m for m in imported_modules(path) if m.startswith("lorapar_cli.stages.")}
         assert not siblings, f"{path.name} imports {siblings}"

@@ -103,8 +103,6 @@ def _train(
     folder, manifest, records, weights, options, source, trust, overwrite, progress
 ) -> Outcome:
     progress("loading the base model", 0, None)
-    from trl import GRPOConfig
-
     from lorapar_cli.hub import grpo
     from lorapar_cli.hub.models import load_tokenizer, pick_device
     from lorapar_cli.hub.prompts import encode_prompt
@@ -118,7 +116,7 @@ def _train(
         train_and_publish,
     )
 
-    extra = parse_training_arguments(options.training, GRPOConfig)
+    extra = parse_training_arguments(options.training, grpo.GRPOConfig)
     base, start = find_start(*source, Flag.RL, trust)
     tokenizer = load_tokenizer(base, trust)
     records, note = drop_long(
@@ -139,7 +137,7 @@ def _train(
             "beta": options.kl_beta,
             "adam_beta2": options.adam_beta2,
         }
-        config = build_config(GRPOConfig, own, extra)
+        config = build_config(grpo.GRPOConfig, own, extra)
         log = (
             open_step_log(work / "completions.jsonl", checkpoint)
             if config.process_index == 0

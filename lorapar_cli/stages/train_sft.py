@@ -78,8 +78,6 @@ def train_sft(
 
 def _train(folder, manifest, records, options, source, trust, overwrite, progress) -> Outcome:
     progress("loading the base model", 0, None)
-    from trl import SFTConfig
-
     from lorapar_cli.hub import sft
     from lorapar_cli.hub.models import load_tokenizer, pick_device
     from lorapar_cli.hub.prompts import encode
@@ -92,7 +90,7 @@ def _train(folder, manifest, records, options, source, trust, overwrite, progres
         train_and_publish,
     )
 
-    extra = parse_training_arguments(options.training, SFTConfig)
+    extra = parse_training_arguments(options.training, sft.SFTConfig)
     base, start = find_start(*source, Flag.SFT, trust)
     tokenizer = load_tokenizer(base, trust)
     encoded, note = drop_long(
@@ -109,7 +107,7 @@ def _train(folder, manifest, records, options, source, trust, overwrite, progres
     def fit(masked, work, checkpoint, callback):
         own = common_arguments(options, work, device) | {"max_length": None}
         own["dataset_kwargs"] = {"skip_prepare_dataset": True}
-        config = build_config(SFTConfig, own, extra)
+        config = build_config(sft.SFTConfig, own, extra)
         return sft.train(masked, tokenizer, encoded, config, callback, checkpoint)
 
     train_and_publish(
