@@ -61,6 +61,8 @@ class Server:
         self.dead_after = settings.get("dead_after", {})
         self.refuse = settings.get("refuse", [])
         self.key = settings.get("key")
+        self.echo_key = settings.get("echo_key", False)
+        self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
         self.billed = Counter()
         self.requests = Counter()
@@ -72,7 +74,7 @@ class Server:
         try:
             while (line := await reader.readline()).strip():
                 headers = {}
-                while (header := (await reader.readline()).strip()):
+                while header := (await reader.readline()).strip():
                     name, _, value = header.decode().partition(":")
                     headers[name.lower()] = value.strip()
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -120,6 +122,8 @@ class Server:
             return await self.error(writer, 500, "gone")
         if any(word in question for word in self.refuse):
             return await self.error(writer, 400, f"too long for {headers.get('authorization')}")
+        if self.knows_no_schema and "response_format" in request:
+            return await self.error(writer, 400, "Unknown parameter: response_format")
         if self.delay:
             await asyncio.sleep(self.delay)
         chance = random.Random(f"{model} {question}")
@@ -130,6 +134,8 @@ class Server:
         self.billed[model, question] += 1
         label = true_label(model, question)
         text = words_for(label, chance.choice(STYLES))
+        if self.echo_key:
+            text += f" (you are {self.key})"
         return await self.reply(writer, 200, self.completion(text))
 
     def completion(self, text):
@@ -149,7 +155,7 @@ class Server:
         if fault == "drop":
             return False
         if fault == "cut":
-            writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 500\r\n\r\n{\"id\": ")
+            writer.write(b'HTTP/1.1 200 X\r\ncontent-length: 500\r\n\r\n{"id": ')
             await writer.drain()
             return False
         if fault == "empty":

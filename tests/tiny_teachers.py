@@ -5,6 +5,7 @@ own direction, so the model is a table of what follows each token: the assistant
 `System2`, then ends. Where a grammar leads elsewhere, a quotation mark is the likeliest token.
 """
 
+import itertools
 import json
 
 
@@ -50,7 +51,7 @@ def _follows(tokenizer, digit):
     """Token id -> the id that follows it in the answer."""
     chain = ["<|assistant|>", *"System", digit, tokenizer.eos_token]
     ids = tokenizer.convert_tokens_to_ids(chain)
-    return dict(zip(ids, ids[1:], strict=False))
+    return dict(itertools.pairwise(ids))
 
 
 def write_gguf(folder, path):

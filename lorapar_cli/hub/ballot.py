@@ -10,7 +10,7 @@ import numpy as np
 
 from lorapar_cli.core import voting
 from lorapar_cli.core.labels import parse_label
-from lorapar_cli.hub.asking import Manner, OnAnswer, Question, Tally, interview
+from lorapar_cli.hub.interview import Manner, OnAnswer, Question, Tally, interview
 from lorapar_cli.hub.endpoint import Reply
 from lorapar_cli.hub.indexing import Index
 from lorapar_cli.hub.labelling import LabelPrompt

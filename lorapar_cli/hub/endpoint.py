@@ -1,7 +1,7 @@
 """One OpenAI-compatible endpoint: a question in, its words out, and every way that can fail.
 
 The SDK's own retries are off: it waits at most 8 seconds and gives up on long Retry-After headers,
-so waiting is `hub.asking`'s.
+so waiting is `hub.interview`'s.
 """
 
 import asyncio

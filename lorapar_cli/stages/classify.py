@@ -14,7 +14,7 @@ import numpy as np
 from lorapar_cli.core import trust, voting
 from lorapar_cli.core.holdout import choose_held_out, choose_share, held_out_count
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.hub.asking import Manner, Tally, estimate_tokens
+from lorapar_cli.hub.interview import Manner, Tally, estimate_tokens
 from lorapar_cli.hub.ballot import Ballot, open_ballot
 from lorapar_cli.hub.datasets import Source, open_source
 from lorapar_cli.hub.endpoint import check_keys

@@ -85,10 +85,14 @@ def test_dawid_skene_equals_a_naive_restatement():
         hit = np.zeros((3, 2))
         for t in range(3):
             for k, weight in ((1, 1 - second), (2, second)):
-                right = sum(w for w, row, v in zip(weight, votes, voted, strict=True)
-                            if v and row[t] == k)
-                wrong = sum(w for w, row, v in zip(weight, votes, voted, strict=True)
-                            if v and row[t] == 3 - k)
+                right = sum(
+                    w for w, row, v in zip(weight, votes, voted, strict=True) if v and row[t] == k
+                )
+                wrong = sum(
+                    w
+                    for w, row, v in zip(weight, votes, voted, strict=True)
+                    if v and row[t] == 3 - k
+                )
                 hit[t, k - 1] = (right + 0.5) / (right + wrong + 1)
         new = []
         for row in votes:

@@ -94,7 +94,7 @@ def test_longer_conversations_keep_their_messages(tmp_path):
 
 def test_all_file_kinds_hold_the_same_records(tmp_path):
     rows = [
-        {"id": f"r{i}", "question": f"Wie viel? 🦆 {i}\r\nnext", "answer": f"é, \"q\"\n#### {i}"}
+        {"id": f"r{i}", "question": f"Wie viel? 🦆 {i}\r\nnext", "answer": f'é, "q"\n#### {i}'}
         for i in range(700)
     ]
     write_jsonl(tmp_path / "d.jsonl", rows)

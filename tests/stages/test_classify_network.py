@@ -1,5 +1,13 @@
 """Classify against a server on loopback that does everything a provider does."""
 
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+
 import pytest
 from classify_parts import (
     expected_labels,
@@ -9,8 +17,8 @@ from classify_parts import (
     write_questions,
 )
 
-from lorapar_cli.errors import LoraparError
-from lorapar_cli.hub.asking import Clock, Manner
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.hub.interview import Clock, Manner, Throttle
 from lorapar_cli.stages.classify import classify
 from lorapar_cli.store.rundir import RunDir
 
@@ -38,3 +46,317 @@ def test_faults_of_every_kind_change_no_label_and_no_question_is_billed_twice(tm
     assert sum(row["too_many_requests"] for row in counts.values()) > 50
     assert sum(row["retries"] for row in counts.values()) > 300
     assert all(row["no_vote"] == 0 for row in counts.values())
+
+
+FAST = Clock(speed=100)
+
+
+def ask(folder, data, server, names, **options):
+    manner = {"concurrency": 8, "timeout": 400, "clock": FAST} | options.pop("manner", {})
+    return classify(
+        RunDir(folder),
+        data=str(data),
+        teachers=[server.teacher(name) for name in names],
+        manner=Manner(**manner),
+        **options,
+    )
+
+
+def asked(server):
+    return sum(server.stats()["requests"].values())
+
+
+def test_retry_after_is_honoured_beyond_the_limits_of_the_sdk(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 12)
+    with running_server(fault_share=1.0, faults={"429-after": 1}) as server:
+        started = time.monotonic()
+        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 4})
+        seconds = (time.monotonic() - started) * FAST.speed
+        stats = server.stats()
+    # Each question is refused once; those refused together wait together, 150 s at a time.
+    assert seconds > 150
+    assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
+    assert stats["requests"] == {"model-a": 24}
+    assert outcome.manifest.counts["teachers"]["a"]["too_many_requests"] == 12
+
+
+def test_concurrency_shrinks_on_429_and_never_passes_its_limit(tmp_path):
+    clock = Clock(speed=1000)
+
+    async def story():
+        throttle = Throttle(16, clock, asyncio.Event())
+        for _ in range(16):
+            await throttle.enter()
+        together = clock.now()
+        for _ in range(16):
+            throttle.slow_down(together - 1, wait=0)
+            throttle.leave()
+        shrunk = throttle.allowed
+        for _ in range(8):
+            throttle.succeeded()
+        grown = throttle.allowed
+        for _ in range(10_000):
+            throttle.succeeded()
+        return shrunk, grown, throttle.allowed
+
+    # Sixteen requests that were refused together halve once; a round of successes adds one.
+    shrunk, grown, full = asyncio.run(story())
+    assert shrunk == 8
+    assert grown == pytest.approx(9, abs=0.1)
+    assert full == 16
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    with running_server(delay=0.01) as server:
+        ask(tmp_path / "run", data, server, "a", manner={"concurrency": 5})
+        assert server.stats()["most_flying"] == 5
+
+
+def test_a_teacher_that_dies_is_reported_and_the_run_goes_on_later(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    with running_server(dead_after={"model-b": 20}) as server:
+        with pytest.raises(LoraparError, match="not every teacher answered") as error:
+            ask(tmp_path / "run", data, server, "abc", manner={"retries": 3})
+        assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(error)
+        assert "--min-votes" in error.value.hint
+        assert not (tmp_path / "run" / "classify" / "manifest.json").exists()
+        before = server.stats()
+        quorum = ask(tmp_path / "run", data, server, "abc", manner={"retries": 1}, min_votes=2)
+        after = server.stats()
+    # The two healthy teachers had answered everything; nobody is asked again but the dead one.
+    assert before["billed"] == after["billed"]
+    assert quorum.manifest.counts["records"] == 60
+    assert any("teacher b answered 0 of 40" in note for note in quorum.manifest.notes)
+    lines = read_lines(quorum.folder / "labels.jsonl")
+    assert {len(line["votes"]) for line in lines} == {2, 3}
+
+
+def test_an_earlier_result_survives_a_failed_run(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 30)
+    with running_server() as server:
+        good = ask(tmp_path / "run", data, server, "a")
+        before = (good.folder / "labels.jsonl").read_bytes()
+    with running_server(dead_after={"model-b": 5}) as server, pytest.raises(LoraparError):
+        ask(tmp_path / "run", data, server, "ab", manner={"retries": 1})
+    assert (good.folder / "labels.jsonl").read_bytes() == before
+    # Answers of the failed run are in the journal all the same.
+    assert len(read_lines(good.folder / "votes.jsonl")) == 35
+
+
+def test_economy_gives_the_labels_of_full_voting_for_fewer_requests(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 200)
+    with running_server() as server:
+        full = ask(tmp_path / "full", data, server, "abcde")
+        everything = asked(server)
+        thrifty = ask(tmp_path / "economy", data, server, "abcde", economy=True)
+        fewer = asked(server) - everything
+    assert everything == 1000
+    assert labels_of(thrifty.folder) == labels_of(full.folder)
+    saved = thrifty.manifest.counts["requests_saved"]["economy"]
+    assert fewer == 1000 - saved
+    assert saved > 200
+    votes = [line["votes"] for line in read_lines(thrifty.folder / "labels.jsonl")]
+    assert {len(cast) for cast in votes} == {3, 4, 5}
+
+
+def test_only_what_an_answer_depends_on_asks_again(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 20)
+    run_dir = tmp_path / "run"
+    with running_server() as server, running_server() as moved:
+        ask(run_dir, data, server, "a")
+        assert asked(server) == 20
+        unchanged = {
+            "on_tie": "system1",
+            "seed": 5,
+            "holdout": 0.2,
+            "limit": 10,
+        }
+        for name, value in unchanged.items():
+            ask(run_dir, data, server, "a", **{name: value})
+        lines = data.read_text(encoding="utf-8").splitlines()
+        data.write_text("\n".join(lines[::-1]) + "\n", encoding="utf-8")
+        ask(run_dir, data, server, "a")
+        ask(run_dir, data, moved, "a")
+        renamed = f"other=model-a@{server.url}"
+        classify(RunDir(run_dir), data=str(data), teachers=[renamed], manner=Manner(clock=FAST))
+        assert (asked(server), asked(moved)) == (20, 0)
+        ask(run_dir, data, server, "a", student="LLaMA2 7B")
+        assert asked(server) == 40
+        ask(run_dir, data, server, "a", role_play=False)
+        assert asked(server) == 60
+        ask(run_dir, data, server, "b")
+        assert asked(server) == 80
+        data.write_text("\n".join([lines[0].replace("\\n#### ", "\\n#### 1"), *lines[1:]]))
+        ask(run_dir, data, server, "a", limit=2)
+        assert asked(server) == 81
+
+
+def priced(path, server, price="{input: 10, output: 100}"):
+    lines = [f"  {name}:\n    base_url: {server.url}\n    model: model-{name}" for name in "ab"]
+    priced_lines = [line + f"\n    price: {price}" for line in lines]
+    path.write_text("teachers:\n" + "\n".join(priced_lines) + "\nscore:\n  rank: 8\n")
+    return path
+
+
+def test_money_is_counted_and_max_cost_is_never_passed(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 100)
+    run_dir = RunDir(tmp_path / "run")
+    # An answer costs 100 * 10 / 1e6 + 10 * 100 / 1e6 = 0.002 dollars.
+    with running_server() as server:
+        options = {
+            "data": str(data),
+            "teachers": ["a", "b"],
+            "teachers_file": priced(tmp_path / "mine.yaml", server),
+        }
+        plan = classify(run_dir, dry_run=True, **options)
+        with pytest.raises(LoraparError, match=r"`--max-cost 0\.3` was passed"):
+            classify(run_dir, manner=Manner(max_cost=0.3), **options)
+        answers = sum(server.stats()["billed"].values())
+        again = classify(run_dir, manner=Manner(max_cost=0.6), **options)
+        billed = server.stats()["billed"]
+    # A question is only asked while its worst case, 0.1 dollars for the answer, still fits.
+    assert 0.3 - 0.15 < answers * 0.002 <= 0.3
+    assert plan.rows["a"]["questions"] == plan.rows["b"]["questions"] == 100
+    assert set(billed.values()) == {1}
+    assert again.manifest.metrics["cost"] == pytest.approx(200 * 0.002)
+    rows = again.manifest.counts["teachers"]
+    assert rows["a"]["prompt_tokens"] == 100 * 100
+    assert rows["a"]["cost"] == pytest.approx(0.2)
+    assert again.manifest.counts["requests_saved"]["journal"] == answers
+
+
+def test_a_price_that_is_unknown_is_called_so(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 5)
+    with running_server() as server:
+        with pytest.raises(UsageError, match="--max-cost"):
+            ask(tmp_path / "run", data, server, "a", manner={"max_cost": 1.0})
+        assert not (tmp_path / "run").exists()
+        outcome = ask(tmp_path / "run", data, server, "a")
+        assert outcome.manifest.metrics["cost"] is None
+        assert outcome.manifest.counts["teachers"]["a"]["cost"] is None
+        plan = ask(tmp_path / "run", data, server, "ab", dry_run=True)
+    assert plan.rows["a"] | {"cost": 0} == {
+        "questions": 0,
+        "from_journal": 5,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "cost": 0,
+        "price_date": None,
+    }
+    assert plan.rows["b"]["questions"] == 5
+    assert plan.rows["b"]["cost"] is None
+    assert any("no price is known for a, b" in note for note in plan.notes)
+
+
+def test_a_dry_run_asks_and_writes_nothing_and_shows_the_prompt(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 50)
+    with running_server() as server:
+        options = {"student": "Tiny 1B", "student_description": "It was never trained on code."}
+        plan = ask(tmp_path / "run", data, server, "a", dry_run=True, **options)
+        assert asked(server) == 0
+    assert not (tmp_path / "run").exists()
+    system, user = plan.messages
+    assert "You are Tiny 1B. It was never trained on code." in system["content"]
+    first = read_first_record(data)
+    assert first.prompt in user["content"]
+    assert first.completion in user["content"]
+
+
+def read_first_record(data):
+    from lorapar_cli.hub.datasets import open_source
+
+    return next(open_source(str(data)).records())
+
+
+def test_questions_that_an_endpoint_refuses_are_no_votes_and_asked_again_later(tmp_path):
+    data = tmp_path / "data.jsonl"
+    rows = [{"question": f"{word}?", "answer": "#### 1"} for word in ("a", "bad", "c")]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with running_server(refuse=["bad?"]) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", holdout=0.0)
+    counts = outcome.manifest.counts["teachers"]["a"]
+    assert (counts["refused"], counts["no_vote"], counts["asked"]) == (1, 1, 2)
+    assert any("refused 1 questions: refused (400): too long" in n for n in outcome.manifest.notes)
+    lines = {line["prompt"]: line for line in read_lines(outcome.folder / "labels.jsonl")}
+    assert lines["bad?"]["votes"] == {"a": None}
+    with running_server() as server:
+        ask(tmp_path / "run", data, server, "a", holdout=0.0, seed=1)
+        assert asked(server) == 1
+
+
+def test_an_endpoint_without_structured_output_is_asked_in_plain_words(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 10)
+    with running_server(knows_no_schema=True) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 1})
+        stats = server.stats()
+    assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
+    # Found out once, by the first request.
+    assert stats["requests"] == {"model-a": 11}
+
+
+def test_the_key_appears_nowhere(tmp_path, monkeypatch, capfd):
+    """Not in files, messages or tracebacks, even where a server repeats it."""
+    key = "sk-secret-0123456789abcdef"
+    data = write_questions(tmp_path / "data.jsonl", 10)
+    monkeypatch.setenv("MY_KEY", key)
+    texts = []
+    settings = {"key": key, "refuse": ["Natalia"], "echo_key": True}
+    with running_server(**settings) as server:
+        config = tmp_path / "mine.yaml"
+        config.write_text(
+            f"teachers:\n  a: {{base_url: '{server.url}', model: model-a, key_env: MY_KEY}}\n"
+        )
+        options = {"data": str(data), "teachers": ["a"], "teachers_file": config}
+        outcome = classify(RunDir(tmp_path / "run"), manner=Manner(clock=FAST), **options)
+        assert server.stats()["headers"]["authorization"] == f"Bearer {key}"
+        monkeypatch.setenv("MY_KEY", key + "-wrong")
+        with pytest.raises(LoraparError) as error:
+            classify(
+                RunDir(tmp_path / "other"), manner=Manner(clock=FAST), progress=print, **options
+            )
+        texts += [str(error.value), "".join(traceback.format_exception(error.value))]
+    assert "the key was not accepted (401)" in texts[0]
+    assert any("[key]" in line["text"] for line in read_lines(outcome.folder / "votes.jsonl"))
+    texts += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    texts += [repr(outcome), *capfd.readouterr()]
+    assert not [text for text in texts if "0123456789abcdef" in text]
+
+
+def test_a_missing_key_is_named_before_anything_is_written(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 3)
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "teachers:\n  a: {base_url: 'http://127.0.0.1:9/v1', model: m, key_env: NO_SUCH_KEY}\n"
+    )
+    with pytest.raises(LoraparError, match="cannot be asked") as error:
+        classify(RunDir(tmp_path / "run"), data=str(data), teachers=["a"], teachers_file=config)
+    assert "`a`: no key in `NO_SUCH_KEY`" in error.value.found
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_at_a_time_on_one_journal_are_refused(tmp_path):
+    from lorapar_cli.store.journal import Journal
+
+    data = write_questions(tmp_path / "data.jsonl", 3)
+    with Journal(tmp_path / "run" / "classify" / "votes.jsonl"):
+        with pytest.raises(LoraparError, match="another `lorapar classify` is writing"):
+            classify(RunDir(tmp_path / "run"), data=str(data), teachers=["rules-cues"])
+
+
+def test_a_full_disk_keeps_every_answer_that_was_written(tmp_path):
+    """The disk is full after 4,000 bytes of journal; with room the same command goes on."""
+    data = write_questions(tmp_path / "data.jsonl", 40)
+    run_dir = tmp_path / "run"
+    with running_server() as server:
+        command = [sys.executable, "-m", "lorapar_cli", "classify", str(data)]
+        command += ["--teachers", server.teacher("a"), "--run-dir", str(run_dir)]
+        limit = f"trap '' XFSZ; ulimit -f 8; exec {shlex.join(command)}"
+        full = subprocess.run(["bash", "-c", limit], capture_output=True, text=True)
+        assert full.returncode == 1
+        assert "cannot write" in full.stderr
+        assert "Traceback" not in full.stderr
+        kept = read_lines(run_dir / "classify" / "votes.jsonl")
+        assert 5 < len(kept) < 40
+        assert subprocess.run(command, capture_output=True).returncode == 0
+        assert len(server.stats()["billed"]) == 40
+        repeated = sum(server.stats()["billed"].values()) - 40
+    # What was in flight when the disk was full is asked again, nothing else.
+    assert repeated <= 16 + 16

@@ -17,7 +17,7 @@ import pytest
 from classify_parts import labels_of, read_lines, write_questions
 from tiny_teachers import LLAMA_SERVER, build_model, write_gguf
 
-from lorapar_cli.hub.asking import Manner
+from lorapar_cli.hub.interview import Manner
 from lorapar_cli.stages.classify import classify
 from lorapar_cli.store.rundir import RunDir
 

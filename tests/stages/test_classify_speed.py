@@ -5,7 +5,7 @@ import time
 
 from classify_parts import running_server, write_questions
 
-from lorapar_cli.hub.asking import Manner
+from lorapar_cli.hub.interview import Manner
 from lorapar_cli.hub.labelling import SCHEMA
 from lorapar_cli.stages.classify import classify
 from lorapar_cli.store.rundir import RunDir
@@ -75,8 +75,6 @@ def test_overhead_over_the_bare_sdk(tmp_path):
     with running_server() as server:
         seconds_of_bare_loop(server, 100)
         bare = min(seconds_of_bare_loop(server, 1000) for _ in range(2))
-        ours = min(
-            seconds_to_classify(tmp_path / f"run{turn}", server, data) for turn in range(2)
-        )
+        ours = min(seconds_to_classify(tmp_path / f"run{turn}", server, data) for turn in range(2))
     print(f"{1e3 * ours:.2f} ms a request, bare loop {1e3 * bare:.2f} ms, {ours / bare:.2f} times")
     assert ours <= 1.5 * bare
