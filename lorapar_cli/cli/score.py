@@ -58,7 +58,11 @@ def score(
     target_modules: Annotated[
         str, typer.Option(help="Module names to put LoRA on, comma-separated.")
     ] = ",".join(TARGET_MODULES),
-    r: Annotated[int, typer.Option(min=1, help="LoRA rank r.")] = 8,
+    r: Annotated[
+        int,
+        # A launcher in front (`torchrun`) takes `--r` for one of its own options, cut short.
+        typer.Option("--r", "--rank", min=1, help="LoRA rank r; `--rank` behind `torchrun`."),
+    ] = 8,
     lora_alpha: Annotated[
         int, typer.Option(min=1, help="LoRA scaling: the update is lora_alpha / r times B A.")
     ] = 64,

@@ -1,0 +1,13 @@
+"""Runs every benchmark; `python -m benchmarks score` runs one."""
+
+import sys
+
+from benchmarks import partition, score
+from benchmarks.machine import describe
+
+ALL = {"partition": partition.main, "score": score.main}
+
+if __name__ == "__main__":
+    print(describe())
+    for name in sys.argv[1:] or ALL:
+        ALL[name]()

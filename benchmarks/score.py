@@ -1,0 +1,150 @@
+"""`score`'s pass over samples against a loop of one sample at a time, as the authors write it."""
+
+import json
+import random
+import resource
+import statistics
+import sys
+import time
+
+import torch
+
+from benchmarks.machine import run_python
+
+VOCABULARY = 32_000
+SAMPLES = 12
+
+
+def build_model():
+    """Returns a random Llama of hidden size 1024 with the default adapter, float32."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from lorapar_cli.hub.models import create_adapter
+    from lorapar_cli.names import TARGET_MODULES
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=4,
+        num_attention_heads=16,
+        pad_token_id=0,
+    )
+    return create_adapter(
+        LlamaForCausalLM(config).eval(),
+        r=8,
+        lora_alpha=64,
+        target_modules=list(TARGET_MODULES),
+        init="orthogonal",
+        seed=0,
+    ).eval()
+
+
+def draw_samples():
+    """Returns samples of about the lengths of GSM8K's records."""
+    from lorapar_cli.hub.prompts import Encoded
+
+    draw = random.Random(0)
+    lengths = [(draw.randint(40, 120), draw.randint(60, 200)) for _ in range(SAMPLES)]
+    return [
+        Encoded([draw.randrange(1, VOCABULARY) for _ in range(prompt + completion)], prompt)
+        for prompt, completion in lengths
+    ]
+
+
+def loop_over_samples(model, samples) -> None:
+    """One sample at a time, two accumulators a tensor."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = [torch.zeros_like(p) for p in parameters]
+    fisher = [torch.zeros_like(p) for p in parameters]
+    for sample in samples:
+        ids = torch.tensor([sample.input_ids])
+        labels = ids.clone()
+        labels[0, : sample.prompt_length] = -100
+        model.zero_grad()
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss.backward()
+        with torch.no_grad():
+            for place, parameter in enumerate(parameters):
+                gradients[place] += parameter.grad
+                fisher[place] += parameter.grad**2
+
+
+def score_pass(model, samples) -> None:
+    """What `lorapar score` does, at its default batch tokens."""
+    from lorapar_cli.core.importance import GradientSums
+    from lorapar_cli.hub.gradients import scored_values
+    from lorapar_cli.hub.scoring import Scoring, sum_gradients
+
+    values = scored_values(model, None)
+    sums = GradientSums({name: value.numel() for name, value in values.items()})
+    halves = [index % 2 for index in range(len(samples))]
+    sum_gradients(
+        model,
+        Scoring(samples, halves, sums, batch_tokens=0),
+        mine=lambda batches: batches,
+        pad_token_id=0,
+        raw_rank=None,
+        after_batch=lambda: None,
+    )
+
+
+WAYS = {"loop": loop_over_samples, "score": score_pass}
+
+
+def _resident() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def measure_memory(way: str) -> float:
+    """Returns one way's peak megabytes above the model, in a process of its own."""
+    model, samples = build_model(), draw_samples()
+    before = _resident()
+    WAYS[way](model, samples)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+
+def measure_speed(pairs: int) -> list[dict[str, float]]:
+    """Returns both ways' seconds, taken in turns so that other load falls on both."""
+    model, samples = build_model(), draw_samples()
+    for run in WAYS.values():
+        run(model, samples[:1])
+    measured = []
+    for _ in range(pairs):
+        seconds = {}
+        for way, run in WAYS.items():
+            started = time.perf_counter()
+            run(model, samples)
+            seconds[way] = time.perf_counter() - started
+        measured.append(seconds)
+    return measured
+
+
+def main(pairs: int = 5) -> None:
+    """Prints speed and memory as ratios of paired runs."""
+    output = run_python("-m", "benchmarks.score", "speed", str(pairs)).output
+    seconds = json.loads(output.splitlines()[-1])
+    speed = [pair["loop"] / pair["score"] for pair in seconds]
+    rate = SAMPLES / statistics.median(pair["score"] for pair in seconds)
+    peaks = {
+        way: json.loads(run_python("-m", "benchmarks.score", way).output.splitlines()[-1])
+        for way in WAYS
+    }
+    print(
+        f"score, hidden size 1024: {statistics.median(speed):.2f} times the samples a second of "
+        f"a loop over samples ({rate:.2f}/s; pairs {', '.join(f'{x:.2f}' for x in speed)})"
+    )
+    print(
+        f"score, hidden size 1024: {peaks['score'] / peaks['loop']:.2f} times the loop's peak "
+        f"memory above the model ({peaks['score']:.0f} MB against {peaks['loop']:.0f} MB)"
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["speed"]:
+        print(json.dumps(measure_speed(int(sys.argv[2]))))
+    elif sys.argv[1:]:
+        print(json.dumps(measure_memory(sys.argv[1])))
+    else:
+        main()

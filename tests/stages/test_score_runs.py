@@ -1,0 +1,255 @@
+"""score in several processes, interrupted, quantised, under each formula and init."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lorapar_cli.core.noise import jaccard
+from lorapar_cli.core.regions import Picker, Ranking, importance_keys
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.hub.processes import join_processes
+from lorapar_cli.names import System
+from lorapar_cli.stages.partition import PartitionOptions, partition
+from lorapar_cli.stages.score import ScoreOptions, score
+from lorapar_cli.store.partial import partial_folder
+from lorapar_cli.store.records import write_records
+from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.tensors import read_tensors
+
+OPTIONS = ScoreOptions(r=4, lora_alpha=8)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory, labelled_records):
+    folder = tmp_path_factory.mktemp("splits")
+    for system in System:
+        chosen = [record for record in labelled_records if record.label == system]
+        write_records(folder / f"{system}.jsonl", chosen)
+    return folder
+
+
+def importance_of(root):
+    return read_tensors(root / "score" / "importance.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, tiny_model_dir, splits):
+    root = tmp_path_factory.mktemp("alone")
+    score(RunDir(root), OPTIONS, model=str(tiny_model_dir), splits=splits)
+    return root
+
+
+def relative_norm(found, expected) -> float:
+    difference = sum(((found[k].astype(float) - expected[k]) ** 2).sum() for k in expected)
+    return float(np.sqrt(difference / sum((v.astype(float) ** 2).sum() for v in expected.values())))
+
+
+def top_set(tensors, system) -> np.ndarray:
+    names = sorted(name for name in tensors if name.startswith(system))
+
+    def keys():
+        return (importance_keys(tensors[name]) for name in names)
+
+    picker = Picker(Ranking(keys).by_share([0.9])[0])
+    return np.concatenate([picker.pick(vector) for vector in keys()])
+
+
+def launch(*launcher, root, model, splits):
+    command = [
+        *(sys.executable, "-m", *launcher, "-m", "lorapar_cli", "score", "--model", str(model)),
+        *("--splits", str(splits), "--run-dir", str(root), "--rank", "4", "--lora-alpha", "8"),
+    ]
+    environment = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK")}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def test_two_processes_equal_one(alone, tmp_path, tiny_model_dir, splits):
+    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617")
+    done = launch(*launcher, root=tmp_path, model=tiny_model_dir, splits=splits)
+    assert done.returncode == 0, done.stderr
+    found, expected = importance_of(tmp_path), importance_of(alone)
+    assert relative_norm(found, expected) < 1e-6
+    for system in System:
+        assert jaccard(top_set(found, system), top_set(expected, system)) >= 0.9999
+    manifest = json.loads((tmp_path / "score" / "manifest.json").read_text())
+    assert manifest["counts"]["samples"] == {"system1": 12, "system2": 12}
+    assert not partial_folder(tmp_path / "score").exists()
+
+
+def test_a_launcher_that_starts_too_few_is_an_error(tmp_path, tiny_model_dir, splits):
+    launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    done = launch(*launcher, root=tmp_path / "run", model=tiny_model_dir, splits=splits)
+    assert done.returncode != 0
+    assert "started fewer processes than it was asked for" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_without_a_launcher(monkeypatch):
+    for name in ("WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    found = join_processes()
+    assert (found.rank, found.count) == (0, 1)
+    assert found.share([1, 2, 3]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("batches_before", [2, 15])
+def test_an_interrupted_run_goes_on(
+    alone, tmp_path, tiny_model_dir, splits, monkeypatch, batches_before
+):
+    from lorapar_cli.hub import scoring
+
+    run, calls = scoring._Attempt.run, []
+
+    def interrupted(self, capture, work):
+        if len(calls) == batches_before:
+            raise KeyboardInterrupt
+        calls.append(work.indices)
+        run(self, capture, work)
+
+    options = replace(OPTIONS, batch_tokens=90)
+    arguments = {"model": str(tiny_model_dir), "splits": splits, "save_seconds": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring._Attempt, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            score(RunDir(tmp_path), options, **arguments)
+    assert partial_folder(tmp_path / "score").is_dir()
+    monkeypatch.setattr(
+        scoring._Attempt,
+        "run",
+        lambda self, capture, work: (calls.append(work.indices), run(self, capture, work)),
+    )
+    outcome = score(RunDir(tmp_path), options, **arguments)
+    assert sum(map(len, calls)) == 24  # no sample was gone over twice
+    assert any("went on from" in note for note in outcome.manifest.notes)
+    assert not partial_folder(tmp_path / "score").exists()
+    uninterrupted = tmp_path / "uninterrupted"
+    score(RunDir(uninterrupted), options, model=str(tiny_model_dir), splits=splits)
+    found, expected = importance_of(tmp_path), importance_of(uninterrupted)
+    assert all((found[name] == expected[name]).all() for name in expected)
+
+
+def test_sums_of_other_settings_are_not_gone_on_from(tmp_path, tiny_model_dir, splits, monkeypatch):
+    from lorapar_cli.hub import scoring
+
+    run, calls = scoring._Attempt.run, []
+
+    def counted(self, capture, work):
+        if len(calls) == 2:
+            calls.append(None)
+            raise KeyboardInterrupt
+        calls.append(work.indices)
+        run(self, capture, work)
+
+    monkeypatch.setattr(scoring._Attempt, "run", counted)
+    arguments = {"model": str(tiny_model_dir), "splits": splits, "save_seconds": 0}
+    with pytest.raises(KeyboardInterrupt):
+        score(RunDir(tmp_path), OPTIONS, **arguments)
+    outcome = score(RunDir(tmp_path), replace(OPTIONS, seed=1), **arguments)
+    assert not any("went on from" in note for note in outcome.manifest.notes)
+    assert outcome.manifest.counts["samples"] == {"system1": 12, "system2": 12}
+
+
+def test_samples_are_chosen_by_seed_and_too_few_are_said(tmp_path, tiny_model_dir, splits):
+    arguments = {"model": str(tiny_model_dir), "splits": splits}
+    options = replace(OPTIONS, samples=5)
+    first = score(RunDir(tmp_path / "a"), options, **arguments)
+    score(RunDir(tmp_path / "b"), replace(options, seed=1), **arguments)
+    assert first.manifest.counts["samples"] == {"system1": 5, "system2": 5}
+    assert relative_norm(importance_of(tmp_path / "a"), importance_of(tmp_path / "b")) > 1e-3
+    more = replace(OPTIONS, samples=50)
+    outcome = score(RunDir(tmp_path / "c"), more, given=["samples"], **arguments)
+    assert any("fewer than the 50 asked" in note for note in outcome.manifest.notes)
+
+
+@pytest.mark.parametrize("formula", ["taylor1", "fisher", "magnitude", "random"])
+def test_every_formula_can_be_partitioned(alone, tmp_path, tiny_model_dir, splits, formula):
+    options = replace(OPTIONS, formula=formula)
+    score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    found = importance_of(tmp_path)
+    assert relative_norm(found, importance_of(alone)) > 1e-4
+    outcome = partition(RunDir(tmp_path), PartitionOptions())
+    same = all(
+        (found[f"system1/{n}"] == found[f"system2/{n}"]).all()
+        for n in (name.partition("/")[2] for name in found)
+    )
+    assert same == (formula == "magnitude")
+    assert (outcome.manifest.metrics["jaccard"] == 1) == same
+
+
+def test_the_noise_of_the_halves_is_reported(alone):
+    content = json.loads((alone / "score" / "manifest.json").read_text())
+    noise = content["metrics"]["noise"]
+    assert 0 < noise["chance"] < noise["between"] < 1
+    assert noise["samples"] == 12
+    assert any("sampling noise" in note for note in content["notes"])
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_base_changing_inits_load_on_the_unmodified_base(tmp_path, tiny_model_dir, splits, init):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    outcome = score(
+        RunDir(tmp_path), replace(OPTIONS, init=init), model=str(tiny_model_dir), splits=splits
+    )
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+    ids = torch.arange(5, 25)[None]
+    expected = base(input_ids=ids).logits
+    adapted = PeftModel.from_pretrained(base, str(outcome.folder / "adapter")).eval()
+    assert adapted.peft_config["default"].r == 8
+    torch.testing.assert_close(adapted(input_ids=ids).logits, expected, atol=1e-5, rtol=1e-5)
+    raw, _ = read_tensors(outcome.folder / "adapter-raw" / "adapter_model.safetensors")
+    found = importance_of(tmp_path)
+    assert {name: value.shape for name, value in raw.items()} == {
+        name.partition("/")[2]: value.shape for name, value in found.items()
+    }
+    assert all(value.any() for value in raw.values())
+
+
+@pytest.mark.parametrize("init", ["default", "gaussian", "mica", "eva", "corda", "xavier", "loftq"])
+def test_inits_that_cannot_be_scored_are_refused_before_loading(tmp_path, splits, init):
+    with pytest.raises(UsageError) as raised:
+        score(RunDir(tmp_path / "run"), replace(OPTIONS, init=init), model="nowhere", splits=splits)
+    assert "orthogonal" in raised.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_gaussian_with_a_scale_says_what_it_changes(tmp_path, tiny_model_dir, splits):
+    options = replace(OPTIONS, init="gaussian", init_scale=0.05)
+    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    assert outcome.manifest.metrics["step0_logit_difference"] > 1e-3
+    assert any("changes the base model's function" in note for note in outcome.manifest.notes)
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_quantised_base_weights(tmp_path, tiny_model_dir, splits, quantize, alone):
+    pytest.importorskip("bitsandbytes")
+    options = replace(OPTIONS, quantize=quantize)
+    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    assert outcome.manifest.metrics["step0_logit_difference"] < 1e-4
+    # The weights differ by their rounding, and the importance with them, but not by much.
+    assert 1e-4 < relative_norm(importance_of(tmp_path), importance_of(alone)) < 0.5
+
+
+def test_bfloat16_keeps_the_adapter_in_float32(tmp_path, tiny_model_dir, splits, alone):
+    options = replace(OPTIONS, dtype="bfloat16")
+    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    adapter, _ = read_tensors(outcome.folder / "adapter" / "adapter_model.safetensors")
+    assert all(value.dtype == np.float32 for value in adapter.values())
+    assert 1e-5 < relative_norm(importance_of(tmp_path), importance_of(alone)) < 0.1
+
+
+def test_empty_and_missing_splits(tmp_path, tiny_model_dir, labelled_records):
+    with pytest.raises(LoraparError, match="labelled splits"):
+        score(RunDir(tmp_path), OPTIONS, model=str(tiny_model_dir))
+    for system in System:
+        write_records(tmp_path / f"{system}.jsonl", [])
+    with pytest.raises(LoraparError, match="no records"):
+        score(RunDir(tmp_path), OPTIONS, model=str(tiny_model_dir), splits=tmp_path)
