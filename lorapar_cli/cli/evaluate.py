@@ -1,5 +1,6 @@
 """`lorapar eval`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,17 +16,21 @@ from lorapar_cli.cli.options import (
     given_options,
     split_list,
 )
+from lorapar_cli.errors import UsageError
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.rundir import RunDir
 
 
 def evaluate(
     ctx: typer.Context,
+    task: Annotated[
+        str, typer.Option(help="What to evaluate on: data (own records), gsm8k, mmlu, humaneval.")
+    ] = "data",
     data: Annotated[
         str | None,
         typer.Option(
-            help="Records to ask: a file or hub id with reference answers. "
-            "Default: those that `classify` held out."
+            help="The task's file, folder or hub id. Default: for `data` the records that "
+            "`classify` held out, for the others the published set on the hub."
         ),
     ] = None,
     adapter: Annotated[
@@ -36,10 +41,41 @@ def evaluate(
         ),
     ] = None,
     model: ModelOption = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            help="Prompts: `trained`, through the model's chat template, or `harness`, the text "
+            "of lm-evaluation-harness."
+        ),
+    ] = "trained",
+    num_fewshot: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Examples before each question. Default: 5 for mmlu and in style harness."
+        ),
+    ] = None,
+    fewshot_data: Annotated[
+        str | None, typer.Option(help="Where the examples come from, where `--data` is a file.")
+    ] = None,
+    match: Annotated[
+        str,
+        typer.Option(
+            help="When a completion of own records is right: answer (its final answer), exact "
+            "(the whole text) or choice (an option's letter)."
+        ),
+    ] = "answer",
+    completions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge this file's completions (JSONL: `task_id` or `id`, `completion`) and "
+            "load no model."
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="Folder of the result inside `eval/`. Default: `heldout` or the data file's stem.",
+            help="Folder of the result inside `eval/`. Default: `heldout`, the data file's stem "
+            "or the task's name.",
             rich_help_panel="Where",
         ),
     ] = None,
@@ -49,12 +85,36 @@ def evaluate(
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Tokens after which a completion is cut.")
     ] = 256,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Completions of each record, for pass@k and maj@k.")
+    ] = 1,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 takes the likeliest token, above 0 tokens are drawn.")
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Draw from the likeliest tokens of this probability."),
+    ] = 1.0,
+    k: Annotated[str, typer.Option(help="k of pass@k and maj@k, comma-separated.")] = "1",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Prompts that are completed at once.")
     ] = 64,
     dtype: Annotated[
         str, typer.Option(help="Of the base model: auto, float32, bfloat16 or float16.")
     ] = "auto",
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code-execution", help="Run what the model wrote, in a sandbox (humaneval)."
+        ),
+    ] = False,
+    unsafe_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-code-execution",
+            help="Run it even where this machine offers no sandbox. For disposable machines.",
+        ),
+    ] = False,
     run_dir: RunDirOption = RUN_DIR,
     seed: SeedOption = 0,
     trust_remote_code: TrustOption = False,
@@ -63,24 +123,39 @@ def evaluate(
     """Measure the base model and every adapter: accuracy by system, with 95 % intervals."""
     from lorapar_cli.stages import evaluate as stage
 
+    drawing = stage.Drawing(max_new_tokens, samples, temperature, top_p, _parse_ks(k), seed)
     with progress_display() as progress:
         outcome = stage.evaluate(
             RunDir(run_dir),
+            task=task,
             data=data,
+            fewshot_data=fewshot_data,
+            num_fewshot=num_fewshot,
+            style=style,
+            match=match,
+            completions=completions,
             name=name,
             adapter=None if adapter is None else split_list(adapter, "--adapter"),
             model=model,
-            max_new_tokens=max_new_tokens,
+            drawing=drawing,
             batch_size=batch_size,
             limit=limit,
             dtype=dtype,
-            seed=seed,
+            allow_code_execution=allow_code_execution,
+            unsafe_code_execution=unsafe_code_execution,
             trust_remote_code=trust_remote_code,
             given=given_options(ctx),
             progress=progress,
         )
     show_outcome(outcome, as_json, render, None)
     return outcome
+
+
+def _parse_ks(text: str) -> tuple[int, ...]:
+    parts = split_list(text, "--k")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError("`--k` is a list of whole numbers above 0", text)
+    return tuple(sorted(int(part) for part in parts))
 
 
 def render(manifest: Manifest) -> list:
@@ -95,15 +170,28 @@ def _accuracy_table(manifest: Manifest) -> Any:
     from rich.table import Table
 
     models = manifest.metrics["models"]
-    systems = list(models[0].get("by_system", {}))
+    columns = _columns(models[0])
     table = Table(title=f"accuracy on {manifest.counts['items']:,} records, 95 % intervals")
     table.add_column("model")
-    for heading in ("all", *map(_heading, systems)):
+    for heading in columns:
         table.add_column(heading, justify="right")
     for entry in models:
-        cells = [entry, *(entry["by_system"][system] for system in systems)]
-        table.add_row(entry["model"], *map(_share, cells))
+        table.add_row(entry["model"], *(_share(part) for part in _columns(entry).values()))
     return table
+
+
+def _columns(entry: dict) -> dict[str, dict]:
+    """Returns heading -> accuracy of one model's row."""
+    columns = {"all": entry}
+    if "strict" in entry:
+        columns["strict match"] = entry["strict"]
+    if "macro_accuracy" in entry:
+        columns["mean of subjects"] = {"accuracy": entry["macro_accuracy"]}
+    for kind in ("by_system", "by_group"):
+        columns |= {_heading(group): part for group, part in entry.get(kind, {}).items()}
+    for kind, label in (("pass_at_k", "pass@"), ("maj_at_k", "maj@")):
+        columns |= {f"{label}{k}": part for k, part in entry.get(kind, {}).items()}
+    return columns
 
 
 def _difference_table(manifest: Manifest) -> Any:
@@ -122,12 +210,15 @@ def _difference_table(manifest: Manifest) -> Any:
 
 
 def _heading(system: str) -> str:
-    return system.replace("system", "System ")
+    return system.replace("system", "System ").replace("_", " ")
 
 
-def _share(entry: dict) -> str:
-    low, high = entry["interval"]
-    return f"{100 * entry['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _share(part: dict) -> str:
+    share = f"{100 * part['accuracy']:.1f}"
+    if "interval" not in part:
+        return share
+    low, high = part["interval"]
+    return f"{share} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _difference(entry: dict) -> str:

@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any
 
-from lorapar_cli.core.intervals import paired_difference, wilson_interval
+from lorapar_cli.core.answers import answers_match
+from lorapar_cli.core.intervals import (
+    Z95,
+    majority_answer,
+    paired_difference,
+    pass_at_k,
+    wilson_interval,
+)
 
 Groups = Sequence[dict[str, str]]
 """For each item: group kind (`system`, `steps`, `subject`) -> the group it is in."""
@@ -41,6 +48,43 @@ def summarize_model(name: str, verdicts: Sequence[bool], groups: Groups) -> dict
     return entry
 
 
+def describe_draws(
+    verdicts: Sequence[Sequence[bool]],
+    answers: Sequence[Sequence[str | None]] | None,
+    references: Sequence[str],
+    ks: Sequence[int],
+) -> dict[str, Any]:
+    """Returns `pass_at_k` and, where answers are given, `maj_at_k`, each by k.
+
+    Args:
+        verdicts: For each item the verdict of each draw.
+        answers: For each item the answer of each draw, for the vote of the first k of them.
+
+    Returns:
+        pass@k as the mean of the unbiased estimates with its 95 % interval over items (normal);
+        maj@k as accuracy with its Wilson interval.
+    """
+    described: dict[str, Any] = {"pass_at_k": {}}
+    for k in ks:
+        shares = [pass_at_k(len(draws), sum(draws), k) for draws in verdicts]
+        mean = sum(shares) / len(shares)
+        variance = sum((share - mean) ** 2 for share in shares) / max(1, len(shares) - 1)
+        half = Z95 * (variance / len(shares)) ** 0.5
+        interval = [max(0.0, mean - half), min(1.0, mean + half)]
+        described["pass_at_k"][str(k)] = {"accuracy": mean, "interval": interval}
+    if answers is not None:
+        described["maj_at_k"] = {
+            str(k): describe_accuracy(
+                [
+                    answers_match(majority_answer(draws[:k]), reference)
+                    for draws, reference in zip(answers, references, strict=True)
+                ]
+            )
+            for k in ks
+        }
+    return described
+
+
 def compare_models(verdicts: dict[str, Sequence[bool]], groups: Groups) -> list[dict[str, Any]]:
     """Returns an entry for each pair of models, the later one against the earlier one.
 
@@ -71,3 +115,47 @@ def _describe_pair(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, An
     described = asdict(paired_difference(ours, theirs))
     low, high = described.pop("low"), described.pop("high")
     return described | {"interval": [low, high]}
+
+
+def summarize_samples(
+    match: str,
+    samples: dict[str, list[dict[str, Any]]],
+    groups: Groups,
+    ks: Sequence[int],
+) -> dict[str, Any]:
+    """Returns `models` and `pairs` of results.json; a model's verdict is that of its first draw.
+
+    Args:
+        match: The rule that judged.
+        samples: Model name -> lines of samples.jsonl in the order of the items, draws of one item
+            together; every model has the same items.
+        groups: Of each item.
+        ks: For pass@k and maj@k, where items were drawn several times.
+    """
+    by_item = {name: _by_item(lines) for name, lines in samples.items()}
+    first = {name: [draws[0]["correct"] for draws in items] for name, items in by_item.items()}
+    entries = []
+    for name, items in by_item.items():
+        entry = summarize_model(name, first[name], groups)
+        if match == "answer":
+            strict = [draws[0]["correct_strict"] for draws in items]
+            entry["strict"] = describe_accuracy(strict)
+        if match == "likelihood":
+            shares = [inside["accuracy"] for inside in entry["by_subject"].values()]
+            entry["macro_accuracy"] = sum(shares) / len(shares)
+        if len(samples[name]) > len(items):
+            answers = [[line["extracted"] for line in draws] for draws in items]
+            entry |= describe_draws(
+                [[line["correct"] for line in draws] for draws in items],
+                answers if match in ("answer", "choice") else None,
+                [draws[0]["reference"] for draws in items],
+                ks,
+            )
+        entry["completions"] = len(samples[name])
+        entry["cut"] = sum(not line.get("finished", True) for line in samples[name])
+        entries.append(entry)
+    return {"models": entries, "pairs": compare_models(first, groups)}
+
+
+def _by_item(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [list(draws) for _, draws in groupby(lines, key=lambda line: line["id"])]

@@ -1,414 +1,141 @@
-"""Asks many questions of several endpoints at once, each as fast as it allows, and gives up never
-too early and never too late.
+"""Asks a model a task's items, batch by batch, and hands out judged samples."""
 
-Each teacher has its own adaptive number of requests in flight: halved when the endpoint says 429,
-raised by one for each round of successes. A Retry-After stops the whole teacher for as long as it
-says. Other failures wait exponentially longer, with jitter.
-"""
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-import asyncio
-import random
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.generation import (
+    Decoding,
+    complete_batch,
+    encode_choice,
+    plan_batches,
+    score_choices,
+)
+from lorapar_cli.hub.judging import judge
+from lorapar_cli.hub.prompts import encode_prompt
+from lorapar_cli.hub.tasks import Item, Task
 
-from lorapar_cli.core.labels import parse_label
-from lorapar_cli.hub.endpoint import Endpoint, Hopeless, Refused, Reply, TooFast, TryAgain
-from lorapar_cli.hub.teachers import Teacher
-from lorapar_cli.names import Progress, System
-from lorapar_cli.store.records import Message
-
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 60.0
-_BYTES_PER_TOKEN = 4
-_BREATH = 200
-_MOST_REFUSED = 20
-
-
-class Clock:
-    """Time as the asking sees it; tests make it run faster.
-
-    Args:
-        speed: Seconds of asking time that pass in one real second.
-    """
-
-    def __init__(self, speed: float = 1.0) -> None:
-        self.speed = speed
-
-    def now(self) -> float:
-        """Returns the seconds since some fixed moment."""
-        return time.monotonic() * self.speed
-
-    async def sleep(self, seconds: float, halt: asyncio.Event) -> None:
-        """Waits so many seconds, or until `halt` is set."""
-        try:
-            async with asyncio.timeout(seconds / self.speed):
-                await halt.wait()
-        except TimeoutError:
-            return
+Sample = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How teachers are asked.
+class Batch:
+    """Items that are asked together, always in this composition: it decides the rounding."""
 
-    Attributes:
-        concurrency: Most requests in flight, for each teacher.
-        timeout: Seconds after which a request counts as hung.
-        retries: How often a question that failed is tried again.
-        max_cost: US dollars that must not be passed, or None.
-    """
-
-    concurrency: int = 16
-    timeout: float = 120.0
-    retries: int = 8
-    max_cost: float | None = None
-    clock: Clock = field(default_factory=Clock)
+    number: int
+    draw: int
+    places: list[int]
 
 
-@dataclass(frozen=True)
-class Question:
-    """One record for one teacher.
-
-    Attributes:
-        index: The record's place.
-        once_more: The first answer held no label; this is the second and last time.
-        messages: Renders the chat, for the first or the second time.
-    """
-
-    index: int
-    id: str
-    once_more: bool
-    messages: Callable[[bool], list[Message]]
-
-
-@dataclass
-class Tally:
-    """What has become of one teacher's questions.
-
-    Attributes:
-        down: Why the teacher is asked nothing more, or None.
-        over_budget: Whether it stopped because the next question might have passed `max_cost`.
-        left_open: Questions that got no answer in this run.
-    """
-
-    teacher: Teacher
-    total: int
-    done: int = 0
-    requests: int = 0
-    retries: int = 0
-    slowed: int = 0
-    no_vote: int = 0
-    refused: int = 0
-    left_open: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    uncounted: int = 0
-    cost: float = 0.0
-    down: str | None = None
-    over_budget: bool = False
-    last_success: float = -1.0
-    last_refusal: str | None = None
-
-    def label(self, seconds: float) -> str:
-        """Returns the progress line: name, rate, retries, money and time left."""
-        rate = self.done / seconds if seconds > 0 else 0.0
-        left = (self.total - self.done) / rate if rate > 0 else None
-        parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
-        parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
-        if left is not None:
-            parts.append(f"{_duration(left)} left")
-        return f"{self.teacher.name} | {', '.join(parts)}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class Budget:
-    """Money that must not be passed: what was spent, and what requests in flight may yet cost."""
-
-    def __init__(self, limit: float | None, spent: float) -> None:
-        self.limit, self.spent, self._held = limit, spent, 0.0
-        self._settled = asyncio.Event()
-
-    async def hold(self, amount: float) -> bool:
-        """Sets money aside for a request, waiting for others to settle; False if it is too much."""
-        if self.limit is None:
-            return True
-        while self.spent + self._held + amount > self.limit:
-            if self._held <= 0:
-                return False
-            self._settled.clear()
-            await self._settled.wait()
-        self._held += amount
-        return True
-
-    def settle(self, amount: float, cost: float) -> None:
-        """Gives back what was set aside and books what the request did cost."""
-        self.spent += cost
-        if self.limit is not None:
-            self._held = max(0.0, self._held - amount)
-            if self._held < 1e-12:
-                self._held = 0.0
-            self._settled.set()
-
-
-class Throttle:
-    """How many requests may be in flight now, and until when none may start."""
-
-    def __init__(self, most: int, clock: Clock, halt: asyncio.Event) -> None:
-        self.most, self.clock, self.halt = most, clock, halt
-        self.allowed = float(most)
-        self.flying = 0
-        self._until = 0.0
-        self._cut_at = float("-inf")
-        self._freed = asyncio.Event()
-
-    async def enter(self) -> None:
-        """Waits until another request may start (or all is halted), and counts it."""
-        while True:
-            wait = self._until - self.clock.now()
-            if wait > 0 and not self.halt.is_set():
-                await self.clock.sleep(wait, self.halt)
-            elif self.halt.is_set() or self.flying < max(1, int(self.allowed)):
-                self.flying += 1
-                return
-            else:
-                self._freed.clear()
-                await self._freed.wait()
-
-    def leave(self) -> None:
-        """A request has ended."""
-        self.flying -= 1
-        self._freed.set()
-
-    def succeeded(self) -> None:
-        """A request was answered: a whole round of these allows one more at a time."""
-        self.allowed = min(float(self.most), self.allowed + 1 / max(1.0, self.allowed))
-        self._freed.set()
-
-    def slow_down(self, started: float, wait: float) -> None:
-        """The endpoint said 429 to a request that started then: halve, and start none for a while.
-
-        Requests that were in flight together say it together; they halve once.
-        """
-        if started > self._cut_at:
-            self.allowed = max(1.0, self.allowed / 2)
-            self._cut_at = self.clock.now()
-        self._until = max(self._until, self.clock.now() + wait)
-
-
-OnAnswer = Callable[[Question, Reply, System | None, bool, float, float | None], None]
-
-
-class _OverBudget(Exception):
-    """The next request might pass `max_cost`."""
-
-
-class Interview:
-    """One teacher's questions, asked to the end.
+class Questions:
+    """A task in the tokens of one tokenizer, in batches that depend on nothing else.
 
     Args:
-        questions: In order; read only as fast as they are asked.
-        on_answer: Called with question, reply, label, whether this was the last word on it, its
-            seconds, and its cost or None.
+        draws: Completions of each item.
+        longest: Tokens that the model's positions reach, where known.
+
+    Attributes:
+        cut: Prompts that were cut from the left, as the harness does, to fit the model.
+
+    Raises:
+        LoraparError: A prompt of the user's own data leaves no room for an answer.
     """
 
     def __init__(
         self,
-        tally: Tally,
-        questions: Iterator[Question],
-        on_answer: OnAnswer,
-        manner: Manner,
-        budget: Budget,
-        progress: Progress,
+        task: Task,
+        tokenizer,
+        decoding: Decoding,
+        *,
+        batch_size: int,
+        draws: int,
+        seed: int,
+        longest: int | None,
+        sandbox: str | None,
     ) -> None:
-        self.tally, self.teacher = tally, tally.teacher
-        self._questions, self._on_answer = questions, on_answer
-        self._manner, self._clock, self._budget = manner, manner.clock, budget
-        self._progress = progress
-        self._halt = asyncio.Event()
-        self._error: BaseException | None = None
-        self._throttle = Throttle(manner.concurrency, manner.clock, self._halt)
-        self._endpoint = Endpoint(
-            tally.teacher, manner.timeout / manner.clock.speed, manner.concurrency
-        )
-        self._started = self._clock.now()
-
-    async def run(self) -> None:
-        """Asks every question; returns when all are answered or the teacher is down."""
-        tasks: set[asyncio.Task] = set()
-        # As many may wait for their next try as may be in flight, so that failures block nobody.
-        places = asyncio.Semaphore(2 * self._manner.concurrency)
-        try:
-            for count, question in enumerate(self._questions):
-                await places.acquire()
-                if self._halt.is_set():
-                    break
-                task = asyncio.create_task(self._ask(question))
-                tasks.add(task)
-                task.add_done_callback(lambda ended: (places.release(), self._ended(ended, tasks)))
-                if count % _BREATH == 0:
-                    await asyncio.sleep(0)
-            while tasks:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._error is not None:
-                raise self._error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._endpoint.close()
-
-    def _ended(self, task: asyncio.Task, tasks: set[asyncio.Task]) -> None:
-        tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._error = self._error or task.exception()
-            self._halt.set()
-
-    def _give_up(self, reason: str) -> None:
-        """Asks this teacher nothing more; requests in flight are still waited for."""
-        self.tally.down = self.tally.down or reason
-        self._halt.set()
-
-    async def _ask(self, question: Question) -> None:
-        asked_since, failures, once_more = self._clock.now(), 0, question.once_more
-        while not self._halt.is_set():
-            await self._throttle.enter()
-            if self._halt.is_set():
-                self._throttle.leave()
-                break
-            wait = None
-            started = self._clock.now()
-            try:
-                final = await self._once(question, once_more)
-            except TooFast as cause:
-                wait = self._waiting(failures, cause.retry_after)
-                self._throttle.slow_down(started, cause.retry_after or 0.0)
-                self.tally.slowed += 1
-                # A server that says when to come back is well; without that it may be lost.
-                failures += cause.retry_after is None
-                reason = str(cause)
-            except TryAgain as cause:
-                wait = self._waiting(failures, cause.retry_after)
-                failures += 1
-                reason = str(cause)
-            except Refused as cause:
-                self._refuse(str(cause))
-                return
-            except Hopeless as cause:
-                self._give_up(str(cause))
-                break
-            except _OverBudget:
-                self.tally.over_budget = True
-                self._halt.set()
-                break
-            finally:
-                self._throttle.leave()
-            if wait is None:
-                if final:
-                    return
-                failures, once_more = 0, True
-                continue
-            if failures > self._manner.retries:
-                # If nothing at all came back since, it is the teacher; else only this question.
-                if self.tally.last_success < asked_since:
-                    self._give_up(f"{reason}, {failures} times in a row")
-                break
-            self.tally.retries += 1
-            await self._clock.sleep(wait, self._halt)
-        self.tally.left_open += 1
-
-    def _waiting(self, failures: int, retry_after: float | None) -> float:
-        if retry_after is not None:
-            return retry_after + random.uniform(0, 0.1)
-        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
-        return random.uniform(longest / 2, longest)
-
-    async def _once(self, question: Question, once_more: bool) -> bool:
-        """Asks once; returns whether that was the last word on the question."""
-        messages = question.messages(once_more)
-        held = self._most_it_can_cost(messages)
-        if not await self._budget.hold(held):
-            raise _OverBudget
-        cost = 0.0
-        started = self._clock.now()
-        try:
-            self.tally.requests += 1
-            reply = await self._endpoint.ask(messages)
-            cost = self._book(reply, messages)
-        finally:
-            self._budget.settle(held, cost)
-        seconds = self._clock.now() - started
-        self._throttle.succeeded()
-        self.tally.last_success = self._clock.now()
-        label = parse_label(reply.text)
-        final = label is not None or once_more
-        known_cost = cost if self.teacher.price else None
-        self._on_answer(question, reply, label, final, seconds, known_cost)
-        if final:
-            self.tally.done += 1
-            self.tally.no_vote += label is None
-            self._progress(
-                self.tally.label(self._clock.now() - self._started),
-                self.tally.done,
-                self.tally.total,
-            )
-        return final
-
-    def _most_it_can_cost(self, messages: list[Message]) -> float:
-        """An upper bound, in US dollars: a token is at least one byte of the prompt."""
-        if self.teacher.price is None:
-            return 0.0
-        size = sum(len(message["content"].encode()) + 16 for message in messages)
-        return self.teacher.price.of(size, self.teacher.max_tokens)
-
-    def _book(self, reply: Reply, messages: list[Message]) -> float:
-        prompt, completion = reply.prompt_tokens, reply.completion_tokens
-        if prompt is None or completion is None:
-            self.tally.uncounted += 1
-            prompt, completion = estimate_tokens(messages), len(reply.text) // _BYTES_PER_TOKEN
-        self.tally.prompt_tokens += prompt
-        self.tally.completion_tokens += completion
-        cost = self.teacher.price.of(prompt, completion) if self.teacher.price else 0.0
-        self.tally.cost += cost
-        return cost
-
-    def _refuse(self, reason: str) -> None:
-        """An endpoint that refuses everything is down; one that refuses a few has its reasons."""
-        self.tally.refused += 1
-        self.tally.left_open += 1
-        self.tally.last_refusal = reason
-        if self.tally.last_success < 0 and self.tally.refused >= _MOST_REFUSED:
-            self._give_up(reason)
-
-
-def estimate_tokens(messages: list[Message]) -> int:
-    """Returns about how many tokens a chat has: a quarter of its bytes."""
-    return sum(len(message["content"].encode()) + 16 for message in messages) // _BYTES_PER_TOKEN
-
-
-def interview(
-    jobs: list[tuple[Tally, Iterator[Question], OnAnswer]],
-    manner: Manner,
-    spent: float,
-    progress: Progress,
-) -> None:
-    """Asks all teachers their questions at the same time; the tallies say what became of them.
-
-    Args:
-        spent: US dollars that earlier answers to these questions did cost, for `max_cost`.
-    """
-
-    async def all_of_them() -> None:
-        budget = Budget(manner.max_cost, spent)
-        interviews = [
-            Interview(tally, questions, on_answer, manner, budget, progress)
-            for tally, questions, on_answer in jobs
+        self.task, self.tokenizer, self.decoding = task, tokenizer, decoding
+        self.seed, self.longest, self.sandbox, self.cut = seed, longest, sandbox, 0
+        self._prompts = [self._encode(item) for item in task.items]
+        lengths = [len(prompt) for prompt in self._prompts]
+        self.batches = [
+            Batch(number, draw, places)
+            for draw in range(draws)
+            for number, places in enumerate(plan_batches(lengths, batch_size))
         ]
-        await asyncio.gather(*(one.run() for one in interviews))
 
-    asyncio.run(all_of_them())
+    def _encode(self, item: Item) -> list[int]:
+        if self.task.plain:
+            prompt = list(self.tokenizer(item.prompt)["input_ids"])
+        else:
+            prompt = encode_prompt(self.tokenizer, item.prompt)
+        if item.choices or self.longest is None:
+            return prompt
+        room = self.longest - self.decoding.max_new_tokens
+        if self.task.plain and 0 < room < len(prompt):
+            self.cut += 1
+            return prompt[-room:]
+        if len(prompt) >= self.longest:
+            raise LoraparError(
+                f"the prompt of `{item.id}` leaves no room for an answer",
+                f"{len(prompt):,} tokens, the model reaches {self.longest:,}",
+                "leave the record out, give fewer examples, or give another model",
+            )
+        return prompt
+
+    def ask(self, name: str, model, batch: Batch) -> Iterator[Sample]:
+        """Yields the batch's judged samples of a model of that name."""
+        items = [self.task.items[place] for place in batch.places]
+        if self.task.match == "likelihood":
+            yield from self._compare(name, model, items)
+            return
+        prompts = [self._prompts[place] for place in batch.places]
+        # Each model, draw and batch draws from a stream of its own.
+        stream = f"{self.seed} {name} {batch.draw} {batch.number}"
+        seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
+        written = complete_batch(model, self.tokenizer, prompts, self._fitting(prompts), seed)
+        texts = [completion.text for completion in written]
+        judged = judge(self.task.match, items, texts, self.sandbox)
+        for item, completion, verdict in zip(items, written, judged, strict=True):
+            yield describe_sample(name, item, batch.draw, completion.text, verdict) | {
+                "tokens": completion.tokens,
+                "finished": completion.finished,
+            }
+
+    def _fitting(self, prompts: list[list[int]]) -> Decoding:
+        """Returns the decoding with no more new tokens than the model's positions leave."""
+        if self.longest is None:
+            return self.decoding
+        room = self.longest - max(map(len, prompts))
+        new = min(self.decoding.max_new_tokens, room)
+        return Decoding(new, self.decoding.temperature, self.decoding.top_p, self.decoding.stop)
+
+    def _compare(self, name: str, model, items: list[Item]) -> Iterator[Sample]:
+        asked = [
+            [encode_choice(self.tokenizer, item.prompt, choice) for choice in item.choices]
+            for item in items
+        ]
+        scores = score_choices(model, self.tokenizer, asked, self.longest)
+        for item, values in zip(items, scores, strict=True):
+            chosen = item.choices[values.index(max(values))].strip()
+            verdict = {"extracted": chosen, "correct": chosen == item.reference}
+            yield describe_sample(name, item, 0, "", verdict) | {
+                "scores": [round(value, 6) for value in values],
+                "tokens": 0,
+                "finished": True,
+            }
+
+
+def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
+    """Returns the fields that every sample has, in their order."""
+    return {
+        "model": name,
+        "id": item.id,
+        "draw": draw,
+        "prompt": item.prompt,
+        "completion": completion,
+        "reference": item.reference,
+        **verdict,
+        **item.groups,
+    }

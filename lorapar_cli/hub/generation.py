@@ -60,6 +60,68 @@ def plan_batches(lengths: list[int], batch_size: int) -> list[list[int]]:
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
+def encode_choice(tokenizer, context: str, choice: str) -> tuple[list[int], list[int]]:
+    """Returns the tokens of a context and of the continuation that follows it.
+
+    The whole is tokenized and then divided, so that a token across the border is the
+    continuation's. Source: lm-evaluation-harness, `_encode_pair`.
+    """
+    blanks = len(context) - len(context.rstrip())
+    if blanks:
+        context, choice = context[:-blanks], context[-blanks:] + choice
+    whole = tokenizer(context + choice)["input_ids"]
+    before = len(tokenizer(context)["input_ids"])
+    return whole[:before], whole[before:]
+
+
+@torch.inference_mode()
+def score_choices(
+    model: torch.nn.Module,
+    tokenizer,
+    asked: list[list[tuple[list[int], list[int]]]],
+    longest: int | None,
+) -> list[list[float]]:
+    """Returns each choice's log-likelihood after its context, summed over its tokens.
+
+    Args:
+        asked: For each item its choices as `encode_choice` returns them.
+        longest: Tokens that the model's positions reach; contexts are cut from the left.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    device = next(inner.parameters()).device
+    cut = [
+        [((context + choice)[-(longest + 1) :] if longest else context + choice, len(choice))
+         for context, choice in choices]
+        for choices in asked
+    ]  # fmt: skip
+    # Choices of one token share their context, and its forward pass.
+    rows: dict[tuple[int, ...], int] = {}
+    for whole, _ in (one for choices in cut for one in choices):
+        rows.setdefault(tuple(whole[:-1]), len(rows))
+    kept = max(length for choices in cut for _, length in choices)
+    ids, mask = _pad_left([list(row) for row in rows], tokenizer.pad_token_id, device)
+    given = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0), "logits_to_keep": kept}
+    logits = inner(input_ids=ids, attention_mask=mask, **_accepted(inner, given)).logits
+    shares = torch.log_softmax(logits[:, -kept:].float(), dim=-1).cpu()
+    return [
+        [
+            float(
+                shares[rows[tuple(whole[:-1])], -length:]
+                .gather(-1, torch.tensor(whole[-length:])[:, None])
+                .sum()
+            )
+            for whole, length in choices
+        ]
+        for choices in cut
+    ]
+
+
+def _accepted(model: torch.nn.Module, given: dict) -> dict:
+    """Returns the arguments that the model's forward pass knows."""
+    known = inspect.signature(model.forward).parameters
+    return {name: value for name, value in given.items() if name in known}
+
+
 def end_tokens(model: torch.nn.Module, tokenizer) -> list[int]:
     """Returns the ids that end a completion: the tokenizer's and the model's own."""
     configured = getattr(model.generation_config, "eos_token_id", None)
@@ -102,7 +164,6 @@ def _decode(
 ) -> list[list[int]]:
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     device = next(inner.parameters()).device
-    accepted = inspect.signature(inner.forward).parameters
     ids, mask = _pad_left(prompts, tokenizer.pad_token_id, device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     pick = _picker(decoding, torch.Generator(device).manual_seed(seed))
@@ -115,7 +176,7 @@ def _decode(
             attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            **{name: value for name, value in given.items() if name in accepted},
+            **_accepted(inner, given),
         )
         cache = output.past_key_values
         chosen = pick(output.logits[:, -1].float()).tolist()

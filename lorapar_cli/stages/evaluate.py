@@ -1,13 +1,12 @@
-"""`eval`: greedy accuracy of the base model and of every adapter, with intervals and samples."""
+"""`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorapar_cli.core.answers import answers_match, extract_answer
-from lorapar_cli.core.comparison import compare_models, summarize_model
+from lorapar_cli.core.comparison import summarize_samples
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.names import SCHEMA_VERSION, Progress, Stage, silent
 from lorapar_cli.store.manifest import (
@@ -20,32 +19,77 @@ from lorapar_cli.store.manifest import (
 from lorapar_cli.store.publish import atomic_file
 from lorapar_cli.store.records import write_jsonl
 from lorapar_cli.store.rundir import RunDir
-from lorapar_cli.store.samples import Sample, SampleJournal
+from lorapar_cli.store.samples import SAMPLES, Sample, SampleJournal
 from lorapar_cli.store.working import finish_working_folder, open_working_folder
 
 if TYPE_CHECKING:
-    from lorapar_cli.hub.generation import Completion, Decoding
+    from lorapar_cli.hub.asking import Questions
     from lorapar_cli.hub.models import BaseModel
-    from lorapar_cli.hub.tasks import Item, Task
+    from lorapar_cli.hub.processes import Processes
+    from lorapar_cli.hub.tasks import Asked, Task
 
 BASE = "base"
 TRAINED = {"sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
-# The journal until every item is answered; then the same lines in the items' order.
-_SAMPLES = "samples.jsonl"
+WRITTEN_ELSEWHERE = "completions"
+
+Models = dict[str, Path | None]
+"""Model name -> adapter folder, None for the base model."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How completions are drawn; field names are option names.
+
+    Attributes:
+        max_new_tokens: Tokens after which a completion is cut.
+        samples: Completions of each item.
+        temperature: 0 for the likeliest token.
+        top_p: Smallest set of tokens with this probability that is drawn from.
+        k: For pass@k and maj@k of several samples.
+        seed: Decides what is drawn above temperature 0.
+    """
+
+    max_new_tokens: int = 256
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    k: tuple[int, ...] = (1,)
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError where the values contradict each other."""
+        if self.samples > 1 and self.temperature == 0:
+            raise UsageError(
+                f"`--samples {self.samples}` would draw the same completion every time",
+                "`--temperature` is 0",
+                "give a temperature above 0, for instance 0.8",
+            )
+        if max(self.k) > self.samples:
+            raise UsageError(
+                f"`--k {max(self.k)}` needs as many samples of each item",
+                f"`--samples` is {self.samples}",
+            )
 
 
 def evaluate(
     run_dir: RunDir,
     *,
+    task: str = "data",
     data: str | None = None,
+    fewshot_data: str | None = None,
+    num_fewshot: int | None = None,
+    style: str = "trained",
+    match: str = "answer",
+    completions: Path | None = None,
     name: str | None = None,
     adapter: list[str] | None = None,
     model: str | None = None,
-    max_new_tokens: int = 256,
+    drawing: Drawing | None = None,
     batch_size: int = 64,
     limit: int | None = None,
     dtype: str = "auto",
-    seed: int = 0,
+    allow_code_execution: bool = False,
+    unsafe_code_execution: bool = False,
     trust_remote_code: bool = False,
     given: list[str] | None = None,
     progress: Progress = silent,
@@ -53,64 +97,272 @@ def evaluate(
     """Writes `eval/<name>/`: results.json, samples.jsonl and the manifest.
 
     Args:
-        data: Records to ask; by default those that `classify` held out.
-        name: The result's folder; by default `heldout` or the data file's stem.
+        task: `data` (own records), `gsm8k`, `mmlu` or `humaneval`.
+        data: The task's file or hub id; by default the records that `classify` held out, or the
+            published data set.
+        fewshot_data, num_fewshot, style, match: See `hub.tasks`.
+        completions: Judge these completions, written elsewhere, instead of asking a model.
+        name: The result's folder; by default `heldout`, the data file's stem or the task's name.
         adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; by default all that the run has.
-        max_new_tokens: Tokens after which a completion is cut.
         limit: Ask the first so many records only.
+        allow_code_execution: Needed where a task runs what a model wrote.
 
     Raises:
         LoraparError, UsageError: Nothing to ask or to evaluate, or the pieces do not belong
             together; nothing has been written then.
     """
-    from lorapar_cli.hub.models import find_base_model
-    from lorapar_cli.hub.tasks import own_task
+    from lorapar_cli.hub.tasks import Asked, load_task
 
+    drawing = drawing or Drawing()
+    drawing.check()
+    source = str(_heldout(run_dir)) if task == "data" and data is None else data
+    asked = Asked(task, source, fewshot_data, num_fewshot, style, match, limit)
+    folder = run_dir.folder(Stage.EVAL) / _folder_name(name, data, task)
+    loaded = load_task(asked)
+    sandbox = _sandbox(loaded, allow_code_execution, unsafe_code_execution)
+    run = _Run(folder, asked, loaded, drawing, sandbox, given or [], progress)
+    if completions is not None:
+        return run.judge_file(completions)
     models = choose_models(run_dir, adapter)
-    source = data or str(_heldout(run_dir))
-    folder = run_dir.folder(Stage.EVAL) / _folder_name(name, data)
-    task = own_task(source, limit)
-    base_id, revision = run_dir.base_of_adapter(model)
-    base = find_base_model(base_id, trust_remote_code)
-    _check_base(run_dir, models, base, revision)
-    settings = {
-        "task": "data",
-        "models": list(models),
-        "base_model": base.to_manifest(),
-        "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size,
-        "limit": limit,
-        "dtype": dtype,
-        "seed": seed,
-        "trust_remote_code": trust_remote_code,
-    }
-    inputs = task.inputs | describe_inputs(_adapter_files(models))
-    if is_up_to_date(folder, settings, inputs):
-        return Outcome(folder, read_manifest(folder), fresh=False)
-
-    from lorapar_cli.hub.generation import Decoding
-    from lorapar_cli.hub.models import load_base, load_tokenizer
-
-    manifest = Manifest(
-        stage=Stage.EVAL,
-        settings=settings,
-        given=given or [],
-        inputs=inputs,
-        base_model=base.to_manifest(),
-        seed=seed,
-    )
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    prompts = _encode(tokenizer, task, base.max_length)
-    loaded = load_base(base, dtype, trust_remote_code)
-    work = open_working_folder(folder, manifest, overwrite=True)
-    journal = SampleJournal(work / _SAMPLES)
-    asked = _Asked(task.items, prompts, tokenizer, Decoding(max_new_tokens), batch_size)
-    manifest.metrics["seconds"] = _ask_models(asked, models, loaded, journal, progress)
-    _summarize(work, manifest, task, list(models), journal)
-    return Outcome(folder, finish_working_folder(work, folder, manifest))
+    return run.ask(run_dir, models, model, batch_size, dtype, trust_remote_code)
 
 
-def choose_models(run_dir: RunDir, adapter: list[str] | None) -> dict[str, Path | None]:
+def _sandbox(task: "Task", allowed: bool, unsafe: bool) -> str | None:
+    """Returns the sandbox's backend for a task that runs code, None for the others."""
+    if task.match != "code":
+        return None
+    if not allowed and not unsafe:
+        raise UsageError(
+            f"`--task {task.name}` runs code that a model wrote",
+            hint="allow it, in a sandbox, with `--allow-code-execution`",
+        )
+    from lorapar_cli.hub.sandbox import find_backend
+
+    return find_backend(unsafe)
+
+
+@dataclass
+class _Run:
+    """One evaluation: the same for models that are asked and for completions that are given."""
+
+    folder: Path
+    asked: "Asked"
+    task: "Task"
+    drawing: Drawing
+    sandbox: str | None
+    given: list[str]
+    progress: Progress
+
+    def ask(
+        self,
+        run_dir: RunDir,
+        models: Models,
+        model: str | None,
+        batch_size: int,
+        dtype: str,
+        trust_remote_code: bool,
+    ) -> Outcome:
+        """Asks every model every item."""
+        from lorapar_cli.hub.models import find_base_model
+        from lorapar_cli.hub.processes import join_processes
+
+        base_id, revision = run_dir.base_of_adapter(model)
+        base = find_base_model(base_id, trust_remote_code)
+        _check_base(run_dir, models, base, revision)
+        own = {
+            "models": list(models),
+            "base_model": base.to_manifest(),
+            "batch_size": batch_size,
+            "dtype": dtype,
+            "trust_remote_code": trust_remote_code,
+        }
+        manifest = self._manifest(own, describe_inputs(_adapter_files(models)))
+        manifest.base_model = base.to_manifest()
+        if is_up_to_date(self.folder, manifest.settings, manifest.inputs):
+            return Outcome(self.folder, read_manifest(self.folder), fresh=False)
+        processes = join_processes()
+        questions = self._questions(base, batch_size, trust_remote_code)
+        work = processes.on_main(lambda: open_working_folder(self.folder, manifest, overwrite=True))
+        journal = SampleJournal(work, processes.rank)
+        seconds = self._ask_models(
+            questions, models, base, dtype, trust_remote_code, journal, processes
+        )
+        processes.wait()
+
+        def finish() -> Manifest:
+            journal.read_others()
+            manifest.metrics["seconds"] = seconds
+            manifest.counts["cut_prompts"] = questions.cut
+            return self._finish(work, manifest, journal, list(models))
+
+        return Outcome(self.folder, processes.on_main(finish))
+
+    def _questions(self, base: "BaseModel", batch_size: int, trust: bool) -> "Questions":
+        from lorapar_cli.hub.asking import Questions
+        from lorapar_cli.hub.generation import Decoding
+        from lorapar_cli.hub.models import load_tokenizer
+
+        drawing = self.drawing
+        return Questions(
+            self.task,
+            load_tokenizer(base, trust),
+            Decoding(
+                drawing.max_new_tokens, drawing.temperature, drawing.top_p, list(self.task.stop)
+            ),
+            batch_size=batch_size,
+            draws=drawing.samples,
+            seed=drawing.seed,
+            longest=base.max_length,
+            sandbox=self.sandbox,
+        )
+
+    def _ask_models(
+        self,
+        questions: "Questions",
+        models: Models,
+        base: "BaseModel",
+        dtype: str,
+        trust: bool,
+        journal: SampleJournal,
+        processes: "Processes",
+    ) -> dict[str, float]:
+        """Answers every item with every model into the journal; returns seconds by model."""
+        from lorapar_cli.hub.models import load_adapter, load_base
+
+        loaded, seconds = load_base(base, dtype, trust), {}
+        for name, folder in models.items():
+            started = time.monotonic()
+            if folder is None:
+                self._ask_model(questions, name, loaded, journal, processes)
+            else:
+                adapted = load_adapter(loaded, folder, trainable=False).eval()
+                self._ask_model(questions, name, adapted, journal, processes)
+                loaded = adapted.unload()
+            seconds[name] = round(time.monotonic() - started, 3)
+        return seconds
+
+    def _ask_model(
+        self,
+        questions: "Questions",
+        name: str,
+        model: Any,
+        journal: SampleJournal,
+        processes: "Processes",
+    ) -> None:
+        mine = processes.share(questions.batches)
+        done, total = 0, sum(len(batch.places) for batch in mine)
+        # Of several processes the first one's progress stands for all.
+        show = self.progress if processes.rank == 0 else silent
+        show(f"eval {name}", 0, total)
+        for batch in mine:
+            items = [self.task.items[place] for place in batch.places]
+            # A batch is asked whole or not at all: its composition decides the rounding.
+            if any((name, item.id, batch.draw) not in journal.known for item in items):
+                journal.append(questions.ask(name, model, batch))
+            done += len(items)
+            show(f"eval {name}", done, total)
+
+    def judge_file(self, path: Path) -> Outcome:
+        """Judges completions that were written elsewhere; loads no model."""
+        from lorapar_cli.hub.asking import describe_sample
+        from lorapar_cli.hub.judging import judge
+        from lorapar_cli.hub.tasks import read_completions
+
+        if self.task.match == "likelihood":
+            raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
+        written = read_completions(path, self.task)
+        manifest = self._manifest(
+            {"models": [WRITTEN_ELSEWHERE]}, describe_inputs({"completions": path})
+        )
+        if is_up_to_date(self.folder, manifest.settings, manifest.inputs):
+            return Outcome(self.folder, read_manifest(self.folder), fresh=False)
+        work = open_working_folder(self.folder, manifest, overwrite=True)
+        journal = SampleJournal(work)
+        pairs = [
+            (item, draw, text)
+            for item in self.task.items
+            for draw, text in enumerate(written[item.id])
+            if (WRITTEN_ELSEWHERE, item.id, draw) not in journal.known
+        ]
+        chunk = 64
+        for start in range(0, len(pairs), chunk):
+            part = pairs[start : start + chunk]
+            verdicts = judge(
+                self.task.match, [one[0] for one in part], [one[2] for one in part], self.sandbox
+            )
+            journal.append(
+                describe_sample(WRITTEN_ELSEWHERE, item, draw, text, verdict)
+                for (item, draw, text), verdict in zip(part, verdicts, strict=True)
+            )
+            self.progress("judge completions", start + len(part), len(pairs))
+        return Outcome(self.folder, self._finish(work, manifest, journal, [WRITTEN_ELSEWHERE]))
+
+    def _manifest(self, own: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:
+        settings = asdict(self.asked) | asdict(self.drawing) | {"sandbox": self.sandbox} | own
+        # Where data lies is not what it is: inputs are compared by content.
+        settings.pop("data")
+        settings.pop("fewshot_data")
+        return Manifest(
+            stage=Stage.EVAL,
+            settings=settings,
+            given=self.given,
+            inputs=self.task.inputs | inputs,
+            seed=self.drawing.seed,
+        )
+
+    def _finish(
+        self, work: Path, manifest: Manifest, journal: SampleJournal, models: list[str]
+    ) -> Manifest:
+        """Writes samples and results, and publishes the folder."""
+        samples = _in_order(self.task, models, journal)
+        write_jsonl(work / SAMPLES, (line for lines in samples.values() for line in lines))
+        journal.remove_others()
+        groups = [item.groups for item in self.task.items]
+        results = summarize_samples(self.task.match, samples, groups, self.drawing.k)
+        manifest.metrics |= results
+        manifest.counts |= {
+            "items": len(self.task.items),
+            "without_reference": self.task.without_reference,
+            "tokens": {
+                name: sum(line.get("tokens", 0) for line in samples[name]) for name in models
+            },
+        }
+        manifest.notes = self._notes(manifest)
+        with atomic_file(work / "results.json") as file:
+            head = {"schema": SCHEMA_VERSION, "task": self.task.name, "match": self.task.match}
+            json.dump(head | manifest.counts | results, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        return finish_working_folder(work, self.folder, manifest)
+
+    def _notes(self, manifest: Manifest) -> list[str]:
+        notes, items = [], len(self.task.items)
+        if self.task.without_reference:
+            notes.append(
+                f"{self.task.without_reference:,} records have no reference answer and are left "
+                "out of every figure"
+            )
+        if cut := manifest.counts.get("cut_prompts"):
+            notes.append(f"{cut:,} prompts were cut from the left to fit the model")
+        notes += [
+            f"{entry['cut']:,} of {entry['completions']:,} completions of `{entry['model']}` were "
+            f"cut at {self.drawing.max_new_tokens} tokens"
+            for entry in manifest.metrics["models"]
+            if entry["cut"] > entry["completions"] / 100
+        ]
+        if self.sandbox == "none":
+            notes.append(f"the programs of {items:,} items ran without a sandbox")
+        return notes
+
+
+def _in_order(task: "Task", models: list[str], journal: SampleJournal) -> dict[str, list[Sample]]:
+    """Returns each model's samples in the order of the items, draws of one item together."""
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for (name, item, _), sample in sorted(journal.known.items(), key=lambda pair: pair[0][2]):
+        found.setdefault((name, item), []).append(sample)
+    return {name: [s for item in task.items for s in found[name, item.id]] for name in models}
+
+
+def choose_models(run_dir: RunDir, adapter: list[str] | None) -> Models:
     """Returns model name -> adapter folder (None for the base model), the base model first.
 
     Raises:
@@ -119,7 +371,7 @@ def choose_models(run_dir: RunDir, adapter: list[str] | None) -> dict[str, Path 
     if adapter is None:
         found = [name for name, stage in TRAINED.items() if run_dir.manifest(stage) is not None]
         adapter = [BASE, *found]
-    models: dict[str, Path | None] = {}
+    models: Models = {}
     for entry in adapter:
         name, equals, path = entry.partition("=")
         if equals:
@@ -147,17 +399,16 @@ def _heldout(run_dir: RunDir) -> Path:
     return heldout
 
 
-def _folder_name(name: str | None, data: str | None) -> str:
+def _folder_name(name: str | None, data: str | None, task: str) -> str:
     if name is None:
-        return "heldout" if data is None else Path(data).stem
+        by_task = {"data": "heldout" if data is None else Path(data).stem}
+        return by_task.get(task, task)
     if Path(name).name != name or name.startswith("."):
         raise UsageError(f"`--name` is not a plain folder name: `{name}`")
     return name
 
 
-def _check_base(
-    run_dir: RunDir, models: dict[str, Path | None], base: "BaseModel", known: str | None
-) -> None:
+def _check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | None) -> None:
     """Checks that the run's adapters were trained on this very base model."""
     trained = {name: run_dir.manifest(TRAINED[name]) for name in models if name in TRAINED}
     on_others = {
@@ -176,7 +427,7 @@ def _check_base(
         )
 
 
-def _adapter_files(models: dict[str, Path | None]) -> dict[str, Path]:
+def _adapter_files(models: Models) -> dict[str, Path]:
     """Returns the files that decide what the adapters are, for `describe_inputs`."""
     from lorapar_cli.hub.models import read_adapter_config
 
@@ -187,132 +438,3 @@ def _adapter_files(models: dict[str, Path | None]) -> dict[str, Path]:
             files[f"{name}/config"] = folder / "adapter_config.json"
             files[f"{name}/weights"] = folder / "adapter_model.safetensors"
     return files
-
-
-def _encode(tokenizer, task: "Task", longest: int | None) -> list[list[int]]:
-    """Returns each item's prompt tokens; one that fills the model's positions is an error."""
-    from lorapar_cli.hub.prompts import encode_prompt
-
-    prompts = [encode_prompt(tokenizer, item.prompt) for item in task.items]
-    for item, prompt in zip(task.items, prompts, strict=True):
-        if longest is not None and len(prompt) >= longest:
-            raise LoraparError(
-                f"the prompt of `{item.id}` leaves no room for an answer",
-                f"{len(prompt):,} tokens, the model reaches {longest:,}",
-                "leave the record out, or give another model",
-            )
-    return prompts
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Everything that is the same for each model."""
-
-    items: list["Item"]
-    prompts: list[list[int]]
-    tokenizer: Any
-    decoding: "Decoding"
-    batch_size: int
-
-
-def _ask_models(
-    asked: _Asked,
-    models: dict[str, Path | None],
-    loaded,
-    journal: SampleJournal,
-    progress: Progress,
-) -> dict[str, float]:
-    """Answers every item with every model into the journal; returns seconds by model."""
-    from lorapar_cli.hub.models import load_adapter
-
-    seconds = {}
-    for name, folder in models.items():
-        started = time.monotonic()
-        if folder is None:
-            _ask(asked, name, loaded, journal, progress)
-        else:
-            adapted = load_adapter(loaded, folder, trainable=False).eval()
-            _ask(asked, name, adapted, journal, progress)
-            loaded = adapted.unload()
-        seconds[name] = round(time.monotonic() - started, 3)
-    return seconds
-
-
-def _ask(asked: _Asked, name: str, model, journal: SampleJournal, progress: Progress) -> None:
-    from lorapar_cli.hub.generation import complete_batch, plan_batches
-
-    label, done = f"eval {name}", 0
-    progress(label, 0, len(asked.items))
-    for batch in plan_batches([len(prompt) for prompt in asked.prompts], asked.batch_size):
-        items = [asked.items[place] for place in batch]
-        # A batch is asked whole or not at all: its composition decides the rounding.
-        if any((name, item.id, 0) not in journal.known for item in items):
-            prompts = [asked.prompts[place] for place in batch]
-            written = complete_batch(model, asked.tokenizer, prompts, asked.decoding)
-            journal.append(
-                _judge(name, item, completion)
-                for item, completion in zip(items, written, strict=True)
-            )
-        done += len(batch)
-        progress(label, done, len(asked.items))
-
-
-def _judge(name: str, item: "Item", completion: "Completion") -> Sample:
-    """Returns the sample's line, with the answer found in it and the verdict."""
-    found = extract_answer(completion.text)
-    return {
-        "model": name,
-        "id": item.id,
-        "prompt": item.prompt,
-        "completion": completion.text,
-        "extracted": found,
-        "reference": item.reference,
-        "correct": answers_match(found, item.reference),
-        "tokens": completion.tokens,
-        "finished": completion.finished,
-        **item.groups,
-    }
-
-
-def _summarize(
-    work: Path, manifest: Manifest, task: "Task", models: list[str], journal: SampleJournal
-) -> None:
-    """Writes samples.jsonl and results.json; fills the manifest's counts, metrics and notes."""
-    samples = {name: [journal.known[name, item.id, 0] for item in task.items] for name in models}
-    write_jsonl(work / _SAMPLES, (line for lines in samples.values() for line in lines))
-    verdicts = {name: [line["correct"] for line in lines] for name, lines in samples.items()}
-    groups = [item.groups for item in task.items]
-    cut = {name: sum(not line["finished"] for line in samples[name]) for name in models}
-    results = {
-        "models": [
-            summarize_model(name, verdicts[name], groups) | {"cut": cut[name]} for name in models
-        ],
-        "pairs": compare_models(verdicts, groups),
-    }
-    manifest.metrics |= results
-    manifest.counts = {
-        "items": len(task.items),
-        "without_reference": task.without_reference,
-        "tokens": {name: sum(line["tokens"] for line in samples[name]) for name in models},
-    }
-    manifest.notes = _notes(task, cut, manifest.settings["max_new_tokens"])
-    with atomic_file(work / "results.json") as file:
-        own = {"schema": SCHEMA_VERSION, **manifest.counts}
-        json.dump(own | results, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-
-
-def _notes(task: "Task", cut: dict[str, int], max_new_tokens: int) -> list[str]:
-    notes = []
-    if task.without_reference:
-        notes.append(
-            f"{task.without_reference:,} records have no reference answer and are left out of "
-            "every figure"
-        )
-    notes += [
-        f"{count:,} of {len(task.items):,} completions of `{name}` were cut at "
-        f"{max_new_tokens} tokens"
-        for name, count in cut.items()
-        if count > len(task.items) / 100
-    ]
-    return notes

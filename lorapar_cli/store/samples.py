@@ -11,35 +11,58 @@ from lorapar_cli.store.records import to_line
 Sample = dict[str, Any]
 Key = tuple[str, str, int]
 
+SAMPLES = "samples.jsonl"
+
 
 def sample_key(sample: Sample) -> Key:
     """Returns what identifies a sample: model, item id, number of the draw."""
-    return sample["model"], sample["id"], sample.get("draw", 0)
+    return sample["model"], sample["id"], sample["draw"]
 
 
 class SampleJournal:
-    """An append-only JSON Lines file of samples, read back when a run goes on.
+    """An append-only JSON Lines file of samples for each process, read back when a run goes on.
 
     Attributes:
-        known: Every sample written so far, by key.
+        known: Every sample that any process had written when this was opened, and every one that
+            this process has written since, by key.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self._folder = folder
+        self._path = folder / (f"samples.{rank}.jsonl" if rank else SAMPLES)
         self.known: dict[Key, Sample] = {}
-        whole = 0
-        if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                try:
-                    sample = json.loads(line)
-                    self.known[sample_key(sample)] = sample
-                except (ValueError, KeyError, TypeError):
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                whole += len(line)
+        if self._path.exists():
             # What a kill cut off in the middle of a line must not stand before the next one.
-            os.truncate(path, whole)
+            os.truncate(self._path, self._read(self._path))
+        self.read_others()
+
+    def read_others(self) -> None:
+        """Reads what the other processes have written."""
+        for path in self._others():
+            self._read(path)
+
+    def remove_others(self) -> None:
+        """Removes the other processes' files, once their samples stand elsewhere."""
+        for path in self._others():
+            path.unlink()
+
+    def _others(self) -> list[Path]:
+        return [path for path in sorted(self._folder.glob("samples*.jsonl")) if path != self._path]
+
+    def _read(self, path: Path) -> int:
+        """Reads a file's whole lines into `known`; returns how many bytes they take."""
+        whole = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                sample = json.loads(line)
+                key = sample_key(sample)
+            except (ValueError, KeyError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            self.known[key] = sample
+            whole += len(line)
+        return whole
 
     def append(self, samples: Iterable[Sample]) -> None:
         """Adds samples and returns when they are on the disk."""

@@ -8,7 +8,7 @@ import torch
 
 from lorapar_cli.core.answers import answers_match, extract_answer
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.hub import generation
+from lorapar_cli.hub import asking
 from lorapar_cli.hub.models import (
     create_adapter,
     find_base_model,
@@ -19,7 +19,7 @@ from lorapar_cli.hub.models import (
 )
 from lorapar_cli.hub.prompts import encode_prompt
 from lorapar_cli.names import Stage
-from lorapar_cli.stages.evaluate import evaluate
+from lorapar_cli.stages.evaluate import Drawing, evaluate
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.publish import building_folder
 from lorapar_cli.store.records import read_jsonl, write_records
@@ -61,7 +61,10 @@ def run_dir(tmp_path, tiny_model_dir, adapters, labelled_records):
 
 
 def ask(run_dir, **settings):
-    return evaluate(run_dir, **({"max_new_tokens": 12, "batch_size": 5} | settings))
+    tokens = settings.pop("max_new_tokens", 12)
+    return evaluate(
+        run_dir, **({"drawing": Drawing(max_new_tokens=tokens), "batch_size": 5} | settings)
+    )
 
 
 def read_samples(outcome):
@@ -123,9 +126,9 @@ def test_same_command_same_files_and_then_up_to_date(run_dir):
 def test_interrupted_evaluation_goes_on_to_the_same_files(run_dir, monkeypatch):
     whole = ask(run_dir, name="whole")
     batches = []
-    complete = generation.complete_batch
+    complete = asking.complete_batch
     monkeypatch.setattr(
-        generation,
+        asking,
         "complete_batch",
         lambda model, tokenizer, prompts, *rest: (
             batches.append(len(prompts)) or complete(model, tokenizer, prompts, *rest)
