@@ -1,0 +1,110 @@
+"""The training stages as commands: several processes, and kills at any moment."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lorapar_cli.names import Stage
+from lorapar_cli.store.rundir import RunDir
+
+COMMAND = {
+    "train-sft": [
+        *("train-sft", "--learning-rate", "1e-2", "--lora-dropout", "0", "--save-steps", "1"),
+        *("--per-device-batch-size", "4", "--gradient-accumulation", "1", "--epochs", "3"),
+    ],
+    "train-rl": [
+        *("train-rl", "--learning-rate", "1e-2", "--max-steps", "6", "--num-generations", "4"),
+        *("--per-device-batch-size", "8", "--gradient-accumulation", "1", "--save-steps", "1"),
+        *("--max-completion-length", "8", "--rewards", "integer,tags", "--kl-beta", "0.1"),
+    ],
+}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def start(arguments, run_dir, processes=1):
+    launcher = [sys.executable, "-m"]
+    if processes > 1:
+        launcher += ["torch.distributed.run", "--nproc_per_node", str(processes), "-m"]
+    return subprocess.Popen(
+        [*launcher, "lorapar_cli", *arguments, "--run-dir", str(run_dir.root)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+
+
+def copy(run_dir, folder):
+    shutil.copytree(run_dir.root, folder)
+    return RunDir(folder)
+
+
+def adapter_bytes(run_dir, stage):
+    return (run_dir.folder(stage) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def losses(run_dir, stage):
+    lines = (run_dir.folder(stage) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def test_two_processes_have_the_losses_of_one(run_dir, tmp_path):
+    """2 processes x batch 2 against 1 x 4; 12 records fill the batches of both."""
+    single = copy(run_dir, tmp_path / "single")
+    arguments = [*COMMAND["train-sft"], "--max-steps", "4"]
+    finish(start(arguments, single))
+    arguments[arguments.index("--per-device-batch-size") + 1] = "2"
+    finish(start(arguments, run_dir, processes=2))
+    assert losses(run_dir, Stage.TRAIN_SFT) == pytest.approx(
+        losses(single, Stage.TRAIN_SFT), rel=1e-5
+    )
+    counts = run_dir.manifest(Stage.TRAIN_SFT).counts
+    assert counts["frozen_moved"] == 0
+    assert run_dir.manifest(Stage.TRAIN_SFT).metrics["processes"] == 2
+
+
+def test_two_processes_train_by_grpo_and_log_every_completion(run_dir):
+    finish(start(COMMAND["train-sft"], run_dir))
+    arguments = [*COMMAND["train-rl"], "--max-steps", "2", "--rewards", "format,tags,integer"]
+    finish(start(arguments, run_dir, processes=2))
+    assert run_dir.manifest(Stage.TRAIN_RL).counts["frozen_moved"] == 0
+    lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * 2 * 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [Stage.TRAIN_SFT, Stage.TRAIN_RL])
+def test_killed_at_random_moments_ends_with_the_same_bytes(run_dir, tmp_path, stage):
+    if stage is Stage.TRAIN_RL:
+        finish(start(COMMAND["train-sft"], run_dir))
+    straight = copy(run_dir, tmp_path / "straight")
+    began = time.monotonic()
+    finish(start(COMMAND[stage], straight))
+    took = time.monotonic() - began
+    draw = random.Random(7)
+    kills = 0
+    for _ in range(5):
+        process = start(COMMAND[stage], run_dir)
+        # The second half is where steps run and checkpoints are written.
+        time.sleep(draw.uniform(0.5, 1.0) * took)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    finish(start(COMMAND[stage], run_dir))
+    assert kills > 0
+    assert adapter_bytes(run_dir, stage) == adapter_bytes(straight, stage)
+    assert losses(run_dir, stage) == losses(straight, stage)
