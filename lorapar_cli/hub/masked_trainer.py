@@ -151,7 +151,7 @@ class MaskedTrainer:
         for name, parameter in self.masked.model.named_parameters():
             if ".lora_" in name and parameter.dtype is not torch.float32:
                 stored = re.sub(r"\.(default|ref)\.", ".", name)
-                parameter.data = self.masked.start.weights[stored].to(parameter.device)
+                parameter.data = self.masked.start.weights[stored].to(parameter.device, copy=True)
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Creates the optimizer that the arguments name, over the active elements."""
@@ -164,7 +164,12 @@ class MaskedTrainer:
             )
         parameters = adapter_parameters(self.model)
         self.active_elements = ActiveElements(parameters, self.masked.start.active)
-        optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        try:
+            optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        except (ImportError, ValueError) as cause:
+            raise LoraparError(
+                f"optimizer `{self.args.optim}` cannot be made", str(cause).strip()
+            ) from cause
         if not isinstance(optimizer_class, type) or arguments.keys() & {
             "params",
             "model",

@@ -1,6 +1,7 @@
 """A run directory that is scored and partitioned, for the stages that come after."""
 
 import shutil
+from functools import cache
 
 import pytest
 
@@ -27,18 +28,37 @@ def write_splits(run_dir: RunDir, records, model: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def partitioned(tmp_path_factory, tiny_model_dir, labelled_records) -> RunDir:
-    """A run directory up to and with `partition`; copy it before you write to it."""
-    run_dir = RunDir(tmp_path_factory.mktemp("runs") / "partitioned")
-    write_splits(run_dir, labelled_records, str(tiny_model_dir))
-    score(run_dir, ScoreOptions(r=4, lora_alpha=8, dtype="float32"))
-    partition(run_dir, PartitionOptions(theta=0.6))
-    return run_dir
+def partitioned(tmp_path_factory, tiny_model_dir, labelled_records):
+    """A function from an init to a run directory up to `partition`; copy before you write."""
+
+    @cache
+    def make(init: str) -> RunDir:
+        run_dir = RunDir(tmp_path_factory.mktemp("runs") / init)
+        write_splits(run_dir, labelled_records, str(tiny_model_dir))
+        scale = 0.01 if init == "gaussian" else None
+        score(
+            run_dir,
+            ScoreOptions(r=4, lora_alpha=8, dtype="float32", init=init, init_scale=scale),
+        )
+        partition(run_dir, PartitionOptions(theta=0.6))
+        return run_dir
+
+    return make
 
 
 @pytest.fixture
-def run_dir(partitioned, tmp_path) -> RunDir:
-    """A fresh copy of the partitioned run directory."""
-    copy = RunDir(tmp_path / "run")
-    shutil.copytree(partitioned.root, copy.root)
-    return copy
+def make_run(partitioned, tmp_path):
+    """A function from an init to a fresh copy of its partitioned run directory."""
+
+    def make(init: str) -> RunDir:
+        copy = RunDir(tmp_path / "run")
+        shutil.copytree(partitioned(init).root, copy.root)
+        return copy
+
+    return make
+
+
+@pytest.fixture
+def run_dir(make_run) -> RunDir:
+    """A fresh copy of a run directory scored with the default init and partitioned."""
+    return make_run("orthogonal")

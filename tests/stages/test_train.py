@@ -248,3 +248,66 @@ def test_reward_that_fails_is_named(run_dir, monkeypatch):
 def test_replay_mixes_in_the_other_system(run_dir):
     outcome = train_sft(run_dir, replace(SFT, replay=0.25))
     assert outcome.manifest.counts["records"] == {"system1": 12, "system2": 4}
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora", "gaussian"])
+def test_other_inits_train_from_the_function_of_the_base(make_run, tiny_model_dir, init):
+    """KL above zero: making the reference must not draw the init again and change the policy."""
+    run = make_run(init)
+    ids = torch.arange(4, 20).unsqueeze(0)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    plain = base(ids).logits
+    start = PeftModel.from_pretrained(base, run.folder(Stage.SCORE) / "adapter")
+    if init != "gaussian":
+        torch.testing.assert_close(start(ids).logits, plain, rtol=1e-4, atol=1e-4)
+    train_sft(run, SFT)
+    train_rl(run, replace(RL, kl_beta=0.1))
+    first = json.loads((run.folder(Stage.TRAIN_RL) / "metrics.jsonl").read_text().splitlines()[0])
+    assert abs(first["kl"]) < 1e-6
+    for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL):
+        assert run.manifest(stage).counts["frozen_moved"] == 0
+        fresh = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+        loaded = PeftModel.from_pretrained(fresh, run.folder(stage) / "adapter")
+        assert not torch.allclose(loaded(ids).logits, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_adapter_of_a_quantised_base_stays_float32(make_run, quantize):
+    pytest.importorskip("bitsandbytes")
+    run = make_run("orthogonal")
+    # Steps that bfloat16 would round away: most elements are near 0.1, a step is 1e-5.
+    options = replace(SFT, quantize=quantize, learning_rate=1e-5)
+    counts = train_sft(run, options).manifest.counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.9 * counts["active"]
+    train_rl(run, replace(RL, quantize=quantize, learning_rate=1e-5, kl_beta=0.1))
+    counts = run.manifest(Stage.TRAIN_RL).counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.9 * counts["active"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_bnb_8bit", "lion_8bit", "adamw_torch_fused"])
+def test_more_optimizers_leave_frozen_elements_alone(run_dir, optimizer):
+    if "8bit" in optimizer:
+        pytest.importorskip("bitsandbytes")
+    counts = train_sft(run_dir, replace(SFT, optimizer=optimizer)).manifest.counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.5 * counts["active"]
+
+
+@pytest.mark.parametrize("optimizer", ["galore_adamw", "muon"])
+def test_optimizers_of_whole_matrices_are_refused(run_dir, optimizer):
+    with pytest.raises(LoraparError):
+        train_sft(run_dir, replace(SFT, optimizer=optimizer))
+    assert run_dir.manifest(Stage.TRAIN_SFT) is None
+
+
+def test_gradient_checkpointing_gives_the_same_adapter(run_dir, tmp_path):
+    other = type(run_dir)(tmp_path / "other")
+    shutil.copytree(run_dir.root, other.root)
+    options = replace(SFT, lora_dropout=0.0)
+    train_sft(run_dir, options)
+    train_sft(other, replace(options, gradient_checkpointing=True))
+    one, two = adapter(run_dir, Stage.TRAIN_SFT), adapter(other, Stage.TRAIN_SFT)
+    for name, tensor in one.items():
+        np.testing.assert_allclose(two[name], tensor, rtol=0, atol=1e-4)
