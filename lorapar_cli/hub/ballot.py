@@ -10,9 +10,9 @@ import numpy as np
 
 from lorapar_cli.core import voting
 from lorapar_cli.core.labels import parse_label
-from lorapar_cli.hub.interview import Manner, OnAnswer, Question, Tally, interview
 from lorapar_cli.hub.endpoint import Reply
 from lorapar_cli.hub.indexing import Index
+from lorapar_cli.hub.interview import Manner, OnAnswer, Question, Tally, interview
 from lorapar_cli.hub.labelling import LabelPrompt
 from lorapar_cli.hub.rules import RULES
 from lorapar_cli.hub.teachers import Teacher, answer_key, identities

@@ -4,7 +4,6 @@ Differs from the paper: ties and records without a vote become System 2 unless t
 (the paper does not say), and some records are held out for `eval`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import numpy as np
 from lorapar_cli.core import trust, voting
 from lorapar_cli.core.holdout import choose_held_out, choose_share, held_out_count
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.hub.interview import Manner, Tally, estimate_tokens
 from lorapar_cli.hub.ballot import Ballot, open_ballot
 from lorapar_cli.hub.datasets import Source, open_source
 from lorapar_cli.hub.endpoint import check_keys
 from lorapar_cli.hub.formats import Fields, empty_side
 from lorapar_cli.hub.indexing import Index, build_index
+from lorapar_cli.hub.interview import Manner, estimate_tokens
 from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
+from lorapar_cli.hub.summary import add_notes, summarise, what_happened
 from lorapar_cli.hub.teachers import Teacher, find_teachers
 from lorapar_cli.names import Progress, Stage, System, silent
 from lorapar_cli.store.journal import CODES, JOURNAL, Journal, JournalIndex
@@ -298,8 +298,8 @@ def _label(
             _contested(ballot, index, undecided),
             reviewed > 0,
         )
-        _summarise(manifest, index, ballot, verdict, undecided, economy)
-        _add_notes(manifest, ballot, job.source, journaled.damaged)
+        summarise(manifest, index, ballot, verdict, undecided, economy)
+        add_notes(manifest, ballot, job.source, journaled.damaged)
         with new_folder(job.folder) as built:
             write_splits(
                 built,
@@ -383,7 +383,7 @@ def _check_complete(
         return
     found = "\n".join(
         f"`{tally.teacher.name}`: {tally.done} of {tally.total} questions answered"
-        f"{_what_happened(tally)}"
+        f"{what_happened(tally)}"
         for tally in ballot.tallies.values()
         if tally.done < tally.total
     )
@@ -399,14 +399,6 @@ def _check_complete(
         found,
         f"{again}, or accept fewer votes with `--min-votes`",
     )
-
-
-def _what_happened(tally: Tally) -> str:
-    if tally.down:
-        return f", then it failed: {tally.down}"
-    if tally.over_budget:
-        return ", then the budget was used up"
-    return f", {tally.left_open} failed again and again"
 
 
 def _decide(manifest: Manifest, index: Index, ballot: Ballot) -> np.ndarray:
@@ -448,126 +440,3 @@ def _words(ballot: Ballot, journal: Journal, row: int) -> dict[str, str]:
         for teacher, offset in zip(ballot.teachers, ballot.offsets[row], strict=True)
         if offset >= 0
     }
-
-
-def _summarise(
-    manifest: Manifest,
-    index: Index,
-    ballot: Ballot,
-    verdict: Verdict,
-    undecided: np.ndarray,
-    economy: int | None,
-) -> None:
-    labels, votes = verdict.labels, ballot.votes
-    kept = labels != voting.UNDECIDED
-    split = kept & ~verdict.held_out
-    paid = [teacher for teacher in ballot.teachers if teacher.kind != "rule"]
-    spared = ballot.unanswered() & (economy is not None)
-    copies = int((index.owners != np.arange(len(index))).sum())
-    manifest.counts = {
-        "records": len(index),
-        "system1": int((labels[split] == voting.SYSTEM1).sum()),
-        "system2": int((labels[split] == voting.SYSTEM2).sum()),
-        "heldout": int((kept & verdict.held_out).sum()),
-        "undecided": int(undecided.sum()),
-        "contested": int(verdict.contested.sum()),
-        "reviewed": int(verdict.reviewed.sum()),
-        "dropped": int((~kept).sum()),
-        "empty": int(index.empty.sum()),
-        "bad_lines": index.source.bad_count,
-        "repeated_ids": index.repeated_ids(),
-        "repeated_records": copies,
-        "requests_saved": {
-            "journal": sum(ballot.cached[teacher.name] for teacher in paid),
-            "economy": int(spared.sum()),
-            "repeated_records": copies * len(paid),
-        },
-        "teachers": {
-            teacher.name: _counts_of(ballot, column, votes)
-            for column, teacher in enumerate(ballot.teachers)
-        },
-    }
-    names = [teacher.name for teacher in ballot.teachers]
-    pairs = trust.pairwise_agreement(votes)
-    manifest.metrics |= {
-        "mean_agreement": _mean(verdict.agreement[kept]),
-        "krippendorff_alpha": trust.krippendorff_alpha(votes) if len(names) > 1 else None,
-        "pairwise_agreement": {
-            f"{names[a]}|{names[b]}": _mean(pairs[a, b : b + 1])
-            for a in range(len(names))
-            for b in range(a + 1, len(names))
-        },
-        "cost": ballot.spent() if all(t.price for t in ballot.teachers) else None,
-    }
-    known = (index.truths > 0) & kept
-    if known.any():
-        right = {name: votes[:, column] == index.truths for column, name in enumerate(names)}
-        right["vote"] = labels == index.truths
-        manifest.metrics["accuracy"] = {
-            name: float(hits[known].mean()) for name, hits in right.items()
-        } | {"records": int(known.sum())}
-
-
-def _counts_of(ballot: Ballot, column: int, votes: np.ndarray) -> dict[str, Any]:
-    teacher = ballot.teachers[column]
-    tally = ballot.tallies.get(teacher.name) or Tally(teacher, 0)
-    known = ballot.known[teacher.name]
-    return {
-        "system1": int((votes[:, column] == voting.SYSTEM1).sum()),
-        "system2": int((votes[:, column] == voting.SYSTEM2).sum()),
-        "no_vote": int((votes[:, column] == voting.NO_VOTE).sum()),
-        "asked": tally.done,
-        "from_journal": ballot.cached[teacher.name],
-        "requests": tally.requests,
-        "retries": tally.retries,
-        "too_many_requests": tally.slowed,
-        "refused": tally.refused,
-        "prompt_tokens": known.prompt_tokens + tally.prompt_tokens,
-        "completion_tokens": known.completion_tokens + tally.completion_tokens,
-        "cost": known.cost + tally.cost if teacher.price else None,
-        "price_date": teacher.price.date if teacher.price else None,
-    }
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
-
-
-def _add_notes(manifest: Manifest, ballot: Ballot, source: Source, damaged: int) -> None:
-    manifest.notes += [
-        *_notes_on_records(manifest, source),
-        *_notes_on_teachers(ballot),
-        *([f"{damaged} damaged lines of the journal were passed over"] if damaged else []),
-    ]
-
-
-def _notes_on_records(manifest: Manifest, source: Source) -> Iterator[str]:
-    counts, on_tie = manifest.counts, manifest.settings["on_tie"]
-    if counts["heldout"]:
-        yield f"{counts['heldout']} records are held out for `lorapar eval` and trained on nowhere"
-    if counts["undecided"]:
-        became = "were dropped, see dropped.jsonl" if on_tie == "drop" else f"became {on_tie}"
-        yield f"{counts['undecided']} records without a majority {became}"
-    if counts["empty"]:
-        yield (
-            f"{counts['empty']} records have an empty prompt or completion and were dropped, "
-            "see dropped.jsonl"
-        )
-    if source.bad_count:
-        yield f"{source.bad_count} bad lines were left out, first {source.bad[0]}"
-    if counts["repeated_ids"]:
-        yield f"{counts['repeated_ids']} records repeat an id; it got a suffix like `#2`"
-    for name in ("system1", "system2"):
-        if counts[name] == 0:
-            yield f"no record is {name}: the stages that follow need both systems"
-
-
-def _notes_on_teachers(ballot: Ballot) -> Iterator[str]:
-    for tally in ballot.tallies.values():
-        name = tally.teacher.name
-        if tally.down or tally.over_budget or tally.left_open > tally.refused:
-            yield f"teacher {name} answered {tally.done} of {tally.total}{_what_happened(tally)}"
-        elif tally.refused:
-            yield f"teacher {name} refused {tally.refused} questions: {tally.last_refusal}"
-        if tally.uncounted:
-            yield f"teacher {name} reported no tokens for {tally.uncounted} answers: estimated"

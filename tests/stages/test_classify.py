@@ -75,7 +75,8 @@ def test_accuracy_on_the_embedded_corpus_stands_in_the_docs(tmp_path):
     assert accuracy == {name: count / 4000 for name, count in hits.items()} | {"records": 4000}
     text = DOCS.read_text(encoding="utf-8")
     for name in hits:
-        assert f"| {name} | {accuracy[name]:.3f} |" in text
+        row = f"| {name} | {accuracy[name]:.3f} |"
+        assert row in text, f"docs/classify.md should have the row: {row}"
     assert accuracy["vote"] > 0.9
 
 

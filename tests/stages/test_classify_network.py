@@ -115,7 +115,7 @@ def test_a_teacher_that_dies_is_reported_and_the_run_goes_on_later(tmp_path):
     with running_server(dead_after={"model-b": 20}) as server:
         with pytest.raises(LoraparError, match="not every teacher answered") as error:
             ask(tmp_path / "run", data, server, "abc", manner={"retries": 3})
-        assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(error)
+        assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(error.value)
         assert "--min-votes" in error.value.hint
         assert not (tmp_path / "run" / "classify" / "manifest.json").exists()
         before = server.stats()
