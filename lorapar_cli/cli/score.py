@@ -69,8 +69,8 @@ def score(
     init: Annotated[
         str,
         typer.Option(
-            help="How A and B start: orthogonal, pissa, pissa_niter_N, olora, gaussian, default, "
-            "false or mica."
+            help="How A and B start: orthogonal, pissa, pissa_niter_N, olora, gaussian, default or "
+            "false (PEFT's names)."
         ),
     ] = "orthogonal",
     init_scale: Annotated[

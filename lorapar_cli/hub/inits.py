@@ -6,7 +6,7 @@ from peft.utils.integrations import dequantize_module_weight
 
 from lorapar_cli.errors import LoraparError, UsageError
 
-INITS = ("orthogonal", "pissa", "pissa_niter_N", "olora", "gaussian", "default", "false", "mica")
+INITS = ("orthogonal", "pissa", "pissa_niter_N", "olora", "gaussian", "default", "false")
 
 _PEFT_VALUE = {"default": True, "false": False}
 _NEEDS_MORE = {
@@ -14,8 +14,9 @@ _NEEDS_MORE = {
     "corda": "a pass over data for its covariances",
     "lora_ga": "gradients of the full weights",
     "loftq": "its own quantisation of the base weights",
+    "mica": "B to stay frozen, and starts from A = 0, where no element has an importance",
 }
-_ZERO = {"default": "B = 0", "gaussian": "B = 0", "mica": "A = 0"}
+_ZERO = {"default": "B = 0", "gaussian": "B = 0"}
 
 
 def changes_base(init: str) -> bool:
@@ -61,8 +62,8 @@ def _choices() -> str:
 
 
 def peft_init(init: str) -> str | bool:
-    """Returns PEFT's `init_lora_weights` for a name; base-changing ones are drawn apart."""
-    return True if changes_base(init) else _PEFT_VALUE.get(init, init)
+    """Returns PEFT's `init_lora_weights` for a name; `set_initial` draws some of them apart."""
+    return True if changes_base(init) or init == "orthogonal" else _PEFT_VALUE.get(init, init)
 
 
 @torch.no_grad()
@@ -73,6 +74,31 @@ def set_gaussian(parameters: dict[str, torch.nn.Parameter], scale: float) -> Non
     """
     for parameter in parameters.values():
         torch.nn.init.normal_(parameter, std=scale)
+
+
+@torch.no_grad()
+def set_orthogonal(parameters: dict[str, torch.nn.Parameter], r: int) -> None:
+    """Draws A and B with B A = 0 and no zeros, so that the function stays the base model's.
+
+    Differs: PEFT's `orthogonal` rounds both to the base weights' dtype, so that B A = 0 only in
+    float32 and quantised bases fail; here they are float32 whatever the base.
+
+    Raises:
+        LoraparError: r is odd.
+
+    Source: PEFT's `orthogonal_init`, datta0.github.io/posts/rethink-lora-init.
+    """
+    if r % 2:
+        raise LoraparError(
+            "init `orthogonal` needs an even rank", f"r is {r}", f"use `--r {r + 1}`"
+        )
+    for name, a in parameters.items():
+        if ".lora_A" not in name:
+            continue
+        b = parameters[name.replace(".lora_A", ".lora_B")]
+        rows, _ = torch.linalg.qr(torch.randn(r, r))
+        a.copy_((torch.randn(a.shape[1], r // 2) @ rows[0::2]).T / 10)
+        b.copy_(torch.randn(b.shape[0], r // 2) @ rows[1::2] / 10)
 
 
 @torch.no_grad()

@@ -137,7 +137,14 @@ def load_base(
     if quantize is not None:
         options |= _quantization(quantize, options["dtype"], device)
     model = loader.from_pretrained(base.path, **options)
-    return (model if quantize else model.to(device)).eval()
+    if quantize is None:
+        return model.to(device).eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes repacks 4-bit weights in evaluation mode for a CPU kernel that has no
+            # backward pass: gradients would stop at each of these modules, without a word.
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
 
 
 def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> dict:
@@ -221,6 +228,8 @@ def create_adapter(
         model = get_peft_model(base, config, autocast_adapter_dtype=True)
         if width == 2:
             inits.set_doubled(model, init, r, lora_alpha)
+        elif init == "orthogonal":
+            inits.set_orthogonal(adapter_parameters(model), r)
     except (ValueError, TypeError) as cause:
         raise LoraparError(f"cannot create the adapter with init `{init}`", str(cause)) from cause
     if init_scale is not None:

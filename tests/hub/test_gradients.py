@@ -175,6 +175,32 @@ def test_gaussian_with_a_scale_draws_both_matrices():
     assert all(value.all() for value in values.values())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonal_leaves_the_function_alone_in_every_dtype(dtype):
+    model = create_adapter(
+        build("llama").to(dtype),
+        r=4,
+        lora_alpha=8,
+        target_modules=list(FAMILIES["llama"][2]),
+        init="orthogonal",
+        seed=0,
+    )
+    values = adapter_parameters(model)
+    for name, a in values.items():
+        assert a.dtype == torch.float32
+        assert a.all()
+        if ".lora_A" in name:
+            b = values[name.replace(".lora_A", ".lora_B")]
+            assert (b @ a).abs().max() < 1e-6
+
+
+def test_orthogonal_refuses_an_odd_rank():
+    with pytest.raises(LoraparError, match="even rank"):
+        create_adapter(
+            build("llama"), r=3, lora_alpha=8, target_modules=["q_proj"], init="orthogonal", seed=0
+        )
+
+
 def test_a_target_that_matches_nothing_lists_what_there_is():
     with pytest.raises(LoraparError, match="c_attn") as raised:
         create_adapter(

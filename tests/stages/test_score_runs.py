@@ -228,14 +228,34 @@ def test_gaussian_with_a_scale_says_what_it_changes(tmp_path, tiny_model_dir, sp
     assert any("changes the base model's function" in note for note in outcome.manifest.notes)
 
 
+@pytest.fixture(scope="module")
+def wider_model_dir(tmp_path_factory, tiny_model_dir):
+    """A Llama of hidden size 128: bitsandbytes quantises blocks of 64 values."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("wider")
+    config = AutoConfig.from_pretrained(tiny_model_dir)
+    config.hidden_size, config.intermediate_size, config.head_dim = 128, 256, 32
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model_dir).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "pissa"])
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
-def test_quantised_base_weights(tmp_path, tiny_model_dir, splits, quantize, alone):
+def test_quantised_base_weights(tmp_path, wider_model_dir, splits, quantize, init):
     pytest.importorskip("bitsandbytes")
-    options = replace(OPTIONS, quantize=quantize)
-    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    arguments = {"model": str(wider_model_dir), "splits": splits}
+    score(RunDir(tmp_path / "whole"), replace(OPTIONS, init=init), **arguments)
+    options = replace(OPTIONS, init=init, quantize=quantize)
+    outcome = score(RunDir(tmp_path), options, **arguments)
     assert outcome.manifest.metrics["step0_logit_difference"] < 1e-4
-    # The weights differ by their rounding, and the importance with them, but not by much.
-    assert 1e-4 < relative_norm(importance_of(tmp_path), importance_of(alone)) < 0.5
+    if init == "orthogonal":  # pissa starts from the rounded weights' own values
+        # The weights differ by their rounding, and the importance with them, but not by much.
+        difference = relative_norm(importance_of(tmp_path), importance_of(tmp_path / "whole"))
+        assert 1e-4 < difference < 0.5
 
 
 def test_bfloat16_keeps_the_adapter_in_float32(tmp_path, tiny_model_dir, splits, alone):
