@@ -35,6 +35,7 @@ def register() -> None:
         classify,
         demo,
         evaluate,
+        export,
         partition,
         run,
         score,
@@ -53,6 +54,7 @@ def register() -> None:
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
+    app.command("export")(export.export)
     app.command("teachers")(teachers.teachers)
 
 
