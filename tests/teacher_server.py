@@ -62,6 +62,7 @@ class Server:
         self.refuse = settings.get("refuse", [])
         self.key = settings.get("key")
         self.echo_key = settings.get("echo_key", False)
+        self.always = settings.get("always")
         self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
         self.billed = Counter()
@@ -134,6 +135,7 @@ class Server:
         self.billed[model, question] += 1
         label = true_label(model, question)
         text = words_for(label, chance.choice(STYLES))
+        text = self.always or text
         if self.echo_key:
             text += f" (you are {self.key})"
         return await self.reply(writer, 200, self.completion(text))

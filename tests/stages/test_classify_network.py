@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -115,7 +116,9 @@ def test_a_teacher_that_dies_is_reported_and_the_run_goes_on_later(tmp_path):
     with running_server(dead_after={"model-b": 20}) as server:
         with pytest.raises(LoraparError, match="not every teacher answered") as error:
             ask(tmp_path / "run", data, server, "abc", manner={"retries": 3})
-        assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(error.value)
+        assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(
+            error.value
+        )
         assert "--min-votes" in error.value.hint
         assert not (tmp_path / "run" / "classify" / "manifest.json").exists()
         before = server.stats()
@@ -336,9 +339,9 @@ def test_two_runs_at_a_time_on_one_journal_are_refused(tmp_path):
     from lorapar_cli.store.journal import Journal
 
     data = write_questions(tmp_path / "data.jsonl", 3)
-    with Journal(tmp_path / "run" / "classify" / "votes.jsonl"):
-        with pytest.raises(LoraparError, match="another `lorapar classify` is writing"):
-            classify(RunDir(tmp_path / "run"), data=str(data), teachers=["rules-cues"])
+    journal = Journal(tmp_path / "run" / "classify" / "votes.jsonl")
+    with journal, pytest.raises(LoraparError, match="another `lorapar classify` is writing"):
+        classify(RunDir(tmp_path / "run"), data=str(data), teachers=["rules-cues"])
 
 
 def test_a_full_disk_keeps_every_answer_that_was_written(tmp_path):
@@ -360,3 +363,51 @@ def test_a_full_disk_keeps_every_answer_that_was_written(tmp_path):
         repeated = sum(server.stats()["billed"].values()) - 40
     # What was in flight when the disk was full is asked again, nothing else.
     assert repeated <= 16 + 16
+
+
+def test_an_answer_without_a_label_is_asked_about_once_more_and_only_once(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 10)
+    with running_server(fault_share=1.0, faults={"both": 1}) as server:
+        first = ask(tmp_path / "run", data, server, "a")
+        assert asked(server) == 20
+        journal = first.folder / "votes.jsonl"
+        lines = read_lines(journal)
+        unsure = [line for line in lines if line.get("final") is False]
+        assert [line["vote"] for line in unsure] == [None] * 10
+        # Killed after the first answers: each question is asked once more, not twice.
+        journal.write_text("".join(json.dumps(line) + "\n" for line in unsure))
+        second = ask(tmp_path / "run", data, server, "a", seed=1)
+        assert asked(server) == 30
+    assert labels_of(second.folder) == expected_labels(second.folder, "a")
+
+
+def test_answers_that_never_hold_a_label_are_no_votes_and_journaled(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 6)
+    with running_server(always="I cannot say") as server:
+        outcome = ask(tmp_path / "run", data, server, "a", holdout=0.0)
+        assert asked(server) == 12
+        ask(tmp_path / "run", data, server, "a", holdout=0.0, on_tie="system1")
+        assert asked(server) == 12
+    assert outcome.manifest.counts["undecided"] == 6
+    assert outcome.manifest.counts["teachers"]["a"]["no_vote"] == 6
+    lines = read_lines(outcome.folder / "labels.jsonl")
+    assert {line["votes"]["a"] for line in lines} == {None}
+    assert {line["agreement"] for line in lines} == {None}
+
+
+def test_progress_is_told_for_each_teacher_with_rate_retries_cost_and_time_left(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 30)
+    told = []
+    with running_server() as server:
+        classify(
+            RunDir(tmp_path / "run"),
+            data=str(data),
+            teachers=["a", "b"],
+            teachers_file=priced(tmp_path / "mine.yaml", server),
+            progress=lambda *shown: told.append(shown),
+        )
+    for name in "ab":
+        mine = [shown for shown in told if shown[0].startswith(f"{name} | ")]
+        assert [done for _, done, _ in mine] == list(range(1, 31))
+        assert {total for _, _, total in mine} == {30}
+        assert re.fullmatch(rf"{name} \| [\d.]+/s, 0 retries, \$0.0600, 0:00 left", mine[-1][0])
