@@ -258,6 +258,29 @@ def test_quantised_base_weights(tmp_path, wider_model_dir, splits, quantize, ini
         assert 1e-4 < difference < 0.5
 
 
+def test_four_bit_gradients_are_those_of_the_dequantised_weights(
+    tmp_path, wider_model_dir, splits
+):
+    bnb = pytest.importorskip("bitsandbytes")
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from lorapar_cli.hub.models import find_base_model, load_base
+
+    quantised = load_base(find_base_model(str(wider_model_dir)), quantize="4bit")
+    plain = LlamaForCausalLM.from_pretrained(wider_model_dir)
+    modules = dict(plain.named_modules())
+    for name, module in quantised.named_modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            weight = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            modules[name].weight.data = weight.float()
+    plain.save_pretrained(tmp_path / "dequantised")
+    AutoTokenizer.from_pretrained(wider_model_dir).save_pretrained(tmp_path / "dequantised")
+    options = replace(OPTIONS, quantize="4bit")
+    score(RunDir(tmp_path / "a"), options, model=str(wider_model_dir), splits=splits)
+    score(RunDir(tmp_path / "b"), OPTIONS, model=str(tmp_path / "dequantised"), splits=splits)
+    assert relative_norm(importance_of(tmp_path / "a"), importance_of(tmp_path / "b")) < 1e-3
+
+
 def test_bfloat16_keeps_the_adapter_in_float32(tmp_path, tiny_model_dir, splits, alone):
     options = replace(OPTIONS, dtype="bfloat16")
     outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
