@@ -294,7 +294,8 @@ def _show_estimate(estimate: Any, as_json: bool) -> None:
         say(f"note: {note}")
     table = Table(title="what would be asked")
     table.add_column("teacher")
-    for name in ("questions", "from journal", "prompt tokens", "answer tokens", "US dollars"):
+    columns = ("questions", "from journal", "prompt tokens", "answer tokens", "US dollars")
+    for name in (*columns, "prices of"):
         table.add_column(name, justify="right")
     for name, row in estimate.rows.items():
         numbers = (row["questions"], row["from_journal"], row["prompt_tokens"])
@@ -302,19 +303,17 @@ def _show_estimate(estimate: Any, as_json: bool) -> None:
             name,
             *(f"{number:,}" for number in numbers),
             f"{row['completion_tokens']:,}",
-            _money(row["cost"], row["price_date"]),
+            _money(row["cost"]),
+            row["price_date"] or "",
         )
-    console = stdout()
-    console.print(table)
+    stdout().print(table)
     for message in estimate.messages:
-        console.print(f"\n[{message['role']}]\n{message['content']}", markup=False)
+        print(f"\n[{message['role']}]\n{message['content']}")
     say("dry run: nothing was asked or written")
 
 
-def _money(cost: float | None, date: str | None = None) -> str:
-    if cost is None:
-        return "unknown"
-    return f"{cost:.4f}" + (f" (prices of {date})" if date and cost else "")
+def _money(cost: float | None) -> str:
+    return "unknown" if cost is None else f"{cost:.4f}"
 
 
 def _render(manifest: Manifest) -> list:

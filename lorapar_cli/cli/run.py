@@ -27,12 +27,23 @@ def run(
     ] = False,
 ) -> None:
     """Run all stages of CONFIG in order; stages that are up to date are skipped."""
-    content = read_config(config)
+    content = _with_own_teachers(read_config(config), config)
     if dry_run:
         steps = _plan(ctx, content, run_dir, overwrite)
         console.say(f"`{config}` is valid: {', '.join(step.stage for step in steps)}")
         return
     run_stages(ctx, content, run_dir, overwrite)
+
+
+def _with_own_teachers(content: dict[str, Any], config: Path) -> dict[str, Any]:
+    """Lets classify find the teachers that the configuration defines under `teachers:`."""
+    if content.pop("teachers", None) is None:
+        return content
+    section = content.get("classify")
+    section = {} if section is None else section
+    if not isinstance(section, dict):
+        return content
+    return content | {"classify": {"teachers_file": str(config)} | section}
 
 
 def _plan(ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool):

@@ -1,0 +1,99 @@
+"""The commands `classify` and `teachers` as they are typed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+ROWS = [{"question": f"What is {i} + {i}?", "answer": f"#### {2 * i}"} for i in range(20)]
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tmp_path
+
+
+def lorapar(folder, *arguments, **environment):
+    kept = {key: value for key, value in os.environ.items() if key not in KEYS}
+    return subprocess.run(
+        [sys.executable, "-m", "lorapar_cli", *arguments],
+        cwd=folder,
+        env=kept | {"NO_COLOR": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_teachers_are_listed_with_what_is_missing(folder):
+    done = lorapar(folder, "teachers", OPENAI_API_KEY="sk-hidden")
+    assert done.returncode == 0
+    assert "rules-cues" in done.stdout
+    assert "sk-hidden" not in done.stdout + done.stderr
+    listed = json.loads(lorapar(folder, "teachers", "--json", OPENAI_API_KEY="sk-hidden").stdout)
+    missing = {row["name"]: row["missing"] for row in listed}
+    assert missing["gpt4o"] is None
+    assert missing["claude"] == "no key in `ANTHROPIC_API_KEY`"
+    assert missing["rules-shape"] is None
+
+
+def test_the_summary_names_teachers_and_the_next_command(folder):
+    teachers = "rules-operations,rules-cues,rules-shape"
+    done = lorapar(folder, "classify", "data.jsonl", "--teachers", teachers)
+    assert done.returncode == 0, done.stderr
+    for word in ("system1", "heldout", "rules-shape"):
+        assert word in done.stdout
+    assert "next: `lorapar score`" in done.stderr
+    again = lorapar(folder, "classify", "data.jsonl", "--teachers", teachers)
+    assert "up to date" in again.stderr
+    assert again.stdout == done.stdout
+
+
+def test_a_dry_run_shows_questions_tokens_money_and_a_prompt(folder):
+    arguments = ["classify", "data.jsonl", "--teachers", "gpt4o,r1,rules-cues", "--dry-run"]
+    done = lorapar(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2026-05" in done.stdout
+    assert "You are a small language model. You are not a better model" in done.stdout
+    assert "unknown" in done.stdout
+    assert "What is 0 + 0?" in done.stdout
+    assert "no price is known for r1" in done.stderr
+    assert sorted(os.listdir(folder)) == ["data.jsonl"]
+    plan = json.loads(lorapar(folder, *arguments, "--json").stdout)
+    assert plan["rows"]["gpt4o"]["questions"] == 20
+    assert plan["rows"]["r1"]["cost"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["data.jsonl", "--teachers", "rules-cue"], 2, "did you mean `rules-cues`"),
+        (["data.jsonl"], 2, "no teachers"),
+        (["data.jsonl", "--teachers", "rules-cues", "--holdout", "1.5"], 2, "--holdout"),
+        (["data.jsonl", "--teachers", "rules-cues", "--on-tie", "system3"], 2, "system3"),
+        (["data.jsonl", "--teachers", "gpt4o"], 1, "no key in `OPENAI_API_KEY`"),
+        (["nothing.jsonl", "--teachers", "rules-cues"], 1, "no such data file"),
+        (["data.jsonl", "--teachers", "hf:nowhere"], 1, "cannot load base model `nowhere`"),
+    ],
+)
+def test_mistakes_are_one_message_and_write_nothing(folder, arguments, code, message):
+    done = lorapar(folder, "classify", *arguments, HF_HUB_OFFLINE="1")
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(os.listdir(folder)) == ["data.jsonl"]
+
+
+def test_a_run_configuration_may_define_its_own_teachers(folder):
+    (folder / "run.yaml").write_text(
+        "model: embedded\n"
+        "teachers:\n  mine: {base_url: 'http://127.0.0.1:9/v1', model: m, key_env: NO_SUCH_KEY}\n"
+        "classify: {data: data.jsonl, teachers: [mine, rules-cues]}\n"
+    )
+    assert lorapar(folder, "run", "run.yaml", "--dry-run").returncode == 0
+    done = lorapar(folder, "run", "run.yaml", NO_SUCH_KEY="")
+    assert done.returncode == 1
+    assert "`mine`: no key in `NO_SUCH_KEY`" in done.stderr
