@@ -96,6 +96,12 @@ def evaluate(
         typer.Option(min=0.0, max=1.0, help="Draw from the likeliest tokens of this probability."),
     ] = 1.0,
     k: Annotated[str, typer.Option(help="k of pass@k and maj@k, comma-separated.")] = "1",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="What asks: transformers, or lm-eval for the harness itself (extra `harness`)."
+        ),
+    ] = "transformers",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Prompts that are completed at once.")
     ] = 64,
@@ -138,6 +144,7 @@ def evaluate(
             adapter=None if adapter is None else split_list(adapter, "--adapter"),
             model=model,
             drawing=drawing,
+            backend=backend,
             batch_size=batch_size,
             limit=limit,
             dtype=dtype,

@@ -10,8 +10,8 @@ from lorapar_cli.core.answers import normalize_answer
 Z95 = 1.959963984540054
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """Returns the 95 % Wilson score interval of a share of `n` records; (0, 1) where n is 0."""
+def wilson_interval(correct: float, n: int) -> tuple[float, float]:
+    """Returns the 95 % Wilson score interval of `correct` of `n` records; (0, 1) where n is 0."""
     if n == 0:
         return 0.0, 1.0
     share, z2 = correct / n, Z95**2

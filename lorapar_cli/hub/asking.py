@@ -56,6 +56,7 @@ class Questions:
         sandbox: str | None,
     ) -> None:
         self.task, self.tokenizer, self.decoding = task, tokenizer, decoding
+        self.batch_size = batch_size
         self.seed, self.longest, self.sandbox, self.cut = seed, longest, sandbox, 0
         self._prompts = [self._encode(item) for item in task.items]
         lengths = [len(prompt) for prompt in self._prompts]

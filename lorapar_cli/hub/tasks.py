@@ -74,6 +74,8 @@ class Task:
         plain: Whether prompts are tokenized as they stand, without any template.
         stop: Texts that end a completion.
         without_reference: Records that were left out, since nothing says what is right.
+        shots: Examples before each question.
+        questions, examples: Rows as published, where the harness asks too.
     """
 
     name: str
@@ -83,6 +85,9 @@ class Task:
     plain: bool = False
     stop: list[str] = field(default_factory=list)
     without_reference: int = 0
+    shots: int = 0
+    questions: list[dict] = field(default_factory=list)
+    examples: list[dict] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -214,8 +219,8 @@ def _gsm8k(asked: Asked) -> Task:
         if len(pool) < shots:
             raise LoraparError(f"`{examples.name}` has {len(pool)} examples, not {shots}")
     chance = random.Random(_FEWSHOT_SEED)
-    items = []
-    for number, row in enumerate(questions.read(fields, asked.limit)):
+    items, rows = [], list(questions.read(fields, asked.limit))
+    for number, row in enumerate(rows):
         shown = chance.sample(pool, shots) if shots else []
         prompt = _gsm8k_text(row, shown) if harness else _gsm8k_messages(row, shown)
         reference = extract_answer(row["answer"])
@@ -228,7 +233,17 @@ def _gsm8k(asked: Asked) -> Task:
         }
         items.append(Item(str(row.get("id", number)), prompt, reference, groups))
     stop = _GSM8K_STOP if harness else []
-    return Task("gsm8k", "answer", items, inputs, plain=harness, stop=stop)
+    return Task(
+        "gsm8k",
+        "answer",
+        items,
+        inputs,
+        plain=harness,
+        stop=stop,
+        shots=shots,
+        questions=rows,
+        examples=pool,
+    )
 
 
 def _gsm8k_text(row: dict, examples: list[dict]) -> str:
@@ -250,20 +265,21 @@ def _gsm8k_messages(row: dict, examples: list[dict]) -> str | list[Message]:
 def _mmlu(asked: Asked) -> Task:
     shots = 5 if asked.num_fewshot is None else asked.num_fewshot
     questions, inputs = _mmlu_rows(asked.data, "test", asked.limit)
-    examples: dict[str, list[dict]] = {}
+    pool: list[dict] = []
+    own = asked.data is not None and asked.data == asked.fewshot_data
     if shots:
-        given = asked.fewshot_data
-        if given is None:
-            own = asked.data is not None and Path(asked.data).is_dir()
-            given = asked.data if own else _examples_data(asked, "MMLU's dev questions")
-        rows, described = _mmlu_rows(given, "dev", None)
+        published = asked.data is not None and Path(asked.data).is_dir()
+        given = asked.data if published else _examples_data(asked, "MMLU's dev questions")
+        pool, described = _mmlu_rows(given, "dev", None)
         inputs |= {f"fewshot/{name}": value for name, value in described.items()}
-        for row in rows:
-            examples.setdefault(row["subject"], []).append(row)
+    examples: dict[str, list[dict]] = {}
+    for row in pool:
+        examples.setdefault(row["subject"], []).append(row)
     items = []
     for number, row in enumerate(questions):
         subject = row["subject"]
-        shown = [e for e in examples.get(subject, []) if e != row][:shots]
+        # Only where questions are their own examples can one be shown its answer.
+        shown = [e for e in examples.get(subject, []) if not own or e != row][:shots]
         if len(shown) < shots:
             raise LoraparError(f"MMLU subject `{subject}` has {len(shown)} examples, not {shots}")
         text = "".join(f"{mmlu.describe_question(e)} {mmlu.answer_letter(e)}\n\n" for e in shown)
@@ -277,7 +293,16 @@ def _mmlu(asked: Asked) -> Task:
                 choices=tuple(f" {letter}" for letter in mmlu.LETTERS),
             )
         )
-    return Task("mmlu", "likelihood", items, inputs, plain=True)
+    return Task(
+        "mmlu",
+        "likelihood",
+        items,
+        inputs,
+        plain=True,
+        shots=shots,
+        questions=questions,
+        examples=pool,
+    )
 
 
 def _mmlu_rows(

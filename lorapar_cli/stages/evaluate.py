@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 BASE = "base"
 TRAINED = {"sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
 WRITTEN_ELSEWHERE = "completions"
+BACKENDS = ("transformers", "lm-eval")
 
 Models = dict[str, Path | None]
 """Model name -> adapter folder, None for the base model."""
@@ -85,6 +86,7 @@ def evaluate(
     adapter: list[str] | None = None,
     model: str | None = None,
     drawing: Drawing | None = None,
+    backend: str = "transformers",
     batch_size: int = 64,
     limit: int | None = None,
     dtype: str = "auto",
@@ -104,6 +106,7 @@ def evaluate(
         completions: Judge these completions, written elsewhere, instead of asking a model.
         name: The result's folder; by default `heldout`, the data file's stem or the task's name.
         adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; by default all that the run has.
+        backend: `transformers`, or `lm-eval` to ask through the harness.
         limit: Ask the first so many records only.
         allow_code_execution: Needed where a task runs what a model wrote.
 
@@ -123,8 +126,23 @@ def evaluate(
     run = _Run(folder, asked, loaded, drawing, sandbox, given or [], progress)
     if completions is not None:
         return run.judge_file(completions)
+    _check_backend(backend, loaded, drawing)
     models = choose_models(run_dir, adapter)
-    return run.ask(run_dir, models, model, batch_size, dtype, trust_remote_code)
+    return run.ask(run_dir, models, model, backend, batch_size, dtype, trust_remote_code)
+
+
+def _check_backend(backend: str, task: "Task", drawing: Drawing) -> None:
+    if backend not in BACKENDS:
+        raise UsageError(
+            f"`--backend` knows no `{backend}`{nearest(backend, list(BACKENDS))}",
+            hint=f"known: {', '.join(BACKENDS)}",
+        )
+    if backend == "lm-eval":
+        from lorapar_cli.hub.harness import check_harness
+
+        check_harness(task)
+        if drawing.temperature > 0:
+            raise UsageError("`--backend lm-eval` is greedy", hint="leave `--temperature` out")
 
 
 def _sandbox(task: "Task", allowed: bool, unsafe: bool) -> str | None:
@@ -152,17 +170,20 @@ class _Run:
     sandbox: str | None
     given: list[str]
     progress: Progress
+    backend: str = "transformers"
 
     def ask(
         self,
         run_dir: RunDir,
         models: Models,
         model: str | None,
+        backend: str,
         batch_size: int,
         dtype: str,
         trust_remote_code: bool,
     ) -> Outcome:
         """Asks every model every item."""
+        self.backend = backend
         from lorapar_cli.hub.models import find_base_model
         from lorapar_cli.hub.processes import join_processes
 
@@ -172,6 +193,7 @@ class _Run:
         own = {
             "models": list(models),
             "base_model": base.to_manifest(),
+            "backend": backend,
             "batch_size": batch_size,
             "dtype": dtype,
             "trust_remote_code": trust_remote_code,
@@ -254,6 +276,8 @@ class _Run:
         # Of several processes the first one's progress stands for all.
         show = self.progress if processes.rank == 0 else silent
         show(f"eval {name}", 0, total)
+        if self.backend == "lm-eval":
+            self._ask_harness(questions, name, model, journal)
         for batch in mine:
             items = [self.task.items[place] for place in batch.places]
             # A batch is asked whole or not at all: its composition decides the rounding.
@@ -261,6 +285,24 @@ class _Run:
                 journal.append(questions.ask(name, model, batch))
             done += len(items)
             show(f"eval {name}", done, total)
+
+    def _ask_harness(
+        self, questions: "Questions", name: str, model: Any, journal: SampleJournal
+    ) -> None:
+        from lorapar_cli.hub.harness import ask_harness
+
+        items = self.task.items
+        if any((name, item.id, 0) not in journal.known for item in items):
+            journal.append(
+                ask_harness(
+                    self.task,
+                    name,
+                    model,
+                    questions.tokenizer,
+                    questions.batch_size,
+                    self.drawing.max_new_tokens,
+                )
+            )
 
     def judge_file(self, path: Path) -> Outcome:
         """Judges completions that were written elsewhere; loads no model."""
