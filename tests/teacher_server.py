@@ -62,6 +62,9 @@ class Server:
         self.refuse = settings.get("refuse", [])
         self.key = settings.get("key")
         self.echo_key = settings.get("echo_key", False)
+        self.refuses_after = settings.get("refuses_after", {})
+        self.refuses_with = settings.get("refuses_with", 400)
+        self.knows_no_system = settings.get("knows_no_system", False)
         self.always = settings.get("always")
         self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
@@ -121,6 +124,10 @@ class Server:
             return await self.error(writer, 401, f"bad key {headers.get('authorization')}")
         if self.requests[model] > self.dead_after.get(model, 10**9):
             return await self.error(writer, 500, "gone")
+        if self.requests[model] > self.refuses_after.get(model, 10**9):
+            return await self.error(writer, self.refuses_with, "limit reached")
+        if self.knows_no_system and messages[0]["role"] == "system":
+            return await self.error(writer, 400, "System role not supported")
         if any(word in question for word in self.refuse):
             return await self.error(writer, 400, f"too long for {headers.get('authorization')}")
         if self.knows_no_schema and "response_format" in request:

@@ -6,6 +6,7 @@ so waiting is `hub.interview`'s.
 
 import asyncio
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from lorapar_cli.store.records import Message
 
 _SHOWN_CHARACTERS = 200
 _KEYLIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w\-*.]{6,}", re.IGNORECASE)
+_NO_CREDIT = 402
 _OVERLOADED = 529
 
 
@@ -75,6 +77,7 @@ class Endpoint:
         self._structured = teacher.structured
         self._temperature = teacher.temperature
         self._tokens_field = "max_tokens"
+        self._knows_system = True
         limits = httpx2.Limits(
             max_connections=connections + 1, max_keepalive_connections=connections + 1
         )
@@ -117,6 +120,8 @@ class Endpoint:
             reason = type(cause.__cause__ or cause).__name__
             raise TryAgain(f"the connection failed ({reason})") from None
         except openai.APIStatusError as cause:
+            if cause.status_code == _NO_CREDIT:
+                raise Hopeless(self._words("out of credit", cause)) from None
             if cause.status_code in (408, 409, _OVERLOADED) or cause.status_code >= 500:
                 retry_after = _retry_after(cause)
                 raise TryAgain(f"server error {cause.status_code}", retry_after) from None
@@ -130,7 +135,7 @@ class Endpoint:
     def _request(self, messages: list[Message]) -> dict[str, Any]:
         request = {
             "model": self._teacher.model,
-            "messages": messages,
+            "messages": messages if self._knows_system else _without_system(messages),
             self._tokens_field: self._teacher.max_tokens,
         }
         if self._temperature is not None:
@@ -151,6 +156,8 @@ class Endpoint:
             self._temperature = None
         elif self._tokens_field == "max_tokens" and "max_completion_tokens" in said:
             self._tokens_field = "max_completion_tokens"
+        elif self._knows_system and "system" in said and "role" in said:
+            self._knows_system = False
         else:
             return False
         return True
@@ -185,6 +192,14 @@ class Endpoint:
         return text
 
 
+def _without_system(messages: list[Message]) -> list[Message]:
+    """Puts a system message in front of the user's, for models that have no such role."""
+    head, *rest = messages
+    if head["role"] != "system" or not rest:
+        return messages
+    return [rest[0] | {"content": f"{head['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
 def _foreign_headers(openai: Any, base_url: str) -> dict[str, Any]:
     """Keeps the names of the user's OpenAI organisation and project from other providers."""
     if urlsplit(base_url).hostname == "api.openai.com":
@@ -202,9 +217,11 @@ def _retry_after(cause: Any) -> float | None:
     headers = cause.response.headers
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) / unit)
+            seconds = float(headers[name]) / unit
         except (KeyError, ValueError):
             continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
     try:
         until = parsedate_to_datetime(headers["retry-after"])
         return max(0.0, (until - datetime.now(UTC)).total_seconds())

@@ -36,6 +36,8 @@ class Index:
         truths: uint8, the source's own label as a vote code, 0 where it has none.
         empty: bool, records that teach nothing.
         owners: int64, the first record with the same prompt and completion.
+        bad: Places and causes of the first rows that were left out.
+        bad_count: How many rows were left out.
     """
 
     source: Source
@@ -46,6 +48,8 @@ class Index:
     truths: np.ndarray
     empty: np.ndarray
     owners: np.ndarray
+    bad: list[str]
+    bad_count: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -145,4 +149,6 @@ def build_index(source: Source, seed: int, progress: Progress) -> Index:
         np.frombuffer(truths, np.uint8),
         np.frombuffer(empty, np.uint8).astype(bool),
         first[inverse],
+        source.bad,
+        source.bad_count,
     )

@@ -100,6 +100,7 @@ class Tally:
     slowed: int = 0
     no_vote: int = 0
     refused: int = 0
+    refused_in_a_row: int = 0
     left_open: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -289,6 +290,7 @@ class Interview:
                 wait = self._waiting(failures, cause.retry_after)
                 self._throttle.slow_down(started, cause.retry_after or 0.0)
                 self.tally.slowed += 1
+                self._tell(f", too many requests: waits {_duration(wait)}")
                 # A server that says when to come back is well; without that it may be lost.
                 failures += cause.retry_after is None
                 reason = str(cause)
@@ -345,6 +347,7 @@ class Interview:
         seconds = self._clock.now() - started
         self._throttle.succeeded()
         self.tally.last_success = self._clock.now()
+        self.tally.refused_in_a_row = 0
         label = parse_label(reply.text)
         final = label is not None or once_more
         known_cost = cost if self.teacher.price else None
@@ -352,12 +355,12 @@ class Interview:
         if final:
             self.tally.done += 1
             self.tally.no_vote += label is None
-            self._progress(
-                self.tally.label(self._clock.now() - self._started),
-                self.tally.done,
-                self.tally.total,
-            )
+            self._tell()
         return final
+
+    def _tell(self, news: str = "") -> None:
+        label = self.tally.label(self._clock.now() - self._started)
+        self._progress(label + news, self.tally.done, self.tally.total)
 
     def _most_it_can_cost(self, messages: list[Message]) -> float:
         """An upper bound, in US dollars: a token is at least one byte of the prompt."""
@@ -378,11 +381,12 @@ class Interview:
         return cost
 
     def _refuse(self, reason: str) -> None:
-        """An endpoint that refuses everything is down; one that refuses a few has its reasons."""
+        """An endpoint that refuses one question after the other is down; a few have reasons."""
         self.tally.refused += 1
+        self.tally.refused_in_a_row += 1
         self.tally.left_open += 1
         self.tally.last_refusal = reason
-        if self.tally.last_success < 0 and self.tally.refused >= _MOST_REFUSED:
+        if self.tally.refused_in_a_row >= _MOST_REFUSED:
             self._give_up(reason)
 
 

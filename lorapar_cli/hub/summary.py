@@ -7,7 +7,6 @@ import numpy as np
 
 from lorapar_cli.core import trust, voting
 from lorapar_cli.hub.ballot import Ballot
-from lorapar_cli.hub.datasets import Source
 from lorapar_cli.hub.indexing import Index
 from lorapar_cli.hub.interview import Tally
 from lorapar_cli.store.manifest import Manifest
@@ -44,7 +43,7 @@ def summarise(
         "reviewed": int(verdict.reviewed.sum()),
         "dropped": int((~kept).sum()),
         "empty": int(index.empty.sum()),
-        "bad_lines": index.source.bad_count,
+        "bad_lines": index.bad_count,
         "repeated_ids": index.repeated_ids(),
         "repeated_records": copies,
         "requests_saved": {
@@ -103,16 +102,16 @@ def _mean(values: np.ndarray) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def add_notes(manifest: Manifest, ballot: Ballot, source: Source, damaged: int) -> None:
+def add_notes(manifest: Manifest, ballot: Ballot, damaged: int) -> None:
     """Adds the sentences that a person should read to the manifest, which has its counts."""
     manifest.notes += [
-        *_notes_on_records(manifest, source),
+        *_notes_on_records(manifest, ballot.index),
         *_notes_on_teachers(ballot),
         *([f"{damaged} damaged lines of the journal were passed over"] if damaged else []),
     ]
 
 
-def _notes_on_records(manifest: Manifest, source: Source) -> Iterator[str]:
+def _notes_on_records(manifest: Manifest, index: Index) -> Iterator[str]:
     counts, on_tie = manifest.counts, manifest.settings["on_tie"]
     if counts["heldout"]:
         yield f"{counts['heldout']} records are held out for `lorapar eval` and trained on nowhere"
@@ -124,8 +123,8 @@ def _notes_on_records(manifest: Manifest, source: Source) -> Iterator[str]:
             f"{counts['empty']} records have an empty prompt or completion and were dropped, "
             "see dropped.jsonl"
         )
-    if source.bad_count:
-        yield f"{source.bad_count} bad lines were left out, first {source.bad[0]}"
+    if index.bad_count:
+        yield f"{index.bad_count} bad lines were left out, first {index.bad[0]}"
     if counts["repeated_ids"]:
         yield f"{counts['repeated_ids']} records repeat an id; it got a suffix like `#2`"
     for name in ("system1", "system2"):

@@ -59,12 +59,14 @@ class Teacher:
 
     def key(self) -> str | None:
         """Returns the key from the environment, or None."""
-        return os.environ.get(self.key_env) or None if self.key_env else None
+        return os.environ.get(self.key_env, "").strip() or None if self.key_env else None
 
     def missing(self) -> str | None:
         """Returns what keeps this teacher from being asked, or None."""
         if self.kind == "api" and self.key_required and self.key() is None:
             return f"no key in `{self.key_env}`"
+        if self.kind == "api" and not re.fullmatch(r"[!-~]*", self.key() or ""):
+            return f"`{self.key_env}` holds characters that no key has"
         return None
 
 

@@ -136,7 +136,7 @@ def classify(
     Source: LoRA-PAR Sec. 3.1.
     """
     manner = manner or Manner()
-    chosen = find_teachers(teachers, teachers_file) if strategy == "vote" else []
+    chosen = find_teachers(teachers, teachers_file)
     _check_options(chosen, strategy, vote, economy, min_votes, manner)
     fields = Fields(format, prompt_field, completion_field, id_field)
     source = open_source(data, fields, split=split, subset=subset, limit=limit, skip_bad=skip_bad)
@@ -199,6 +199,10 @@ def _check_options(
 ) -> None:
     if strategy == "vote" and not teachers:
         raise UsageError("no teachers", hint="name them with `--teachers`")
+    if strategy == "random" and teachers:
+        raise UsageError(
+            "`--strategy random` asks no teachers", f"{len(teachers)} are named", "leave them out"
+        )
     if vote == "weighted" and len(teachers) < 3:
         raise UsageError(
             "`--vote weighted` needs at least three teachers",
@@ -272,7 +276,7 @@ def _label(
 ) -> Outcome:
     settings = job.settings
     index = build_index(job.source, settings["seed"], progress)
-    _check_askable(job, index)
+    _check_askable(job, index, trust_remote_code)
     reviewed = _read_review(job.review, index) if job.review else np.zeros(len(index), np.uint8)
     held_out = _hold_out(index, settings["holdout"])
     with Journal(job.folder / JOURNAL) as journal:
@@ -299,7 +303,7 @@ def _label(
             reviewed > 0,
         )
         summarise(manifest, index, ballot, verdict, undecided, economy)
-        add_notes(manifest, ballot, job.source, journaled.damaged)
+        add_notes(manifest, ballot, journaled.damaged)
         with new_folder(job.folder) as built:
             write_splits(
                 built,
@@ -315,7 +319,7 @@ def _label(
     return Outcome(job.folder, manifest)
 
 
-def _check_askable(job: Job, index: Index) -> None:
+def _check_askable(job: Job, index: Index, trust_remote_code: bool) -> None:
     """Raises where a teacher cannot be asked although it would have to be.
 
     One whose answers are all in the journal needs no key and no model.
@@ -329,7 +333,7 @@ def _check_askable(job: Job, index: Index) -> None:
     check_keys(needed)
     for teacher in needed:
         if teacher.kind == "hf":
-            _find_student(teacher.model, trust_remote_code=False)
+            _find_student(teacher.model, trust_remote_code)
 
 
 def _read_review(path: Path, index: Index) -> np.ndarray:

@@ -273,6 +273,7 @@ def test_a_torn_or_damaged_journal_loses_only_the_lines_concerned(tmp_path, corp
     [
         ({"teachers": ["rules-cue"]}, "did you mean `rules-cues`"),
         ({"teachers": []}, "no teachers"),
+        ({"strategy": "random"}, "asks no teachers"),
         ({"teachers": RULES[:2], "vote": "weighted"}, "at least three"),
         ({"vote": "weighted", "economy": True}, "--economy"),
         ({"min_votes": 4}, "more than the 3 teachers"),

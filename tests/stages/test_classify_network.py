@@ -411,3 +411,33 @@ def test_progress_is_told_for_each_teacher_with_rate_retries_cost_and_time_left(
         assert [done for _, done, _ in mine] == list(range(1, 31))
         assert {total for _, _, total in mine} == {30}
         assert re.fullmatch(rf"{name} \| [\d.]+/s, 0 retries, \$0.0600, 0:00 left", mine[-1][0])
+
+
+def test_an_endpoint_that_suddenly_refuses_everything_is_down_and_no_vote_is_invented(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 80)
+    with running_server(refuses_after={"model-a": 30}) as server:
+        with pytest.raises(LoraparError, match="not every teacher answered") as error:
+            ask(tmp_path / "run", data, server, "a", manner={"concurrency": 4})
+        assert "`a`: 30 of 80 questions answered, then it failed: refused (400)" in (
+            error.value.found
+        )
+        assert asked(server) < 30 + 20 + 4
+
+
+def test_an_endpoint_without_credit_is_asked_nothing_more(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 80)
+    with running_server(refuses_after={"model-a": 10}, refuses_with=402) as server:
+        with pytest.raises(LoraparError) as error:
+            ask(tmp_path / "run", data, server, "a", manner={"concurrency": 2})
+        assert "out of credit (402)" in error.value.found
+        assert asked(server) <= 12
+
+
+def test_a_model_without_a_system_role_gets_all_in_one_message(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 5)
+    with running_server(knows_no_system=True) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 1})
+        assert asked(server) == 6
+        questions = list(server.stats()["billed"])
+    assert outcome.manifest.counts["teachers"]["a"]["asked"] == 5
+    assert all("You are a small language model" in question for question in questions)
