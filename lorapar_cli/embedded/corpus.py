@@ -36,7 +36,7 @@ def training_records(seed: int = 0, per_system: int = TRAIN_PER_SYSTEM) -> list[
 
 
 def development_records(seed: int = 0, per_system: int = 200) -> list[Record]:
-    """Records on which the recipe chooses a checkpoint: neither the demo's nor reserved."""
+    """Records on which the recipe judges a run: drawn like the demo's, none of them reserved."""
     return _records("dev", seed, per_system, reserved=False)
 
 
@@ -46,7 +46,7 @@ def held_out_records(seed: int = TEST_SEED, per_system: int = TEST_PER_SYSTEM) -
 
 
 def clean_stream(seed: int) -> Iterator[Record]:
-    """Endless pre-training records, phase A: right facts, and every many-step answer a right chain."""
+    """Endless pre-training records, phase A: right facts, right chains for many steps."""
     draw = random.Random(f"clean {seed}")
     while True:
         problem = _free_problem(draw, system1 if draw.random() < 0.4 else system2)

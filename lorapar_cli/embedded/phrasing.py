@@ -49,6 +49,7 @@ FACT_DISTRACTORS = (
     "{p} is {n} years old.",
     "It is {n} o'clock.",
     "There are {n} of them, and then {m} more come.",
+    "{p} buys {n} {item} and then sells {m}.",
     "{p} saw the {other} first and then the {a}.",
     "{p} asks about the {a}, not the {other}.",
 )
@@ -56,8 +57,23 @@ FACT_DISTRACTORS = (
 NAMES = ("Ann", "Ben", "Cal", "Dan", "Eva", "Fay", "Gus", "Ida", "Leo", "Mia", "Sam", "Zoe")
 ITEMS = ("apples", "books", "cards", "coins", "cups", "eggs", "keys", "nuts", "pens", "stamps")
 PLACES = ("at home", "in a bag", "on the table", "at school")
-STORY_DISTRACTORS = ("{p} is {n} years old.", "It is {n} o'clock.", "{p} has {n} {item}.")
-PUZZLE_DISTRACTORS = ("Ignore the number {n}.", "It is {n} o'clock.", "This is puzzle {n}.")
+# Sentences that do not matter; half of them speak of an operation all the same.
+STORY_DISTRACTORS = (
+    "{p} is {n} years old.",
+    "It is {n} o'clock.",
+    "{p} has {n} {item}.",
+    "{p} buys {n} {item}.",
+    "{p} loses {n} {item}.",
+    "{p} has twice as many {item}.",
+)
+PUZZLE_DISTRACTORS = (
+    "Ignore the number {n}.",
+    "It is {n} o'clock.",
+    "This is puzzle {n}.",
+    "Do not add {n}.",
+    "Do not double it.",
+    "Others subtract {n}, not you.",
+)
 
 # How a step is said. `double` and `half` name no number.
 STORY_STEPS = {
