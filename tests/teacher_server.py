@@ -65,6 +65,7 @@ class Server:
         self.refuses_after = settings.get("refuses_after", {})
         self.refuses_with = settings.get("refuses_with", 400)
         self.knows_no_system = settings.get("knows_no_system", False)
+        self.capacity = settings.get("capacity", 10**9)
         self.always = settings.get("always")
         self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
@@ -124,6 +125,8 @@ class Server:
             return await self.error(writer, 401, f"bad key {headers.get('authorization')}")
         if self.requests[model] > self.dead_after.get(model, 10**9):
             return await self.error(writer, 500, "gone")
+        if self.flying > self.capacity:
+            return await self.error(writer, 429, "too many at a time")
         if self.requests[model] > self.refuses_after.get(model, 10**9):
             return await self.error(writer, self.refuses_with, "limit reached")
         if self.knows_no_system and messages[0]["role"] == "system":

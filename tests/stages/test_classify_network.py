@@ -441,3 +441,14 @@ def test_a_model_without_a_system_role_gets_all_in_one_message(tmp_path):
         questions = list(server.stats()["billed"])
     assert outcome.manifest.counts["teachers"]["a"]["asked"] == 5
     assert all("You are a small language model" in question for question in questions)
+
+
+def test_an_endpoint_that_takes_few_requests_at_a_time_is_found_out(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 400)
+    with running_server(capacity=4, delay=0.02) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 32})
+        requests = asked(server)
+    assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
+    print(f"{requests - 400} of {requests} requests were too many")
+    # Without adaptation seven of eight would be.
+    assert requests < 2 * 400
