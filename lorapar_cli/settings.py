@@ -28,6 +28,8 @@ class SftOptions:
     save_steps: int = 100
     dtype: str = "auto"
     quantize: str | None = None
+    data: str = "system1"
+    report_to: str = "none"
     seed: int = 0
     training: tuple[str, ...] = ()
 
@@ -62,5 +64,10 @@ class RlOptions:
     save_steps: int = 50
     dtype: str = "auto"
     quantize: str | None = None
+    data: str = "system2"
+    vllm: str | None = None
+    patience_steps: int = 20
+    stop_without_spread: bool = False
+    report_to: str = "none"
     seed: int = 0
     training: tuple[str, ...] = ()

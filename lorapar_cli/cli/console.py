@@ -127,6 +127,20 @@ def show_outcome(
     say(f"written: `{outcome.folder}`" + (f", next: `{next_command}`" if next_command else ""))
 
 
+def show_dry_run(outcome: Outcome, as_json: bool, render: Callable[[Manifest], list]) -> None:
+    """Prints what a dry run found; nothing of it is on disk."""
+    if int(os.environ.get("RANK", "0")):
+        return
+    if as_json:
+        print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
+        return
+    for note in outcome.manifest.notes:
+        say(f"note: {note}")
+    console = stdout()
+    for renderable in render(outcome.manifest):
+        console.print(renderable)
+
+
 def two_columns(title: str, rows: list[tuple[str, str]]):
     """Returns a table of labels and values."""
     from rich.table import Table

@@ -1,12 +1,13 @@
 """`lorapar train-rl`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lorapar_cli.cli import training_options as t
-from lorapar_cli.cli.console import progress_display, show_outcome, two_columns
+from lorapar_cli.cli.console import progress_display, show_dry_run, show_outcome, two_columns
 from lorapar_cli.cli.options import (
     RUN_DIR,
     JsonOption,
@@ -20,6 +21,14 @@ from lorapar_cli.cli.options import (
 from lorapar_cli.settings import RlOptions
 
 _DEFAULT = RlOptions()
+_NONE: list[str] = []
+
+
+class Vllm(StrEnum):
+    """Where vLLM generates."""
+
+    COLOCATE = "colocate"
+    SERVER = "server"
 
 
 def train_rl(
@@ -45,9 +54,20 @@ def train_rl(
         str,
         typer.Option(
             help="Rewards with weights, `answer=2,format=0.5`, or `paper`. Known: answer, integer, "
-            "format, format-strict, format-soft, tags, choice."
+            "format, format-strict, format-soft, tags, choice; or a function of yours, `module.function`."
         ),
     ] = _DEFAULT.rewards,
+    patience_steps: Annotated[
+        int,
+        typer.Option(min=1, help="Steps without any spread in the rewards before that is said."),
+    ] = _DEFAULT.patience_steps,
+    stop_without_spread: Annotated[
+        bool, typer.Option("--stop-without-spread", help="Stop then, and publish what there is.")
+    ] = _DEFAULT.stop_without_spread,
+    vllm: Annotated[
+        Vllm | None,
+        typer.Option(help="Generate by vLLM in this process or by a server; `lorapar[vllm]`."),
+    ] = None,
     scheduler: t.Scheduler = _DEFAULT.scheduler,
     warmup: t.Warmup = _DEFAULT.warmup,
     weight_decay: t.WeightDecay = _DEFAULT.weight_decay,
@@ -68,7 +88,9 @@ def train_rl(
     dtype: t.Dtype = _DEFAULT.dtype,
     quantize: t.Quantize = None,
     seed: SeedOption = _DEFAULT.seed,
-    training: t.Training = None,
+    data: t.Data = _DEFAULT.data,
+    report_to: t.ReportTo = _DEFAULT.report_to,
+    training: t.Training = _NONE,
     splits: t.Splits = None,
     mask: t.Mask = None,
     adapter: Annotated[
@@ -81,6 +103,7 @@ def train_rl(
     out: OutOption = None,
     run_dir: RunDirOption = RUN_DIR,
     overwrite: t.Overwrite = False,
+    dry_run: t.DryRun = False,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ):
@@ -88,32 +111,7 @@ def train_rl(
     from lorapar_cli.stages.train_rl import train_rl as stage
     from lorapar_cli.store.rundir import RunDir
 
-    options = RlOptions(
-        learning_rate=learning_rate,
-        epochs=epochs,
-        max_steps=max_steps,
-        per_device_batch_size=per_device_batch_size,
-        gradient_accumulation=gradient_accumulation,
-        num_generations=num_generations,
-        temperature=temperature,
-        kl_beta=kl_beta,
-        rewards=rewards,
-        scheduler=scheduler,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        adam_beta2=adam_beta2,
-        max_grad_norm=max_grad_norm,
-        optimizer=optimizer,
-        max_prompt_length=max_prompt_length,
-        max_completion_length=max_completion_length,
-        replay=replay,
-        gradient_checkpointing=gradient_checkpointing,
-        save_steps=save_steps,
-        dtype=dtype,
-        quantize=quantize.value if quantize else None,
-        seed=seed,
-        training=tuple(training or ()),
-    )
+    options = t.collect(RlOptions, locals())
     with progress_display() as progress:
         outcome = stage(
             RunDir(run_dir),
@@ -124,10 +122,14 @@ def train_rl(
             model=model,
             out=out,
             overwrite=overwrite,
+            dry_run=dry_run,
             trust_remote_code=trust_remote_code,
             given=given_options(ctx),
             progress=progress,
         )
+    if dry_run:
+        show_dry_run(outcome, as_json, t.dry_run_tables)
+        return outcome
     show_outcome(outcome, as_json, _render, "lorapar eval")
     return outcome
 

@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli import training_options as t
-from lorapar_cli.cli.console import progress_display, show_outcome, two_columns
+from lorapar_cli.cli.console import (
+    progress_display,
+    show_dry_run,
+    show_outcome,
+    stdout,
+    two_columns,
+)
 from lorapar_cli.cli.options import (
     RUN_DIR,
     JsonOption,
@@ -20,6 +26,7 @@ from lorapar_cli.cli.options import (
 from lorapar_cli.settings import SftOptions
 
 _DEFAULT = SftOptions()
+_NONE: list[str] = []
 
 
 def train_sft(
@@ -47,7 +54,9 @@ def train_sft(
     dtype: t.Dtype = _DEFAULT.dtype,
     quantize: t.Quantize = None,
     seed: SeedOption = _DEFAULT.seed,
-    training: t.Training = None,
+    data: t.Data = _DEFAULT.data,
+    report_to: t.ReportTo = _DEFAULT.report_to,
+    training: t.Training = _NONE,
     splits: t.Splits = None,
     mask: t.Mask = None,
     adapter: Annotated[
@@ -60,6 +69,10 @@ def train_sft(
     out: OutOption = None,
     run_dir: RunDirOption = RUN_DIR,
     overwrite: t.Overwrite = False,
+    dry_run: t.DryRun = False,
+    show_tokens: Annotated[
+        int, typer.Option(min=0, help="Show so many records, the tokens that carry loss marked.")
+    ] = 0,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ):
@@ -67,27 +80,7 @@ def train_sft(
     from lorapar_cli.stages.train_sft import train_sft as stage
     from lorapar_cli.store.rundir import RunDir
 
-    options = SftOptions(
-        learning_rate=learning_rate,
-        epochs=epochs,
-        max_steps=max_steps,
-        per_device_batch_size=per_device_batch_size,
-        gradient_accumulation=gradient_accumulation,
-        scheduler=scheduler,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        optimizer=optimizer,
-        lora_dropout=lora_dropout,
-        max_length=max_length,
-        replay=replay,
-        gradient_checkpointing=gradient_checkpointing,
-        save_steps=save_steps,
-        dtype=dtype,
-        quantize=quantize.value if quantize else None,
-        seed=seed,
-        training=tuple(training or ()),
-    )
+    options = t.collect(SftOptions, locals())
     with progress_display() as progress:
         outcome = stage(
             RunDir(run_dir),
@@ -98,12 +91,27 @@ def train_sft(
             model=model,
             out=out,
             overwrite=overwrite,
+            dry_run=dry_run,
+            show_tokens=show_tokens,
+            show=_show_tokens,
             trust_remote_code=trust_remote_code,
             given=given_options(ctx),
             progress=progress,
         )
+    if dry_run:
+        show_dry_run(outcome, as_json, t.dry_run_tables)
+        return outcome
     show_outcome(outcome, as_json, _render, "lorapar train-rl")
     return outcome
+
+
+def _show_tokens(records: list) -> None:
+    """Prints records token by token; those that carry loss stand in brackets."""
+    console = stdout()
+    console.print("records as tokens; [in brackets]: carries loss", markup=False)
+    for tokens in records:
+        parts = [f"[{text!r}]" if loss else repr(text) for text, loss in tokens]
+        console.print(" ".join(parts), markup=False)
 
 
 def _render(manifest) -> list:

@@ -1,10 +1,13 @@
 """Options that `train-sft` and `train-rl` share."""
 
-from enum import StrEnum
+from dataclasses import fields
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lorapar_cli.cli.console import two_columns
 
 LearningRate = Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")]
 Epochs = Annotated[float, typer.Option(min=0.0, help="Passes over the records.")]
@@ -53,7 +56,7 @@ Quantize = Annotated[
     typer.Option(help="Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`."),
 ]
 Training = Annotated[
-    list[str] | None,
+    list[str],
     typer.Option(
         metavar="KEY=VALUE", help="Any further argument of TRL's trainer config; repeatable."
     ),
@@ -75,6 +78,52 @@ Mask = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a result of other settings or inputs.")
 ]
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="Records to train on: `system1`, `system2`, `all`, or a file that classify can read."
+    ),
+]
+ReportTo = Annotated[
+    str, typer.Option(help="Tracker that also gets the metrics: none, wandb, tensorboard, trackio.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Do everything up to the first step, show what it would be, write nothing.",
+    ),
+]
+
+
+def collect(options_class: type, values: dict):
+    """Returns an options dataclass from a command's arguments by the names of its fields."""
+    return options_class(**{f.name: _plain(values[f.name]) for f in fields(options_class)})
+
+
+def _plain(value):
+    if isinstance(value, Enum):
+        return value.value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def dry_run_tables(manifest) -> list:
+    """Returns what a dry run found: steps, learning rates, memory."""
+    metrics, counts = manifest.metrics, manifest.counts
+    rows = [
+        ("records", f"{counts['trained_records']:,}"),
+        ("steps", f"{metrics['steps']:,}"),
+        ("active elements", f"{counts['active']:,} of {counts['elements']:,}"),
+        ("processes", str(metrics["processes"])),
+    ]
+    rows += [
+        (f"learning rate, step {k + 1}", f"{v:.3g}") for k, v in metrics["learning_rates"].items()
+    ]
+    rows += [(f"memory, {k}", f"{v / 2**20:,.1f} MiB") for k, v in metrics["bytes"].items()]
+    rows.append(("memory, activations", "depends on batch and length"))
+    return [two_columns("dry run: nothing was trained or written", rows)]
 
 
 def training_rows(manifest) -> list[tuple[str, str]]:

@@ -9,19 +9,23 @@ How this differs from a plain TRL run:
 4. Every completion is kept, with what each reward gave it.
 """
 
-import math
+import importlib.util
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from lorapar_cli.core.rewards import REWARDS, Reward
+from lorapar_cli.core.rewards import Reward
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import trainer_prompt
-from lorapar_cli.hub.training import StageCallback, run_training
+from lorapar_cli.hub.rewarding import checked_rewards
+from lorapar_cli.hub.training import TrainingRun
+from lorapar_cli.hub.training_arguments import build_config, common_arguments
+from lorapar_cli.hub.training_callbacks import FlatRewards
+from lorapar_cli.settings import RlOptions
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.working import StepLog
 
@@ -107,51 +111,48 @@ def text_of(completion) -> str:
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
-def checked_rewards(
-    name: str, reward: Reward, texts: list[str], references: list[str | None]
-) -> list[float]:
-    """Returns the reward's values, one finite number a completion.
-
-    Raises:
-        LoraparError: The reward raised, or gave something else; names it.
-    """
-    try:
-        values = [float(value) for value in reward(texts, references)]
-    except Exception as cause:
-        raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
-    if len(values) != len(texts):
-        raise LoraparError(
-            f"reward `{name}` gave {len(values)} values for {len(texts)} completions"
-        )
-    if bad := [value for value in values if not math.isfinite(value)]:
-        raise LoraparError(f"reward `{name}` gave {bad[0]}", hint="rewards are finite numbers")
-    return values
-
-
 def train(
-    masked: MaskedModel,
+    run: TrainingRun,
     tokenizer,
     records: list[Record],
-    weights: dict[str, float],
-    config: GRPOConfig,
-    callback: StageCallback,
-    completions: StepLog | None,
-    checkpoint: Path | None,
+    rewards: dict[str, tuple[Reward, float]],
+    options: RlOptions,
+    extra: dict[str, Any],
 ) -> dict[str, float]:
-    """Trains `masked.model` in place; returns steps and the last step's mean reward.
+    """Trains the run's model in place; returns steps and the last step's mean reward.
 
     Args:
-        weights: Reward name -> weight.
+        rewards: Name -> reward and weight.
     """
-    log = CompletionLog(completions, list(weights))
-    config.reward_weights = list(weights.values())
+    own = common_arguments(options, run.work, run.device) | {
+        "num_generations": options.num_generations,
+        "max_completion_length": options.max_completion_length,
+        "temperature": options.temperature,
+        "beta": options.kl_beta,
+        "adam_beta2": options.adam_beta2,
+        "reward_weights": [weight for _, weight in rewards.values()],
+    }
+    if options.vllm is not None:
+        own |= _vllm_arguments(options.vllm)
+    log = CompletionLog(run.open_log("completions.jsonl"), list(rewards))
     trainer = MaskedGRPOTrainer(
-        masked,
-        args=config,
-        reward_funcs=[trl_reward(name, REWARDS[name], log) for name in weights],
+        run.masked,
+        args=build_config(GRPOConfig, own, extra),
+        reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
         train_dataset=to_dataset(records, tokenizer),
         processing_class=tokenizer,
-        callbacks=[callback],
+        callbacks=[FlatRewards(options.patience_steps, options.stop_without_spread, run.notes)],
     )
-    run_training(trainer, checkpoint)
-    return {"steps": trainer.state.global_step, "reward": callback.last.get("reward")}
+    run.fit(trainer)
+    return {"steps": trainer.state.global_step, "reward": run.callback.last.get("reward")}
+
+
+def _vllm_arguments(mode: str) -> dict[str, Any]:
+    """Returns the arguments for generation by vLLM, in this process or by a server.
+
+    Raises:
+        LoraparError: vLLM is not installed.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise LoraparError(f"`--vllm {mode}` needs vLLM", hint="pip install 'lorapar[vllm]'")
+    return {"use_vllm": True, "vllm_mode": mode}

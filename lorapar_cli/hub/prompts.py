@@ -82,3 +82,11 @@ def _completion_from_template(tokenizer, record: Record, prompt: list[int]) -> l
         last = len(completion) - 1 - completion[::-1].index(tokenizer.eos_token_id)
         completion = completion[: last + 1]
     return completion
+
+
+def shown_tokens(tokenizer, encoded: Encoded) -> list[tuple[str, bool]]:
+    """Returns each token's text and whether it carries loss."""
+    return [
+        (tokenizer.decode([token]), position >= encoded.prompt_length)
+        for position, token in enumerate(encoded.input_ids)
+    ]

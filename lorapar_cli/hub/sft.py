@@ -8,7 +8,7 @@ How this differs from a plain TRL run:
 """
 
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq
@@ -16,9 +16,12 @@ from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import Encoded
-from lorapar_cli.hub.training import StageCallback, run_training
+from lorapar_cli.hub.training import TrainingRun
+from lorapar_cli.hub.training_arguments import build_config, common_arguments
+from lorapar_cli.settings import SftOptions
 
 IGNORED_LABEL = -100
+SHOWN = {"loss": "loss", "learning_rate": "lr"}
 
 
 class MaskedSFTTrainer(MaskedTrainer, SFTTrainer):
@@ -43,21 +46,23 @@ def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
 
 
 def train(
-    masked: MaskedModel,
+    run: TrainingRun,
     tokenizer,
     encoded: list[Encoded],
-    config: SFTConfig,
-    callback: StageCallback,
-    checkpoint: Path | None,
+    options: SftOptions,
+    extra: dict[str, Any],
 ) -> dict[str, float]:
-    """Trains `masked.model` in place; returns steps and mean loss."""
+    """Trains the run's model in place; returns steps and mean loss."""
+    own = common_arguments(options, run.work, run.device) | {
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
     trainer = MaskedSFTTrainer(
-        masked,
-        args=config,
+        run.masked,
+        args=build_config(SFTConfig, own, extra),
         train_dataset=to_dataset(encoded),
         processing_class=tokenizer,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL),
-        callbacks=[callback],
     )
-    run_training(trainer, checkpoint)
+    run.fit(trainer)
     return {"steps": trainer.state.global_step, "loss": trainer.state.log_history[-1]["train_loss"]}

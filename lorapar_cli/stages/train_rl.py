@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from lorapar_cli.core.mixing import mix_replay
-from lorapar_cli.core.rewards import parse_weights
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.settings import RlOptions
@@ -15,7 +13,7 @@ from lorapar_cli.store.manifest import (
     is_up_to_date,
     read_manifest,
 )
-from lorapar_cli.store.records import Record, count_systems, read_records
+from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.rundir import RunDir
 
 
@@ -29,6 +27,7 @@ def train_rl(
     model: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     trust_remote_code: bool = False,
     given: list[str] | None = None,
     progress: Progress = silent,
@@ -39,33 +38,76 @@ def train_rl(
     before anything is published. Records without a reference answer cannot be rewarded for the
     right one and are left out.
 
+    Args:
+        options: Settings of the training; every one of them decides the result.
+        splits, mask, adapter, model, out: None for the run's own; `none` as mask trains every
+            element.
+        overwrite: Replace a result of other settings or inputs.
+        dry_run: Do everything up to the first step, write nothing; the figures are in the
+            manifest's metrics.
+
     Raises:
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: An option or training argument is unknown or does not fit the others.
     """
-    weights = parse_weights(options.rewards)
+    from lorapar_cli.hub.rewarding import resolve_rewards
+    from lorapar_cli.hub.selection import read_training_records, training_files
+
+    rewards = resolve_rewards(options.rewards)
     _check_batch(options)
     folder = out or run_dir.folder(Stage.TRAIN_RL)
-    splits, mask_path, adapter = run_dir.training_inputs(Stage.TRAIN_SFT, splits, mask, adapter)
-    own, other = splits / "system2.jsonl", splits / "system1.jsonl"
+    splits, mask_path, adapter = run_dir.training_inputs(
+        Stage.TRAIN_SFT, splits, mask, adapter, options.data
+    )
+    files = training_files(splits, options.data, options.replay)
     inputs = describe_inputs(
-        {"system2": own, "adapter": adapter / "adapter_model.safetensors"}
+        files
+        | {"adapter": adapter / "adapter_model.safetensors"}
         | ({"mask": mask_path} if mask_path else {})
-        | ({"system1": other} if options.replay else {})
     )
     base_id, revision = run_dir.base_of_adapter(model)
     settings = asdict(options) | {"model": base_id}
-    if is_up_to_date(folder, settings, inputs):
+    if not dry_run and is_up_to_date(folder, settings, inputs):
         return Outcome(folder, read_manifest(folder), fresh=False)
     manifest = Manifest(Stage.TRAIN_RL, settings, given or [], inputs, seed=options.seed)
-    records = _with_reference(own, manifest)
-    if options.replay:
-        replayed = _with_reference(other, manifest)
-        records = mix_replay(records, replayed, options.replay, options.seed)
+    records = read_training_records(
+        files,
+        options.replay,
+        options.seed,
+        lambda read, path: _with_reference(read, path, manifest.notes),
+    )
     manifest.counts["records"] = count_systems(records)
-    source = (base_id, revision, adapter, mask_path)
-    return _train(
-        folder, manifest, records, weights, options, source, trust_remote_code, overwrite, progress
+
+    progress("loading the base model", 0, None)
+    from lorapar_cli.hub import grpo
+    from lorapar_cli.hub.models import load_tokenizer
+    from lorapar_cli.hub.prompts import encode_prompt
+    from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
+
+    extra = parse_training_arguments(options.training, grpo.GRPOConfig)
+    base, start = find_start(base_id, revision, adapter, mask_path, Flag.RL, trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    records, note = drop_long(
+        records,
+        lambda record: len(encode_prompt(tokenizer, record.prompt)),
+        options.max_prompt_length,
+        "prompt",
+    )
+    manifest.notes += [note] if note else []
+    manifest.counts["trained_records"] = len(records)
+    return train(
+        folder,
+        manifest,
+        base,
+        start,
+        lambda run: grpo.train(run, tokenizer, records, rewards, options, extra),
+        options=options,
+        dropout=0.0,
+        shown=grpo.SHOWN,
+        trust=trust_remote_code,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=progress,
     )
 
 
@@ -80,83 +122,17 @@ def _check_batch(options: RlOptions) -> None:
         )
 
 
-def _with_reference(path: Path, manifest: Manifest) -> list[Record]:
-    records = read_records(path)
+def _with_reference(records: list[Record], path: Path, notes: list[str]) -> list[Record]:
     kept = [record for record in records if record.reference_answer is not None]
     if not kept:
         raise LoraparError(
             "there is nothing to train on",
-            f"`{path}` is empty"
-            if not records
-            else f"none of the {len(records)} records of `{path}` has a reference answer",
-            "label more data, or ask other teachers, with `lorapar classify`",
+            f"none of the {len(records)} records of `{path}` has a reference answer",
+            "rewards compare with reference answers; give records that have one",
         )
     if len(kept) < len(records):
-        manifest.notes.append(
+        notes.append(
             f"{len(records) - len(kept)} of {len(records)} records of {path.name} left out: "
             "they have no reference answer"
         )
     return kept
-
-
-def _train(
-    folder, manifest, records, weights, options, source, trust, overwrite, progress
-) -> Outcome:
-    progress("loading the base model", 0, None)
-    from lorapar_cli.hub import grpo
-    from lorapar_cli.hub.models import load_tokenizer, pick_device
-    from lorapar_cli.hub.prompts import encode_prompt
-    from lorapar_cli.hub.training import (
-        build_config,
-        common_arguments,
-        drop_long,
-        find_start,
-        open_step_log,
-        parse_training_arguments,
-        train_and_publish,
-    )
-
-    extra = parse_training_arguments(options.training, grpo.GRPOConfig)
-    base, start = find_start(*source, Flag.RL, trust)
-    tokenizer = load_tokenizer(base, trust)
-    records, note = drop_long(
-        records,
-        lambda record: len(encode_prompt(tokenizer, record.prompt)),
-        options.max_prompt_length,
-        "prompt",
-    )
-    manifest.notes += [note] if note else []
-    manifest.counts["trained_records"] = len(records)
-    device = pick_device()
-
-    def fit(masked, work, checkpoint, callback):
-        own = common_arguments(options, work, device) | {
-            "num_generations": options.num_generations,
-            "max_completion_length": options.max_completion_length,
-            "temperature": options.temperature,
-            "beta": options.kl_beta,
-            "adam_beta2": options.adam_beta2,
-        }
-        config = build_config(grpo.GRPOConfig, own, extra)
-        log = (
-            open_step_log(work / "completions.jsonl", checkpoint)
-            if config.process_index == 0
-            else None
-        )
-        return grpo.train(masked, tokenizer, records, weights, config, callback, log, checkpoint)
-
-    train_and_publish(
-        folder,
-        manifest,
-        base,
-        start,
-        fit,
-        dtype=options.dtype,
-        quantize=options.quantize,
-        dropout=0.0,
-        shown=grpo.SHOWN,
-        trust=trust,
-        overwrite=overwrite,
-        progress=progress,
-    )
-    return Outcome(folder, read_manifest(folder))

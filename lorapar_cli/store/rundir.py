@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Stage
+from lorapar_cli.names import Stage, System
 from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
 from lorapar_cli.store.publish import recover
 
@@ -88,18 +88,22 @@ class RunDir:
         splits: Path | None,
         mask: str | None,
         adapter: Path | None,
+        data: str,
     ) -> tuple[Path, Path | None, Path]:
         """Returns folder of splits, mask file (None: all elements) and adapter folder.
 
         Args:
             start: The stage whose adapter goes on training, unless `adapter` names one.
             mask: A mask file, or `none` for all elements.
+            data: What the stage trains on; a file needs no splits.
 
         Raises:
             LoraparError: What was not named is missing, unfinished or stale in this run directory.
         """
         if splits is None:
-            splits = self.require(Stage.CLASSIFY, "labelled splits", "--splits")
+            splits = self.folder(Stage.CLASSIFY)
+            if data in (*System, "all"):
+                self.require(Stage.CLASSIFY, "labelled splits", "--splits")
         if adapter is None:
             adapter = self.require(start, "adapter", "--adapter") / "adapter"
             self.require_current(start)

@@ -311,3 +311,76 @@ def test_gradient_checkpointing_gives_the_same_adapter(run_dir, tmp_path):
     one, two = adapter(run_dir, Stage.TRAIN_SFT), adapter(other, Stage.TRAIN_SFT)
     for name, tensor in one.items():
         np.testing.assert_allclose(two[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_dry_run_tells_what_would_be_and_writes_nothing(run_dir):
+    before = sorted(path for path in run_dir.root.rglob("*"))
+    sft = train_sft(run_dir, replace(SFT, max_steps=-1, epochs=2), dry_run=True).manifest
+    # 12 records in batches of 2, 2 of them a step: 3 steps an epoch.
+    assert sft.metrics["steps"] == 6
+    assert sft.metrics["learning_rates"][5] < SFT.learning_rate
+    adapter_bytes = 4 * sft.counts["elements"]
+    assert sft.metrics["bytes"]["adapter"] == adapter_bytes
+    assert sft.metrics["bytes"]["optimizer state (AdamW)"] == 8 * sft.counts["active"]
+    source = run_dir.folder(Stage.SCORE) / "adapter"
+    rl = train_rl(run_dir, RL, adapter=source, dry_run=True).manifest
+    assert rl.metrics["steps"] == RL.max_steps
+    assert sorted(path for path in run_dir.root.rglob("*")) == before
+
+
+def test_shown_tokens_mark_what_carries_loss(run_dir):
+    shown = []
+    train_sft(run_dir, SFT, dry_run=True, show_tokens=2, show=shown.extend)
+    assert len(shown) == 2
+    text = "".join(token for token, _ in shown[0])
+    loss = "".join(token for token, carries in shown[0] if carries)
+    assert "What is" in text
+    assert "What is" not in loss
+    assert loss.startswith("#### ")
+    assert loss.endswith("<eos>")
+
+
+def test_data_may_be_the_other_system_all_or_a_file(run_dir, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "1+1?", "answer": "#### 2"}\n' * 3)
+    for data, expected in (
+        ("system2", {"system1": 0, "system2": 12}),
+        ("all", {"system1": 12, "system2": 12}),
+    ):
+        manifest = train_sft(run_dir, replace(SFT, data=data), dry_run=True).manifest
+        assert manifest.counts["records"] == expected
+    manifest = train_sft(run_dir, replace(SFT, data=str(path)), dry_run=True).manifest
+    assert manifest.counts["trained_records"] == 3
+    with pytest.raises(UsageError, match="--replay"):
+        train_sft(run_dir, replace(SFT, data="all", replay=0.5))
+
+
+def test_flat_rewards_are_said_and_stop_the_run_if_asked(run_dir, monkeypatch):
+    from lorapar_cli.core.rewards import REWARDS
+
+    train_sft(run_dir, SFT)
+    calls = []
+
+    def flat_after_one(texts, _):
+        calls.append(texts)
+        return [len(text) if len(calls) == 1 else 1.0 for text in texts]
+
+    monkeypatch.setitem(REWARDS, "length", flat_after_one)
+    options = replace(RL, max_steps=9, rewards="length", patience_steps=2, stop_without_spread=True)
+    manifest = train_rl(run_dir, options).manifest
+    assert manifest.metrics["steps"] == 3
+    assert "no group of completions had a spread" in manifest.notes[-1]
+
+
+def test_reward_may_be_a_users_function(run_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_rewards.py").write_text(
+        "def short(completions, references):\n    return [1 / (1 + len(c)) for c in completions]\n"
+    )
+    train_sft(run_dir, SFT)
+    manifest = train_rl(run_dir, replace(RL, rewards="my_rewards.short=2")).manifest
+    assert manifest.counts["active_moved"] > 0
+    line = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()[0]
+    assert 0 < json.loads(line)["rewards"]["my_rewards.short"] <= 1
+    with pytest.raises(UsageError, match="nope"):
+        train_rl(run_dir, replace(RL, rewards="my_rewards.nope"))

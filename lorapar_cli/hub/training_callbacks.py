@@ -1,0 +1,132 @@
+"""What happens beside the steps of a training run: metrics, checkpoints, early stops."""
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Progress
+from lorapar_cli.store.working import StepLog, mark_complete
+
+_FLAT = "frac_reward_zero_std"
+
+
+class StageCallback(TrainerCallback):
+    """Writes metrics.jsonl, marks complete checkpoints, drives the progress display.
+
+    Args:
+        log: metrics.jsonl; None in processes that write nothing.
+        label: What the progress display calls this training.
+        shown: Key of the trainer's logs -> short name in the progress display.
+    """
+
+    def __init__(
+        self, log: StepLog | None, label: str, shown: dict[str, str], progress: Progress
+    ) -> None:
+        self._log, self._label, self._shown, self._progress = log, label, shown, progress
+        self.last: dict[str, float] = {}
+
+    def on_log(self, args, state, control, logs=None, **_):
+        """Appends one line a step; the closing summary of a run is no step."""
+        if "train_runtime" in logs:
+            return
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise LoraparError(
+                f"loss is {loss} in step {state.global_step}",
+                hint="lower `--learning-rate`; the last checkpoint is kept, "
+                "the same command goes on from it",
+            )
+        self.last = logs
+        if self._log is None:
+            return
+        self._log.append([{"step": state.global_step} | logs])
+        figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
+        label = " | ".join([self._label, *figures])
+        self._progress(label, state.global_step, state.max_steps)
+
+    def on_save(self, args, state, control, **_):
+        """Marks the checkpoint that has just been written."""
+        if state.is_world_process_zero:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class FlatRewards(TrainerCallback):
+    """Notices when no group of completions has had a spread in its rewards for many steps.
+
+    Without a spread every advantage is zero: the steps go on, the adapter stays.
+
+    Args:
+        patience: Steps in a row.
+        stop: Whether the run ends then.
+        notes: Where the sentence for a person is added, once.
+    """
+
+    def __init__(self, patience: int, stop: bool, notes: list[str]) -> None:
+        self._patience, self._stop, self._notes = patience, stop, notes
+        self._flat = 0
+        self._said = False
+
+    def on_log(self, args, state, control, logs=None, **_):
+        """Counts steps in which every group was flat."""
+        if _FLAT not in logs:
+            return
+        self._flat = self._flat + 1 if logs[_FLAT] == 1 else 0
+        if self._flat < self._patience or self._said:
+            return
+        self._said = True
+        self._notes.append(
+            f"up to step {state.global_step} no group of completions had a spread in its rewards "
+            f"for {self._patience} steps: all were equally good or bad, so that nothing was "
+            "learnt; easier or harder records, more completions a prompt, a higher temperature "
+            "or other rewards give a spread"
+        )
+        if self._stop:
+            control.should_training_stop = True
+
+
+class FirstStep(BaseException):
+    """Ends a dry run where the first step would begin; no handler of errors may catch it."""
+
+
+class DryRun(TrainerCallback):
+    """Ends the run before its first step and keeps what it would have been."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, object] = {}
+
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+        """Collects steps, learning rates and bytes, then ends the run."""
+        self.figures = {
+            "steps": state.max_steps,
+            "learning_rates": _rates(kwargs["lr_scheduler"], state.max_steps),
+            "bytes": _bytes(model, optimizer),
+        }
+        raise FirstStep
+
+
+def _rates(scheduler, steps: int) -> dict[int, float]:
+    """Returns step -> learning rate at five steps of the schedule."""
+    base, shape = scheduler.base_lrs[0], scheduler.lr_lambdas[0]
+    points = sorted({round((steps - 1) * share) for share in (0, 0.05, 0.25, 0.5, 0.75, 1)})
+    return {step: base * shape(step) for step in points}
+
+
+def _bytes(model: torch.nn.Module, optimizer) -> dict[str, int]:
+    """Returns bytes by what holds them; activations, which depend on the batch, are not known.
+
+    Optimizer state is estimated as AdamW's, two float32 numbers an element.
+    """
+    lora = [p for n, p in model.named_parameters() if ".lora_" in n]
+    every = sum(p.numel() * p.element_size() for p in model.parameters())
+    adapter = sum(p.numel() * p.element_size() for p in lora)
+    owned = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    return {
+        "base model": every - adapter,
+        "adapter": adapter,
+        "gradients": sum(p.numel() * p.element_size() for p in lora if p.requires_grad),
+        "active elements and their gradients": 8 * owned,
+        "optimizer state (AdamW)": 8 * owned,
+    }
