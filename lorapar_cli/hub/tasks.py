@@ -223,7 +223,7 @@ def _gsm8k(asked: Asked) -> Task:
     for number, row in enumerate(rows):
         shown = chance.sample(pool, shots) if shots else []
         prompt = _gsm8k_text(row, shown) if harness else _gsm8k_messages(row, shown)
-        reference = extract_answer(row["answer"])
+        reference = extract_answer(row["answer"]) if isinstance(row["answer"], str) else None
         if reference is None:
             raise LoraparError(f"record {number + 1} of `{questions.name}` has no final answer")
         groups = {

@@ -22,7 +22,7 @@ from lorapar_cli.names import Stage
 from lorapar_cli.stages.evaluate import Drawing, evaluate
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.publish import building_folder
-from lorapar_cli.store.records import read_jsonl, write_records
+from lorapar_cli.store.records import read_jsonl, write_jsonl, write_records
 from lorapar_cli.store.rundir import RunDir
 
 
@@ -263,3 +263,58 @@ def test_a_prompt_beyond_the_models_positions_is_refused(run_dir, tmp_path):
     with pytest.raises(LoraparError, match="leaves no room"):
         ask(run_dir, data=str(path))
     assert not run_dir.folder(Stage.EVAL).exists()
+
+
+def test_completions_written_elsewhere_need_no_model(tmp_path, labelled_records):
+    data, written = tmp_path / "records.jsonl", tmp_path / "completions.jsonl"
+    write_records(data, labelled_records)
+    write_jsonl(
+        written,
+        (
+            {"id": record.id, "completion": record.completion if draw else "#### -1"}
+            for record in labelled_records
+            for draw in range(2)
+        ),
+    )
+    outcome = evaluate(
+        RunDir(tmp_path / "run"),
+        data=str(data),
+        completions=written,
+        drawing=Drawing(samples=2, temperature=1.0, k=(1, 2)),
+    )
+    (entry,) = outcome.manifest.metrics["models"]
+    assert entry["model"] == "completions"
+    assert entry["accuracy"] == 0
+    assert entry["pass_at_k"]["2"]["accuracy"] == 1
+    assert len(read_samples(outcome)) == 48
+
+
+def test_code_runs_only_when_allowed(tmp_path):
+    row = {
+        "task_id": "T/0",
+        "prompt": "def f():\n",
+        "entry_point": "f",
+        "test": "def check(c):\n    assert c() == 1\n",
+    }
+    data, written = tmp_path / "problems.jsonl", tmp_path / "completions.jsonl"
+    write_jsonl(data, [row])
+    write_jsonl(written, [{"task_id": "T/0", "completion": "    return 1\n"}])
+    ask_it = {"task": "humaneval", "data": str(data), "completions": written}
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(UsageError, match="runs code that a model wrote"):
+        evaluate(run, **ask_it)
+    outcome = evaluate(run, allow_code_execution=True, **ask_it)
+    assert outcome.manifest.metrics["models"][0]["accuracy"] == 1
+    assert outcome.manifest.settings["sandbox"] in ("bubblewrap", "landlock")
+
+
+@pytest.mark.parametrize(
+    ("drawing", "message"),
+    [
+        (Drawing(samples=2), "same completion every time"),
+        (Drawing(k=(1, 4), samples=2, temperature=1.0), "needs as many samples"),
+    ],
+)
+def test_drawing_that_contradicts_itself(run_dir, drawing, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(run_dir, drawing=drawing)
