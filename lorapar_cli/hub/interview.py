@@ -8,12 +8,12 @@ says. Other failures wait exponentially longer, with jitter.
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lorapar_cli.core.labels import parse_label
 from lorapar_cli.hub.endpoint import Endpoint, Hopeless, Refused, Reply, TooFast, TryAgain
+from lorapar_cli.hub.pacing import Budget, Clock, Throttle
 from lorapar_cli.hub.teachers import Teacher
 from lorapar_cli.names import Progress, System
 from lorapar_cli.store.records import Message
@@ -23,29 +23,7 @@ _LONGEST_WAIT = 60.0
 _BYTES_PER_TOKEN = 4
 _BREATH = 200
 _MOST_REFUSED = 20
-
-
-class Clock:
-    """Time as the asking sees it; tests make it run faster.
-
-    Args:
-        speed: Seconds of asking time that pass in one real second.
-    """
-
-    def __init__(self, speed: float = 1.0) -> None:
-        self.speed = speed
-
-    def now(self) -> float:
-        """Returns the seconds since some fixed moment."""
-        return time.monotonic() * self.speed
-
-    async def sleep(self, seconds: float, halt: asyncio.Event) -> None:
-        """Waits so many seconds, or until `halt` is set."""
-        try:
-            async with asyncio.timeout(seconds / self.speed):
-                await halt.wait()
-        except TimeoutError:
-            return
+_TELL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -128,80 +106,6 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Budget:
-    """Money that must not be passed: what was spent, and what requests in flight may yet cost."""
-
-    def __init__(self, limit: float | None, spent: float) -> None:
-        self.limit, self.spent, self._held = limit, spent, 0.0
-        self._settled = asyncio.Event()
-
-    async def hold(self, amount: float) -> bool:
-        """Sets money aside for a request, waiting for others to settle; False if it is too much."""
-        if self.limit is None:
-            return True
-        while self.spent + self._held + amount > self.limit:
-            if self._held <= 0:
-                return False
-            self._settled.clear()
-            await self._settled.wait()
-        self._held += amount
-        return True
-
-    def settle(self, amount: float, cost: float) -> None:
-        """Gives back what was set aside and books what the request did cost."""
-        self.spent += cost
-        if self.limit is not None:
-            self._held = max(0.0, self._held - amount)
-            if self._held < 1e-12:
-                self._held = 0.0
-            self._settled.set()
-
-
-class Throttle:
-    """How many requests may be in flight now, and until when none may start."""
-
-    def __init__(self, most: int, clock: Clock, halt: asyncio.Event) -> None:
-        self.most, self.clock, self.halt = most, clock, halt
-        self.allowed = float(most)
-        self.flying = 0
-        self._until = 0.0
-        self._cut_at = float("-inf")
-        self._freed = asyncio.Event()
-
-    async def enter(self) -> None:
-        """Waits until another request may start (or all is halted), and counts it."""
-        while True:
-            wait = self._until - self.clock.now()
-            if wait > 0 and not self.halt.is_set():
-                await self.clock.sleep(wait, self.halt)
-            elif self.halt.is_set() or self.flying < max(1, int(self.allowed)):
-                self.flying += 1
-                return
-            else:
-                self._freed.clear()
-                await self._freed.wait()
-
-    def leave(self) -> None:
-        """A request has ended."""
-        self.flying -= 1
-        self._freed.set()
-
-    def succeeded(self) -> None:
-        """A request was answered: a whole round of these allows one more at a time."""
-        self.allowed = min(float(self.most), self.allowed + 1 / max(1.0, self.allowed))
-        self._freed.set()
-
-    def slow_down(self, started: float, wait: float) -> None:
-        """The endpoint said 429 to a request that started then: halve, and start none for a while.
-
-        Requests that were in flight together say it together; they halve once.
-        """
-        if started > self._cut_at:
-            self.allowed = max(1.0, self.allowed / 2)
-            self._cut_at = self.clock.now()
-        self._until = max(self._until, self.clock.now() + wait)
-
-
 OnAnswer = Callable[[Question, Reply, System | None, bool, float, float | None], None]
 
 
@@ -244,6 +148,7 @@ class Interview:
         tasks: set[asyncio.Task] = set()
         # As many may wait for their next try as may be in flight, so that failures block nobody.
         places = asyncio.Semaphore(2 * self._manner.concurrency)
+        teller = asyncio.create_task(self._tell_now_and_then())
         try:
             for count, question in enumerate(self._questions):
                 await places.acquire()
@@ -259,9 +164,9 @@ class Interview:
             if self._error is not None:
                 raise self._error
         finally:
-            for task in tasks:
+            for task in (teller, *tasks):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(teller, *tasks, return_exceptions=True)
             await self._endpoint.close()
 
     def _ended(self, task: asyncio.Task, tasks: set[asyncio.Task]) -> None:
@@ -290,7 +195,6 @@ class Interview:
                 wait = self._waiting(failures, cause.retry_after)
                 self._throttle.slow_down(started, cause.retry_after or 0.0)
                 self.tally.slowed += 1
-                self._tell(f", too many requests: waits {_duration(wait)}")
                 # A server that says when to come back is well; without that it may be lost.
                 failures += cause.retry_after is None
                 reason = str(cause)
@@ -316,7 +220,7 @@ class Interview:
                 failures, once_more = 0, True
                 continue
             if failures > self._manner.retries:
-                # If nothing at all came back since, it is the teacher; else only this question.
+                # If nothing at all came back since, it is the teacher; else only the question.
                 if self.tally.last_success < asked_since:
                     self._give_up(f"{reason}, {failures} times in a row")
                 break
@@ -358,9 +262,18 @@ class Interview:
             self._tell()
         return final
 
-    def _tell(self, news: str = "") -> None:
+    def _tell(self) -> None:
         label = self.tally.label(self._clock.now() - self._started)
-        self._progress(label + news, self.tally.done, self.tally.total)
+        pause = self._throttle.pause()
+        if pause >= 1:
+            label += f", told to wait {_duration(pause)}"
+        self._progress(label, self.tally.done, self.tally.total)
+
+    async def _tell_now_and_then(self) -> None:
+        """Keeps the display alive while no answer comes."""
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            self._tell()
 
     def _most_it_can_cost(self, messages: list[Message]) -> float:
         """An upper bound, in US dollars: a token is at least one byte of the prompt."""

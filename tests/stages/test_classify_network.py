@@ -19,7 +19,8 @@ from classify_parts import (
 )
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.hub.interview import Clock, Manner, Throttle
+from lorapar_cli.hub.interview import Manner
+from lorapar_cli.hub.pacing import Clock, Throttle
 from lorapar_cli.stages.classify import classify
 from lorapar_cli.store.rundir import RunDir
 
