@@ -37,6 +37,7 @@ def register() -> None:
         evaluate,
         export,
         partition,
+        plot,
         run,
         score,
         status,
@@ -55,6 +56,7 @@ def register() -> None:
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
     app.command("export")(export.export)
+    app.command("plot")(plot.plot)
     app.command("teachers")(teachers.teachers)
 
 

@@ -1,0 +1,23 @@
+"""`lorapar plot`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.cli.console import stdout
+from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+
+
+def plot(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the pictures. Default: the run directory.")
+    ] = None,
+    run_dir: RunDirOption = RUN_DIR,
+) -> None:
+    """Draw loss, reward and other curves of the training stages; needs `lorapar[plot]`."""
+    from lorapar_cli.stages import plot as stage
+    from lorapar_cli.store.rundir import RunDir
+
+    for path in stage.plot(RunDir(run_dir), out=out):
+        stdout().print(str(path), soft_wrap=True)
