@@ -67,7 +67,7 @@ def run_stages(
             console.say(f"[{number}/{len(steps)}] {step.stage}")
             outcomes[step.stage] = step.invoke()
             console.say(f"      {_one_line(outcomes[step.stage])}")
-    root = steps[0].context.params["run_dir"]
+    root = Path(steps[0].context.params["run_dir"])
     output = console.stdout()
     for renderable in closing_report(root, outcomes):
         output.print(renderable)

@@ -41,8 +41,10 @@ def draw_curves(metrics: list[dict], title: str, path: Path) -> list[str]:
     for place, (key, name) in enumerate(panels, 1):
         steps, values = zip(*((m["step"], m[key]) for m in metrics if key in m), strict=True)
         axes = figure.add_subplot(rows, _COLUMNS, place)
-        axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45)
-        axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
+        noisy = key != "learning_rate"
+        axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45 if noisy else 1)
+        if noisy:
+            axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
         axes.set_title(name, fontsize=10, loc="left")
         axes.grid(alpha=0.3)
         axes.set_xlabel("step", fontsize=8)
