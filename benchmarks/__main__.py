@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import partition, score
+from benchmarks import evaluate, partition, score
 from benchmarks.machine import describe
 
-ALL = {"partition": partition.main, "score": score.main}
+ALL = {"evaluate": evaluate.main, "partition": partition.main, "score": score.main}
 
 if __name__ == "__main__":
     print(describe())
