@@ -1,0 +1,49 @@
+"""The `code` reward: does the program that a completion stands for pass its tests?
+
+Its reference is the JSON text of an object with `prompt`, `entry_point` and `test`, in HumanEval's
+meaning of these fields.
+"""
+
+import json
+
+from lorapar_cli.core.rewards import Reward
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.judging import to_program
+from lorapar_cli.hub.sandbox import Limits, run_programs
+from lorapar_cli.hub.tasks import Code
+
+_FIELDS = ("prompt", "entry_point", "test")
+
+
+def describe_tests(row: dict) -> str:
+    """Returns the reference of a row that has HumanEval's fields."""
+    return json.dumps({field: row[field] for field in _FIELDS}, ensure_ascii=False)
+
+
+def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:
+    """Returns the reward function: 1 where all tests pass, else 0.
+
+    Args:
+        sandbox: Backend, from `hub.sandbox.find_backend`.
+    """
+
+    def code(completions: list[str], references: list[str | None]) -> list[float]:
+        programs = [
+            to_program(_read_tests(reference), completion)
+            for completion, reference in zip(completions, references, strict=True)
+        ]
+        return [float(verdict.passed) for verdict in run_programs(programs, sandbox, limits)]
+
+    return code
+
+
+def _read_tests(reference: str | None) -> Code:
+    try:
+        fields = json.loads(reference or "")
+        return Code(*(str(fields[field]) for field in _FIELDS))
+    except (ValueError, KeyError, TypeError) as cause:
+        raise LoraparError(
+            "a record has no tests for the reward `code`",
+            f"its reference answer is {(reference or '')[:80]!r}",
+            'it must be the JSON text of {"prompt": ..., "entry_point": ..., "test": ...}',
+        ) from cause
