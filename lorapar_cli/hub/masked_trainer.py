@@ -184,6 +184,12 @@ class MaskedTrainer:
         self.active_elements.attach(self.optimizer)
         return self.optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """Creates the schedule; warm-up leaves at least the last step a rate above zero."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        self.args.warmup_steps = min(warmup, num_training_steps - 1)
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def training_step(self, *args, **kwargs):
         """Runs forward and backward; gathers gradients once they are those of a whole batch."""
         loss = super().training_step(*args, **kwargs)
@@ -230,6 +236,7 @@ def verify_trained(masked: MaskedModel) -> tuple[int, int]:
         raise LoraparError(
             "training changed no element of the adapter",
             "every active element is bit-identical to its start",
-            "raise `--learning-rate` or the number of steps",
+            "raise `--learning-rate` or the number of steps; in train-rl, rewards that do not "
+            "differ between the completions of a prompt teach nothing either",
         )
     return active, frozen

@@ -384,3 +384,9 @@ def test_reward_may_be_a_users_function(run_dir, tmp_path, monkeypatch):
     assert 0 < json.loads(line)["rewards"]["my_rewards.short"] <= 1
     with pytest.raises(UsageError, match="nope"):
         train_rl(run_dir, replace(RL, rewards="my_rewards.nope"))
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_shortest_runs_train_in_spite_of_warm_up(run_dir, steps):
+    counts = train_sft(run_dir, replace(SFT, max_steps=steps, warmup=0.5)).manifest.counts
+    assert counts["active_moved"] > 0.5 * counts["active"]
