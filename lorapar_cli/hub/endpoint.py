@@ -32,7 +32,6 @@ class Reply:
     text: str
     prompt_tokens: int | None
     completion_tokens: int | None
-    cut_off: bool
 
 
 class TryAgain(Exception):
@@ -71,7 +70,7 @@ class Endpoint:
         import httpx2
         import openai
 
-        self._openai = openai
+        self._openai, self._response_type = openai, httpx2.Response
         self._teacher = teacher
         self._key = teacher.key()
         self._structured = teacher.structured
@@ -105,7 +104,11 @@ class Endpoint:
         try:
             # The client's own timeout is for each read: a server that drips would never end.
             async with asyncio.timeout(self._timeout):
-                completion = await self._client.chat.completions.create(**self._request(messages))
+                # Not `chat.completions.create`: building its typed objects costs as much time as
+                # all the rest, and what providers send does not always fit them.
+                response = await self._client.post(
+                    "/chat/completions", cast_to=self._response_type, body=self._request(messages)
+                )
         except openai.RateLimitError as cause:
             if _code(cause) == "insufficient_quota":
                 raise Hopeless(self._words("out of credit", cause)) from None
@@ -128,9 +131,9 @@ class Endpoint:
             if self._adapt(cause):
                 return await self.ask(messages)
             raise Refused(self._words("refused", cause)) from None
-        except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError):
+        except openai.APIError:
             raise TryAgain("the answer was not readable") from None
-        return self._read(completion)
+        return self._read(response.content)
 
     def _request(self, messages: list[Message]) -> dict[str, Any]:
         request = {
@@ -162,21 +165,18 @@ class Endpoint:
             return False
         return True
 
-    def _read(self, completion: Any) -> Reply:
+    def _read(self, content: bytes) -> Reply:
         try:
-            choice = completion.choices[0]
-            text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-            usage = completion.usage
-        except (AttributeError, IndexError, TypeError):
+            answer = json.loads(content)
+            choice = answer["choices"][0]
+            message = choice["message"]
+            text = message.get("content") or message.get("refusal") or ""
+            usage = answer.get("usage") or {}
+            counted = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+            prompt, completion = (int(n) if isinstance(n, int) else None for n in counted)
+            return Reply(self._scrub(text), prompt, completion)
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise TryAgain("the answer was not readable") from None
-        if not isinstance(text, str):
-            raise TryAgain("the answer was not readable")
-        return Reply(
-            self._scrub(text),
-            getattr(usage, "prompt_tokens", None),
-            getattr(usage, "completion_tokens", None),
-            choice.finish_reason == "length",
-        )
 
     def _words(self, reason: str, cause: Any) -> str:
         body = getattr(cause, "body", None)

@@ -68,7 +68,6 @@ class LocalTeacher:
                 self._tokenizer.decode(row, skip_special_tokens=True),
                 len(prompt),
                 int((row != pad).sum()),
-                False,
             )
             for prompt, row in zip(prompts, made, strict=True)
         ]
