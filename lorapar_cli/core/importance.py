@@ -118,7 +118,7 @@ class Formula:
 
     Attributes:
         compute: From values, mean g and mean g²; None where no gradient is needed.
-        needs_product: Whether it is zero wherever gradient times value is.
+        needs_product: Whether it rests on gradient times value, and is zero where that is.
     """
 
     compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None
@@ -174,3 +174,11 @@ def random_importance(values: Values, seed: int, system: str) -> dict[str, torch
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {system} {name}".encode()))
         drawn[name] = torch.rand(phi.shape, generator=generator)
     return drawn
+
+
+def signed_terms(values: Values, sums: GradientSums, half: int) -> dict[str, torch.Tensor]:
+    """Returns name -> mean gradient of one half times value, float32 `[elements]`, on the CPU."""
+    return {
+        name: (sums.mean(name, half)[0] * phi.detach().double().flatten()).float().cpu()
+        for name, phi in values.items()
+    }

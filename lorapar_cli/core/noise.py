@@ -4,6 +4,7 @@ If two halves of one system's samples choose sets that differ as much as the set
 systems do, then the difference between the systems may be an accident of the samples.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from lorapar_cli.core.regions import Keys, Picker, Ranking
 
-_RANKED = 1 << 20
+_COMPARED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -20,23 +21,38 @@ class HalfSet:
 
     Attributes:
         chosen: Bool `[elements]`, the top set.
-        ranks: Ranks of the importance of a fixed subset of at most 2**20 elements, float64.
+        ranks: Ranks of the importance of every n-th element, at most 2**20, float64.
+        terms: Of the same elements, mean gradient times value with its sign, float64; None where
+            the importance does not rest on it.
     """
 
     chosen: np.ndarray
     ranks: np.ndarray
+    terms: np.ndarray | None
 
 
-def half_set(keys: Keys, theta: float) -> HalfSet:
-    """Returns the top-theta set and the ranks of one half's importance."""
+def half_set(keys: Keys, theta: float, terms: Iterable[np.ndarray] | None) -> HalfSet:
+    """Returns the top-theta set, ranks and signed terms of one half's importance.
+
+    Args:
+        terms: Mean gradient times value, as vectors like those of `keys`; None where the
+            importance does not rest on it.
+    """
     picker = Picker(Ranking(keys).by_share([theta])[0])
     chosen = np.concatenate([picker.pick(vector) for vector in keys()])
-    stride = -(-chosen.size // _RANKED)
-    sample, position = [], 0
-    for vector in keys():
-        sample.append(vector[-position % stride :: stride])
+    stride = -(-chosen.size // _COMPARED)
+    every = _every(keys(), stride)
+    signed = None if terms is None else _every(terms, stride).astype(np.float64)
+    return HalfSet(chosen, average_ranks(every), signed)
+
+
+def _every(vectors: Iterable[np.ndarray], stride: int) -> np.ndarray:
+    """Returns every n-th element of the vectors put end to end."""
+    taken, position = [], 0
+    for vector in vectors:
+        taken.append(vector[-position % stride :: stride])
         position += vector.size
-    return HalfSet(chosen, average_ranks(np.concatenate(sample)))
+    return np.concatenate(taken)
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
@@ -74,10 +90,12 @@ class Noise:
         between_spread: Standard deviation of those four.
         chance: Jaccard of independent random sets of these sizes.
         rank_within1, rank_within2, rank_between: Spearman correlations of the same pairs.
+        beyond: Share of the difference between the systems' sets, as Jaccard distance, that is
+            not there between halves of one system.
         samples: Samples of the smaller system, both halves together.
         needed: Samples a system at which sampling noise would be half of the difference between
-            the systems, by extrapolation; None where no number of samples would do.
-        verdict: `above`, `barely` or `not` above sampling noise.
+            the systems (`samples_needed`); None where it cannot be told.
+        verdict: `above` (a third of the difference is beyond noise), `barely` or `not`.
     """
 
     theta: float
@@ -89,6 +107,7 @@ class Noise:
     rank_within1: float
     rank_within2: float
     rank_between: float
+    beyond: float
     samples: int
     needed: int | None
     verdict: str
@@ -110,46 +129,61 @@ def compare_halves(
     sizes = [
         np.mean([np.count_nonzero(half.chosen) for half in halves]) for halves in (first, second)
     ]
-    spread = float(np.std(between))
-    excess = float(np.mean(within) - np.mean(between))
+    spread, mean_between = float(np.std(between)), float(np.mean(between))
+    excess = float(np.mean(within)) - mean_between
+    beyond = excess / (1 - mean_between) if mean_between < 1 else 0.0
     return Noise(
         theta=theta,
         within1=within[0],
         within2=within[1],
-        between=float(np.mean(between)),
+        between=mean_between,
         between_spread=spread,
         chance=float(_chance(*sizes, first[0].chosen.size)),
         rank_within1=rank_within[0],
         rank_within2=rank_within[1],
         rank_between=rank_between,
+        beyond=beyond,
         samples=samples,
-        needed=samples_needed(float(np.mean(rank_within)), rank_between, samples),
-        verdict=_judge(excess, min(within) - float(np.mean(between)), spread),
+        needed=_needed(first, second, samples),
+        verdict=_judge(beyond, excess, spread),
     )
 
 
-def _judge(excess: float, smallest_excess: float, spread: float) -> str:
-    """Returns the verdict: each system's own agreement must stand clear of that between systems.
+def _judge(beyond: float, excess: float, spread: float) -> str:
+    if excess <= max(2 * spread, 0.01):
+        return "not"
+    return "above" if beyond >= 1 / 3 else "barely"
 
-    Clear is twice the spread of the four comparisons between systems, and at least 0.02.
-    """
-    clear = max(2 * spread, 0.02)
-    if smallest_excess > clear:
-        return "above"
-    return "barely" if excess > 0 else "not"
+
+def _needed(first: list[HalfSet], second: list[HalfSet], samples: int) -> int | None:
+    if any(half.terms is None for half in (*first, *second)):
+        return None
+    between = float(np.mean([_cosine(a.terms, b.terms) for a, b in product(first, second)]))
+    needed = [
+        samples_needed(_cosine(*(half.terms for half in halves)), between, samples)
+        for halves in (first, second)
+    ]
+    return None if None in needed else max(needed)
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> float:
+    length = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / length if length else 0.0
 
 
 def samples_needed(within: float, between: float, samples: int) -> int | None:
     """Returns the samples a system at which noise is half of the difference between systems.
 
-    Rank correlations are extrapolated by the Spearman-Brown formula: the halves' agreement r
-    becomes `m r / (1 + (m - 1) r)` with m times the samples. The correlation between systems that
-    endless samples would show is `rho = between / within`. Noise `1 - r` is half of the difference
-    `1 - rho r` where `r = 1 / (2 - rho)`.
+    Mean gradients are sums over samples, so the cosine r of two halves' means follows the
+    Spearman-Brown formula exactly in expectation: with m times the samples it is
+    `m r / (1 + (m - 1) r)`. The cosine between systems that endless samples would show is
+    `rho = between / within`. Noise `1 - r` is half of the difference `1 - rho r` where
+    `r = 1 / (2 - rho)`. (Importance itself does not extrapolate: noise has a magnitude too, which
+    is large for the same elements in both halves.)
 
     Args:
-        within: Correlation of two halves of one system.
-        between: Correlation of halves of different systems.
+        within: Cosine of mean gradient times value, between two halves of one system.
+        between: The same between halves of different systems.
         samples: Both halves together.
 
     Returns:
@@ -157,10 +191,9 @@ def samples_needed(within: float, between: float, samples: int) -> int | None:
     """
     if within <= 0 or between >= within:
         return None
-    rho = max(between, 0.0) / within
-    wanted = 1 / (2 - rho)
     if within >= 1:
         return samples
+    wanted = 1 / (2 - max(between, 0.0) / within)
     times = wanted * (1 - within) / (within * (1 - wanted))
     return max(1, round(times * samples / 2))
 
@@ -177,13 +210,14 @@ def in_words(noise: Noise) -> str:
         "barely": "the partition is barely above sampling noise",
         "not": "the partition is not above sampling noise",
     }
+    beyond = f"{100 * max(noise.beyond, 0):.0f} % of the difference is more than sampling noise"
     if noise.needed is None:
-        tail = "no number of samples would tell the systems apart, by extrapolation"
+        tail = "how many samples would do cannot be told from these"
     elif noise.needed <= noise.samples:
         tail = f"{noise.samples} samples a system are enough, by extrapolation"
     else:
         tail = (
             f"about {noise.needed:,} samples a system would bring noise down to half of the "
-            f"difference between the systems, by extrapolation from {noise.samples}"
+            f"difference between the systems' gradients, by extrapolation from {noise.samples}"
         )
-    return f"{heads[noise.verdict]}: {figures}; {tail}"
+    return f"{heads[noise.verdict]}: {figures}; {beyond}; {tail}"

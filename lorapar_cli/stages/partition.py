@@ -109,6 +109,10 @@ def partition(
     manifest = Manifest(Stage.PARTITION, settings, given or [], inputs, seed=options.seed)
     manifest.layout_fingerprint = source.fingerprint
 
+    if options.plot:
+        from lorapar_cli.hub.plots import require_matplotlib
+
+        require_matplotlib()
     progress("cutting", 0, None)
     thetas = options.thetas
     if options.budget is not None:
@@ -130,7 +134,7 @@ def partition(
         if options.plot:
             from lorapar_cli.hub.plots import draw_partition
 
-            draw_partition(source, mask, thetas, manifest.metrics["jaccard"], built / "plots")
+            draw_partition(source, mask, thetas, built / "plots")
         write_manifest(built, manifest)
     return Outcome(target, manifest)
 

@@ -5,7 +5,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,8 +249,24 @@ class _Work:
             from lorapar_cli.hub.inits import zero_importance
 
             raise zero_importance(options.init, system)
-        compute = partial(importance.compute_importance, values, sums, options.formula)
-        return found, [_half_set(compute(half)) for half in range(importance.HALVES)]
+        return found, [self._half_set(sums, half) for half in range(importance.HALVES)]
+
+    def _half_set(self, sums, half: int):
+        """Returns what one half of a system's samples would choose."""
+        from lorapar_cli.core import importance, noise
+        from lorapar_cli.core.regions import importance_keys
+
+        formula = self.options.formula
+        found = importance.compute_importance(self.values, sums, formula, half)
+        terms = None
+        if importance.FORMULAS[formula].needs_product:
+            signed = importance.signed_terms(self.values, sums, half)
+            terms = [signed[name].numpy() for name in sorted(signed)]
+
+        def keys() -> Iterator:
+            return (importance_keys(found[name].numpy()) for name in sorted(found))
+
+        return noise.half_set(keys, NOISE_THETA, terms)
 
     def _sum(self, system: System, samples: list):
         """Returns the sums over all samples, of all processes."""
@@ -349,13 +364,3 @@ class _Work:
                 write_manifest(built, self.manifest)
             shutil.rmtree(self.partial, ignore_errors=True)
         self.processes.wait()
-
-
-def _half_set(importance: dict) -> Any:
-    from lorapar_cli.core.noise import half_set
-    from lorapar_cli.core.regions import importance_keys
-
-    def keys() -> Iterator:
-        return (importance_keys(importance[name].numpy()) for name in sorted(importance))
-
-    return half_set(keys, NOISE_THETA)
