@@ -99,7 +99,8 @@ def evaluate(
     backend: Annotated[
         str,
         typer.Option(
-            help="What asks: transformers, or lm-eval for the harness itself (extra `harness`)."
+            help="What asks: transformers, vllm (extra `vllm`, GPUs), or lm-eval, the harness itself "
+            "(extra `harness`)."
         ),
     ] = "transformers",
     batch_size: Annotated[
@@ -168,6 +169,11 @@ def _parse_ks(text: str) -> tuple[int, ...]:
 def render(manifest: Manifest) -> list:
     """Returns the tables of an evaluation: accuracy by model, and differences by pair."""
     tables = [_accuracy_table(manifest)]
+    tables += [
+        _group_table(manifest, kind)
+        for kind in ("steps", "subject")
+        if f"by_{kind}" in manifest.metrics["models"][0]
+    ]
     if manifest.metrics["pairs"]:
         tables.append(_difference_table(manifest))
     return tables
@@ -184,6 +190,19 @@ def _accuracy_table(manifest: Manifest) -> Any:
         table.add_column(heading, justify="right")
     for entry in models:
         table.add_row(entry["model"], *(_share(part) for part in _columns(entry).values()))
+    return table
+
+
+def _group_table(manifest: Manifest, kind: str) -> Any:
+    from rich.table import Table
+
+    models = manifest.metrics["models"]
+    table = Table(title=f"accuracy by {kind}")
+    for heading in (kind, "records", *(entry["model"] for entry in models)):
+        table.add_column(heading, justify="left" if heading == kind else "right")
+    for group, part in models[0][f"by_{kind}"].items():
+        shares = [_share(entry[f"by_{kind}"][group]) for entry in models]
+        table.add_row(group, f"{part['n']:,}", *shares)
     return table
 
 

@@ -1,5 +1,6 @@
 """From verdicts to what is reported: accuracy by model and group, differences by pair of models."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations, groupby
@@ -29,12 +30,17 @@ def describe_accuracy(verdicts: Sequence[bool]) -> dict[str, Any]:
 
 
 def split_by_group(verdicts: Sequence[bool], groups: Groups) -> dict[str, dict[str, list[bool]]]:
-    """Returns group kind -> group -> its items' verdicts, groups in order of their names."""
+    """Returns group kind -> group -> its items' verdicts, groups by number or name."""
     split: dict[str, dict[str, list[bool]]] = {}
     for verdict, known in zip(verdicts, groups, strict=True):
         for kind, group in known.items():
             split.setdefault(kind, {}).setdefault(group, []).append(verdict)
-    return {kind: dict(sorted(split[kind].items())) for kind in sorted(split)}
+    return {kind: dict(sorted(split[kind].items(), key=_place)) for kind in sorted(split)}
+
+
+def _place(group: tuple[str, Any]) -> tuple[float, str]:
+    name = group[0]
+    return (int(name) if name.isdecimal() else math.inf, name)
 
 
 def summarize_model(name: str, verdicts: Sequence[bool], groups: Groups) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.generation import (
+    Completion,
     Decoding,
     complete_batch,
     encode_choice,
@@ -27,6 +28,25 @@ class Batch:
     number: int
     draw: int
     places: list[int]
+
+
+class Writer(Protocol):
+    """What answers: a model of transformers or of vLLM, with or without an adapter."""
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
+        """Returns one completion a prompt, in order."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The writer of transformers."""
+
+    model: Any
+    tokenizer: Any
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
+        """Returns one completion a prompt, in order."""
+        return complete_batch(self.model, self.tokenizer, prompts, decoding, seed)
 
 
 class Questions:
@@ -85,17 +105,17 @@ class Questions:
             )
         return prompt
 
-    def ask(self, name: str, model, batch: Batch) -> Iterator[Sample]:
+    def ask(self, name: str, writer: Writer, batch: Batch) -> Iterator[Sample]:
         """Yields the batch's judged samples of a model of that name."""
         items = [self.task.items[place] for place in batch.places]
-        if self.task.match == "likelihood":
-            yield from self._compare(name, model, items)
+        if isinstance(writer, LoadedModel) and self.task.match == "likelihood":
+            yield from self._compare(name, writer.model, items)
             return
         prompts = [self._prompts[place] for place in batch.places]
         # Each model, draw and batch draws from a stream of its own.
         stream = f"{self.seed} {name} {batch.draw} {batch.number}"
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
-        written = complete_batch(model, self.tokenizer, prompts, self._fitting(prompts), seed)
+        written = writer.complete(prompts, self._fitting(prompts), seed)
         texts = [completion.text for completion in written]
         judged = judge(self.task.match, items, texts, self.sandbox)
         for item, completion, verdict in zip(items, written, judged, strict=True):

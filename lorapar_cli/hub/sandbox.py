@@ -96,10 +96,12 @@ def find_backend(unsafe: bool = False) -> str:
     Raises:
         LoraparError: Neither holds; says why.
     """
-    failures = {name: why for name in BACKENDS if (why := probe(name)) is not None}
-    held = [name for name in BACKENDS if name not in failures]
-    if held:
-        return held[0]
+    failures = {}
+    for name in BACKENDS:
+        why = probe(name)
+        if why is None:
+            return name
+        failures[name] = why
     if unsafe:
         return UNSAFE
     raise LoraparError(

@@ -119,6 +119,7 @@ def load_task(asked: Asked) -> Task:
                 f"`{option}` knows no `{value}`{nearest(value, list(valid))}",
                 hint=f"known: {', '.join(valid)}",
             )
+    _check_options(asked)
     makers = {"data": _own, "gsm8k": _gsm8k, "mmlu": _mmlu, "humaneval": _humaneval}
     task = makers[asked.task](asked)
     if not task.items:
@@ -134,6 +135,27 @@ def load_task(asked: Asked) -> Task:
             )
         seen.add(item.id)
     return task
+
+
+# Which of the options that not every task has each task has.
+_OPTIONS = {
+    "data": {"match"},
+    "gsm8k": {"style", "num_fewshot", "fewshot_data"},
+    "mmlu": {"num_fewshot", "fewshot_data"},
+    "humaneval": {"style"},
+}
+
+
+def _check_options(asked: Asked) -> None:
+    """Refuses options that the task would silently ignore."""
+    for name in ("style", "num_fewshot", "fewshot_data", "match"):
+        default = Asked.__dataclass_fields__[name].default
+        if getattr(asked, name) != default and name not in _OPTIONS[asked.task]:
+            raise UsageError(
+                f"`--task {asked.task}` has no `--{name.replace('_', '-')}`",
+                f"`{getattr(asked, name)}`",
+                "leave it out, or name another `--task`",
+            )
 
 
 def _own(asked: Asked) -> Task:

@@ -1,7 +1,6 @@
 """`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +24,12 @@ from lorapar_cli.store.working import finish_working_folder, open_working_folder
 if TYPE_CHECKING:
     from lorapar_cli.hub.asking import Questions
     from lorapar_cli.hub.models import BaseModel
-    from lorapar_cli.hub.processes import Processes
     from lorapar_cli.hub.tasks import Asked, Task
 
 BASE = "base"
 TRAINED = {"sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
 WRITTEN_ELSEWHERE = "completions"
-BACKENDS = ("transformers", "lm-eval")
+BACKENDS = ("transformers", "vllm", "lm-eval")
 
 Models = dict[str, Path | None]
 """Model name -> adapter folder, None for the base model."""
@@ -106,7 +104,7 @@ def evaluate(
         completions: Judge these completions, written elsewhere, instead of asking a model.
         name: The result's folder; by default `heldout`, the data file's stem or the task's name.
         adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; by default all that the run has.
-        backend: `transformers`, or `lm-eval` to ask through the harness.
+        backend: `transformers`, `vllm`, or `lm-eval` to ask through the harness.
         limit: Ask the first so many records only.
         allow_code_execution: Needed where a task runs what a model wrote.
 
@@ -137,6 +135,10 @@ def _check_backend(backend: str, task: "Task", drawing: Drawing) -> None:
             f"`--backend` knows no `{backend}`{nearest(backend, list(BACKENDS))}",
             hint=f"known: {', '.join(BACKENDS)}",
         )
+    if backend == "vllm":
+        from lorapar_cli.hub.vllm_generation import check_vllm
+
+        check_vllm(task)
     if backend == "lm-eval":
         from lorapar_cli.hub.harness import check_harness
 
@@ -170,7 +172,6 @@ class _Run:
     sandbox: str | None
     given: list[str]
     progress: Progress
-    backend: str = "transformers"
 
     def ask(
         self,
@@ -183,7 +184,7 @@ class _Run:
         trust_remote_code: bool,
     ) -> Outcome:
         """Asks every model every item."""
-        self.backend = backend
+        from lorapar_cli.hub.answering import Answering
         from lorapar_cli.hub.models import find_base_model
         from lorapar_cli.hub.processes import join_processes
 
@@ -203,12 +204,15 @@ class _Run:
         if is_up_to_date(self.folder, manifest.settings, manifest.inputs):
             return Outcome(self.folder, read_manifest(self.folder), fresh=False)
         processes = join_processes()
+        if processes.count > 1 and backend != "transformers":
+            raise UsageError(f"`--backend {backend}` runs in one process, not {processes.count}")
         questions = self._questions(base, batch_size, trust_remote_code)
         work = processes.on_main(lambda: open_working_folder(self.folder, manifest, overwrite=True))
         journal = SampleJournal(work, processes.rank)
-        seconds = self._ask_models(
-            questions, models, base, dtype, trust_remote_code, journal, processes
-        )
+        # Of several processes the first one's progress stands for all.
+        show = self.progress if processes.rank == 0 else silent
+        answering = Answering(questions, base, dtype, trust_remote_code, journal, processes, show)
+        seconds = answering.ask_all(models, backend)
         processes.wait()
 
         def finish() -> Manifest:
@@ -237,72 +241,6 @@ class _Run:
             longest=base.max_length,
             sandbox=self.sandbox,
         )
-
-    def _ask_models(
-        self,
-        questions: "Questions",
-        models: Models,
-        base: "BaseModel",
-        dtype: str,
-        trust: bool,
-        journal: SampleJournal,
-        processes: "Processes",
-    ) -> dict[str, float]:
-        """Answers every item with every model into the journal; returns seconds by model."""
-        from lorapar_cli.hub.models import load_adapter, load_base
-
-        loaded, seconds = load_base(base, dtype, trust), {}
-        for name, folder in models.items():
-            started = time.monotonic()
-            if folder is None:
-                self._ask_model(questions, name, loaded, journal, processes)
-            else:
-                adapted = load_adapter(loaded, folder, trainable=False).eval()
-                self._ask_model(questions, name, adapted, journal, processes)
-                loaded = adapted.unload()
-            seconds[name] = round(time.monotonic() - started, 3)
-        return seconds
-
-    def _ask_model(
-        self,
-        questions: "Questions",
-        name: str,
-        model: Any,
-        journal: SampleJournal,
-        processes: "Processes",
-    ) -> None:
-        mine = processes.share(questions.batches)
-        done, total = 0, sum(len(batch.places) for batch in mine)
-        # Of several processes the first one's progress stands for all.
-        show = self.progress if processes.rank == 0 else silent
-        show(f"eval {name}", 0, total)
-        if self.backend == "lm-eval":
-            self._ask_harness(questions, name, model, journal)
-        for batch in mine:
-            items = [self.task.items[place] for place in batch.places]
-            # A batch is asked whole or not at all: its composition decides the rounding.
-            if any((name, item.id, batch.draw) not in journal.known for item in items):
-                journal.append(questions.ask(name, model, batch))
-            done += len(items)
-            show(f"eval {name}", done, total)
-
-    def _ask_harness(
-        self, questions: "Questions", name: str, model: Any, journal: SampleJournal
-    ) -> None:
-        from lorapar_cli.hub.harness import ask_harness
-
-        items = self.task.items
-        if any((name, item.id, 0) not in journal.known for item in items):
-            journal.append(
-                ask_harness(
-                    self.task,
-                    name,
-                    model,
-                    questions.tokenizer,
-                    questions.batch_size,
-                    self.drawing.max_new_tokens,
-                )
-            )
 
     def judge_file(self, path: Path) -> Outcome:
         """Judges completions that were written elsewhere; loads no model."""
@@ -416,6 +354,8 @@ def choose_models(run_dir: RunDir, adapter: list[str] | None) -> Models:
     models: Models = {}
     for entry in adapter:
         name, equals, path = entry.partition("=")
+        if equals and (not name or name == BASE):
+            raise UsageError(f"`--adapter {entry}` needs a name of its own before `=`")
         if equals:
             models[name] = Path(path)
         elif name == BASE:
@@ -452,7 +392,11 @@ def _folder_name(name: str | None, data: str | None, task: str) -> str:
 
 def _check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | None) -> None:
     """Checks that the run's adapters were trained on this very base model."""
-    trained = {name: run_dir.manifest(TRAINED[name]) for name in models if name in TRAINED}
+    trained = {
+        name: run_dir.manifest(stage)
+        for name, stage in TRAINED.items()
+        if models.get(name) == run_dir.folder(stage) / "adapter"
+    }
     on_others = {
         name: manifest.base_model
         for name, manifest in trained.items()

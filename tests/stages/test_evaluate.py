@@ -211,6 +211,8 @@ def test_eval_needs_no_run_directory(tmp_path, tiny_model_dir, labelled_records)
     ("settings", "error", "message"),
     [
         ({"adapter": ["stf"]}, UsageError, "did you mean `sft`"),
+        ({"adapter": ["base=somewhere"]}, UsageError, "a name of its own"),
+        ({"backend": "vlm"}, UsageError, "did you mean `vllm`"),
         ({"adapter": ["mine=nowhere"]}, LoraparError, "no adapter in `nowhere`"),
         ({"data": "nowhere.jsonl"}, LoraparError, "no such data file"),
         ({"model": "nowhere"}, LoraparError, "cannot load base model"),
