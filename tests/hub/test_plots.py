@@ -1,0 +1,71 @@
+"""Pictures are drawn from real files, and show the numbers that the manifest has."""
+
+import numpy as np
+import pytest
+
+from lorapar_cli.names import System
+from lorapar_cli.stages.partition import PartitionOptions, partition
+from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.streaming import ImportanceFile
+from lorapar_cli.store.tensors import layout_fingerprint, read_tensors, write_tensors
+
+plots = pytest.importorskip("lorapar_cli.hub.plots")
+pytest.importorskip("matplotlib")
+
+SHAPES = {
+    f"base_model.model.layers.{layer}.{module}.lora_{side}.weight": (4, 25)
+    for layer in range(3)
+    for module in ("q_proj", "up_proj")
+    for side in "AB"
+}
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    draw = np.random.default_rng(0)
+    tensors = {
+        f"{system}/{name}": draw.lognormal(0, 2, shape).astype(np.float32)
+        for system in System
+        for name, shape in SHAPES.items()
+    }
+    path = tmp_path / "importance.safetensors"
+    write_tensors(path, tensors, {"fingerprint": layout_fingerprint(SHAPES)})
+    options = PartitionOptions(theta=0.8, plot=True)
+    return path, partition(RunDir(tmp_path), options, importance=path)
+
+
+def test_three_pictures_are_part_of_the_result(drawn):
+    _, outcome = drawn
+    pictures = {f"plots/{name}.png" for name in ("scatter", "layers", "curve")}
+    assert pictures <= set(outcome.manifest.outputs)
+    assert all((outcome.folder / name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
+
+
+def test_the_scatter_says_shares_and_jaccard(drawn):
+    path, outcome = drawn
+    mask, _ = read_tensors(outcome.folder / "mask.safetensors")
+    (axes,) = plots.draw_scatter(ImportanceFile(path), mask, (0.8, 0.8)).axes
+    counts = outcome.manifest.counts
+    assert f"{outcome.manifest.metrics['jaccard']:.3f}" in axes.get_title()
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    shared = 100 * counts["regions"]["shared"] / counts["elements"]
+    assert f"shared, {shared:.1f} %" in labels
+    assert sum(len(dots.get_offsets()) for dots in axes.collections) == counts["elements"]
+
+
+def test_the_heat_map_has_each_layers_share(drawn):
+    _, outcome = drawn
+    mask, _ = read_tensors(outcome.folder / "mask.safetensors")
+    panel = plots.draw_layers(mask).axes[0]
+    shares = panel.images[0].get_array()
+    for layer, row in enumerate(outcome.manifest.counts["by_layer"]):
+        assert shares[layer].mean() == pytest.approx(100 * row["active_sft"] / row["elements"])
+
+
+def test_the_curve_goes_through_the_cut(drawn):
+    path, outcome = drawn
+    mask, _ = read_tensors(outcome.folder / "mask.safetensors")
+    axes = plots.draw_curve(ImportanceFile(path), mask, (0.8, 0.8)).axes[0]
+    curve, cut = axes.lines[0], axes.lines[1]
+    reached = np.interp(cut.get_xdata()[0], curve.get_xdata(), curve.get_ydata())
+    assert reached == pytest.approx(80, abs=1)
