@@ -239,41 +239,45 @@ def classify(
     from lorapar_cli.stages.classify import classify as stage
     from lorapar_cli.store.rundir import RunDir
 
-    with progress_display() as progress:
-        outcome = stage(
-            RunDir(run_dir),
-            data=data,
-            teachers=split_list(teachers, "--teachers") if teachers else [],
-            model=model,
-            limit=limit,
-            holdout=holdout,
-            seed=seed,
-            strategy=strategy.value,
-            share=share,
-            vote=vote.value,
-            on_tie=on_tie.value,
-            economy=economy,
-            min_votes=min_votes,
-            review=review,
-            role_play=role_play,
-            student=student,
-            student_description=student_description,
-            prompt_template=prompt_template,
-            teachers_file=teachers_file,
-            format=format,
-            prompt_field=prompt_field,
-            completion_field=completion_field,
-            id_field=id_field,
-            split=split,
-            subset=subset,
-            skip_bad=skip_bad,
-            trust_remote_code=trust_remote_code,
-            manner=Manner(concurrency, timeout, retries, max_cost),
-            dry_run=dry_run,
-            out=out,
-            given=given_options(ctx),
-            progress=progress,
-        )
+    try:
+        with progress_display() as progress:
+            outcome = stage(
+                RunDir(run_dir),
+                data=data,
+                teachers=split_list(teachers, "--teachers") if teachers else [],
+                model=model,
+                limit=limit,
+                holdout=holdout,
+                seed=seed,
+                strategy=strategy.value,
+                share=share,
+                vote=vote.value,
+                on_tie=on_tie.value,
+                economy=economy,
+                min_votes=min_votes,
+                review=review,
+                role_play=role_play,
+                student=student,
+                student_description=student_description,
+                prompt_template=prompt_template,
+                teachers_file=teachers_file,
+                format=format,
+                prompt_field=prompt_field,
+                completion_field=completion_field,
+                id_field=id_field,
+                split=split,
+                subset=subset,
+                skip_bad=skip_bad,
+                trust_remote_code=trust_remote_code,
+                manner=Manner(concurrency, timeout, retries, max_cost),
+                dry_run=dry_run,
+                out=out,
+                given=given_options(ctx),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        say("the answers so far are kept: the same command goes on from here")
+        raise
     if isinstance(outcome, Estimate):
         _show_estimate(outcome, as_json)
         return None

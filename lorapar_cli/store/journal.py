@@ -21,6 +21,7 @@ from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.manifest import now
+from lorapar_cli.store.publish import fsync_path
 
 JOURNAL = "votes.jsonl"
 _SYNC_SECONDS = 0.2
@@ -67,8 +68,15 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._failure: OSError | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            # The name of a new file lasts only once its folder is on the disk too.
+            for folder in (path.parent, path.parent.parent):
+                fsync_path(folder)
+        except OSError as cause:
+            raise self._unwritable(cause) from cause
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
@@ -89,8 +97,17 @@ class Journal:
         self._closed = True
         self._dirty.set()
         self._syncer.join()
-        os.fsync(self._file)
+        self._sync()
         os.close(self._file)
+        if self._failure is not None:
+            raise self._unwritable(self._failure)
+
+    def _unwritable(self, cause: OSError) -> LoraparError:
+        return LoraparError(
+            f"cannot write `{self.path}`",
+            cause.strerror,
+            "the answers so far are kept: make room and give the same command again",
+        )
 
     def _drop_torn_line(self) -> int:
         """Cuts off what a kill or a full disk left of a last line; returns the length."""
@@ -107,12 +124,18 @@ class Journal:
             os.ftruncate(self._file, end)
         return end
 
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._file)
+        except OSError as cause:
+            self._failure = self._failure or cause
+
     def _sync_now_and_then(self) -> None:
         pause = threading.Event()
         while not self._closed:
             self._dirty.wait()
             self._dirty.clear()
-            os.fsync(self._file)
+            self._sync()
             pause.wait(_SYNC_SECONDS)
 
     def append(self, answer: Answer) -> int:
@@ -122,16 +145,14 @@ class Journal:
         content = (json.dumps(line, ensure_ascii=False) + "\n").encode(errors="replace")
         start = self._end
         try:
+            if self._failure is not None:
+                raise self._failure
             written = os.write(self._file, content)
             while written < len(content):
                 written += os.write(self._file, content[written:])
         except OSError as cause:
             os.ftruncate(self._file, start)
-            raise LoraparError(
-                f"cannot write `{self.path}`",
-                cause.strerror,
-                "the answers so far are kept: make room and give the same command again",
-            ) from cause
+            raise self._unwritable(cause) from cause
         self._end += len(content)
         self._dirty.set()
         return start

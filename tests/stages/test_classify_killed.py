@@ -76,6 +76,7 @@ def test_a_second_run_asks_nothing_and_an_interrupt_exits_130(tmp_path):
         _, err = process.communicate()
         assert process.returncode == 130
         assert "Traceback" not in err
+        assert "the answers so far are kept" in err
         assert start(data, run_dir, server).wait() == 0
         before = sum(server.stats()["requests"].values())
         limited = start(data, run_dir, server)
