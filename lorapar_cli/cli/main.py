@@ -36,6 +36,7 @@ def register() -> None:
         demo,
         evaluate,
         export,
+        inspect,
         partition,
         plot,
         run,
@@ -55,6 +56,7 @@ def register() -> None:
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
+    app.command("inspect")(inspect.inspect)
     app.command("export")(export.export)
     app.command("plot")(plot.plot)
     app.command("teachers")(teachers.teachers)
