@@ -5,6 +5,7 @@ template. `harness` is the text that lm-evaluation-harness 0.4 gives a base mode
 character, with its way of choosing examples.
 """
 
+import gzip
 import json
 import random
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from lorapar_cli.hub import mmlu
 from lorapar_cli.hub.datasets import open_source
 from lorapar_cli.hub.formats import BadRow, source_label
 from lorapar_cli.store.manifest import describe_inputs
-from lorapar_cli.store.records import Message, Record, read_jsonl
+from lorapar_cli.store.records import Message, Record, parse_line, read_jsonl
 
 TASKS = ("data", "gsm8k", "mmlu", "humaneval")
 STYLES = ("trained", "harness")
@@ -196,13 +197,31 @@ class _Rows:
 
     def __init__(self, given: str | None, hub_id: str, subset: str | None, split: str) -> None:
         self.name = given or hub_id
-        self.source = open_source(self.name, subset=None if given else subset, split=split)
+        self._packed = Path(self.name) if self.name.endswith(".jsonl.gz") else None
+        if self._packed is None:
+            local = Path(self.name).exists()
+            self._source = open_source(self.name, subset=None if local else subset, split=split)
 
     def describe(self) -> dict[str, str]:
-        return self.source.describe()
+        """Returns where the rows lie and a digest of what they are."""
+        if self._packed is not None:
+            return describe_inputs({"data": self._packed})["data"]
+        return self._source.describe()
+
+    def _rows(self) -> Iterator[tuple[str, dict | BadRow]]:
+        if self._packed is None:
+            yield from self._source.rows()
+            return
+        try:
+            with gzip.open(self._packed, "rt", encoding="utf-8") as file:
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield f"{self.name}:{number}", parse_line(line, self._packed, number)
+        except (OSError, EOFError, UnicodeDecodeError) as cause:
+            raise LoraparError(f"cannot read `{self.name}`", str(cause)) from cause
 
     def read(self, needed: tuple[str, ...], limit: int | None = None) -> Iterator[dict]:
-        for number, (place, row) in enumerate(self.source.rows()):
+        for number, (place, row) in enumerate(self._rows()):
             if limit is not None and number >= limit:
                 return
             if isinstance(row, BadRow):

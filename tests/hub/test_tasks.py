@@ -1,6 +1,7 @@
 """Tasks from local files: prompts as published, references, groups, and what is refused."""
 
 import csv
+import gzip
 import json
 import random
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_mmlu_as_published(files):
     task = load_task(Asked("mmlu", str(files / "data"), num_fewshot=2))
     assert [item.reference for item in task.items] == ["C", "D"]
     assert set(task.inputs) == {"test/anatomy_test.csv", "fewshot/dev/anatomy_dev.csv"}
+
+
+def test_humaneval_as_published_is_packed(files):
+    row = {"task_id": "HumanEval/0", "prompt": "def f():\n", "entry_point": "f", "test": "",
+           "canonical_solution": "    return 1\n"}  # fmt: skip
+    with gzip.open(files / "HumanEval.jsonl.gz", "wt") as file:
+        file.write(json.dumps(row) + "\n")
+    packed = Asked("humaneval", str(files / "HumanEval.jsonl.gz"), style="harness")
+    (item,) = load_task(packed).items
+    assert (item.id, item.prompt, item.code.entry_point) == ("HumanEval/0", "def f():\n", "f")
+    (files / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
+    with pytest.raises(LoraparError, match="cannot read"):
+        load_task(packed)
 
 
 def test_mmlu_has_its_57_subjects():
