@@ -54,7 +54,7 @@ def train_rl(
         str,
         typer.Option(
             help="Rewards with weights, `answer=2,format=0.5`, or `paper`. Known: answer, integer, "
-            "format, format-strict, format-soft, tags, choice; or a function of yours, `module.function`."
+            "format, format-strict, format-soft, tags, choice, code; or a function of yours, `module.function`."
         ),
     ] = _DEFAULT.rewards,
     patience_steps: Annotated[
@@ -64,6 +64,16 @@ def train_rl(
     stop_without_spread: Annotated[
         bool, typer.Option("--stop-without-spread", help="Stop then, and publish what there is.")
     ] = _DEFAULT.stop_without_spread,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code-execution", help="Let the reward `code` run programs, sandboxed."
+        ),
+    ] = False,
+    unsafe_code_execution: Annotated[
+        bool,
+        typer.Option("--unsafe-code-execution", help="Let it do so where there is no sandbox."),
+    ] = False,
     vllm: Annotated[
         Vllm | None,
         typer.Option(help="Generate by vLLM in this process or by a server; `lorapar[vllm]`."),
@@ -123,6 +133,8 @@ def train_rl(
             out=out,
             overwrite=overwrite,
             dry_run=dry_run,
+            allow_code_execution=allow_code_execution,
+            unsafe_code_execution=unsafe_code_execution,
             trust_remote_code=trust_remote_code,
             given=given_options(ctx),
             progress=progress,

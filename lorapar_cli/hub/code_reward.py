@@ -5,12 +5,14 @@ meaning of these fields.
 """
 
 import json
+from dataclasses import replace
 
 from lorapar_cli.core.rewards import Reward
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.judging import to_program
 from lorapar_cli.hub.sandbox import Limits, run_programs
 from lorapar_cli.hub.tasks import Code
+from lorapar_cli.store.records import Record
 
 _FIELDS = ("prompt", "entry_point", "test")
 
@@ -18,6 +20,14 @@ _FIELDS = ("prompt", "entry_point", "test")
 def describe_tests(row: dict) -> str:
     """Returns the reference of a row that has HumanEval's fields."""
     return json.dumps({field: row[field] for field in _FIELDS}, ensure_ascii=False)
+
+
+def with_tests(record: Record) -> Record:
+    """Returns the record with its tests as reference answer, where the source had them."""
+    row = record.extra | {"prompt": record.prompt}
+    if not all(field in row for field in _FIELDS):
+        return record
+    return replace(record, reference_answer=describe_tests(row))
 
 
 def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:

@@ -134,10 +134,12 @@ def train(
     }
     if options.vllm is not None:
         own |= _vllm_arguments(options.vllm)
+    config = build_config(GRPOConfig, own, extra)
+    _require_a_step(config, len(records))
     log = CompletionLog(run.open_log("completions.jsonl"), list(rewards))
     trainer = MaskedGRPOTrainer(
         run.masked,
-        args=build_config(GRPOConfig, own, extra),
+        args=config,
         reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
         train_dataset=to_dataset(records, tokenizer),
         processing_class=tokenizer,
@@ -145,6 +147,17 @@ def train(
     )
     run.fit(trainer)
     return {"steps": trainer.state.global_step, "reward": run.callback.last.get("reward")}
+
+
+def _require_a_step(config: GRPOConfig, records: int) -> None:
+    """Refuses data that TRL's sampler, which leaves out incomplete batches, makes no step of."""
+    wanted = config.generation_batch_size // config.num_generations
+    if records < wanted:
+        raise LoraparError(
+            f"{records} records are fewer than the {wanted} prompts of one step",
+            f"{config.generation_batch_size} completions a step, {config.num_generations} a prompt",
+            "lower `--per-device-batch-size` or `--gradient-accumulation`, or give more records",
+        )
 
 
 def _vllm_arguments(mode: str) -> dict[str, Any]:

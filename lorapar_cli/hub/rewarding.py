@@ -8,23 +8,45 @@ import sys
 from lorapar_cli.core.rewards import REWARDS, Reward, parse_weights
 from lorapar_cli.errors import LoraparError, UsageError
 
+CODE = "code"
 
-def resolve_rewards(text: str) -> dict[str, tuple[Reward, float]]:
+
+def resolve_rewards(
+    text: str, allow_code: bool = False, unsafe: bool = False
+) -> dict[str, tuple[Reward, float]]:
     """Returns name -> reward and weight of an option such as `answer=2,mymodule.polite=0.5`.
 
     A name with a dot is a user's function, imported from the working folder or the environment:
     from completions and reference answers, both lists of strings, to one number each.
 
+    Args:
+        allow_code: Whether `code` may run what the model wrote, in a sandbox.
+        unsafe: Whether it may do so where there is none.
+
     Raises:
-        UsageError: An unknown name, a bad weight, or a path that leads to no function.
+        UsageError: An unknown name, a bad weight, a path that leads to no function, or `code`
+            without permission.
+        LoraparError: `code` was asked for and this machine offers no sandbox.
     """
     names = [part.partition("=")[0].strip() for part in text.split(",")]
     dotted = [name for name in names if "." in name]
-    weights = parse_weights(text, also=dotted)
-    return {
-        name: (_import(name) if name in dotted else REWARDS[name], weight)
-        for name, weight in weights.items()
-    }
+    weights = parse_weights(text, also=[*dotted, CODE])
+    special = {name: _import(name) for name in weights if name in dotted}
+    if CODE in weights:
+        special[CODE] = _code(allow_code, unsafe)
+    return {name: (special.get(name) or REWARDS[name], w) for name, w in weights.items()}
+
+
+def _code(allow: bool, unsafe: bool) -> Reward:
+    if not (allow or unsafe):
+        raise UsageError(
+            "reward `code` runs programs that the model writes",
+            hint="allow it with `--allow-code-execution`; they run in a sandbox",
+        )
+    from lorapar_cli.hub.code_reward import code_reward
+    from lorapar_cli.hub.sandbox import find_backend
+
+    return code_reward(find_backend(unsafe))
 
 
 def _import(path: str) -> Reward:

@@ -28,6 +28,8 @@ def train_rl(
     out: Path | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
+    allow_code_execution: bool = False,
+    unsafe_code_execution: bool = False,
     trust_remote_code: bool = False,
     given: list[str] | None = None,
     progress: Progress = silent,
@@ -45,15 +47,17 @@ def train_rl(
         overwrite: Replace a result of other settings or inputs.
         dry_run: Do everything up to the first step, write nothing; the figures are in the
             manifest's metrics.
+        allow_code_execution: Let the reward `code` run what the model writes, in a sandbox.
+        unsafe_code_execution: Let it do so where this machine offers none.
 
     Raises:
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: An option or training argument is unknown or does not fit the others.
     """
-    from lorapar_cli.hub.rewarding import resolve_rewards
+    from lorapar_cli.hub.rewarding import CODE, resolve_rewards
     from lorapar_cli.hub.selection import read_training_records, training_files
 
-    rewards = resolve_rewards(options.rewards)
+    rewards = resolve_rewards(options.rewards, allow_code_execution, unsafe_code_execution)
     _check_batch(options)
     folder = out or run_dir.folder(Stage.TRAIN_RL)
     splits, mask_path, adapter = run_dir.training_inputs(
@@ -74,7 +78,7 @@ def train_rl(
         files,
         options.replay,
         options.seed,
-        lambda read, path: _with_reference(read, path, manifest.notes),
+        lambda read, path: _with_reference(read, path, manifest.notes, CODE in rewards),
     )
     manifest.counts["records"] = count_systems(records)
 
@@ -122,7 +126,14 @@ def _check_batch(options: RlOptions) -> None:
         )
 
 
-def _with_reference(records: list[Record], path: Path, notes: list[str]) -> list[Record]:
+def _with_reference(
+    records: list[Record], path: Path, notes: list[str], tests: bool
+) -> list[Record]:
+    """Returns the records that can be rewarded; with `tests`, tests stand for the answer."""
+    if tests:
+        from lorapar_cli.hub.code_reward import with_tests
+
+        records = [with_tests(record) for record in records]
     kept = [record for record in records if record.reference_answer is not None]
     if not kept:
         raise LoraparError(

@@ -390,3 +390,26 @@ def test_reward_may_be_a_users_function(run_dir, tmp_path, monkeypatch):
 def test_the_shortest_runs_train_in_spite_of_warm_up(run_dir, steps):
     counts = train_sft(run_dir, replace(SFT, max_steps=steps, warmup=0.5)).manifest.counts
     assert counts["active_moved"] > 0.5 * counts["active"]
+
+
+def test_code_reward_needs_permission_and_reads_the_tests_of_the_data(run_dir, tmp_path):
+    path = tmp_path / "programs.jsonl"
+    row = {
+        "task_id": "t/0",
+        "prompt": "def one():\n",
+        "canonical_solution": "    return 1\n",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+        "entry_point": "one",
+    }
+    path.write_text(json.dumps(row) + "\n")
+    train_sft(run_dir, SFT)
+    options = replace(RL, data=str(path), rewards="code,length", max_steps=1)
+    with pytest.raises(LoraparError, match="1 records are fewer than the 2 prompts"):
+        train_rl(run_dir, options, unsafe_code_execution=True)
+    path.write_text((json.dumps(row) + "\n") * 2)
+    with pytest.raises(UsageError, match="runs programs"):
+        train_rl(run_dir, options)
+    manifest = train_rl(run_dir, options, unsafe_code_execution=True).manifest
+    assert manifest.counts["trained_records"] == 2
+    lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["rewards"]["code"] for line in lines} <= {0.0, 1.0}
