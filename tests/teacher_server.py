@@ -64,6 +64,7 @@ class Server:
         self.echo_key = settings.get("echo_key", False)
         self.refuses_after = settings.get("refuses_after", {})
         self.refuses_with = settings.get("refuses_with", 400)
+        self.later = settings.get("later")
         self.knows_no_system = settings.get("knows_no_system", False)
         self.capacity = settings.get("capacity", 10**9)
         self.always = settings.get("always")
@@ -128,7 +129,8 @@ class Server:
         if self.flying > self.capacity:
             return await self.error(writer, 429, "too many at a time")
         if self.requests[model] > self.refuses_after.get(model, 10**9):
-            return await self.error(writer, self.refuses_with, "limit reached")
+            headers = [f"retry-after: {self.later}"] if self.later else []
+            return await self.error(writer, self.refuses_with, "limit reached", headers)
         if self.knows_no_system and messages[0]["role"] == "system":
             return await self.error(writer, 400, "System role not supported")
         if any(word in question for word in self.refuse):

@@ -24,6 +24,8 @@ _BYTES_PER_TOKEN = 4
 _BREATH = 200
 _MOST_REFUSED = 20
 _TELL_SECONDS = 5.0
+# A server that says when to come back is well, so that counts little; but not for ever.
+_TOLD_TO_WAIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ class Interview:
         self._halt.set()
 
     async def _ask(self, question: Question) -> None:
-        asked_since, failures, once_more = self._clock.now(), 0, question.once_more
+        asked_since, once_more = self._clock.now(), question.once_more
+        tries, failures = 0, 0.0
         while not self._halt.is_set():
             await self._throttle.enter()
             if self._halt.is_set():
@@ -195,8 +198,7 @@ class Interview:
                 wait = self._waiting(failures, cause.retry_after)
                 self._throttle.slow_down(started, cause.retry_after or 0.0)
                 self.tally.slowed += 1
-                # A server that says when to come back is well; without that it may be lost.
-                failures += cause.retry_after is None
+                failures += 1 if cause.retry_after is None else _TOLD_TO_WAIT
                 reason = str(cause)
             except TryAgain as cause:
                 wait = self._waiting(failures, cause.retry_after)
@@ -217,12 +219,13 @@ class Interview:
             if wait is None:
                 if final:
                     return
-                failures, once_more = 0, True
+                tries, failures, once_more = 0, 0.0, True
                 continue
+            tries += 1
             if failures > self._manner.retries:
                 # If nothing at all came back since, it is the teacher; else only the question.
                 if self.tally.last_success < asked_since:
-                    self._give_up(f"{reason}, {failures} times in a row")
+                    self._give_up(f"{reason}, {tries} times in a row")
                 break
             self.tally.retries += 1
             await self._clock.sleep(wait, self._halt)

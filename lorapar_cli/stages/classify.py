@@ -22,7 +22,7 @@ from lorapar_cli.hub.interview import Manner, estimate_tokens
 from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
 from lorapar_cli.hub.summary import add_notes, summarise, what_happened
 from lorapar_cli.hub.teachers import Teacher, find_teachers
-from lorapar_cli.names import Progress, Stage, System, silent
+from lorapar_cli.names import EMBEDDED, Progress, Stage, System, silent
 from lorapar_cli.store.journal import CODES, JOURNAL, Journal, JournalIndex
 from lorapar_cli.store.manifest import (
     Manifest,
@@ -143,7 +143,7 @@ def classify(
     folder = out or run_dir.folder(Stage.CLASSIFY)
     earlier = run_dir.manifest(Stage.CLASSIFY) if out is None else read_manifest(folder)
     remembered = earlier.base_model if earlier is not None else None
-    model_id = model or (remembered["id"] if remembered else None)
+    model_id = _model_id(model) if model else (remembered["id"] if remembered else None)
     prompt = read_prompt(
         prompt_template,
         role_play=role_play,
@@ -219,6 +219,11 @@ def _check_options(
             f"teachers without a price: {', '.join(unknown)}",
             "give their prices under `teachers:` in a file and name it with `--teachers-file`",
         )
+
+
+def _model_id(model: str) -> str:
+    """Returns a model's name as the manifest remembers it: folders by their absolute path."""
+    return str(Path(model).resolve()) if model != EMBEDDED and Path(model).is_dir() else model
 
 
 def _short_name(model: str | None) -> str | None:

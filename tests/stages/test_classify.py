@@ -297,8 +297,9 @@ def test_a_broken_line_writes_nothing(tmp_path, corpus):
     assert any("corpus.jsonl:201" in note for note in outcome.manifest.notes)
 
 
-def test_the_model_is_remembered_and_given_once(tmp_path, corpus, tiny_model_dir):
-    first = run(tmp_path, corpus, model=str(tiny_model_dir))
+def test_the_model_is_remembered_and_given_once(tmp_path, corpus, tiny_model_dir, monkeypatch):
+    monkeypatch.chdir(tiny_model_dir.parent)
+    first = run(tmp_path, corpus, model=f"./{tiny_model_dir.name}")
     assert first.manifest.base_model["id"] == str(tiny_model_dir)
     assert first.manifest.base_model["revision"].startswith("local:")
     assert not run(tmp_path, corpus).fresh

@@ -453,3 +453,13 @@ def test_an_endpoint_that_takes_few_requests_at_a_time_is_found_out(tmp_path):
     print(f"{requests - 400} of {requests} requests were too many")
     # Without adaptation seven of eight would be.
     assert requests < 2 * 400
+
+
+def test_a_teacher_that_only_ever_says_later_is_given_up_after_a_long_patience(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 4)
+    manner = {"concurrency": 1, "clock": Clock(speed=1000), "retries": 1}
+    with running_server(refuses_after={"model-a": 0}, refuses_with=429, later="15") as server:
+        with pytest.raises(LoraparError) as error:
+            ask(tmp_path / "run", data, server, "a", manner=manner)
+        assert "too many requests (429), 11 times in a row" in error.value.found
+        assert asked(server) >= 11
