@@ -2,10 +2,15 @@
 
 import sys
 
-from benchmarks import evaluate, partition, score
+from benchmarks import evaluate, partition, score, train
 from benchmarks.machine import describe
 
-ALL = {"evaluate": evaluate.main, "partition": partition.main, "score": score.main}
+ALL = {
+    "evaluate": evaluate.main,
+    "partition": partition.main,
+    "score": score.main,
+    "train": train.main,
+}
 
 if __name__ == "__main__":
     print(describe())

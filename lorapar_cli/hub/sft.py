@@ -45,6 +45,11 @@ def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
     return Dataset.from_list(rows)
 
 
+def collator(tokenizer) -> DataCollatorForSeq2Seq:
+    """Returns what pads rows of `to_dataset` to the longest of a batch."""
+    return DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL)
+
+
 def train(
     run: TrainingRun,
     tokenizer,
@@ -62,7 +67,7 @@ def train(
         args=build_config(SFTConfig, own, extra),
         train_dataset=to_dataset(encoded),
         processing_class=tokenizer,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL),
+        data_collator=collator(tokenizer),
     )
     run.fit(trainer)
     return {"steps": trainer.state.global_step, "loss": trainer.state.log_history[-1]["train_loss"]}
