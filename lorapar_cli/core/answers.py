@@ -34,6 +34,8 @@ _QUANTITY = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_MAGNITUDE = re.compile(r"\s*(thousand|million|billion|trillion)\b", re.IGNORECASE)
+_MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}")
 _LEAD_IN = re.compile(r"^.*?\banswer\s*(?:is|:|=)\s*(?=\S)", re.IGNORECASE | re.DOTALL)
 _ASSIGNED = re.compile(r"^.*(?<![<>!=])=\s*(?=\S)", re.DOTALL)
@@ -157,7 +159,8 @@ def parse_number(text: str) -> Fraction | None:
     """Returns the exact value of a text that is one quantity, else None.
 
     Thousands separators, currency, percent signs and units are dropped; decimals, fractions
-    (`3/4`, `\\frac{3}{4}`), mixed numbers (`1 1/2`) and powers of ten (`1e3`) are read.
+    (`3/4`, `\\frac{3}{4}`), mixed numbers (`1 1/2`), powers of ten (`1e3`) and `2 million` are
+    read.
     """
     found = _QUANTITY.fullmatch(_plain(text))
     if found is None or (found["sign"] and found["sign2"]):
@@ -167,6 +170,8 @@ def parse_number(text: str) -> Fraction | None:
     if not under or number is None or whole is None:
         return None
     value = whole + number / under
+    if magnitude := _MAGNITUDE.match(found["unit"]):
+        value *= _MAGNITUDES[magnitude[1].lower()]
     return -value if (found["sign"] or found["sign2"]) not in ("", "+") else value
 
 
@@ -185,7 +190,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"\\[()\[\],;!: ]|\\(?:left|right)|\^\{?\\circ\}?", " ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").strip(_MARKUP)
     text = _ASSIGNED.sub("", _LEAD_IN.sub("", text)).strip(_MARKUP)
-    if len(text) > 2 and text[0] == text[-1] == "$":
+    if len(text) > 2 and text[0] + text[-1] in ("$$", "()"):
         text = text[1:-1]
     return text.rstrip(". \t\n").strip(_MARKUP)
 

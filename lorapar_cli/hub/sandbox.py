@@ -237,7 +237,8 @@ def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) ->
         stderr=subprocess.PIPE,
         env={"PYTHONHASHSEED": "0"},
         cwd="/",
-        pass_fds=(*described.values(), told),
+        # Only bubblewrap has a use for it, and closes it before the program starts.
+        pass_fds=(*described.values(), *([told] if backend == "bubblewrap" else [])),
         start_new_session=True,
     )
     os.close(told)

@@ -55,8 +55,7 @@ def test_gsm8k(ask_both, model, shots):
     for our, their in zip(ours, theirs, strict=True):
         for key in ("id", "prompt", "completion", "extracted_strict", "correct_strict"):
             assert our[key] == their[key], key
-    if model == EMBEDDED:
-        assert any(sample["extracted_strict"] for sample in ours)
+    assert len({sample["completion"] for sample in ours}) > 10
 
 
 @pytest.mark.slow

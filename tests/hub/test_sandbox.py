@@ -151,6 +151,13 @@ HOSTILE = {
     "    return 'left'",
     "read the arguments": "import sys\n"
     "def f():\n    return 'done' if 'nonce' in str(sys.argv[1:]) else 'held'",
+    "descriptors": "import os\n"
+    "def f():\n"
+    "    held = []\n"
+    "    for n in range(64):\n"
+    "        try:\n            os.fstat(n)\n            held.append(n)\n"
+    "        except OSError:\n            pass\n"
+    "    return 'done' if len(held) > 4 else 'held'",
     "read the environment": "import os\n"
     "def f():\n    return 'done' if set(os.environ) - {'PYTHONHASHSEED', 'LC_CTYPE', 'PWD'} else ''",
     "syntax error": "def f(:\n",
