@@ -113,20 +113,21 @@ class Ballot:
                 self.offsets[:, column] = self.offsets[self.index.owners, column]
 
     def _phases(self, in_turn: bool) -> list[list[int]]:
-        """Returns the columns that are asked at the same time: those in this process one by one
-        and first, since they cost nothing, then all endpoints together.
+        """Returns the columns that are asked at the same time: rules, then local models one by
+        one, since they cost nothing, then all endpoints together.
 
-        In turn, no label is settled before a majority of the teachers was asked: up to that number
+        In turn, no label is settled before half of the teachers were asked: up to that number
         endpoints go together, the others one after the other.
         """
         kinds = [teacher.kind for teacher in self.teachers]
-        here = [[c] for kind in ("rule", "hf") for c, k in enumerate(kinds) if k == kind]
+        rules = [column for column, kind in enumerate(kinds) if kind == "rule"]
+        here = [rules, *([column] for column, kind in enumerate(kinds) if kind == "hf")]
         apis = [column for column, kind in enumerate(kinds) if kind == "api"]
         together = len(apis)
         if in_turn:
-            together = min(len(apis), max(0, len(kinds) // 2 + 1 - len(here)))
+            together = min(len(apis), max(0, (len(kinds) + 1) // 2 - sum(map(len, here))))
         groups = [apis[:together], *([column] for column in apis[together:])]
-        return here + [group for group in groups if group]
+        return [group for group in here + groups if group]
 
     def settled(self, ties_to: int) -> np.ndarray:
         """Returns where no teacher still to be asked can change the label, bool `[records]`."""
@@ -152,14 +153,15 @@ class Ballot:
         trust_remote_code: bool,
         progress: Progress,
     ) -> None:
+        rules = [column for column in columns if self.teachers[column].kind == "rule"]
+        if rules:
+            self._ask_rules(rules, wanted, journal, progress)
         endpoints = []
         for column in columns:
             teacher = self.teachers[column]
-            if teacher.kind == "rule":
-                self._ask_rule(column, wanted[:, column], journal, progress)
-            elif teacher.kind == "hf":
+            if teacher.kind == "hf":
                 self._ask_local(column, wanted[:, column], journal, trust_remote_code, progress)
-            else:
+            elif teacher.kind == "api":
                 questions = self._questions(column, wanted[:, column])
                 on_answer = self._recorder(column, journal)
                 endpoints.append((self.tallies[teacher.name], questions, on_answer))
@@ -216,23 +218,22 @@ class Ballot:
 
         return record
 
-    def _ask_rule(
-        self, column: int, wanted: np.ndarray, journal: Journal, progress: Progress
+    def _ask_rules(
+        self, columns: list[int], wanted: np.ndarray, journal: Journal, progress: Progress
     ) -> None:
-        teacher = self.teachers[column]
-        _, rule = RULES[teacher.name]
-        tally = self.tallies[teacher.name]
+        """Asks all rules in one reading of the data."""
         for row, record in enumerate(self.index.records()):
-            if not wanted[row]:
-                continue
-            vote, reason = rule(record)
-            key = self.key(column, row)
-            answer = Answer(key, teacher.name, teacher.model, record.id, vote, reason)
-            self.offsets[row, column] = journal.append(answer)
-            self.codes[row, column] = CODES[vote]
-            tally.done += 1
-            if tally.done % 1000 == 0 or tally.done == tally.total:
-                progress(teacher.name, tally.done, tally.total)
+            for column in columns:
+                if wanted[row, column]:
+                    teacher = self.teachers[column]
+                    vote, reason = RULES[teacher.name][1](record)
+                    key = self.key(column, row)
+                    answer = Answer(key, teacher.name, teacher.model, record.id, vote, reason)
+                    self.offsets[row, column] = journal.append(answer)
+                    self.codes[row, column] = CODES[vote]
+                    self.tallies[teacher.name].done += 1
+            if (row + 1) % 1000 == 0 or row + 1 == len(self.index):
+                progress("rules", row + 1, len(self.index))
 
     def _ask_local(
         self,

@@ -12,7 +12,7 @@ import os
 import threading
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +140,7 @@ class Journal:
 
     def append(self, answer: Answer) -> int:
         """Writes an answer to the end; returns where its line begins."""
-        line = {key: value for key, value in asdict(answer).items() if value is not None}
+        line = {key: value for key, value in vars(answer).items() if value is not None}
         line |= {"vote": answer.vote, "at": now()}
         content = (json.dumps(line, ensure_ascii=False) + "\n").encode(errors="replace")
         start = self._end
