@@ -7,9 +7,11 @@ leaves the batch when it ends, and prompts are sorted by length, so little is co
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from lorapar_cli.errors import LoraparError
 
@@ -190,7 +192,7 @@ def _decode(
             break
         going = [place for place, row in enumerate(rows) if row not in ended]
         positions = positions[:, -1:]
-        if len(going) <= _DROP_SHARE * len(rows) and hasattr(cache, "batch_select_indices"):
+        if len(going) <= _DROP_SHARE * len(rows) and _rows_can_leave(cache):
             kept = torch.tensor(going, device=device)
             cache.batch_select_indices(kept)
             mask, positions = mask[kept], positions[kept]
@@ -199,6 +201,14 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
         positions = positions + 1
     return written
+
+
+def _rows_can_leave(cache: Any) -> bool:
+    """Returns whether the cache holds keys and values only: other states keep their rows."""
+    layers = getattr(cache, "layers", [])
+    return bool(layers) and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+    )
 
 
 def _pad_left(

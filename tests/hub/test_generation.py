@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 from lorapar_cli.hub.generation import Decoding, complete_batch, plan_batches
 from lorapar_cli.hub.models import find_base_model, load_base, load_tokenizer
@@ -102,3 +103,59 @@ def test_batches_hold_every_prompt_once_longest_first():
     batches = plan_batches(lengths, 3)
     assert batches == [[1, 3, 6], [4, 5, 0], [2]]
     assert plan_batches([], 3) == []
+
+
+FAMILIES = {
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "bloom": ("BloomConfig", "BloomForCausalLM", {"n_layer": 2, "n_head": 4}),
+    "opt": (
+        "OPTConfig",
+        "OPTForCausalLM",
+        {"ffn_dim": 64, "word_embed_proj_dim": 32, "max_position_embeddings": 128},
+    ),
+    "mistral": ("MistralConfig", "MistralForCausalLM", {"sliding_window": 8}),
+    "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {"sliding_window": 8, "head_dim": 8}),
+    "hybrid": (
+        "Qwen3NextConfig",
+        "Qwen3NextForCausalLM",
+        {
+            "head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "num_experts": 2,
+            "num_experts_per_tok": 1,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 16,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_model_families_answer_together_as_alone(family, tokenizer):
+    """Absolute and relative positions, ALiBi, sliding windows, layers without keys and values."""
+    config, model, settings = FAMILIES[family]
+    torch.manual_seed(0)
+    common = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    loaded = getattr(transformers, model)(getattr(transformers, config)(**common | settings)).eval()
+    with torch.no_grad():
+        for parameter in loaded.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(6)
+    # Many ends, so that rows leave the batch at different steps.
+    loaded.generation_config.eos_token_id = list(range(1, 40))
+    prompts = [list(range(60, 60 + n)) for n in (3, 9, 14, 5, 20, 7, 8, 11)]
+    together = complete_batch(loaded, tokenizer, prompts, Decoding(30))
+    for prompt, completion in zip(prompts, together, strict=True):
+        alone = generate_alone(loaded, tokenizer, prompt, max_new_tokens=30, do_sample=False)
+        assert completion.text == tokenizer.decode(alone, skip_special_tokens=True)
+        assert completion.tokens == len(alone)
