@@ -3,6 +3,7 @@
 It starts from the journal, so a question whose answer stands there is never asked again.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -252,7 +253,9 @@ class Ballot:
         batch: list[tuple[Question, bool]] = []
 
         def flush() -> list[tuple[Question, bool]]:
+            started = time.monotonic()
             replies = model.answer([question.messages(again) for question, again in batch])
+            seconds = (time.monotonic() - started) / len(batch)
             repeat = []
             for (question, again), reply in zip(batch, replies, strict=True):
                 tally.requests += 1
@@ -263,7 +266,7 @@ class Ballot:
                     continue
                 vote = parse_label(reply.text)
                 final = again or vote is not None
-                record(question, reply, vote, final, 0.0, None)
+                record(question, reply, vote, final, seconds, 0.0)
                 tally.prompt_tokens += reply.prompt_tokens or 0
                 tally.completion_tokens += reply.completion_tokens or 0
                 tally.done += final

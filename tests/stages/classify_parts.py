@@ -57,7 +57,9 @@ def write_questions(path, count, start=0):
 
 
 def read_lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not `splitlines`: a line may hold characters at which that would split too.
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def labels_of(folder):

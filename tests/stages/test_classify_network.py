@@ -469,3 +469,25 @@ def test_a_teacher_that_only_ever_says_later_is_given_up_after_a_long_patience(t
             ask(tmp_path / "run", data, server, "a", manner=manner)
         assert "too many requests (429), 11 times in a row" in error.value.found
         assert asked(server) >= 11
+
+
+def test_unusual_content_reaches_the_teacher_unchanged(tmp_path):
+    rows = [
+        {"question": "long " * 20_000, "answer": "#### 1"},
+        {"question": "🦆\r\nnext line\t{{answer}} {}", "answer": "é\u2028#### 2"},
+        {
+            "messages": [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "日本語?"},
+                {"role": "assistant", "content": "はい"},
+            ]
+        },
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with running_server() as server:
+        outcome = ask(tmp_path / "run", data, server, "a", holdout=0.0)
+        questions = "\0".join(server.stats()["billed"])
+    assert len(labels_of(outcome.folder)) == 3
+    for part in ("long " * 20_000, rows[1]["question"], rows[1]["answer"], "Be kind.\n日本語?"):
+        assert part in questions
