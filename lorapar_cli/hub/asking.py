@@ -14,11 +14,9 @@ from lorapar_cli.hub.generation import (
     plan_batches,
     score_choices,
 )
-from lorapar_cli.hub.judging import judge
+from lorapar_cli.hub.judging import Sample, describe_sample, judge
 from lorapar_cli.hub.prompts import encode_prompt
 from lorapar_cli.hub.tasks import Item, Task
-
-Sample = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -146,17 +144,3 @@ class Questions:
                 "tokens": 0,
                 "finished": True,
             }
-
-
-def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
-    """Returns the fields that every sample has, in their order."""
-    return {
-        "model": name,
-        "id": item.id,
-        "draw": draw,
-        "prompt": item.prompt,
-        "completion": completion,
-        "reference": item.reference,
-        **verdict,
-        **item.groups,
-    }

@@ -17,8 +17,7 @@ from peft import PeftModel
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub import mmlu
-from lorapar_cli.hub.asking import Sample, describe_sample
-from lorapar_cli.hub.judging import judge
+from lorapar_cli.hub.judging import Sample, describe_sample, judge
 from lorapar_cli.hub.tasks import Item, Task
 
 TASKS = ("gsm8k", "mmlu")

@@ -13,6 +13,9 @@ from lorapar_cli.core.answers import (
 from lorapar_cli.hub.sandbox import Program, run_programs
 from lorapar_cli.hub.tasks import Code, Item
 
+Sample = dict[str, Any]
+"""One line of samples.jsonl."""
+
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -80,3 +83,17 @@ def to_program(code: Code, completion: str) -> Program:
         setup=setup,
         test=code.test,
     )
+
+
+def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
+    """Returns the fields that every sample has, in their order."""
+    return {
+        "model": name,
+        "id": item.id,
+        "draw": draw,
+        "prompt": item.prompt,
+        "completion": completion,
+        "reference": item.reference,
+        **verdict,
+        **item.groups,
+    }

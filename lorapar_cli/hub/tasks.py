@@ -5,10 +5,8 @@ template. `harness` is the text that lm-evaluation-harness 0.4 gives a base mode
 character, with its way of choosing examples.
 """
 
-import gzip
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from lorapar_cli.core.answers import extract_answer
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.hub import mmlu
 from lorapar_cli.hub.datasets import open_source
-from lorapar_cli.hub.formats import BadRow, source_label
+from lorapar_cli.hub.formats import source_label
+from lorapar_cli.hub.published import PublishedRows
 from lorapar_cli.store.manifest import describe_inputs
-from lorapar_cli.store.records import Message, Record, parse_line, read_jsonl
+from lorapar_cli.store.records import Message, Record, read_jsonl
 
 TASKS = ("data", "gsm8k", "mmlu", "humaneval")
 STYLES = ("trained", "harness")
@@ -192,49 +191,6 @@ def _groups(record: Record) -> dict[str, str]:
     return {kind: str(value) for kind, value in groups.items() if value is not None}
 
 
-class _Rows:
-    """The rows of a published data set: a local file, or its place on the hub."""
-
-    def __init__(self, given: str | None, hub_id: str, subset: str | None, split: str) -> None:
-        self.name = given or hub_id
-        self._packed = Path(self.name) if self.name.endswith(".jsonl.gz") else None
-        if self._packed is None:
-            local = Path(self.name).exists()
-            self._source = open_source(self.name, subset=None if local else subset, split=split)
-
-    def describe(self) -> dict[str, str]:
-        """Returns where the rows lie and a digest of what they are."""
-        if self._packed is not None:
-            return describe_inputs({"data": self._packed})["data"]
-        return self._source.describe()
-
-    def _rows(self) -> Iterator[tuple[str, dict | BadRow]]:
-        if self._packed is None:
-            yield from self._source.rows()
-            return
-        try:
-            with gzip.open(self._packed, "rt", encoding="utf-8") as file:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield f"{self.name}:{number}", parse_line(line, self._packed, number)
-        except (OSError, EOFError, UnicodeDecodeError) as cause:
-            raise LoraparError(f"cannot read `{self.name}`", str(cause)) from cause
-
-    def read(self, needed: tuple[str, ...], limit: int | None = None) -> Iterator[dict]:
-        for number, (place, row) in enumerate(self._rows()):
-            if limit is not None and number >= limit:
-                return
-            if isinstance(row, BadRow):
-                raise LoraparError(f"`{place}` cannot be used", str(row)) from row
-            if missing := [name for name in needed if row.get(name) is None]:
-                raise LoraparError(
-                    f"`{place}` cannot be used",
-                    f"field `{missing[0]}` is missing among {', '.join(row) or '(none)'}",
-                    "give the data set's own file, or use `--task data`",
-                )
-            yield row
-
-
 def _examples_data(asked: Asked, what: str) -> str | None:
     """Returns the file of examples, None for the hub's; local questions need a local file."""
     if asked.fewshot_data is None and asked.data is not None:
@@ -249,12 +205,12 @@ def _gsm8k(asked: Asked) -> Task:
     harness = asked.style == "harness"
     shots = asked.num_fewshot if asked.num_fewshot is not None else (5 if harness else 0)
     fields = ("question", "answer")
-    questions = _Rows(asked.data, "openai/gsm8k", "main", "test")
+    questions = PublishedRows(asked.data, "openai/gsm8k", "main", "test")
     inputs = {"data": questions.describe()}
     pool: list[dict] = []
     if shots:
         given = _examples_data(asked, "GSM8K's train.jsonl")
-        examples = _Rows(given, "openai/gsm8k", "main", "train")
+        examples = PublishedRows(given, "openai/gsm8k", "main", "train")
         inputs["fewshot"] = examples.describe()
         pool = list(examples.read(fields))
         if len(pool) < shots:
@@ -354,7 +310,7 @@ def _mmlu_rows(
         rows = list(mmlu.read_published(folder, split))[:limit]
         files = {f"{split}/{p.name}": p for p in sorted((folder / split).glob("*.csv"))}
         return rows, describe_inputs(files)
-    source = _Rows(given, "cais/mmlu", "all", split)
+    source = PublishedRows(given, "cais/mmlu", "all", split)
     rows = list(source.read(("subject", "question", "choices", "answer"), limit))
     for row in rows:
         if isinstance(row["choices"], str):
@@ -363,7 +319,7 @@ def _mmlu_rows(
 
 
 def _humaneval(asked: Asked) -> Task:
-    source = _Rows(asked.data, "openai/openai_humaneval", None, "test")
+    source = PublishedRows(asked.data, "openai/openai_humaneval", None, "test")
     harness = asked.style == "harness"
     items = [
         Item(

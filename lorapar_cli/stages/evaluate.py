@@ -1,6 +1,7 @@
 """`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,12 +245,13 @@ class _Run:
 
     def judge_file(self, path: Path) -> Outcome:
         """Judges completions that were written elsewhere; loads no model."""
-        from lorapar_cli.hub.asking import describe_sample
-        from lorapar_cli.hub.judging import judge
+        from lorapar_cli.hub.judging import describe_sample, judge
         from lorapar_cli.hub.tasks import read_completions
 
         if self.task.match == "likelihood":
             raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise UsageError("`--completions` are judged in one process, on all of its cores")
         written = read_completions(path, self.task)
         manifest = self._manifest(
             {"models": [WRITTEN_ELSEWHERE]}, describe_inputs({"completions": path})
