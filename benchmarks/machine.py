@@ -1,5 +1,6 @@
 """The machine the figures were measured on, and child processes measured from outside."""
 
+import json
 import os
 import platform
 import subprocess
@@ -35,17 +36,30 @@ class Measured:
 
 
 def run_python(*arguments: str) -> Measured:
-    """Runs this Python with arguments; start, imports and output files are part of the time."""
-    started = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    """Runs this Python with arguments; start, imports and output files are part of the time.
+
+    A process's peak memory counts what its parent held when it was started, so that a small
+    process in between, this file, starts and measures it.
+    """
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise SystemExit(f"failed: python {' '.join(arguments)}\n{done.stderr[-2000:]}")
+    return Measured(**json.loads(done.stdout))
+
+
+def measure(arguments: list[str]) -> dict[str, object]:
+    """Runs Python with arguments as a child and returns `Measured`'s fields."""
+    started = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"failed: python {' '.join(arguments)}")
-    return Measured(time.perf_counter() - started, usage.ru_maxrss / 1024, output)
+    seconds = time.perf_counter() - started
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(code)
+    return {"seconds": seconds, "megabytes": usage.ru_maxrss / 1024, "output": output}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1:])))
