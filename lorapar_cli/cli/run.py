@@ -65,8 +65,12 @@ def run_stages(
     with console.brief_results():
         for number, step in enumerate(steps, 1):
             console.say(f"[{number}/{len(steps)}] {step.stage}")
-            outcomes[step.stage] = step.invoke()
-            console.say(f"      {_one_line(outcomes[step.stage])}")
+            outcome = step.invoke()
+            if outcome is None:
+                # `dry_run` in a stage's section: there is nothing to go on from.
+                return
+            outcomes[step.stage] = outcome
+            console.say(f"      {_one_line(outcome)}")
     root = Path(steps[0].context.params["run_dir"])
     output = console.stdout()
     for renderable in closing_report(root, outcomes):

@@ -22,6 +22,7 @@ from lorapar_cli.store.records import Record
 
 _READ_CHARACTERS = 1 << 16
 _SHOWN_CHARACTERS = 80
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -110,8 +111,7 @@ def open_source(
         raise UsageError("`--prompt-field` and `--completion-field` go together")
     path = Path(data)
     if path.is_file():
-        rows = _reader(path)
-        described = lambda: describe_inputs({"data": path})["data"]  # noqa: E731
+        rows, described = _reader(path), lambda: describe_inputs({"data": path})["data"]
     elif path.is_dir() or (_HUB_ID.fullmatch(data) and path.suffix not in SUFFIXES):
         loaded = _HubData(data, subset, split)
         rows, described = loaded.rows, loaded.describe
@@ -168,12 +168,11 @@ def _read_lines(path: Path) -> Iterator[Placed]:
     # Bytes, because only "\n" ends a line here: text mode would also split at a lone "\r".
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901
-            if not line.strip():
+            text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+            if not text.strip():
                 continue
             try:
-                yield f"{path}:{number}", _parse(line.decode())
+                yield f"{path}:{number}", _parse(text.decode())
             except UnicodeDecodeError as cause:
                 yield f"{path}:{number}", BadRow(f"not UTF-8 text ({cause})")
 

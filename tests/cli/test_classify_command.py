@@ -94,6 +94,11 @@ def test_a_run_configuration_may_define_its_own_teachers(folder):
         "classify: {data: data.jsonl, teachers: [mine, rules-cues]}\n"
     )
     assert lorapar(folder, "run", "run.yaml", "--dry-run").returncode == 0
+    dry = (folder / "run.yaml").read_text().replace("data.jsonl,", "data.jsonl, dry_run: true,")
+    (folder / "dry.yaml").write_text(dry)
+    planned = lorapar(folder, "run", "dry.yaml", NO_SUCH_KEY="")
+    assert planned.returncode == 0
+    assert "nothing was asked or written" in planned.stderr
     done = lorapar(folder, "run", "run.yaml", NO_SUCH_KEY="")
     assert done.returncode == 1
     assert "`mine`: no key in `NO_SUCH_KEY`" in done.stderr
