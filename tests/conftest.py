@@ -6,6 +6,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("NO_COLOR", "1")
+# Models this small gain nothing from more threads, and processes side by side lose.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

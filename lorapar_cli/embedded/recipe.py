@@ -54,7 +54,7 @@ Made by:
 |---|---|---|
 | accepted band | {bands} |
 | development records | {development} |
-| test set, measured once afterwards | {test} |
+| test set | {test} |
 
 Another processor, thread count or torch release rounds differently and gives another model of
 about the same accuracies.
