@@ -14,6 +14,8 @@ from lorapar_cli.hub.rules import RULES
 _PRESETS = Path(__file__).with_name("teachers.yaml")
 _INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
 _LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
+_NOT_IN_FILES = ("name", "kind", "revision")
+_EDGE_BYTES = 1 << 16
 STRUCTURED = ("json_schema", "json_object", "none")
 
 
@@ -44,6 +46,7 @@ class Teacher:
         structured: What the endpoint honours: `json_schema`, `json_object` or `none`.
         temperature: Sent with each request; None leaves it out.
         max_tokens: Most tokens of an answer, thinking included.
+        revision: Digest of a local model's files, so that a model trained on is another one.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Teacher:
     temperature: float | None = None
     max_tokens: int = 1024
     price: Price | None = None
+    revision: str | None = None
 
     def key(self) -> str | None:
         """Returns the key from the environment, or None."""
@@ -109,7 +113,7 @@ def _read_presets(path: Path, whole_file: bool) -> dict[str, Teacher]:
 
 
 def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
-    allowed = [field.name for field in fields(Teacher) if field.name not in ("name", "kind")]
+    allowed = [field.name for field in fields(Teacher) if field.name not in _NOT_IN_FILES]
     where = f"teacher `{name}` in `{path}`"
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is no mapping", hint=f"fields: {', '.join(allowed)}")
@@ -169,7 +173,7 @@ def _find(name: str, known: dict[str, Teacher]) -> Teacher:
     if name in known:
         return known[name]
     if local := _LOCAL.fullmatch(name):
-        return Teacher(local["name"] or name, "hf", local["path"], price=Price(0, 0))
+        return _local_teacher(local["name"] or name, local["path"])
     if inline := _INLINE.fullmatch(name):
         _check_url(inline["url"], inline["name"])
         return Teacher(
@@ -189,16 +193,32 @@ def _find(name: str, known: dict[str, Teacher]) -> Teacher:
     )
 
 
+def _local_teacher(name: str, path: str) -> Teacher:
+    folder = Path(path)
+    if not folder.is_dir():
+        return Teacher(name, "hf", path, price=Price(0, 0))
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        # Of weights both ends: training changes them, and all of a large model takes minutes.
+        with open(file, "rb") as content:
+            digest.update(content.read(_EDGE_BYTES))
+            content.seek(-min(_EDGE_BYTES, file.stat().st_size), os.SEEK_END)
+            digest.update(content.read())
+    resolved = str(folder.resolve())
+    return Teacher(name, "hf", resolved, price=Price(0, 0), revision=digest.hexdigest()[:16])
+
+
 def identities(teachers: list[Teacher]) -> list[str]:
-    """Returns what stands for each teacher in its answers' keys: its model.
+    """Returns what stands for each teacher in its answers' keys: its model, and its revision.
 
     The address is no part of it: a moved server asks nothing again. Only where two teachers of one
     run share a model name do their own names tell them apart.
     """
-    models = [teacher.model for teacher in teachers]
+    models = [t.model if t.revision is None else f"{t.model} {t.revision}" for t in teachers]
     return [
-        f"{teacher.model} {teacher.name}" if models.count(teacher.model) > 1 else teacher.model
-        for teacher in teachers
+        f"{model} {teacher.name}" if models.count(model) > 1 else model
+        for model, teacher in zip(models, teachers, strict=True)
     ]
 
 

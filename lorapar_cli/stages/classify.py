@@ -21,7 +21,7 @@ from lorapar_cli.hub.indexing import Index, build_index
 from lorapar_cli.hub.interview import Manner, estimate_tokens
 from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
 from lorapar_cli.hub.summary import add_notes, summarise, what_happened
-from lorapar_cli.hub.teachers import Teacher, find_teachers
+from lorapar_cli.hub.teachers import Teacher, find_teachers, identities
 from lorapar_cli.names import EMBEDDED, Progress, Stage, System, silent
 from lorapar_cli.store.journal import CODES, JOURNAL, Journal, JournalIndex
 from lorapar_cli.store.manifest import (
@@ -152,7 +152,7 @@ def classify(
     )
     reads_prompt = any(teacher.kind != "rule" for teacher in chosen)
     settings = {
-        "teachers": {teacher.name: teacher.model for teacher in chosen},
+        "teachers": dict(zip([t.name for t in chosen], identities(chosen), strict=True)),
         "strategy": strategy,
         "share": share if strategy == "random" else None,
         "vote": vote,

@@ -135,3 +135,19 @@ def test_a_template_of_ones_own(tmp_path):
         path.write_text(text)
         with pytest.raises(LoraparError, match=message):
             read_prompt(path, role_play=True, student=None, description=None)
+
+
+def test_a_local_model_that_was_trained_on_is_another_teacher(
+    tiny_model_dir, tmp_path, monkeypatch
+):
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, copy)
+    monkeypatch.chdir(tmp_path)
+    before = identities(find_teachers(["hf:model"]))
+    assert identities(find_teachers([f"a=hf:{copy}"])) == before
+    weights = copy / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert identities(find_teachers(["hf:model"])) != before
