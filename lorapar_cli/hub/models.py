@@ -1,7 +1,6 @@
 """Base models and LoRA adapters: found, loaded, created, named and saved."""
 
 import copy
-import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -19,20 +18,16 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-import lorapar_cli
 from lorapar_cli.core.doubling import raw_part
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub import inits
 from lorapar_cli.names import EMBEDDED
-from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.store.base import local_folder, local_revision
 from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 
 # Bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-
-_WHOLE_FILE_BYTES = 64 * 2**20
-_EDGE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,9 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
     Raises:
         LoraparError: There is no such folder or hub model, or it is no model.
     """
-    path = Path(lorapar_cli.__file__).parent / "embedded" / "model" if name == EMBEDDED else name
-    folder = Path(path)
-    if str(path).startswith((".", "/", "~")) and not folder.is_dir():
+    folder = local_folder(name)
+    path = folder or name
+    if name.startswith((".", "/", "~")) and folder is None:
         raise LoraparError(
             f"no such folder: `{name}`", hint="a base model is a folder, a hub id, or `embedded`"
         )
@@ -79,27 +74,11 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
             "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
         ) from cause
     identity, revision = name, getattr(config, "_commit_hash", None)
-    if folder.is_dir():
+    if folder is not None:
         identity = name if name == EMBEDDED else str(folder.resolve())
-        revision = f"local:{_digest_folder(folder)}"
+        revision = local_revision(name)
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     return BaseModel(identity, str(path), revision, longest, config.is_encoder_decoder)
-
-
-def _digest_folder(folder: Path) -> str:
-    """Returns a short digest of config and weights; of large files only size and both ends."""
-    digest = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        if size <= _WHOLE_FILE_BYTES:
-            digest.update(sha256_file(path).encode())
-            continue
-        with open(path, "rb") as file:
-            digest.update(file.read(_EDGE_BYTES))
-            file.seek(-_EDGE_BYTES, 2)
-            digest.update(file.read())
-    return digest.hexdigest()[:16]
 
 
 def pick_device() -> torch.device:

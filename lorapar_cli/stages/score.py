@@ -10,6 +10,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import TARGET_MODULES, Progress, Stage, System, silent
+from lorapar_cli.store.base import local_revision
 from lorapar_cli.store.manifest import (
     Manifest,
     Outcome,
@@ -18,7 +19,7 @@ from lorapar_cli.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from lorapar_cli.store.partial import partial_folder, read_partial, write_partial
+from lorapar_cli.store.partial import partial_folder
 from lorapar_cli.store.publish import new_folder
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.rundir import RunDir
@@ -103,7 +104,10 @@ def score(
     options = replace(options, target_modules=tuple(sorted(options.target_modules)))
     settings = {"model": name} | asdict(options)
     if is_up_to_date(target, settings, inputs):
-        return Outcome(target, read_manifest(target), fresh=False)
+        finished = read_manifest(target)
+        # The weights of a folder may have changed under the same name.
+        if local_revision(name) in (None, finished.base_model["revision"]):
+            return Outcome(target, finished, fresh=False)
     records = {system: _read(paths[system.value]) for system in System}
     manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=options.seed)
     work = _Work(target, options, manifest, progress, save_seconds)
@@ -270,9 +274,8 @@ class _Work:
 
     def _sum(self, system: System, samples: list):
         """Returns the sums over all samples, of all processes."""
-        import torch
-
         from lorapar_cli.core.importance import GradientSums
+        from lorapar_cli.hub.saved_sums import SavedSums
         from lorapar_cli.hub.scoring import Scoring, sum_gradients
 
         started = time.monotonic()
@@ -282,28 +285,14 @@ class _Work:
         random.Random(self.options.seed).shuffle(halves)
         scoring = Scoring(samples, halves, sums, self.options.batch_tokens)
         path = self.partial / f"{system}-{self.processes.rank}.safetensors"
-        identity = self._identity(system)
-        if (saved := read_partial(path, identity)) is not None:
-            arrays, scoring.done = saved
-            sums.flat.copy_(torch.from_numpy(arrays["flat"]))
-            sums.tally.copy_(torch.from_numpy(arrays["tally"]))
-            self.manifest.notes.append(
-                f"went on from the sums of {len(scoring.done)} {system} samples"
-            )
-        last_saved = started
-
-        def save() -> None:
-            arrays = {"flat": sums.flat.cpu().numpy(), "tally": sums.tally.cpu().numpy()}
-            write_partial(path, arrays, scoring.done, identity)
+        saved = SavedSums(path, self._identity(system), self.save_seconds)
+        if found := saved.restore(scoring):
+            self.manifest.notes.append(f"went on from the sums of {found} {system} samples")
 
         def after_batch() -> None:
-            nonlocal last_saved
-            self.progress(
-                f"scoring {system}", len(scoring.done) * self.processes.count, len(samples)
-            )
-            if time.monotonic() - last_saved >= self.save_seconds:
-                save()
-                last_saved = time.monotonic()
+            done = len(scoring.done) * self.processes.count
+            self.progress(f"scoring {system}", min(done, len(samples)), len(samples))
+            saved.keep(scoring)
 
         shortages = sum_gradients(
             self.model,
@@ -313,8 +302,7 @@ class _Work:
             raw_rank=self.raw_rank,
             after_batch=after_batch,
         )
-        if last_saved != started:
-            save()
+        saved.finish(scoring)
         self.processes.add_up(sums.flat)
         self.processes.add_up(sums.tally)
         if shortages:

@@ -155,6 +155,24 @@ def test_sums_of_other_settings_are_not_gone_on_from(tmp_path, tiny_model_dir, s
     assert outcome.manifest.counts["samples"] == {"system1": 12, "system2": 12}
 
 
+def test_other_weights_under_the_same_name_are_scored_again(tmp_path, tiny_model_dir, splits):
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, folder)
+    arguments = {"model": str(folder), "splits": splits}
+    first = score(RunDir(tmp_path / "run"), OPTIONS, **arguments)
+    assert not score(RunDir(tmp_path / "run"), OPTIONS, **arguments).fresh
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] *= 2
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    second = score(RunDir(tmp_path / "run"), OPTIONS, **arguments)
+    assert second.fresh
+    assert second.manifest.base_model["revision"] != first.manifest.base_model["revision"]
+
+
 def test_samples_are_chosen_by_seed_and_too_few_are_said(tmp_path, tiny_model_dir, splits):
     arguments = {"model": str(tiny_model_dir), "splits": splits}
     options = replace(OPTIONS, samples=5)
@@ -258,9 +276,7 @@ def test_quantised_base_weights(tmp_path, wider_model_dir, splits, quantize, ini
         assert 1e-4 < difference < 0.5
 
 
-def test_four_bit_gradients_are_those_of_the_dequantised_weights(
-    tmp_path, wider_model_dir, splits
-):
+def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider_model_dir, splits):
     bnb = pytest.importorskip("bitsandbytes")
     from transformers import AutoTokenizer, LlamaForCausalLM
 
