@@ -249,13 +249,8 @@ def _share(part: dict) -> str:
     return f"{share} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _difference(entry: dict) -> str:
-    low, high = entry["interval"]
-    return (
-        f"{100 * entry['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] "
-        f"p {_p_value(entry['p_value'])}"
-    )
-
-
-def _p_value(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+def _difference(part: dict) -> str:
+    low, high = part["interval"]
+    p = part["p_value"]
+    shown = "p<.001" if p < 0.001 else f"p={p:.3f}".replace("=0.", "=.")
+    return f"{100 * part['difference']:+.1f} [{100 * low:.1f}, {100 * high:.1f}] {shown}"
