@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from lorapar_cli.core.layout import matrix_place
+from lorapar_cli.core.region_counts import KINDS_OF_FLAGS, count_row
 from lorapar_cli.errors import LoraparError, nearest
-from lorapar_cli.names import Flag, Region, System
+from lorapar_cli.names import System
 from lorapar_cli.store.streaming import ImportanceFile, TensorFile
 
 FILES = ("importance.safetensors", "mask.safetensors")
@@ -67,33 +68,21 @@ def _find(wanted: str, names: list[str], path: Path) -> str:
 
 
 def _describe_mask(file: TensorFile, names: list[str]) -> dict[str, Any]:
-    total = np.zeros(16, np.int64)
+    total = np.zeros(KINDS_OF_FLAGS, np.int64)
     kinds: dict[str, np.ndarray] = {}
     for name in names:
         counted = sum(
-            (np.bincount(piece, minlength=16) for piece in file.pieces(name)),
-            np.zeros(16, np.int64),
+            (np.bincount(piece, minlength=KINDS_OF_FLAGS) for piece in file.pieces(name)),
+            np.zeros(KINDS_OF_FLAGS, np.int64),
         )
-        if counted.size > 16:
+        if counted.size > KINDS_OF_FLAGS:
             raise LoraparError(f"`{file.path}` is not a mask", f"`{name}` holds unknown flags")
         total += counted
         place = matrix_place(name)
         key = f"{place.module} {place.matrix}"
         kinds[key] = kinds.get(key, 0) + counted
-    return _regions(total) | {
-        "by_kind": {key: _regions(counted) for key, counted in sorted(kinds.items())}
-    }
-
-
-def _regions(counted: np.ndarray) -> dict[str, Any]:
-    flags = np.arange(16)
-    return {
-        "elements": int(counted.sum()),
-        "regions": {
-            region.value: int(counted[place::4].sum()) for place, region in enumerate(Region)
-        },
-        "active_sft": int(counted[(flags & Flag.SFT) > 0].sum()),
-        "active_rl": int(counted[(flags & Flag.RL) > 0].sum()),
+    return count_row(total) | {
+        "by_kind": {key: count_row(counted) for key, counted in sorted(kinds.items())}
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lorapar_cli.core.layout import layer_label, matrix_place
+from lorapar_cli.core.region_counts import count_mask, region_shares
 from lorapar_cli.core.regions import (
     Cut,
     Keys,
@@ -19,7 +19,7 @@ from lorapar_cli.core.regions import (
     sweep,
 )
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Flag, Progress, Region, Stage, System, silent
+from lorapar_cli.names import Progress, Region, Stage, System, silent
 from lorapar_cli.store.manifest import (
     Manifest,
     Outcome,
@@ -119,7 +119,8 @@ def partition(
         thetas = _theta_of_budget(source, options.budget)
         manifest.metrics["theta_of_budget"] = thetas[0]
     mask = _select(source, options, thetas)
-    _count(manifest, mask)
+    manifest.counts = count_mask(mask)
+    manifest.metrics |= region_shares(manifest.counts)
     with new_folder(target) as built:
         header = {
             "theta": thetas[0] if thetas[0] == thetas[1] else list(thetas),
@@ -324,55 +325,3 @@ def _theta_of_budget(source: ImportanceFile, budget: int) -> tuple[float, float]
             hint="the smallest sets have one element a system; give a larger `--budget`",
         )
     return low / 1e6, low / 1e6
-
-
-def _regions(counted: np.ndarray) -> dict[str, int]:
-    """Returns the size of each region from counts by flags."""
-    return {region.value: int(counted[place::4].sum()) for place, region in enumerate(Region)}
-
-
-def _row(counted: np.ndarray) -> dict[str, Any]:
-    """Returns the numbers of a table's row from counts by flags."""
-    active = {
-        bit: int(sum(counted[value] for value in range(16) if value & bit))
-        for bit in (Flag.SFT, Flag.RL)
-    }
-    return {
-        "elements": int(counted.sum()),
-        "regions": _regions(counted),
-        "active_sft": active[Flag.SFT],
-        "active_rl": active[Flag.RL],
-    }
-
-
-def _count(manifest: Manifest, mask: dict[str, np.ndarray]) -> None:
-    """Fills the manifest's counts and metrics."""
-    flags = {name: np.bincount(part.reshape(-1), minlength=16) for name, part in mask.items()}
-    places = {name: matrix_place(name) for name in flags}
-    total = _row(sum(flags.values()))
-    manifest.counts = total | {
-        "by_kind": [
-            {"module": kind, "matrix": side} | _row(sum(flags[name] for name in names))
-            for (kind, side), names in _groups(places, lambda p: (p.module, p.matrix))
-        ],
-        "by_layer": [
-            {"layer": layer_label(layer)} | _row(sum(flags[name] for name in names))
-            for layer, names in _groups(places, lambda p: p.layer)
-        ],
-    }
-    elements, regions = total["elements"], total["regions"]
-    union = elements - regions[Region.UNSELECTED]
-    manifest.metrics |= {
-        "jaccard": regions[Region.SHARED] / union,
-        "share_active_sft": total["active_sft"] / elements,
-        "share_active_rl": total["active_rl"] / elements,
-        "share_selected": union / elements,
-    }
-
-
-def _groups(places: dict[str, Any], by) -> list[tuple[Any, list[str]]]:
-    """Returns the names by a part of their place, in the parts' order."""
-    groups: dict[Any, list[str]] = {}
-    for name, place in places.items():
-        groups.setdefault(by(place), []).append(name)
-    return sorted(groups.items())
