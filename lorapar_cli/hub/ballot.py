@@ -171,8 +171,17 @@ class Ballot:
 
     def spent(self) -> float:
         """Returns the US dollars that all answers to this ballot's questions did cost so far."""
-        before = sum(known.cost for known in self.known.values())
-        return before + sum(tally.cost for tally in self.tallies.values())
+        return sum(self.spent_on(teacher) for teacher in self.teachers)
+
+    def spent_on(self, teacher: Teacher) -> float:
+        """Returns the US dollars that all of a teacher's answers did cost so far.
+
+        Answers from a time when no price was known are priced now.
+        """
+        known = self.known[teacher.name]
+        unpriced = teacher.price.of(*known.unpriced) if teacher.price else 0.0
+        tally = self.tallies.get(teacher.name)
+        return known.cost + unpriced + (tally.cost if tally else 0.0)
 
     def _questions(self, column: int, wanted: np.ndarray) -> Iterator[Question]:
         last = int(np.flatnonzero(wanted)[-1])

@@ -93,7 +93,7 @@ def _counts_of(ballot: Ballot, column: int, votes: np.ndarray) -> dict[str, Any]
         "refused": tally.refused,
         "prompt_tokens": known.prompt_tokens + tally.prompt_tokens,
         "completion_tokens": known.completion_tokens + tally.completion_tokens,
-        "cost": known.cost + tally.cost if teacher.price else None,
+        "cost": ballot.spent_on(teacher) if teacher.price else None,
         "price_date": teacher.price.date if teacher.price else None,
     }
 

@@ -175,6 +175,7 @@ class Known:
         codes: uint8, `UNASKED` where it knows nothing.
         offsets: int64, where the line with the words begins, -1 if nowhere.
         answers, prompt_tokens, completion_tokens, cost: Sums over all answers with these keys.
+        unpriced: Prompt and completion tokens of those answers that have no cost.
     """
 
     codes: np.ndarray
@@ -183,6 +184,7 @@ class Known:
     prompt_tokens: int
     completion_tokens: int
     cost: float
+    unpriced: tuple[int, int]
 
 
 class JournalIndex:
@@ -207,7 +209,8 @@ class JournalIndex:
             offsets.append(offset)
             asked.append(line.get("prompt_tokens") or 0)
             said.append(line.get("completion_tokens") or 0)
-            costs.append(line.get("cost") or 0.0)
+            cost = line.get("cost")
+            costs.append(float("nan") if cost is None else cost)
         order = np.argsort(np.array(keys, dtype=np.uint64), kind="stable")
         self._keys = np.array(keys, dtype=np.uint64)[order]
         self._codes = np.array(codes, dtype=np.uint8)[order]
@@ -218,18 +221,20 @@ class JournalIndex:
         """Returns what is known of each key, uint64."""
         if len(self._keys) == 0:
             nothing = np.zeros(len(keys), np.uint8)
-            return Known(nothing, np.full(len(keys), -1, np.int64), 0, 0, 0, 0.0)
+            return Known(nothing, np.full(len(keys), -1, np.int64), 0, 0, 0, 0.0, (0, 0))
         place = np.maximum(np.searchsorted(self._keys, keys, side="right") - 1, 0)
         known = self._keys[place] == keys
         mine = np.isin(self._keys, keys)
-        asked, said, cost = (float(values[mine].sum()) for values in self._sums)
+        asked, said, costs = (values[mine] for values in self._sums)
+        unpriced = np.isnan(costs)
         return Known(
             np.where(known, self._codes[place], UNASKED).astype(np.uint8),
             np.where(known, self._offsets[place], -1),
             int(mine.sum()),
-            int(asked),
-            int(said),
-            cost,
+            int(asked.sum()),
+            int(said.sum()),
+            float(costs[~unpriced].sum()),
+            (int(asked[unpriced].sum()), int(said[unpriced].sum())),
         )
 
 

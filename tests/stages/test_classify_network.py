@@ -243,6 +243,13 @@ def test_a_price_that_is_unknown_is_called_so(tmp_path):
         assert outcome.manifest.metrics["cost"] is None
         assert outcome.manifest.counts["teachers"]["a"]["cost"] is None
         plan = ask(tmp_path / "run", data, server, "ab", dry_run=True)
+        mine = {
+            "data": str(data),
+            "teachers": ["a"],
+            "teachers_file": priced(tmp_path / "p", server),
+        }
+        known = classify(RunDir(tmp_path / "run"), holdout=0.0, **mine)
+        assert asked(server) == 5
     assert plan.rows["a"] | {"cost": 0} == {
         "questions": 0,
         "from_journal": 5,
@@ -251,6 +258,8 @@ def test_a_price_that_is_unknown_is_called_so(tmp_path):
         "cost": 0,
         "price_date": None,
     }
+    # Answers from before the price was known are priced now.
+    assert known.manifest.metrics["cost"] == pytest.approx(5 * 0.002)
     assert plan.rows["b"]["questions"] == 5
     assert plan.rows["b"]["cost"] is None
     assert any("no price is known for a, b" in note for note in plan.notes)

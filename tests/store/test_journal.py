@@ -35,6 +35,11 @@ def test_the_last_answer_under_a_key_counts_and_sums_cover_all(tmp_path):
     only = JournalIndex(path).look_up(keys(0, 1))
     assert (only.answers, only.prompt_tokens, only.completion_tokens) == (3, 40, 2)
     assert only.cost == 0.875
+    assert only.unpriced == (0, 0)
+    assert JournalIndex(path).look_up(keys(0, 2)).unpriced == (0, 0)
+    with Journal(path) as journal:
+        journal.append(answer(4, System.SYSTEM1, prompt_tokens=7, completion_tokens=3))
+    assert JournalIndex(path).look_up(keys(0, 4)).unpriced == (7, 3)
 
 
 def test_a_missing_or_empty_journal_knows_nothing(tmp_path):
