@@ -66,6 +66,8 @@ def write_corpus(path, per_system=60):
 def readme_run(tmp_path_factory):
     """An empty folder in which the README's six lines were typed one after another."""
     folder = tmp_path_factory.mktemp("readme")
+    # A folder of that name is not what `--model embedded` means.
+    (folder / "embedded").mkdir()
     write_corpus(folder / "data.jsonl")
     outputs = [lorapar(line + SHORT.get(line[0], []), folder) for line in readme_stages()]
     return folder, outputs

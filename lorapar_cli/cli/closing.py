@@ -21,6 +21,7 @@ def closing_report(root: Path, outcomes: dict) -> list:
         _accuracy_table(manifests[Stage.EVAL]),
         _elements_table(manifests),
         _time_table(manifests),
+        *_replay_lines(manifests),
         f"accuracies, intervals, differences: {folder / 'results.json'}",
         f"every answer: {folder / 'samples.jsonl'}",
         f"trained adapter (PEFT): {root / Stage.TRAIN_RL / 'adapter'}",
@@ -68,6 +69,15 @@ def _elements_table(manifests: dict):
     ]
     rows += [(f"region {region}", share(counts["regions"][region])) for region in Region]
     return two_columns("elements", rows)
+
+
+def _replay_lines(manifests: dict) -> list[str]:
+    """Returns what must be known of the records that each training stage saw."""
+    return [
+        f"{stage} trained on {share:.0%} records of the other system as well (--replay {share})"
+        for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+        if (share := manifests[stage].settings["replay"])
+    ]
 
 
 def _time_table(manifests: dict):

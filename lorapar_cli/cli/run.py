@@ -74,7 +74,7 @@ def run_stages(
     root = Path(steps[0].context.params["run_dir"])
     output = console.stdout()
     for renderable in closing_report(root, outcomes):
-        output.print(renderable)
+        output.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
 def _one_line(outcome) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import TARGET_MODULES, Progress, Stage, System, silent
+from lorapar_cli.names import EMBEDDED, TARGET_MODULES, Progress, Stage, System, silent
 from lorapar_cli.store.base import local_revision
 from lorapar_cli.store.manifest import (
     Manifest,
@@ -95,7 +95,7 @@ def score(
             f"neither `--model` nor run directory `{run_dir.root}` names one",
             "name the student with `--model`: a folder, a hub id, or `embedded`",
         )
-    if Path(name).is_dir():
+    if name != EMBEDDED and Path(name).is_dir():
         name = str(Path(name).resolve())
     folder = splits or run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
     paths = {system.value: folder / f"{system}.jsonl" for system in System}
@@ -249,6 +249,7 @@ class _Work:
             return importance.random_importance(values, options.seed, system), []
         sums = self._sum(system, samples)
         found = importance.compute_importance(values, sums, options.formula)
+        _require_finite(found, system, options.dtype)
         if not any(tensor.any() for tensor in found.values()):
             from lorapar_cli.hub.inits import zero_importance
 
@@ -352,3 +353,14 @@ class _Work:
                 write_manifest(built, self.manifest)
             shutil.rmtree(self.partial, ignore_errors=True)
         self.processes.wait()
+
+
+def _require_finite(importance: dict, system: System, dtype: str) -> None:
+    for name, values in importance.items():
+        if not values.isfinite().all():
+            raise LoraparError(
+                f"importance is not finite for {system}",
+                f"in `{name}`, base model in {dtype}",
+                "take a `--dtype` of larger range (`bfloat16`, `float32`), or look at the base "
+                "model's weights",
+            )
