@@ -20,6 +20,7 @@ from lorapar_cli.hub.gradients import (
 from lorapar_cli.hub.prompts import Encoded
 
 _GPU_TOKENS = 4096
+_FLOAT16_SCALE = 1024.0
 
 
 @dataclass
@@ -102,11 +103,16 @@ class _Attempt:
         self._pad = pad_token_id
         self._device = scoring.sums.flat.device
         self._decoder_start = decoder_start(model)
+        # Gradients in float16 below 6e-5 lose digits: they are computed a power of two larger.
+        half = any(p.dtype is torch.float16 for p in model.parameters())
+        self._scale = _FLOAT16_SCALE if half else 1.0
         self.added: set[str] = set()
         self._membership = torch.empty(0)
 
     def consume(self, name: str, gradients: torch.Tensor) -> None:
         if name not in self.added:
+            if self._scale != 1:
+                gradients /= self._scale
             self._scoring.sums.add(name, gradients, self._membership)
             self.added.add(name)
 
@@ -123,7 +129,7 @@ class _Attempt:
         )
         capture.begin(len(work.indices))
         losses = sample_losses(self._model, batch)
-        losses.sum().backward()
+        (losses.sum() * self._scale).backward()
         capture.finish()
         scoring.sums.add_losses(losses, self._membership)
         scoring.done.update(work.indices)

@@ -297,12 +297,32 @@ def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider
     assert relative_norm(importance_of(tmp_path / "a"), importance_of(tmp_path / "b")) < 1e-3
 
 
-def test_bfloat16_keeps_the_adapter_in_float32(tmp_path, tiny_model_dir, splits, alone):
-    options = replace(OPTIONS, dtype="bfloat16")
+@pytest.mark.parametrize(
+    ("dtype", "closest", "farthest"), [("bfloat16", 1e-5, 0.1), ("float16", 1e-6, 0.01)]
+)
+def test_half_precision_keeps_the_adapter_in_float32(
+    tmp_path, tiny_model_dir, splits, alone, dtype, closest, farthest
+):
+    options = replace(OPTIONS, dtype=dtype)
     outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
     adapter, _ = read_tensors(outcome.folder / "adapter" / "adapter_model.safetensors")
     assert all(value.dtype == np.float32 for value in adapter.values())
-    assert 1e-5 < relative_norm(importance_of(tmp_path), importance_of(alone)) < 0.1
+    assert closest < relative_norm(importance_of(tmp_path), importance_of(alone)) < farthest
+
+
+def test_importance_that_is_not_finite_is_refused(tmp_path, tiny_model_dir, splits):
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][:] = np.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LoraparError, match="not finite for system1"):
+        score(RunDir(tmp_path / "run"), OPTIONS, model=str(folder), splits=splits)
+    assert not (tmp_path / "run" / "score").exists()
 
 
 def test_empty_and_missing_splits(tmp_path, tiny_model_dir, labelled_records):
