@@ -79,6 +79,10 @@ def _bars() -> Iterator[Progress]:
             # What follows " | " are figures of the moment; the bar stays the same one.
             name = label.partition(" | ")[0]
             if name not in tasks:
+                for earlier in tasks.values():
+                    # What has no total is over once something else begins.
+                    if bars.tasks[earlier].total is None:
+                        bars.update(earlier, total=1, completed=1)
                 tasks[name] = bars.add_task(label, total=total)
             bars.update(tasks[name], description=label, completed=done, total=total)
 
