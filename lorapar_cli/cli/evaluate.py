@@ -60,8 +60,9 @@ def evaluate(
     match: Annotated[
         str,
         typer.Option(
-            help="When a completion of own records is right: answer (its final answer), exact "
-            "(the whole text) or choice (an option's letter)."
+            help="When a completion of own records is right: answer (its final answer), latex "
+            "(the same as mathematics, extra `latex`), exact (the whole text) or choice (an "
+            "option's letter)."
         ),
     ] = "answer",
     completions: Annotated[

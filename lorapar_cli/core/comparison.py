@@ -151,7 +151,7 @@ def summarize_samples(
             answers = [[line["extracted"] for line in draws] for draws in items]
             entry |= describe_draws(
                 [[line["correct"] for line in draws] for draws in items],
-                answers if match in ("answer", "choice") else None,
+                answers if match in ("answer", "latex", "choice") else None,
                 [draws[0]["reference"] for draws in items],
                 ks,
             )

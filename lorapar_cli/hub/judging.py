@@ -10,6 +10,7 @@ from lorapar_cli.core.answers import (
     extract_strict,
     strict_match,
 )
+from lorapar_cli.hub.latex import latex_match
 from lorapar_cli.hub.sandbox import Program, run_programs
 from lorapar_cli.hub.tasks import Code, Item
 
@@ -26,7 +27,7 @@ def judge(
 
     Args:
         match: `answer` (final answer, by the flexible rule, with the strict one beside it),
-            `exact` (the whole text, blanks around it aside), `choice` (an option's letter) or
+            `latex` (final answer, as mathematics), `exact` (the whole text, blanks around it aside), `choice` (an option's letter) or
             `code` (the program passes its tests).
         sandbox: Backend of `hub.sandbox` for `code`.
 
@@ -43,7 +44,12 @@ def judge(
             {"extracted": program.text, "correct": verdict.passed, "reason": verdict.reason}
             for program, verdict in zip(programs, run_programs(programs, sandbox), strict=True)
         ]
-    rules = {"answer": _judge_answer, "exact": _judge_exact, "choice": _judge_choice}
+    rules = {
+        "answer": _judge_answer,
+        "exact": _judge_exact,
+        "choice": _judge_choice,
+        "latex": _judge_latex,
+    }
     return [rules[match](text, item.reference) for item, text in pairs]
 
 
@@ -64,6 +70,11 @@ def _judge_exact(text: str, reference: str) -> dict[str, Any]:
 def _judge_choice(text: str, reference: str) -> dict[str, Any]:
     found = extract_choice(text)
     return {"extracted": found, "correct": found is not None and found == reference.strip().upper()}
+
+
+def _judge_latex(text: str, reference: str) -> dict[str, Any]:
+    found = extract_answer(text)
+    return {"extracted": found, "correct": latex_match(found, reference)}
 
 
 def to_program(code: Code, completion: str) -> Program:

@@ -16,13 +16,14 @@ from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.hub import mmlu
 from lorapar_cli.hub.datasets import open_source
 from lorapar_cli.hub.formats import source_label
+from lorapar_cli.hub.latex import check_latex
 from lorapar_cli.hub.published import PublishedRows
 from lorapar_cli.store.manifest import describe_inputs
 from lorapar_cli.store.records import Message, Record, read_jsonl
 
 TASKS = ("data", "gsm8k", "mmlu", "humaneval")
 STYLES = ("trained", "harness")
-MATCHES = ("answer", "exact", "choice")
+MATCHES = ("answer", "latex", "exact", "choice")
 # The harness's default seed of the examples.
 _FEWSHOT_SEED = 1234
 _GSM8K_STOP = ["Question:", "</s>", "<|im_end|>"]
@@ -69,7 +70,7 @@ class Task:
 
     Attributes:
         name: `data`, `gsm8k`, `mmlu` or `humaneval`.
-        match: `answer`, `exact`, `choice`, `likelihood` or `code`.
+        match: `answer`, `latex`, `exact`, `choice`, `likelihood` or `code`.
         inputs: As `store.manifest.describe_inputs` returns.
         plain: Whether prompts are tokenized as they stand, without any template.
         stop: Texts that end a completion.
@@ -161,6 +162,8 @@ def _check_options(asked: Asked) -> None:
 def _own(asked: Asked) -> Task:
     if asked.data is None:
         raise UsageError("no records are named", hint="name them with `--data`")
+    if asked.match == "latex":
+        check_latex()
     source = open_source(asked.data, limit=asked.limit)
     records = list(source.records())
     kept = [record for record in records if _reference(record, asked.match) is not None]
