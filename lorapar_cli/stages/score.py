@@ -111,14 +111,13 @@ def score(
     records = {system: _read(paths[system.value]) for system in System}
     manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=options.seed)
     work = _Work(target, options, manifest, progress, save_seconds)
-    work.load(name, trust_remote_code)
+    work.find(name, trust_remote_code)
+    samples = {system: work.encode(system, records[system]) for system in System}
+    work.create(samples[System.SYSTEM1])
     tensors: dict[str, Any] = {}
     halves = []
     for system in System:
-        samples = work.encode(system, records[system])
-        if system is System.SYSTEM1:
-            work.create(samples)
-        importance, half_sets = work.score_system(system, samples)
+        importance, half_sets = work.score_system(system, samples[system])
         tensors |= {f"{system}/{key}": values.numpy() for key, values in importance.items()}
         halves.append(half_sets)
     work.describe_noise(halves)
@@ -153,7 +152,6 @@ class _Work:
 
         formula = FORMULAS[options.formula]
         check_init(options.init, options.init_scale, formula.needs_product)
-        self.needs_gradients = formula.compute is not None
         self.raw_rank = options.r if changes_base(options.init) else None
         self.target, self.options, self.manifest = target, options, manifest
         self.processes = join_processes()
@@ -161,17 +159,14 @@ class _Work:
         self.save_seconds = save_seconds
         self.partial = partial_folder(target)
 
-    def load(self, name: str, trust_remote_code: bool) -> None:
-        """Loads base model and tokenizer."""
+    def find(self, name: str, trust_remote_code: bool) -> None:
+        """Finds the base model and loads its tokenizer."""
         from lorapar_cli.hub import models
 
         self.base = models.find_base_model(name, trust_remote_code)
         self.manifest.base_model = self.base.to_manifest()
         self.tokenizer = models.load_tokenizer(self.base, trust_remote_code)
-        self.progress("loading the base model", 0, None)
-        self.model = models.load_base(
-            self.base, self.options.dtype, trust_remote_code, self.options.quantize
-        )
+        self.trust_remote_code = trust_remote_code
 
     def encode(self, system: System, records: list[Record]) -> list:
         """Returns the tokens of the records to score on, chosen by seed, in the split's order."""
@@ -207,14 +202,15 @@ class _Work:
         return [kept[index] for index in sorted(kept)]
 
     def create(self, samples: list) -> None:
-        """Creates the adapter and measures what it does to the model's function."""
+        """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.hub.gradients import scored_values
-        from lorapar_cli.hub.models import create_adapter
+        from lorapar_cli.hub.models import create_adapter, load_base
         from lorapar_cli.hub.scoring import step0_difference
 
         options = self.options
+        self.progress("loading the base model", 0, None)
         self.model = create_adapter(
-            self.model,
+            load_base(self.base, options.dtype, self.trust_remote_code, options.quantize),
             r=options.r,
             lora_alpha=options.lora_alpha,
             target_modules=list(options.target_modules),
