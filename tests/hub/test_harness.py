@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from lorapar_cli.core.answers import extract_strict, strict_match
 from lorapar_cli.hub import harness
+from lorapar_cli.hub.models import create_adapter, find_base_model, load_base, save_adapter
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.stages.evaluate import Drawing, evaluate
 from lorapar_cli.store.records import read_jsonl, write_jsonl
@@ -123,3 +125,35 @@ def test_strict_verdicts_on_completions_as_models_write_them():
         assert strict_match(found, reference) == bool(their["exact_match"]), text
     right = sum(their["exact_match"] for their in theirs)
     assert 0.2 * len(rows) < right < 0.8 * len(rows)
+
+
+@pytest.mark.slow
+def test_an_adapter_is_asked_like_the_base_model(tmp_path, tiny_model_dir):
+    base = load_base(find_base_model(str(tiny_model_dir)))
+    model = create_adapter(
+        base, r=4, lora_alpha=32, target_modules=["q_proj", "up_proj"], init="gaussian", seed=0
+    )
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    save_adapter(model, tmp_path / "adapter")
+    found = {}
+    for backend in ("transformers", "lm-eval"):
+        outcome = evaluate(
+            RunDir(tmp_path),
+            task="gsm8k",
+            style="harness",
+            data=str(DATA / "gsm8k" / "test.jsonl"),
+            num_fewshot=0,
+            limit=20,
+            adapter=["base", f"mine={tmp_path / 'adapter'}"],
+            model=str(tiny_model_dir),
+            name=backend,
+            backend=backend,
+            drawing=Drawing(max_new_tokens=16),
+        )
+        lines = [line for _, line in read_jsonl(outcome.folder / "samples.jsonl")]
+        found[backend] = [(line["model"], line["id"], line["completion"]) for line in lines]
+    assert found["transformers"] == found["lm-eval"]
+    assert [text for *_, text in found["lm-eval"][:20]] != [t for *_, t in found["lm-eval"][20:]]
