@@ -1,13 +1,81 @@
 """Which records a training stage trains on: its own system's, replayed ones, or a file's."""
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.core.mixing import mix_replay
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.datasets import open_source
-from lorapar_cli.names import System
+from lorapar_cli.names import Stage, System
+from lorapar_cli.settings import RlOptions, SftOptions
+from lorapar_cli.store.manifest import Manifest, describe_inputs, is_up_to_date
 from lorapar_cli.store.records import Record, read_records
+from lorapar_cli.store.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a training stage reads, and what decides whether it has to.
+
+    Attributes:
+        files: Name -> file of records, the stage's own first.
+        adapter: Folder of the adapter that goes on training.
+        mask: Mask file; None trains every element.
+        base_id: Base model; `revision` is the one that the run knows, None where unknown.
+        settings: What the manifest holds of the options.
+        described: The manifest's `inputs`.
+    """
+
+    files: dict[str, Path]
+    adapter: Path
+    mask: Path | None
+    base_id: str
+    revision: str | None
+    settings: dict[str, Any]
+    described: dict[str, dict[str, str]]
+
+    def new_manifest(self, stage: Stage, given: list[str] | None, seed: int) -> Manifest:
+        """Returns the record of a run that starts from this."""
+        return Manifest(stage, self.settings, given or [], self.described, seed=seed)
+
+    def up_to_date(self, folder: Path) -> bool:
+        """Returns whether `folder` holds the result of exactly this."""
+        return is_up_to_date(folder, self.settings, self.described)
+
+
+def find_training_inputs(
+    run_dir: RunDir,
+    options: SftOptions | RlOptions,
+    start: Stage,
+    *,
+    splits: Path | None,
+    mask: str | None,
+    adapter: Path | None,
+    model: str | None,
+) -> TrainingInputs:
+    """Returns what a training stage reads, from its options and the run directory.
+
+    Args:
+        start: The stage whose adapter goes on training, unless `adapter` names one.
+        splits, mask, adapter, model: None for the run's own.
+
+    Raises:
+        LoraparError: Something is missing, unfinished or stale.
+        UsageError: No base model is known, or replay was asked for where it cannot be.
+    """
+    splits, mask_path, adapter = run_dir.training_inputs(start, splits, mask, adapter, options.data)
+    files = training_files(splits, options.data, options.replay)
+    base_id, revision = run_dir.base_of_adapter(model)
+    described = describe_inputs(
+        files
+        | {"adapter": adapter / "adapter_model.safetensors"}
+        | ({"mask": mask_path} if mask_path else {})
+    )
+    settings = asdict(options) | {"model": base_id}
+    return TrainingInputs(files, adapter, mask_path, base_id, revision, settings, described)
+
 
 _OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
 ALL = "all"

@@ -21,6 +21,8 @@ from lorapar_cli.hub.masked_trainer import (
 )
 from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
 from lorapar_cli.hub.processes import join_processes
+from lorapar_cli.hub.sharded import requested_engine
+from lorapar_cli.hub.selection import TrainingInputs
 from lorapar_cli.hub.training_arguments import parse_training_arguments
 from lorapar_cli.hub.training_callbacks import DryRun, FirstStep, StageCallback
 from lorapar_cli.names import Flag, Progress, silent
@@ -77,20 +79,17 @@ class TrainingRun:
         trainer.train(resume_from_checkpoint=resumed)
 
 
-def find_start(
-    base_id: str, revision: str | None, adapter: Path, mask: Path | None, flag: Flag, trust: bool
-) -> tuple[BaseModel, MaskedAdapter]:
+def find_start(source: TrainingInputs, flag: Flag, trust: bool) -> tuple[BaseModel, MaskedAdapter]:
     """Returns base and adapter, checked to belong together; loads no model.
 
-    Args:
-        revision: The base model's revision when the adapter was made; None where unknown.
-        mask: Mask file, or None for all elements.
-
     Raises:
-        LoraparError: Mask and adapter differ in layout, nothing is active, the base changed, or it
-            is of a family that TRL's trainers do not train.
+        LoraparError: Mask and adapter differ in layout, nothing is active, the base changed, it
+            is of a family that TRL's trainers do not train, or the launcher asked for an engine
+            that cannot keep frozen elements.
     """
-    start = read_masked_adapter(adapter, mask, flag)
+    requested_engine()
+    start = read_masked_adapter(source.adapter, source.mask, flag)
+    base_id, revision = source.base_id, source.revision
     base = find_base_model(base_id, trust)
     if base.encoder_decoder:
         raise LoraparError(

@@ -1,18 +1,11 @@
 """Stage 5: GRPO of the elements that the mask activates, on System-2 records."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.settings import RlOptions
-from lorapar_cli.store.manifest import (
-    Manifest,
-    Outcome,
-    describe_inputs,
-    is_up_to_date,
-    read_manifest,
-)
+from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.rundir import RunDir
 
@@ -55,27 +48,19 @@ def train_rl(
         UsageError: An option or training argument is unknown or does not fit the others.
     """
     from lorapar_cli.hub.rewarding import CODE, resolve_rewards
-    from lorapar_cli.hub.selection import read_training_records, training_files
+    from lorapar_cli.hub.selection import find_training_inputs, read_training_records
 
     rewards = resolve_rewards(options.rewards, allow_code_execution, unsafe_code_execution)
     _check_batch(options)
     folder = out or run_dir.folder(Stage.TRAIN_RL)
-    splits, mask_path, adapter = run_dir.training_inputs(
-        Stage.TRAIN_SFT, splits, mask, adapter, options.data
+    source = find_training_inputs(
+        run_dir, options, Stage.TRAIN_SFT, splits=splits, mask=mask, adapter=adapter, model=model
     )
-    files = training_files(splits, options.data, options.replay)
-    inputs = describe_inputs(
-        files
-        | {"adapter": adapter / "adapter_model.safetensors"}
-        | ({"mask": mask_path} if mask_path else {})
-    )
-    base_id, revision = run_dir.base_of_adapter(model)
-    settings = asdict(options) | {"model": base_id}
-    if not dry_run and is_up_to_date(folder, settings, inputs):
+    if not dry_run and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
-    manifest = Manifest(Stage.TRAIN_RL, settings, given or [], inputs, seed=options.seed)
+    manifest = source.new_manifest(Stage.TRAIN_RL, given, options.seed)
     records = read_training_records(
-        files,
+        source.files,
         options.replay,
         options.seed,
         lambda read, path: _with_reference(read, path, manifest.notes, CODE in rewards),
@@ -89,7 +74,7 @@ def train_rl(
     from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
 
     extra = parse_training_arguments(options.training, grpo.GRPOConfig)
-    base, start = find_start(base_id, revision, adapter, mask_path, Flag.RL, trust_remote_code)
+    base, start = find_start(source, Flag.RL, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code)
     records, note = drop_long(
         records,

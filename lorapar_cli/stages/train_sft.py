@@ -1,18 +1,11 @@
 """Stage 4: SFT of the elements that the mask activates, on System-1 records."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.settings import SftOptions
-from lorapar_cli.store.manifest import (
-    Manifest,
-    Outcome,
-    describe_inputs,
-    is_up_to_date,
-    read_manifest,
-)
+from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.records import count_systems
 from lorapar_cli.store.rundir import RunDir
 
@@ -55,24 +48,16 @@ def train_sft(
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: A training argument is unknown, or no base model is known.
     """
-    from lorapar_cli.hub.selection import read_training_records, training_files
+    from lorapar_cli.hub.selection import find_training_inputs, read_training_records
 
     folder = out or run_dir.folder(Stage.TRAIN_SFT)
-    splits, mask_path, adapter = run_dir.training_inputs(
-        Stage.SCORE, splits, mask, adapter, options.data
+    source = find_training_inputs(
+        run_dir, options, Stage.SCORE, splits=splits, mask=mask, adapter=adapter, model=model
     )
-    files = training_files(splits, options.data, options.replay)
-    inputs = describe_inputs(
-        files
-        | {"adapter": adapter / "adapter_model.safetensors"}
-        | ({"mask": mask_path} if mask_path else {})
-    )
-    base_id, revision = run_dir.base_of_adapter(model)
-    settings = asdict(options) | {"model": base_id}
-    if not (dry_run or show_tokens) and is_up_to_date(folder, settings, inputs):
+    if not (dry_run or show_tokens) and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
-    records = read_training_records(files, options.replay, options.seed)
-    manifest = Manifest(Stage.TRAIN_SFT, settings, given or [], inputs, seed=options.seed)
+    records = read_training_records(source.files, options.replay, options.seed)
+    manifest = source.new_manifest(Stage.TRAIN_SFT, given, options.seed)
     manifest.counts["records"] = count_systems(records)
 
     progress("loading the base model", 0, None)
@@ -82,7 +67,7 @@ def train_sft(
     from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
 
     extra = parse_training_arguments(options.training, sft.SFTConfig)
-    base, start = find_start(base_id, revision, adapter, mask_path, Flag.SFT, trust_remote_code)
+    base, start = find_start(source, Flag.SFT, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code)
     encoded, note = drop_long(
         [encode(tokenizer, record) for record in records],
@@ -92,7 +77,7 @@ def train_sft(
     )
     if show is not None and show_tokens:
         show([shown_tokens(tokenizer, item) for item in encoded[:show_tokens]])
-    if not dry_run and is_up_to_date(folder, settings, inputs):
+    if not dry_run and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
     manifest.notes += [note] if note else []
     manifest.counts["trained_records"] = len(encoded)
