@@ -116,7 +116,8 @@ def evaluate(
     from lorapar_cli.hub.tasks import Asked, load_task
 
     drawing = drawing or Drawing()
-    drawing.check()
+    if completions is None:
+        drawing.check()
     source = str(_heldout(run_dir)) if task == "data" and data is None else data
     asked = Asked(task, source, fewshot_data, num_fewshot, style, match, limit)
     folder = run_dir.folder(Stage.EVAL) / _folder_name(name, data, task)
@@ -253,6 +254,12 @@ class _Run:
         if os.environ.get("WORLD_SIZE", "1") != "1":
             raise UsageError("`--completions` are judged in one process, on all of its cores")
         written = read_completions(path, self.task)
+        fewest = min(written.items(), key=lambda pair: len(pair[1]))
+        if max(self.drawing.k) > len(fewest[1]):
+            raise UsageError(
+                f"`--k {max(self.drawing.k)}` needs as many completions of each item",
+                f"`{fewest[0]}` has {len(fewest[1])} in `{path}`",
+            )
         manifest = self._manifest(
             {"models": [WRITTEN_ELSEWHERE]}, describe_inputs({"completions": path})
         )

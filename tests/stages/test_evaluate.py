@@ -278,12 +278,10 @@ def test_completions_written_elsewhere_need_no_model(tmp_path, labelled_records)
             for draw in range(2)
         ),
     )
-    outcome = evaluate(
-        RunDir(tmp_path / "run"),
-        data=str(data),
-        completions=written,
-        drawing=Drawing(samples=2, temperature=1.0, k=(1, 2)),
-    )
+    given = {"data": str(data), "completions": written}
+    with pytest.raises(UsageError, match="needs as many completions"):
+        evaluate(RunDir(tmp_path / "run"), drawing=Drawing(k=(3,)), **given)
+    outcome = evaluate(RunDir(tmp_path / "run"), drawing=Drawing(k=(1, 2)), **given)
     (entry,) = outcome.manifest.metrics["models"]
     assert entry["model"] == "completions"
     assert entry["accuracy"] == 0
