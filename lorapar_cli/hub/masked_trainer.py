@@ -22,6 +22,7 @@ from lorapar_cli.hub.models import (
     save_adapter,
     save_raw_adapter,
 )
+from lorapar_cli.hub.sharded import Engine, require_engine
 from lorapar_cli.names import Flag
 from lorapar_cli.store.masks import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensors import read_shapes, read_tensors
@@ -142,6 +143,14 @@ class MaskedTrainer:
     """
 
     masked: MaskedModel
+    engine: Engine
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Makes the accelerator and sees that it runs the engine that was asked for."""
+        super().create_accelerator_and_postprocess()
+        self.engine = require_engine(self.accelerator)
+        if self.engine.sharded:
+            raise LoraparError(f"{self.engine} is not supported yet")
 
     def keep_float32(self) -> None:
         """Undoes what the trainer's constructor did to the adapter of a quantised base.

@@ -21,8 +21,8 @@ from lorapar_cli.hub.masked_trainer import (
 )
 from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
 from lorapar_cli.hub.processes import join_processes
-from lorapar_cli.hub.sharded import requested_engine
 from lorapar_cli.hub.selection import TrainingInputs
+from lorapar_cli.hub.sharded import requested_engine
 from lorapar_cli.hub.training_arguments import parse_training_arguments
 from lorapar_cli.hub.training_callbacks import DryRun, FirstStep, StageCallback
 from lorapar_cli.names import Flag, Progress, silent

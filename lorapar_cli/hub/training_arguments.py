@@ -21,6 +21,10 @@ _OWNED = {
     "dataset_kwargs": "(records are tokenized by lorapar)",
     "remove_unused_columns": "(records are tokenized by lorapar)",
     "reward_weights": "--rewards",
+    "fsdp": "accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "fsdp_config": "accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "deepspeed": "accelerate launch (sample_configs/accelerate-zero3.yaml)",
+    "parallelism_config": "accelerate launch",
 }
 
 

@@ -1,0 +1,154 @@
+"""Engines that shard a model over processes: which one was asked for, and which one came out.
+
+`accelerate launch` asks by environment variables. Engines that cannot keep frozen elements as they
+are are refused before any work; one that accelerate silently replaced by another is an error.
+"""
+
+import importlib.util
+import json
+import os
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.errors import LoraparError
+
+_LAUNCHER = "`accelerate launch --config_file sample_configs/accelerate-{}.yaml -m lorapar_cli ...`"
+_WORKS = f"use FSDP2: {_LAUNCHER.format('fsdp2')}, or plain data parallel: `torchrun`"
+
+
+class Engine(StrEnum):
+    """What holds the parameters of a training run."""
+
+    WHOLE = "one process or data parallel"
+    FSDP2 = "FSDP2"
+    ZERO2 = "DeepSpeed ZeRO-2"
+    ZERO3 = "DeepSpeed ZeRO-3"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no process holds all parameters, gradients or optimizer state."""
+        return self is not Engine.WHOLE
+
+
+def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
+    """Returns the engine that the launcher asked for.
+
+    Raises:
+        LoraparError: It is one under which frozen elements cannot be kept, or is not installed.
+    """
+    if _is_on(environment, "ACCELERATE_USE_MEGATRON_LM"):
+        raise LoraparError(
+            "Megatron-LM cannot train chosen elements",
+            "it replaces the model's modules by its own (`ACCELERATE_USE_MEGATRON_LM`)",
+            _WORKS,
+        )
+    if _is_on(environment, "ACCELERATE_USE_PARALLELISM_CONFIG"):
+        _refuse_parallel_dimensions(environment)
+    fsdp, deepspeed = (
+        _is_on(environment, f"ACCELERATE_USE_{name}") for name in ("FSDP", "DEEPSPEED")
+    )
+    if fsdp and deepspeed:
+        raise LoraparError("both FSDP and DeepSpeed were asked for", hint="choose one of them")
+    if fsdp:
+        # accelerate's own default is the old one.
+        if environment.get("FSDP_VERSION", "1") != "2":
+            raise LoraparError(
+                "FSDP1 cannot train chosen elements",
+                "it flattens parameters, so that elements lose their places",
+                f"set `fsdp_version: 2`: {_LAUNCHER.format('fsdp2')}",
+            )
+        return Engine.FSDP2
+    return _requested_zero(environment) if deepspeed else Engine.WHOLE
+
+
+def require_engine(accelerator: Any, environment: Mapping[str, str] = os.environ) -> Engine:
+    """Returns the engine that accelerate made, which is the one that was asked for.
+
+    Raises:
+        LoraparError: It is another one; on a CPU accelerate makes DDP of a request for FSDP.
+    """
+    asked = requested_engine(environment)
+    kind = accelerator.distributed_type.value
+    if kind == "FSDP":
+        found = Engine.FSDP2 if accelerator.is_fsdp2 else None
+    elif kind == "DEEPSPEED":
+        found = _ZERO.get(accelerator.state.deepspeed_plugin.zero_stage)
+    else:
+        # NO, MULTI_CPU, MULTI_GPU and its relatives hold all parameters in every process.
+        found = Engine.WHOLE if kind == "NO" or kind.startswith("MULTI_") else None
+    if found is not asked:
+        raise LoraparError(
+            f"{asked} was asked for, but accelerate does not run it",
+            f"its distributed type is `{kind}`",
+            "FSDP2 needs GPUs and one process for each; on CPUs launch with `torchrun`"
+            if asked is Engine.FSDP2
+            else _WORKS,
+        )
+    return found
+
+
+_ZERO = {2: Engine.ZERO2, 3: Engine.ZERO3}
+
+
+def _requested_zero(environment: Mapping[str, str]) -> Engine:
+    config = _deepspeed_config(environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none"))
+    if config.get("tensor_parallel", {}).get("autotp_size", 1) > 1:
+        raise _no_parallel_dimension("tensor parallelism", "`tensor_parallel` in DeepSpeed's file")
+    if taken := sorted({"optimizer", "scheduler"} & config.keys()):
+        raise LoraparError(
+            f"DeepSpeed's file sets `{'` and `'.join(taken)}`",
+            "the stage's own options decide them",
+            "remove it there; see `--optimizer`, `--scheduler`, `--learning-rate`",
+        )
+    stage = config.get("zero_optimization", {}).get("stage")
+    if stage is None:
+        stage = 0 if config else environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    if int(stage) not in _ZERO:
+        raise LoraparError(
+            f"DeepSpeed ZeRO-{stage} is not supported",
+            "frozen elements are kept under ZeRO-2 and ZeRO-3",
+            f"set `zero_stage: 2` or `3`: {_LAUNCHER.format('zero2')}",
+        )
+    if importlib.util.find_spec("deepspeed") is None:
+        raise LoraparError(
+            "DeepSpeed was asked for and is not installed", hint="pip install 'lorapar[deepspeed]'"
+        )
+    return _ZERO[int(stage)]
+
+
+def _deepspeed_config(source: str) -> dict[str, Any]:
+    """Returns DeepSpeed's own configuration, from a JSON file or base64 as accelerate takes it."""
+    if source == "none":
+        return {}
+    try:
+        path = Path(source)
+        text = path.read_text("utf-8") if path.exists() else urlsafe_b64decode(source).decode()
+        return json.loads(text)
+    except (OSError, ValueError) as cause:
+        raise LoraparError(
+            f"cannot read DeepSpeed's configuration `{source}`", str(cause)
+        ) from cause
+
+
+def _refuse_parallel_dimensions(environment: Mapping[str, str]) -> None:
+    """Refuses a device mesh with more than one dimension of FSDP2 or DDP."""
+    for key, name in (
+        ("TP_SIZE", "tensor parallelism"),
+        ("CP_SIZE", "context parallelism"),
+        ("SP_SIZE", "sequence parallelism"),
+        ("DP_REPLICATE_SIZE", "replicated sharding (HSDP)"),
+    ):
+        variable = f"PARALLELISM_CONFIG_{key}"
+        if int(environment.get(variable, "1")) > 1:
+            raise _no_parallel_dimension(name, f"`{variable}` is {environment[variable]}")
+
+
+def _no_parallel_dimension(name: str, found: str) -> LoraparError:
+    return LoraparError(f"{name} is not supported when chosen elements train", found, _WORKS)
+
+
+def _is_on(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").lower() in ("true", "1", "yes", "on")
