@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from lorapar_cli.cli import console
-from lorapar_cli.cli.config import plan_steps, read_config
+from lorapar_cli.cli.config import Step, plan_steps, read_config
+from lorapar_cli.errors import UsageError
 
 
 def run(
@@ -47,11 +48,31 @@ def _with_own_teachers(content: dict[str, Any], config: Path) -> dict[str, Any]:
 
 
 def _plan(ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool):
+    """Returns the steps; what can be known to fail fails before the first of them runs.
+
+    Raises:
+        UsageError: The configuration does not fit the commands, or names no base model.
+    """
     for section in ("train-sft", "train-rl"):
         key = section if section in content else section.replace("-", "_")
-        if overwrite:
-            content[key] = (content.get(key) or {}) | {"overwrite": True}
-    return plan_steps(content, ctx.parent.command.commands, {"run_dir": run_dir})
+        settings = content.get(key)
+        if overwrite and (settings is None or isinstance(settings, dict)):
+            content = content | {key: (settings or {}) | {"overwrite": True}}
+    steps = plan_steps(content, ctx.parent.command.commands, {"run_dir": run_dir})
+    _require_model(steps)
+    return steps
+
+
+def _require_model(steps: list[Step]) -> None:
+    from lorapar_cli.store.rundir import RunDir
+
+    named = any(step.context.params.get("model") for step in steps)
+    root = Path(steps[0].context.params["run_dir"])
+    if not named and RunDir(root).base_model() is None:
+        raise UsageError(
+            "the configuration names no base model",
+            hint="add `model:` with a folder, a hub id, or `embedded`",
+        )
 
 
 def run_stages(

@@ -16,6 +16,10 @@ def call(tmp_path, monkeypatch, capfd):
     (tmp_path / "misspelt.yaml").write_text(
         "model: embedded\nclassify: {data: ok.jsonl, teachers: rules-cues}\npartition: {thta: 1}\n"
     )
+    (tmp_path / "nomodel.yaml").write_text("classify: {data: ok.jsonl, teachers: rules-cues}\n")
+    (tmp_path / "three.yaml").write_text(
+        "model: embedded\nclassify: {data: ok.jsonl, teachers: rules-cues}\ntrain_sft: 3\n"
+    )
     before = {path.name for path in tmp_path.iterdir()}
 
     def run(line: str) -> tuple[int, str]:
@@ -48,6 +52,8 @@ CASES = [
     ("eval", 1, ["nothing to evaluate on", "--data"]),
     ("eval --data nope.jsonl --model embedded", 1, ["no such data file"]),
     ("run misspelt.yaml", 2, ["`partition.thta` is unknown, did you mean `theta`?"]),
+    ("run nomodel.yaml", 2, ["names no base model", "`model:`"]),
+    ("run three.yaml --overwrite", 2, ["`train-sft` is not a mapping"]),
     ("run nope.yaml", 1, ["cannot read `nope.yaml`"]),
     ("status", 1, ["no run directory"]),
     ("nonsense", 2, ["nonsense"]),
