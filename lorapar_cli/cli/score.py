@@ -165,8 +165,21 @@ def _render(manifest: Manifest) -> list:
             "-" if loss is None else f"{loss:.4f}",
             "-" if loss is None else f"{manifest.metrics[f'seconds_{system}']:.1f}",
         )
-    return [
-        table,
-        f"step 0 differs from the base model by {manifest.metrics['step0_logit_difference']:.1e} "
-        "at most in a logit",
-    ]
+    step0 = manifest.metrics["step0_logit_difference"]
+    lines = [table, f"step 0 differs from the base model by {step0:.1e} at most in a logit"]
+    if noise := manifest.metrics.get("noise"):
+        lines.append(_noise_table(noise))
+    return lines
+
+
+def _noise_table(noise: dict):
+    from rich.table import Table
+
+    table = Table(title=f"agreement of halves of the samples, sets at theta {noise['theta']:g}")
+    table.add_column("halves of")
+    for head in ("Jaccard", "rank correlation"):
+        table.add_column(head, justify="right")
+    for label, key in (("system1", "within1"), ("system2", "within2"), ("both", "between")):
+        table.add_row(label, f"{noise[key]:.3f}", f"{noise[f'rank_{key}']:.3f}")
+    table.add_row("chance", f"{noise['chance']:.3f}", "0.000")
+    return table
