@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import PeftModel
+from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 from lorapar_cli.core.doubling import widen_mask
@@ -23,11 +24,14 @@ from lorapar_cli.hub.models import (
     save_raw_adapter,
 )
 from lorapar_cli.hub.sharded import Engine, require_engine
+from lorapar_cli.hub.sharded_elements import ShardedElements, whole_values
 from lorapar_cli.names import Flag
 from lorapar_cli.store.masks import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensors import read_shapes, read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
+# Methods of the trainer that are not public; were one renamed, ours would not be called.
+_OVERRIDDEN = ("_clip_grad_norm", "_get_grad_norm", "_prepare_for_training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +120,13 @@ def load_masked_model(
     quantize: str | None,
     dropout: float,
     trust: bool,
+    engine: Engine,
 ) -> MaskedModel:
-    """Returns base and adapter on this machine's device, ready for a masked trainer."""
-    loaded = load_base(base, dtype, trust, quantize)
+    """Returns base and adapter, ready for a masked trainer.
+
+    They are on this process's device, or in its memory where an engine is to divide them first.
+    """
+    loaded = load_base(base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters)
     model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
     for name, parameter in adapter_parameters(model).items():
         if not torch.equal(parameter.detach().cpu(), start.weights[name]):
@@ -126,11 +134,20 @@ def load_masked_model(
     return MaskedModel(model, start)
 
 
-def save_masked(masked: MaskedModel, folder: Path) -> None:
-    """Writes the trained adapter, and beside it its raw part where the next stage needs it."""
-    save_adapter(masked.model, folder / "adapter")
+def trained_values(masked: MaskedModel) -> dict[str, torch.Tensor]:
+    """Returns name -> trained matrix, whole, float32 on the CPU; every process must call this."""
+    return whole_values(adapter_parameters(masked.model))
+
+
+def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Path) -> None:
+    """Writes the trained adapter, and beside it its raw part where the next stage needs it.
+
+    Args:
+        values: Of `trained_values`.
+    """
+    save_adapter(masked.model, folder / "adapter", values)
     if masked.start.raw_rank is not None:
-        save_raw_adapter(masked.model, masked.start.raw_rank, folder / "adapter-raw")
+        save_raw_adapter(masked.model, masked.start.raw_rank, folder / "adapter-raw", values)
 
 
 class MaskedTrainer:
@@ -149,8 +166,6 @@ class MaskedTrainer:
         """Makes the accelerator and sees that it runs the engine that was asked for."""
         super().create_accelerator_and_postprocess()
         self.engine = require_engine(self.accelerator)
-        if self.engine.sharded:
-            raise LoraparError(f"{self.engine} is not supported yet")
 
     def keep_float32(self) -> None:
         """Undoes what the trainer's constructor did to the adapter of a quantised base.
@@ -166,13 +181,13 @@ class MaskedTrainer:
         """Creates the optimizer that the arguments name, over the active elements."""
         if self.optimizer is not None:
             return self.optimizer
-        if not hasattr(Trainer, "_clip_grad_norm") or not hasattr(Trainer, "_get_grad_norm"):
+        if not all(hasattr(Trainer, name) for name in _OVERRIDDEN):
             raise LoraparError(
-                "this version of transformers clips gradients in a way that is not known here",
+                "this version of transformers trains in a way that is not known here",
                 hint="install the version that `constraints.txt` of lorapar names",
             )
         parameters = adapter_parameters(self.model)
-        self.active_elements = ActiveElements(parameters, self.masked.start.active)
+        self.elements = self._elements(parameters)
         try:
             optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
         except (ImportError, ValueError) as cause:
@@ -188,10 +203,25 @@ class MaskedTrainer:
                 f"optimizer `{self.args.optim}` takes whole models or matrices",
                 hint="use one that takes vectors, such as `adamw_torch`, `sgd` or `adafactor`",
             )
-        group = {"params": self.active_elements.values, "weight_decay": self.args.weight_decay}
+        group = {"params": self.elements.values, "weight_decay": self.args.weight_decay}
         self.optimizer = optimizer_class([group], **arguments)
-        self.active_elements.attach(self.optimizer)
+        self.elements.attach(self.optimizer)
         return self.optimizer
+
+    def _elements(self, parameters: dict[str, torch.nn.Parameter]):
+        start = self.masked.start
+        if self.engine.sharded:
+            return ShardedElements(self.engine, parameters, start.active, start.weights)
+        return ActiveElements(parameters, start.active)
+
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        prepared = super()._prepare_for_training(
+            max_steps, train_dataloader, resume_from_checkpoint
+        )
+        if self.engine.sharded:
+            parameters = adapter_parameters(self.masked.model)
+            self.elements.find_shards(parameters, fresh=resume_from_checkpoint is None)
+        return prepared
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Creates the schedule; warm-up leaves at least the last step a rate above zero."""
@@ -203,7 +233,7 @@ class MaskedTrainer:
         """Runs forward and backward; gathers gradients once they are those of a whole batch."""
         loss = super().training_step(*args, **kwargs)
         if self.accelerator.sync_gradients:
-            self.active_elements.gather()
+            self.elements.gather()
         return loss
 
     def _clip_grad_norm(self, model):
@@ -215,8 +245,13 @@ class MaskedTrainer:
         return float(grad_norm)
 
     def _norm_of_active(self, max_norm: float):
-        norm = self.accelerator.clip_grad_norm_(self.active_elements.values, max_norm)
-        if not math.isfinite(norm) and self.accelerator.scaler is None:
+        # FSDP2 clips what it has divided only when it is given all parameters.
+        whole = self.engine.sharded
+        owned = self.model.parameters() if whole else self.elements.values
+        norm = self.accelerator.clip_grad_norm_(owned, max_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        if not math.isfinite(norm) and not self.args.fp16:
             raise LoraparError(
                 f"gradients are not finite in step {self.state.global_step + 1}",
                 f"norm {float(norm)}",
@@ -226,19 +261,21 @@ class MaskedTrainer:
         return norm
 
 
-def verify_trained(masked: MaskedModel) -> tuple[int, int]:
+def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tuple[int, int]:
     """Returns how many active elements moved and how many frozen ones did, which is 0.
+
+    Args:
+        after: Of `trained_values`.
 
     Raises:
         LoraparError: Nothing moved.
         AssertionError: A frozen element moved: a defect of lorapar, never of the input.
     """
-    after = {n: p.detach().cpu() for n, p in adapter_parameters(masked.model).items()}
     if bad := [name for name, tensor in after.items() if not torch.isfinite(tensor).all()]:
         raise LoraparError(
             f"training made `{bad[0]}` infinite or not a number", hint="lower `--learning-rate`"
         )
-    active, frozen = count_moved(masked.start.weights, after, masked.start.active)
+    active, frozen = count_moved(start.weights, after, start.active)
     if frozen:
         raise AssertionError(f"{frozen} frozen elements moved during training")
     if not active:

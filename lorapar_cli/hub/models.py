@@ -104,11 +104,13 @@ def load_base(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     quantize: str | None = None,
+    keep_on_cpu: bool = False,
 ) -> torch.nn.Module:
     """Returns the base model in evaluation mode on this process's device.
 
     Args:
         quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
+        keep_on_cpu: Leave it in memory, for an engine that divides it between devices.
     """
     device = pick_device()
     loader = AutoModelForSeq2SeqLM if base.encoder_decoder else AutoModelForCausalLM
@@ -117,7 +119,7 @@ def load_base(
         options |= _quantization(quantize, options["dtype"], device)
     model = loader.from_pretrained(base.path, **options)
     if quantize is None:
-        return model.to(device).eval()
+        return (model if keep_on_cpu else model.to(device)).eval()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes repacks 4-bit weights in evaluation mode for a CPU kernel that has no
@@ -299,31 +301,49 @@ def model_fingerprint(model: PeftModel) -> str:
     return layout_fingerprint({n: tuple(p.shape) for n, p in adapter_parameters(model).items()})
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Writes the adapter as a plain PEFT folder that loads on the unmodified base model."""
+def save_adapter(
+    model: PeftModel, folder: Path, values: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Writes the adapter as a plain PEFT folder that loads on the unmodified base model.
+
+    Args:
+        values: Name -> matrix, names as in the file; None for those of the model.
+    """
+    state = None
+    if values is not None:
+        suffix = ".weight"
+        state = {f"{n.removesuffix(suffix)}.default{suffix}": v for n, v in values.items()}
     # The saved values are the adapter: loading must not draw an initialisation first.
     config = model.peft_config["default"]
     drawn, config.init_lora_weights = config.init_lora_weights, True
     training, config.inference_mode = config.inference_mode, True
     try:
         model.save_pretrained(
-            str(folder), selected_adapters=["default"], save_embedding_layers=False
+            str(folder),
+            selected_adapters=["default"],
+            save_embedding_layers=False,
+            state_dict=state,
         )
     finally:
         config.init_lora_weights, config.inference_mode = drawn, training
 
 
-def save_raw_adapter(model: PeftModel, r: int, folder: Path) -> None:
+def save_raw_adapter(
+    model: PeftModel, r: int, folder: Path, values: dict[str, torch.Tensor] | None = None
+) -> None:
     """Writes the raw part of a rank-2r adapter, named and shaped as in the mask.
 
     Alone it is not the model's function: `adapter/` beside it is (`core.doubling`).
+
+    Args:
+        values: Name -> matrix of rank 2r; None for those of the model.
     """
-    values = {
+    raw = {
         name: raw_part(name, parameter.detach(), r).cpu().contiguous().numpy()
-        for name, parameter in adapter_parameters(model).items()
+        for name, parameter in (values or adapter_parameters(model)).items()
     }
     config = copy.copy(model.peft_config["default"])
     config.lora_alpha = config.lora_alpha * r // config.r
     config.r, config.init_lora_weights, config.inference_mode = r, True, True
     config.save_pretrained(str(folder))
-    write_tensors(folder / "adapter_model.safetensors", values, {"format": "pt"})
+    write_tensors(folder / "adapter_model.safetensors", raw, {"format": "pt"})

@@ -32,6 +32,11 @@ class Engine(StrEnum):
         """Whether no process holds all parameters, gradients or optimizer state."""
         return self is not Engine.WHOLE
 
+    @property
+    def divides_parameters(self) -> bool:
+        """Whether the base model's parameters too are divided, so that it need not fit one GPU."""
+        return self in (Engine.FSDP2, Engine.ZERO3)
+
 
 def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
     """Returns the engine that the launcher asked for.

@@ -17,12 +17,13 @@ from lorapar_cli.hub.masked_trainer import (
     load_masked_model,
     read_masked_adapter,
     save_masked,
+    trained_values,
     verify_trained,
 )
 from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
 from lorapar_cli.hub.processes import join_processes
 from lorapar_cli.hub.selection import TrainingInputs
-from lorapar_cli.hub.sharded import requested_engine
+from lorapar_cli.hub.sharded import Engine, requested_engine
 from lorapar_cli.hub.training_arguments import parse_training_arguments
 from lorapar_cli.hub.training_callbacks import DryRun, FirstStep, StageCallback
 from lorapar_cli.names import Flag, Progress, silent
@@ -128,6 +129,13 @@ def train(
         shown: Key of the trainer's logs -> short name in the progress display.
         dry_run: Stop before the first step; nothing is written, the manifest is not finished.
     """
+    engine = requested_engine()
+    if engine.sharded and options.quantize is not None:
+        raise LoraparError(
+            f"a quantised base model cannot be trained under {engine}",
+            f"`--quantize {options.quantize}`",
+            "leave out `--quantize`, or launch plain data parallel with `torchrun`",
+        )
     processes = join_processes()
 
     def load(work: Path, checkpoint: Path | None, dry: DryRun | None) -> TrainingRun:
@@ -138,6 +146,7 @@ def train(
             quantize=options.quantize,
             dropout=dropout,
             trust=trust,
+            engine=engine,
         )
         main = processes.rank == 0
         log = None if dry or not main else _open_log(work / METRICS, checkpoint)
@@ -146,7 +155,7 @@ def train(
             masked, work, checkpoint, pick_device(), main, callback, manifest.notes, dry
         )
 
-    _describe(manifest, base, start, processes.count)
+    _describe(manifest, base, start, processes.count, engine)
     if dry_run:
         manifest.metrics |= _run_dry(load, fit)
         return Outcome(folder, manifest)
@@ -155,10 +164,11 @@ def train(
         manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
     run = load(work, checkpoint, None)
     manifest.metrics |= fit(run)
-    moved, frozen_moved = verify_trained(run.masked)
+    values = trained_values(run.masked)
+    moved, frozen_moved = verify_trained(start, values)
     manifest.counts |= {"active_moved": moved, "frozen_moved": frozen_moved}
     if run.main:
-        save_masked(run.masked, work)
+        save_masked(run.masked, values, work)
         finish_working_folder(work, folder, manifest)
     processes.wait()
     return Outcome(folder, read_manifest(folder))
@@ -176,11 +186,17 @@ def _run_dry(load, fit: Callable[[TrainingRun], dict[str, Any]]) -> dict[str, An
     raise AssertionError("a dry run went on to train")
 
 
-def _describe(manifest: Manifest, base: BaseModel, start: MaskedAdapter, processes: int) -> None:
+def _describe(
+    manifest: Manifest, base: BaseModel, start: MaskedAdapter, processes: int, engine: Engine
+) -> None:
     manifest.base_model = base.to_manifest()
     manifest.layout_fingerprint = layout_fingerprint(start.shapes)
     manifest.counts |= {"elements": start.element_count, "active": start.active_count}
-    manifest.metrics["processes"] = processes
+    manifest.metrics |= {"processes": processes, "engine": engine.value}
+    if engine.sharded:
+        manifest.notes.append(
+            f"trained under {engine}: optimizer state exists for frozen elements too"
+        )
 
 
 def _open(folder: Path, manifest: Manifest, overwrite: bool) -> tuple[Path, Path | None]:

@@ -1,0 +1,45 @@
+"""Training chosen elements where the optimizer must own whole matrices: under sharding engines.
+
+Engines that divide parameters, gradients and optimizer state between processes know matrices, not
+elements. So gradients of frozen elements are made zero before anything else reads them, and frozen
+elements get their values back after every optimizer step, in each process on the part that it
+holds. This is exact for any optimizer, whatever it does to an element without a gradient; but its
+state exists for frozen elements too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a matrix whose values this process's optimizer changes.
+
+    Attributes:
+        active: bool, any shape; True means active.
+        start: float32, same shape: the values that frozen elements keep.
+        read: Returns the part's current values, float32, same shape.
+        write: Replaces them.
+    """
+
+    active: torch.Tensor
+    start: torch.Tensor
+    read: Callable[[], torch.Tensor]
+    write: Callable[[torch.Tensor], object]
+
+
+@torch.no_grad()
+def restore_frozen(shards: list[Shard]) -> None:
+    """Gives the frozen elements of every shard the values that they started from."""
+    for shard in shards:
+        shard.write(torch.where(shard.active, shard.read(), shard.start))
+
+
+@torch.no_grad()
+def zero_frozen(gradient: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
+    """Returns the gradient with zeros where it is frozen, also where it was not a number."""
+    return torch.where(
+        active, gradient, torch.zeros((), dtype=gradient.dtype, device=gradient.device)
+    )
