@@ -2,26 +2,37 @@
 
 import json
 import re
+import unicodedata
+from collections.abc import Iterator
 
 from lorapar_cli.names import System
 
 _NUMBERS = {"1": System.SYSTEM1, "one": System.SYSTEM1, "2": System.SYSTEM2, "two": System.SYSTEM2}
-_MENTION = re.compile(r"(?<![a-z])system[\s_\-*`]*(1|2|one|two)(?![a-z0-9])", re.IGNORECASE)
+_SYSTEM = r"system[\s_\-\u2010-\u2015*`]*(?:1|2|one|two)(?![a-z0-9]|\.\d)"
+_MENTION = re.compile(rf"(?<![a-z]){_SYSTEM}", re.IGNORECASE)
+_NUMBER = re.compile(r"(1|2|one|two)$", re.IGNORECASE)
 _DENIED = re.compile(
-    r"(?:\bnot|n't|rather than|instead of|neither|nor)\s+(?:(?:a|an|the|in|of)\s+)?\W*$"
+    r"(?:\b(?:not|cannot|never|no|without|neither|nor|rather than|instead of|as opposed to)|n't)\s+"
+    r"(?:(?:a|an|the|in|of|be|by|for|any|it|call|need|require|really|just|simply|purely|pure)\s+)*"
+    r"\W*$"
 )
+_LONGEST_DENIAL = 50
 _JSON_LABEL = re.compile(
-    r'"(?:label|system|classification|verdict)"\s*:\s*("(?:[^"\\]|\\.)*"|[12])', re.IGNORECASE
+    r'"(?:label|system|classification|verdict)"\s*:\s*("(?:[^"\\]|\\.)*"|[12]|null)', re.IGNORECASE
 )
 _VERDICT = re.compile(
     r"(?:label|answer|classification|verdict|conclusion)\W{0,4}(?:\s+is)?\W{0,6}"
-    r"(system[\s_\-*`]*(?:1|2|one|two)(?![a-z0-9]))",
+    rf"({_SYSTEM})",
     re.IGNORECASE,
 )
-_OTHER_TOO = re.compile(r"\W*(?:or|and|/|and/or)\W*(?:system\b)?[\s_\-]*[12]", re.IGNORECASE)
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_END = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_OPEN = re.compile(r"<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
+_OTHER_TOO = re.compile(
+    r"\W*(?:or|and|/|\||&|and/or)\W*(?:system\b)?[\s_\-*]*(?:1|2|one|two)(?![a-z0-9]|\.\d)",
+    re.IGNORECASE,
+)
+# What stands between two labels that are given side by side, as in a list or an echoed prompt.
+_SIDE_BY_SIDE = re.compile(r'(?:"[^"]*"|\b(?:or|and|json)\b|[^\w"]|[\d_])*', re.IGNORECASE)
+_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _MOST_VERDICT_WORDS = 6
 
 
@@ -29,39 +40,76 @@ def parse_label(text: str) -> System | None:
     """Returns the one system that an answer names, or None where it names both or neither.
 
     In this order: thoughts in `<think>` tags are left out; a JSON field `label`; the last
-    sentence of the form "answer: System 2"; a short last line; a single system in the whole text.
+    sentence of the form "answer: System 2"; a single system in the whole text; a short last line.
+    The last of several labels holds, unless the other system's stands side by side with it.
     """
-    text = _THOUGHT_OPEN.sub("", _THOUGHT_END.sub("", _THOUGHT.sub("", text))).strip()
-    if text.strip("*`\"'. ") in ("1", "2"):
-        return _NUMBERS[text.strip("*`\"'. ")]
-    fields = [_field(found) for found in _JSON_LABEL.findall(text)]
+    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
+    text = _without_thoughts(text).strip()
+    if (bare := text.strip("*`\"'.()[] ")) in ("1", "2"):
+        return _NUMBERS[bare]
+    fields = [(found.span(), _field(found[1])) for found in _JSON_LABEL.finditer(text)]
     if fields:
         # A chain of thought may try labels before the last one; a schema's text is no label.
-        return fields[-1]
-    verdicts = list(_VERDICT.finditer(text))
+        return _last(text, fields)
+    verdicts = [(found.span(), _verdict(text, found)) for found in _VERDICT.finditer(text)]
     if verdicts:
-        last = verdicts[-1]
-        return None if _OTHER_TOO.match(text[last.end() :]) else _only(_named(last[1]))
-    whole = _only(_named(text))
-    if whole is not None or not text:
-        return whole
-    line = text.splitlines()[-1]
-    return _only(_named(line)) if len(line.split()) <= _MOST_VERDICT_WORDS else None
+        return _last(text, verdicts)
+    mentions = list(_mentions(text))
+    named = {label for _, label in mentions}
+    if len(named) < 2:
+        return next(iter(named), None)
+    last_line = text.rfind("\n") + 1
+    if len(text[last_line:].split()) > _MOST_VERDICT_WORDS:
+        return None
+    at_last = {label for (begin, _), label in mentions if begin >= last_line}
+    return _last(text, mentions) if len(at_last) == 1 else None
+
+
+def _without_thoughts(text: str) -> str:
+    """Leaves thoughts out; one may begin before the text (in the prompt) or be cut off."""
+    head, *rest = _THOUGHT.split(text)
+    said = [_THOUGHT_END.split(head)[-1]]
+    for piece in rest:
+        _, *after = _THOUGHT_END.split(piece)
+        said += after[-1:]
+    return "".join(said)
+
+
+def _last(text: str, found: list[tuple[tuple[int, int], System | None]]) -> System | None:
+    """Returns the last label, or None where another one stands side by side with it."""
+    (begin, _), label = found[-1]
+    if len(found) > 1:
+        (_, end), before = found[-2]
+        if before not in (label, None) and _SIDE_BY_SIDE.fullmatch(text, end, begin):
+            return None
+    return label
 
 
 def _field(value: str) -> System | None:
-    content = str(json.loads(value)) if value.startswith('"') else value
-    return _NUMBERS.get(content.strip()) or _only(_named(content))
+    try:
+        content = str(json.loads(value))
+    except ValueError:  # A lone backslash: JSON as models write it.
+        return None
+    named = {label for _, label in _mentions(content)}
+    return _NUMBERS.get(content.strip()) or (next(iter(named)) if len(named) == 1 else None)
 
 
-def _named(text: str) -> set[System]:
-    """Returns the systems that a text names, those after a negation left out."""
-    return {
-        _NUMBERS[match[1].lower()]
-        for match in _MENTION.finditer(text)
-        if not _DENIED.search(text[max(0, match.start() - 30) : match.start()].lower())
-    }
+def _verdict(text: str, found: re.Match[str]) -> System | None:
+    return None if _OTHER_TOO.match(text, found.end()) else _number(found[1])
 
 
-def _only(named: set[System]) -> System | None:
-    return next(iter(named)) if len(named) == 1 else None
+def _number(mention: str) -> System:
+    return _NUMBERS[_NUMBER.search(mention)[1].lower()]
+
+
+def _mentions(text: str) -> Iterator[tuple[tuple[int, int], System | None]]:
+    """Yields where a text names a system, and which; those after a negation are left out.
+
+    "System 1 or 2" names both: there the second is None.
+    """
+    for found in _MENTION.finditer(text):
+        before = text[max(0, found.start() - _LONGEST_DENIAL) : found.start()].lower()
+        if not _DENIED.search(before):
+            yield found.span(), _number(found[0])
+            if _OTHER_TOO.match(text, found.end()):
+                yield found.span(), None

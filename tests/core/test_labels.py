@@ -30,6 +30,13 @@ ONE, TWO = System.SYSTEM1, System.SYSTEM2
         ("Rather than System 2, the student uses System 1 here", ONE),
         ('Final answer: "System2"', TWO),
         ("系统: System2。", TWO),
+        ("System\u20112", TWO),
+        ("ＳＹＳＴＥＭ ２", TWO),
+        ("(2)", TWO),
+        ('{"label": "System\\u0032"}', TWO),
+        ("I would not call it System 2; it is System 1.", ONE),
+        ("System 2 (slow), as opposed to System 1", TWO),
+        ('{"label": "System1"} no, wait, the steps build. {"label": "System2"}', TWO),
     ],
 )
 def test_a_label_is_found_in_any_wording(text, label):
@@ -53,7 +60,30 @@ def test_a_label_is_found_in_any_wording(text, label):
         "operating system 10",
         "System 12",
         "ecosystem 2",
+        "It could be System 1 or 2.",
+        "System 1/2",
+        "Both System 1 and 2 apply",
+        "System 1\nSystem 2",
+        "1. System 1\n2. System 2",
+        "Label: System 1\nLabel: System 2",
+        '{"reason": "x", "label": "System1"} or {"reason": "y", "label": "System2"}',
+        '{"reason": "System 1 is too little", "label": null}',
+        "This isn\u2019t System 1.",
+        "It is not really System 1",
+        "System 1.5",
+        '{"label": "\\x"}',
     ],
 )
 def test_an_answer_that_names_both_or_neither_is_no_vote(text):
     assert parse_label(text) is None
+
+
+def test_long_answers_are_read_in_time_linear_in_their_length():
+    from time import perf_counter
+
+    texts = ('"' * 20_000, "system " * 20_000, "not a " * 20_000, "<think>" * 20_000)
+    start = perf_counter()
+    for text in texts:
+        parse_label(f'{{"label": "System1"}} or {text} x {{"label": "System2"}}')
+        parse_label(f"System 1 {text} System 2")
+    assert perf_counter() - start < 5
