@@ -46,7 +46,11 @@ class Region(StrEnum):
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 
 Progress = Callable[[str, int, int | None], None]
-"""How a stage tells what it is doing: label, number done, total (None where unknown)."""
+"""How a stage tells what it is doing: label, number done, total (None where unknown).
+
+A label that begins with `NOTE` is a line to read, not a thing in progress.
+"""
+NOTE = "note: "
 
 
 def silent(label: str, done: int, total: int | None) -> None:

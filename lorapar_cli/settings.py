@@ -31,6 +31,7 @@ class SftOptions:
     data: str = "system1"
     report_to: str = "none"
     seed: int = 0
+    template: str | None = None
     training: tuple[str, ...] = ()
 
 
@@ -70,4 +71,5 @@ class RlOptions:
     stop_without_spread: bool = False
     report_to: str = "none"
     seed: int = 0
+    template: str | None = None
     training: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 
-from lorapar_cli.names import Progress
+from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 _PLAIN_SECONDS = 15.0
@@ -76,6 +76,9 @@ def _bars() -> Iterator[Progress]:
     with Progress(*columns, console=stderr()) as bars:
 
         def show(label: str, done: int, total: int | None) -> None:
+            if label.startswith(NOTE):
+                bars.console.print(label, markup=False)
+                return
             # What follows " | " are figures of the moment; the bar stays the same one.
             name = label.partition(" | ")[0]
             if name not in tasks:
@@ -94,6 +97,9 @@ def _lines() -> Iterator[Progress]:
     shown: dict[str, float] = {}
 
     def show(label: str, done: int, total: int | None) -> None:
+        if label.startswith(NOTE):
+            say(label)
+            return
         name = label.partition(" | ")[0]
         now = time.monotonic()
         finished = total is not None and done >= total

@@ -14,8 +14,10 @@ from lorapar_cli.cli.options import (
     OutOption,
     RunDirOption,
     SeedOption,
+    TemplateOption,
     TrustOption,
     given_options,
+    read_template,
     split_list,
 )
 from lorapar_cli.names import TARGET_MODULES, System
@@ -105,6 +107,7 @@ def score(
         Quantize | None,
         typer.Option(help="Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`."),
     ] = None,
+    template: TemplateOption = None,
     splits: Annotated[
         Path | None,
         typer.Option(
@@ -133,6 +136,7 @@ def score(
         batch_tokens=batch_tokens,
         dtype=dtype.value,
         quantize=quantize.value if quantize else None,
+        template=read_template(template),
         seed=seed,
     )
     with progress_display() as progress:

@@ -15,8 +15,10 @@ from lorapar_cli.cli.options import (
     OutOption,
     RunDirOption,
     SeedOption,
+    TemplateOption,
     TrustOption,
     given_options,
+    read_template,
 )
 from lorapar_cli.settings import RlOptions
 
@@ -100,9 +102,11 @@ def train_rl(
     seed: SeedOption = _DEFAULT.seed,
     data: t.Data = _DEFAULT.data,
     report_to: t.ReportTo = _DEFAULT.report_to,
+    template: TemplateOption = None,
     training: t.Training = _NONE,
     splits: t.Splits = None,
     mask: t.Mask = None,
+    from_: t.From = None,
     adapter: Annotated[
         Path | None,
         typer.Option(
@@ -121,13 +125,14 @@ def train_rl(
     from lorapar_cli.stages.train_rl import train_rl as stage
     from lorapar_cli.store.rundir import RunDir
 
-    options = t.collect(RlOptions, locals())
+    options = t.collect(RlOptions, locals() | {"template": read_template(template)})
     with progress_display() as progress:
         outcome = stage(
             RunDir(run_dir),
             options,
             splits=splits,
             mask=mask,
+            start=from_.value if from_ else None,
             adapter=adapter,
             model=model,
             out=out,

@@ -20,8 +20,10 @@ from lorapar_cli.cli.options import (
     OutOption,
     RunDirOption,
     SeedOption,
+    TemplateOption,
     TrustOption,
     given_options,
+    read_template,
 )
 from lorapar_cli.settings import SftOptions
 
@@ -56,9 +58,11 @@ def train_sft(
     seed: SeedOption = _DEFAULT.seed,
     data: t.Data = _DEFAULT.data,
     report_to: t.ReportTo = _DEFAULT.report_to,
+    template: TemplateOption = None,
     training: t.Training = _NONE,
     splits: t.Splits = None,
     mask: t.Mask = None,
+    from_: t.From = None,
     adapter: Annotated[
         Path | None,
         typer.Option(
@@ -80,13 +84,14 @@ def train_sft(
     from lorapar_cli.stages.train_sft import train_sft as stage
     from lorapar_cli.store.rundir import RunDir
 
-    options = t.collect(SftOptions, locals())
+    options = t.collect(SftOptions, locals() | {"template": read_template(template)})
     with progress_display() as progress:
         outcome = stage(
             RunDir(run_dir),
             options,
             splits=splits,
             mask=mask,
+            start=from_.value if from_ else None,
             adapter=adapter,
             model=model,
             out=out,

@@ -75,6 +75,25 @@ Mask = Annotated[
         rich_help_panel="Where",
     ),
 ]
+
+
+class FromStage(StrEnum):
+    """Adapters of a run that training can go on from."""
+
+    INIT = "init"
+    SFT = "sft"
+    RL = "rl"
+
+
+From = Annotated[
+    FromStage | None,
+    typer.Option(
+        "--from",
+        help="The run's adapter to go on from: as scored (init), after SFT, after RL. "
+        "Default: init for train-sft, sft for train-rl.",
+        rich_help_panel="Where",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a result of other settings or inputs.")
 ]

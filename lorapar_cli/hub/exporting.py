@@ -27,13 +27,20 @@ _PROMPTS = ("What is 12 + 30?", "List three animals.", "A farmer has 7 cows and 
 
 
 def export(
-    base: BaseModel, adapter: Path, built: Path, merge: bool, dtype: str, trust: bool
+    base: BaseModel,
+    adapter: Path,
+    built: Path,
+    merge: bool,
+    dtype: str,
+    trust: bool,
+    template: str | None = None,
 ) -> float:
     """Writes an adapter or merged weights into `built`, and checks them by loading them plainly.
 
     Args:
         built: Folder that exists and is empty.
         dtype: Of merged weights: `auto` is what the base model is stored in.
+        template: Chat template that the merged model's tokenizer gets; None: the model's own.
 
     Returns:
         Largest absolute difference of a logit from the trained model's, computed in float32.
@@ -41,7 +48,7 @@ def export(
     Raises:
         LoraparError: What was written does not compute what was trained.
     """
-    tokenizer = load_tokenizer(base, trust)
+    tokenizer = load_tokenizer(base, trust, template)
     trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False).eval()
     expected = _logits(trained, tokenizer)
     stored = _stored_dtype(base, trust) if dtype == "auto" else getattr(torch, dtype)

@@ -25,10 +25,13 @@ from lorapar_cli.hub.rewarding import checked_rewards
 from lorapar_cli.hub.training import TrainingRun
 from lorapar_cli.hub.training_arguments import build_config, common_arguments
 from lorapar_cli.hub.training_callbacks import FlatRewards
+from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.settings import RlOptions
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.working import StepLog
 
+SAMPLE_STEPS = 20
+SAMPLE_CHARACTERS = 300
 SHOWN = {
     "reward": "reward",
     "reward_std": "spread",
@@ -67,10 +70,11 @@ class CompletionLog:
     Args:
         log: `completions.jsonl`; None in processes that write nothing.
         names: The rewards, in the order in which the trainer calls them.
+        progress: Where a sample is shown now and then.
     """
 
-    def __init__(self, log: StepLog | None, names: list[str]) -> None:
-        self._log, self._names = log, names
+    def __init__(self, log: StepLog | None, names: list[str], progress: Progress) -> None:
+        self._log, self._names, self._progress = log, names, progress
         self._pending: dict[str, list[float]] = {}
 
     def add(self, name: str, values: list[float], ids: list[str], texts: list[str], state) -> None:
@@ -91,6 +95,15 @@ class CompletionLog:
         )
         if self._log is not None:
             self._log.append(lines)
+            if state.global_step % SAMPLE_STEPS == 0:
+                self._progress(NOTE + _describe_sample(lines[0]), state.global_step, None)
+
+
+def _describe_sample(line: dict) -> str:
+    rewards = ", ".join(f"{name} {value:.3g}" for name, value in line["rewards"].items())
+    text = line["completion"]
+    shown = text if len(text) <= SAMPLE_CHARACTERS else text[:SAMPLE_CHARACTERS] + "..."
+    return f"step {line['step']}, a completion of `{line['id']}` ({rewards}): {shown!r}"
 
 
 def trl_reward(name: str, reward: Reward, log: CompletionLog) -> Callable[..., list[float]]:
@@ -136,14 +149,21 @@ def train(
         own |= _vllm_arguments(options.vllm)
     config = build_config(GRPOConfig, own, extra)
     _require_a_step(config, len(records))
-    log = CompletionLog(run.open_log("completions.jsonl"), list(rewards))
+    log = CompletionLog(run.open_log("completions.jsonl"), list(rewards), run.callback.progress)
     trainer = MaskedGRPOTrainer(
         run.masked,
         args=config,
         reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
         train_dataset=to_dataset(records, tokenizer),
         processing_class=tokenizer,
-        callbacks=[FlatRewards(options.patience_steps, options.stop_without_spread, run.notes)],
+        callbacks=[
+            FlatRewards(
+                options.patience_steps,
+                options.stop_without_spread,
+                run.notes,
+                run.callback.progress,
+            )
+        ],
     )
     run.fit(trainer)
     return {"steps": trainer.state.global_step, "reward": run.callback.last.get("reward")}

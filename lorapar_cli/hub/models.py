@@ -149,8 +149,12 @@ def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> di
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def load_tokenizer(base: BaseModel, trust_remote_code: bool = False):
-    """Returns the tokenizer, with a pad token that is not treated as text."""
+def load_tokenizer(base: BaseModel, trust_remote_code: bool = False, template: str | None = None):
+    """Returns the tokenizer, with a pad token that is not treated as text.
+
+    Args:
+        template: Jinja text of a chat template in place of the model's own; None keeps that.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as cause:
@@ -159,6 +163,8 @@ def load_tokenizer(base: BaseModel, trust_remote_code: bool = False):
         ) from cause
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if template is not None:
+        tokenizer.chat_template = template
     return tokenizer
 
 

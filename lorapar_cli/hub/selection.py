@@ -12,7 +12,7 @@ from lorapar_cli.names import Stage, System
 from lorapar_cli.settings import RlOptions, SftOptions
 from lorapar_cli.store.manifest import Manifest, describe_inputs, is_up_to_date
 from lorapar_cli.store.records import Record, read_records
-from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.rundir import ADAPTERS, RunDir
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class TrainingInputs:
     settings: dict[str, Any]
     described: dict[str, dict[str, str]]
 
+    @property
+    def template(self) -> str | None:
+        """The chat template that the user or the run names; None: the model's own."""
+        return self.settings["template"]
+
     def new_manifest(self, stage: Stage, given: list[str] | None, seed: int) -> Manifest:
         """Returns the record of a run that starts from this."""
         return Manifest(stage, self.settings, given or [], self.described, seed=seed)
@@ -48,7 +53,7 @@ class TrainingInputs:
 def find_training_inputs(
     run_dir: RunDir,
     options: SftOptions | RlOptions,
-    start: Stage,
+    start: str,
     *,
     splits: Path | None,
     mask: str | None,
@@ -58,14 +63,16 @@ def find_training_inputs(
     """Returns what a training stage reads, from its options and the run directory.
 
     Args:
-        start: The stage whose adapter goes on training, unless `adapter` names one.
+        start: `init`, `sft` or `rl`: whose adapter goes on training, unless `adapter` names one.
         splits, mask, adapter, model: None for the run's own.
 
     Raises:
         LoraparError: Something is missing, unfinished or stale.
         UsageError: No base model is known, or replay was asked for where it cannot be.
     """
-    splits, mask_path, adapter = run_dir.training_inputs(start, splits, mask, adapter, options.data)
+    splits, mask_path, adapter = run_dir.training_inputs(
+        ADAPTERS[start], splits, mask, adapter, options.data
+    )
     files = training_files(splits, options.data, options.replay)
     base_id, revision = run_dir.base_of_adapter(model)
     described = describe_inputs(
@@ -73,7 +80,8 @@ def find_training_inputs(
         | {"adapter": adapter / "adapter_model.safetensors"}
         | ({"mask": mask_path} if mask_path else {})
     )
-    settings = asdict(options) | {"model": base_id}
+    template = run_dir.template(ADAPTERS[start]) if options.template is None else options.template
+    settings = asdict(options) | {"model": base_id, "template": template}
     return TrainingInputs(files, adapter, mask_path, base_id, revision, settings, described)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PrinterCallback, Trainer
@@ -23,7 +23,7 @@ from lorapar_cli.hub.masked_trainer import (
 from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
 from lorapar_cli.hub.processes import join_processes
 from lorapar_cli.hub.selection import TrainingInputs
-from lorapar_cli.hub.sharded import Engine, requested_engine
+from lorapar_cli.hub.sharded import Engine, requested_engine, require_same_engine
 from lorapar_cli.hub.training_arguments import parse_training_arguments
 from lorapar_cli.hub.training_callbacks import DryRun, FirstStep, StageCallback
 from lorapar_cli.names import Flag, Progress, silent
@@ -37,6 +37,9 @@ from lorapar_cli.store.working import (
 )
 
 METRICS = "metrics.jsonl"
+_NAMED = 5
+
+Item = TypeVar("Item")
 
 __all__ = ["drop_long", "find_start", "parse_training_arguments", "train"]
 
@@ -161,6 +164,7 @@ def train(
         return Outcome(folder, manifest)
     work, checkpoint = processes.on_main(lambda: _open(folder, manifest, overwrite))
     if checkpoint:
+        require_same_engine(checkpoint, engine, processes.count)
         manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
     run = load(work, checkpoint, None)
     manifest.metrics |= fit(run)
@@ -210,19 +214,30 @@ def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
     return StepLog(path, int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0)
 
 
-def drop_long(encoded: list, length: Callable[[Any], int], limit: int, what: str):
-    """Returns the items within `limit` tokens and a sentence on the others, or None.
+def drop_long(
+    items: list[Item], lengths: list[int], names: list[str], limit: int, what: str
+) -> tuple[list[Item], str | None]:
+    """Returns the items within `limit` tokens, and a sentence that names the others or None.
+
+    Args:
+        lengths: Tokens of each item.
+        names: Id of each item's record.
 
     Raises:
         LoraparError: Nothing is left.
     """
-    kept = [item for item in encoded if length(item) <= limit]
-    dropped = len(encoded) - len(kept)
+    kept = [item for item, length in zip(items, lengths, strict=True) if length <= limit]
+    dropped = [name for name, length in zip(names, lengths, strict=True) if length > limit]
     if not kept:
         raise LoraparError(
             f"every record is longer than {limit} tokens ({what})",
-            f"the shortest has {min(map(length, encoded))}" if encoded else "no records",
+            f"the shortest has {min(lengths)}",
             "raise the limit",
         )
-    note = f"{dropped} of {len(encoded)} records left out: {what} over {limit} tokens"
-    return kept, (note if dropped else None)
+    if not dropped:
+        return kept, None
+    first = ", ".join(f"`{name}`" for name in dropped[:_NAMED])
+    more = ", ..." if len(dropped) > _NAMED else ""
+    return kept, (
+        f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: {first}{more}"
+    )

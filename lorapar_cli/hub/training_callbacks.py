@@ -7,7 +7,7 @@ import torch
 from transformers import TrainerCallback
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Progress
+from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.working import StepLog, mark_complete
 
 _FLAT = "frac_reward_zero_std"
@@ -25,7 +25,7 @@ class StageCallback(TrainerCallback):
     def __init__(
         self, log: StepLog | None, label: str, shown: dict[str, str], progress: Progress
     ) -> None:
-        self._log, self._label, self._shown, self._progress = log, label, shown, progress
+        self._log, self._label, self._shown, self.progress = log, label, shown, progress
         self.last: dict[str, float] = {}
 
     def on_log(self, args, state, control, logs=None, **_):
@@ -45,7 +45,7 @@ class StageCallback(TrainerCallback):
         self._log.append([{"step": state.global_step} | logs])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         label = " | ".join([self._label, *figures])
-        self._progress(label, state.global_step, state.max_steps)
+        self.progress(label, state.global_step, state.max_steps)
 
     def on_save(self, args, state, control, **_):
         """Marks the checkpoint that has just been written."""
@@ -62,10 +62,12 @@ class FlatRewards(TrainerCallback):
         patience: Steps in a row.
         stop: Whether the run ends then.
         notes: Where the sentence for a person is added, once.
+        progress: Where it is said at once.
     """
 
-    def __init__(self, patience: int, stop: bool, notes: list[str]) -> None:
+    def __init__(self, patience: int, stop: bool, notes: list[str], progress: Progress) -> None:
         self._patience, self._stop, self._notes = patience, stop, notes
+        self._progress = progress
         self._flat = 0
         self._said = False
 
@@ -83,6 +85,7 @@ class FlatRewards(TrainerCallback):
             "learnt; easier or harder records, more completions a prompt, a higher temperature "
             "or other rewards give a spread"
         )
+        self._progress(NOTE + self._notes[-1], state.global_step, state.max_steps)
         if self._stop:
             control.should_training_stop = True
 

@@ -198,6 +198,8 @@ class _Run:
             "base_model": base.to_manifest(),
             "backend": backend,
             "batch_size": batch_size,
+            # Adapters are asked as they were trained.
+            "template": run_dir.template(),
             "dtype": dtype,
             "trust_remote_code": trust_remote_code,
         }
@@ -208,7 +210,7 @@ class _Run:
         processes = join_processes()
         if processes.count > 1 and backend != "transformers":
             raise UsageError(f"`--backend {backend}` runs in one process, not {processes.count}")
-        questions = self._questions(base, batch_size, trust_remote_code)
+        questions = self._questions(base, batch_size, trust_remote_code, own["template"])
         work = processes.on_main(lambda: open_working_folder(self.folder, manifest, overwrite=True))
         journal = SampleJournal(work, processes.rank)
         # Of several processes the first one's progress stands for all.
@@ -225,7 +227,9 @@ class _Run:
 
         return Outcome(self.folder, processes.on_main(finish))
 
-    def _questions(self, base: "BaseModel", batch_size: int, trust: bool) -> "Questions":
+    def _questions(
+        self, base: "BaseModel", batch_size: int, trust: bool, template: str | None
+    ) -> "Questions":
         from lorapar_cli.hub.asking import Questions
         from lorapar_cli.hub.generation import Decoding
         from lorapar_cli.hub.models import load_tokenizer
@@ -233,7 +237,7 @@ class _Run:
         drawing = self.drawing
         return Questions(
             self.task,
-            load_tokenizer(base, trust),
+            load_tokenizer(base, trust, template),
             Decoding(
                 drawing.max_new_tokens, drawing.temperature, drawing.top_p, list(self.task.stop)
             ),

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Progress, Stage, silent
+from lorapar_cli.names import Progress, silent
 from lorapar_cli.store.publish import new_folder
-from lorapar_cli.store.rundir import RunDir
-
-SOURCES = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
+from lorapar_cli.store.rundir import ADAPTERS, RunDir
 
 
 def export(
@@ -36,7 +34,7 @@ def export(
         LoraparError: The stage has not finished, `out` holds something, or the export does not
             compute what was trained; nothing is written then.
     """
-    stage = SOURCES[what]
+    stage = ADAPTERS[what]
     adapter = run_dir.require(stage, f"adapter of `{what}`", "--what") / "adapter"
     base_id, _ = run_dir.base_of_adapter(model)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -47,4 +45,6 @@ def export(
 
     base = find_base_model(base_id, trust_remote_code)
     with new_folder(out) as built:
-        return exporting.export(base, adapter, built, merge, dtype, trust_remote_code)
+        return exporting.export(
+            base, adapter, built, merge, dtype, trust_remote_code, run_dir.template()
+        )

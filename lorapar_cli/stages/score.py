@@ -44,6 +44,7 @@ class ScoreOptions:
             4,096 (GPU).
         dtype: Of the base model: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: `4bit` or `8bit` base weights; None for none.
+        template: Jinja text of a chat template in place of the model's own.
 
     Source: LoRA-PAR, experimental settings (r, lora_alpha, target modules, length).
     """
@@ -59,6 +60,7 @@ class ScoreOptions:
     batch_tokens: int = 0
     dtype: str = "auto"
     quantize: str | None = None
+    template: str | None = None
     seed: int = 0
 
 
@@ -165,7 +167,7 @@ class _Work:
 
         self.base = models.find_base_model(name, trust_remote_code)
         self.manifest.base_model = self.base.to_manifest()
-        self.tokenizer = models.load_tokenizer(self.base, trust_remote_code)
+        self.tokenizer = models.load_tokenizer(self.base, trust_remote_code, self.options.template)
         self.trust_remote_code = trust_remote_code
 
     def encode(self, system: System, records: list[Record]) -> list:

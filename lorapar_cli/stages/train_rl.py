@@ -16,6 +16,7 @@ def train_rl(
     *,
     splits: Path | None = None,
     mask: str | None = None,
+    start: str | None = None,
     adapter: Path | None = None,
     model: str | None = None,
     out: Path | None = None,
@@ -35,6 +36,7 @@ def train_rl(
 
     Args:
         options: Settings of the training; every one of them decides the result.
+        start: `init`, `sft` or `rl`: the run's adapter to go on from; None for the usual one.
         splits, mask, adapter, model, out: None for the run's own; `none` as mask trains every
             element.
         overwrite: Replace a result of other settings or inputs.
@@ -54,7 +56,7 @@ def train_rl(
     _check_batch(options)
     folder = out or run_dir.folder(Stage.TRAIN_RL)
     source = find_training_inputs(
-        run_dir, options, Stage.TRAIN_SFT, splits=splits, mask=mask, adapter=adapter, model=model
+        run_dir, options, start or "sft", splits=splits, mask=mask, adapter=adapter, model=model
     )
     if not dry_run and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
@@ -74,11 +76,12 @@ def train_rl(
     from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
 
     extra = parse_training_arguments(options.training, grpo.GRPOConfig)
-    base, start = find_start(source, Flag.RL, trust_remote_code)
-    tokenizer = load_tokenizer(base, trust_remote_code)
+    base, trained = find_start(source, Flag.RL, trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code, source.template)
     records, note = drop_long(
         records,
-        lambda record: len(encode_prompt(tokenizer, record.prompt)),
+        [len(encode_prompt(tokenizer, record.prompt)) for record in records],
+        [record.id for record in records],
         options.max_prompt_length,
         "prompt",
     )
@@ -88,7 +91,7 @@ def train_rl(
         folder,
         manifest,
         base,
-        start,
+        trained,
         lambda run: grpo.train(run, tokenizer, records, rewards, options, extra),
         options=options,
         dropout=0.0,

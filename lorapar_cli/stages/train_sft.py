@@ -19,6 +19,7 @@ def train_sft(
     *,
     splits: Path | None = None,
     mask: str | None = None,
+    start: str | None = None,
     adapter: Path | None = None,
     model: str | None = None,
     out: Path | None = None,
@@ -37,6 +38,7 @@ def train_sft(
 
     Args:
         options: Settings of the training; every one of them decides the result.
+        start: `init`, `sft` or `rl`: the run's adapter to go on from; None for the usual one.
         splits, mask, adapter, model, out: None for the run's own; `none` as mask trains every
             element.
         overwrite: Replace a result of other settings or inputs.
@@ -52,7 +54,7 @@ def train_sft(
 
     folder = out or run_dir.folder(Stage.TRAIN_SFT)
     source = find_training_inputs(
-        run_dir, options, Stage.SCORE, splits=splits, mask=mask, adapter=adapter, model=model
+        run_dir, options, start or "init", splits=splits, mask=mask, adapter=adapter, model=model
     )
     if not (dry_run or show_tokens) and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
@@ -67,11 +69,13 @@ def train_sft(
     from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
 
     extra = parse_training_arguments(options.training, sft.SFTConfig)
-    base, start = find_start(source, Flag.SFT, trust_remote_code)
-    tokenizer = load_tokenizer(base, trust_remote_code)
+    base, trained = find_start(source, Flag.SFT, trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code, source.template)
+    encoded = [encode(tokenizer, record) for record in records]
     encoded, note = drop_long(
-        [encode(tokenizer, record) for record in records],
-        lambda item: len(item.input_ids),
+        encoded,
+        [len(item.input_ids) for item in encoded],
+        [record.id for record in records],
         options.max_length,
         "prompt and completion",
     )
@@ -86,7 +90,7 @@ def train_sft(
         folder,
         manifest,
         base,
-        start,
+        trained,
         lambda run: sft.train(run, tokenizer, encoded, options, extra),
         options=options,
         dropout=options.lora_dropout,

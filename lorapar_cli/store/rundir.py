@@ -10,6 +10,9 @@ from lorapar_cli.store.publish import recover
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
 
+ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
+"""What an adapter of a run is called -> the stage that makes it."""
+
 _NEXT_COMMAND = {
     Stage.CLASSIFY: "lorapar classify DATA --teachers a,b,c",
     Stage.SCORE: "lorapar score",
@@ -114,6 +117,18 @@ class RunDir:
             self.require_current(Stage.PARTITION)
             return splits, self.folder(Stage.PARTITION) / "mask.safetensors", adapter
         return splits, Path(mask), adapter
+
+    def template(self, *stages: Stage) -> str | None:
+        """Returns the chat template that the first finished one of `stages` used.
+
+        None stands for the model's own. Without `stages` those that render prompts are asked, the
+        last one first.
+        """
+        for stage in stages or (Stage.TRAIN_RL, Stage.TRAIN_SFT, Stage.SCORE):
+            manifest = self.manifest(stage)
+            if manifest is not None:
+                return manifest.settings.get("template")
+        return None
 
     def base_model(self) -> str | None:
         """Returns the base model that the run remembers: the scored one, else the student."""

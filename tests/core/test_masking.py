@@ -93,3 +93,20 @@ def test_wholly_frozen_matrix_needs_no_gradient():
 def test_count_moved_sees_a_flipped_sign_of_zero():
     before, after = {"a": torch.tensor([0.0, 1.0])}, {"a": torch.tensor([-0.0, 1.0])}
     assert count_moved(before, after, {"a": torch.tensor([False, True])}) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["AdamW8bit", "Lion8bit"])
+def test_8_bit_optimizers_cannot_drift_frozen_elements(name):
+    """Zero quantises to a code that is not zero; below 4,096 elements state is not quantised."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    generator = torch.Generator().manual_seed(0)
+    parameters = {"a": torch.nn.Parameter(torch.randn(256, 256, generator=generator))}
+    active = {"a": torch.rand(256, 256, generator=generator) < 0.4}
+    before = {"a": parameters["a"].detach().clone()}
+    optimizer = train(
+        parameters, active, getattr(bitsandbytes.optim, name), lr=0.1, weight_decay=0.1
+    )
+    assert optimizer.state[optimizer.param_groups[0]["params"][0]]["state1"].dtype == torch.uint8
+    moved, frozen = count_moved(before, {"a": parameters["a"].detach()}, active)
+    assert frozen == 0
+    assert moved > 0.9 * int(active["a"].sum())

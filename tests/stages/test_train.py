@@ -413,3 +413,75 @@ def test_code_reward_needs_permission_and_reads_the_tests_of_the_data(run_dir, t
     assert manifest.counts["trained_records"] == 2
     lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
     assert {json.loads(line)["rewards"]["code"] for line in lines} <= {0.0, 1.0}
+
+
+def test_order_may_be_reversed(run_dir):
+    """The paper's Table 7: GRPO first, from the scored adapter, then SFT from its result."""
+    train_rl(run_dir, RL, start="init")
+    train_sft(run_dir, SFT, start="rl")
+    was, now = adapter(run_dir, Stage.TRAIN_RL), adapter(run_dir, Stage.TRAIN_SFT)
+    moved_active, moved_frozen = moved(was, now, active(run_dir, Flag.SFT))
+    assert moved_frozen == 0
+    assert moved_active > 0
+
+
+def test_template_replaces_the_models_and_is_remembered(run_dir):
+    text = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[assistant]"
+    shown = []
+    train_sft(run_dir, replace(SFT, template=text), show_tokens=1, show=shown.extend)
+    assert "".join(token for token, _ in shown[0]).startswith("[user]What is")
+    assert run_dir.template() == text
+    rl = train_rl(run_dir, RL).manifest
+    assert rl.settings["template"] == text
+
+
+def test_long_records_are_left_out_and_named(run_dir):
+    # Tokens are bytes here; System-1 records have 27 to 30 of them.
+    outcome = train_sft(run_dir, replace(SFT, max_length=28), dry_run=True).manifest
+    assert 0 < outcome.counts["trained_records"] < 12
+    assert "`s1-" in outcome.notes[0]
+    with pytest.raises(LoraparError, match="longer than 5 tokens"):
+        train_sft(run_dir, replace(SFT, max_length=5), dry_run=True)
+
+
+def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(run_dir):
+    options = replace(SFT, learning_rate=1e30, scheduler="constant", warmup=0.0, max_grad_norm=1e30)
+    with pytest.raises(LoraparError, match=r"not finite|loss is|infinite") as caught:
+        train_sft(run_dir, options)
+    assert "--learning-rate" in caught.value.hint
+    assert run_dir.manifest(Stage.TRAIN_SFT) is None
+    checkpoints = list((run_dir.folder(Stage.TRAIN_SFT) / "checkpoints").glob("*/complete"))
+    assert checkpoints
+
+
+def test_mask_without_an_active_element_is_refused(run_dir, tmp_path):
+    from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
+
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / "mask.safetensors")
+    none = {name: np.zeros_like(tensor) for name, tensor in flags.items()}
+    fingerprint = layout_fingerprint({n: t.shape for n, t in flags.items()})
+    write_tensors(tmp_path / "none.safetensors", none, {"fingerprint": fingerprint})
+    with pytest.raises(LoraparError, match="no element is active"):
+        train_sft(run_dir, SFT, mask=str(tmp_path / "none.safetensors"))
+
+
+def test_empty_split_is_refused(run_dir):
+    (run_dir.folder(Stage.CLASSIFY) / "system1.jsonl").write_text("")
+    source = run_dir.folder(Stage.SCORE) / "adapter"
+    with pytest.raises(LoraparError, match="nothing to train on"):
+        train_sft(run_dir, SFT, adapter=source)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_bases_train_a_float32_adapter(run_dir, dtype):
+    counts = train_sft(run_dir, replace(SFT, dtype=dtype)).manifest.counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.5 * counts["active"]
+    assert {t.dtype.name for t in adapter(run_dir, Stage.TRAIN_SFT).values()} == {"float32"}
+
+
+def test_a_sample_is_shown_now_and_then(run_dir):
+    train_sft(run_dir, SFT)
+    labels = []
+    train_rl(run_dir, RL, progress=lambda label, done, total: labels.append(label))
+    assert any(label.startswith("note: step 1, a completion of `s2-") for label in labels)
