@@ -56,7 +56,7 @@ def train_rl(
         str,
         typer.Option(
             help="Rewards with weights, `answer=2,format=0.5`, or `paper`. Known: answer, integer, "
-            "format, format-strict, format-soft, tags, choice, code; or a function of yours, `module.function`."
+            "format, format-strict, format-soft, tags, choice, latex, code; or a function of yours, `module.function`."
         ),
     ] = _DEFAULT.rewards,
     patience_steps: Annotated[

@@ -1,7 +1,7 @@
 """Compares mathematical answers by what they mean, through math-verify (extra `latex`).
 
-For answers that are expressions, sets or intervals: `2\\sqrt{3}` and `\\sqrt{12}`. As a reward it is
-named by its path: `--rewards lorapar_cli.hub.latex.latex=1`; in `eval` it is `--match latex`.
+For answers that are expressions, sets or intervals: `2\\sqrt{3}` and `\\sqrt{12}`. It is the reward
+`latex`, and in `eval` `--match latex`.
 """
 
 from lorapar_cli.core.answers import answers_match, extract_answer

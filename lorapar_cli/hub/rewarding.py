@@ -8,7 +8,7 @@ import sys
 from lorapar_cli.core.rewards import REWARDS, Reward, parse_weights
 from lorapar_cli.errors import LoraparError, UsageError
 
-CODE = "code"
+CODE, LATEX = "code", "latex"
 
 
 def resolve_rewards(
@@ -26,14 +26,17 @@ def resolve_rewards(
     Raises:
         UsageError: An unknown name, a bad weight, a path that leads to no function, or `code`
             without permission.
-        LoraparError: `code` was asked for and this machine offers no sandbox.
+        LoraparError: `code` was asked for and this machine offers no sandbox, or `latex` and
+            math-verify is not installed.
     """
     names = [part.partition("=")[0].strip() for part in text.split(",")]
     dotted = [name for name in names if "." in name]
-    weights = parse_weights(text, also=[*dotted, CODE])
+    weights = parse_weights(text, also=[*dotted, CODE, LATEX])
     special = {name: _import(name) for name in weights if name in dotted}
     if CODE in weights:
         special[CODE] = _code(allow_code, unsafe)
+    if LATEX in weights:
+        special[LATEX] = _latex()
     return {name: (special.get(name) or REWARDS[name], w) for name, w in weights.items()}
 
 
@@ -47,6 +50,13 @@ def _code(allow: bool, unsafe: bool) -> Reward:
     from lorapar_cli.hub.sandbox import find_backend
 
     return code_reward(find_backend(unsafe))
+
+
+def _latex() -> Reward:
+    from lorapar_cli.hub.latex import check_latex, latex
+
+    check_latex()
+    return latex
 
 
 def _import(path: str) -> Reward:
