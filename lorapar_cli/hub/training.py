@@ -24,7 +24,6 @@ from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
 from lorapar_cli.hub.processes import join_processes
 from lorapar_cli.hub.selection import TrainingInputs
 from lorapar_cli.hub.sharded import Engine, requested_engine, require_same_engine
-from lorapar_cli.hub.training_arguments import parse_training_arguments
 from lorapar_cli.hub.training_callbacks import DryRun, FirstStep, StageCallback
 from lorapar_cli.names import Flag, Progress, silent
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
@@ -40,8 +39,6 @@ METRICS = "metrics.jsonl"
 _NAMED = 5
 
 Item = TypeVar("Item")
-
-__all__ = ["drop_long", "find_start", "parse_training_arguments", "train"]
 
 
 @dataclasses.dataclass

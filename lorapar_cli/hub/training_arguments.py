@@ -1,14 +1,17 @@
 """Arguments of TRL's trainers: those that options decide, and those that a user adds."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.store.working import CHECKPOINTS
+
+TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 
 # Arguments that the stage decides, with the option that decides them.
 _OWNED = {
@@ -52,6 +55,24 @@ def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, 
             f"training arguments that `{config_class.__name__}` does not take", "\n".join(problems)
         )
     return arguments
+
+
+def require_tracker(name: str) -> None:
+    """Checks that the tracker of `--report-to` is known and installed, before anything is loaded.
+
+    Raises:
+        UsageError: Unknown.
+        LoraparError: Not installed.
+    """
+    if name == "none":
+        return
+    if name not in TRACKERS:
+        raise UsageError(
+            f"unknown tracker `{name}`{nearest(name, [*TRACKERS])}",
+            hint=f"trackers: none, {', '.join(TRACKERS)}",
+        )
+    if importlib.util.find_spec(name) is None:
+        raise LoraparError(f"tracker `{name}` is not installed", hint=f"`pip install {name}`")
 
 
 def build_config(config_class: type, own: dict[str, Any], extra: dict[str, Any]):

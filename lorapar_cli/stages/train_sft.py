@@ -66,8 +66,10 @@ def train_sft(
     from lorapar_cli.hub import sft
     from lorapar_cli.hub.models import load_tokenizer
     from lorapar_cli.hub.prompts import encode, shown_tokens
-    from lorapar_cli.hub.training import drop_long, find_start, parse_training_arguments, train
+    from lorapar_cli.hub.training import drop_long, find_start, train
+    from lorapar_cli.hub.training_arguments import parse_training_arguments, require_tracker
 
+    require_tracker(options.report_to)
     extra = parse_training_arguments(options.training, sft.SFTConfig)
     base, trained = find_start(source, Flag.SFT, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code, source.template)

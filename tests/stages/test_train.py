@@ -1,5 +1,6 @@
 """Both training stages: frozen is bit-identical, active moves, runs resume to the same numbers."""
 
+import importlib.util
 import json
 import shutil
 
@@ -485,3 +486,11 @@ def test_a_sample_is_shown_now_and_then(run_dir):
     labels = []
     train_rl(run_dir, RL, progress=lambda label, done, total: labels.append(label))
     assert any(label.startswith("note: step 1, a completion of `s2-") for label in labels)
+
+
+def test_trackers_are_checked_before_anything_is_loaded(run_dir):
+    with pytest.raises(UsageError, match="did you mean `wandb`"):
+        train_sft(run_dir, replace(SFT, report_to="wandbb"))
+    if importlib.util.find_spec("trackio") is None:
+        with pytest.raises(LoraparError, match="`trackio` is not installed"):
+            train_sft(run_dir, replace(SFT, report_to="trackio"))
