@@ -4,7 +4,7 @@ Importance is finite and not negative, so the bits of a float32, read as an inte
 same order as its value. A cut is found by two histograms over halves of these bits: linear time,
 memory independent of the number of elements, and no rounding, since sums are kept as integers.
 
-Differs: DESIGN.md accumulates in float64. Exact sums do not depend on the order of summation, so
+Differs: a plain cut accumulates in float64. Exact sums do not depend on the order of summation, so
 that the same elements are selected however the vector is cut into tensors; theta, alpha and beta
 are taken as the decimals that are written (0.9 of ten equal elements is nine).
 """
