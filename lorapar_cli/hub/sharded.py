@@ -95,6 +95,34 @@ def require_engine(accelerator: Any, environment: Mapping[str, str] = os.environ
     return found
 
 
+def require_same_engine(checkpoint: Path, engine: Engine, processes: int) -> None:
+    """Refuses to go on under another engine, or under a sharding one with other processes.
+
+    Raises:
+        LoraparError: The checkpoint's parts are those of another engine or number of processes.
+    """
+    found = _checkpoint_engine(checkpoint)
+    # Each process keeps the state of its random numbers.
+    wrote = max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
+    if found is engine and (wrote == processes or not engine.sharded):
+        return
+    raise LoraparError(
+        f"`{checkpoint}` cannot be resumed by this launch",
+        f"it was written under {found} by {wrote} processes, this is {engine} with {processes}",
+        f"launch as before, or remove `{checkpoint.parent}` to start anew",
+    )
+
+
+def _checkpoint_engine(checkpoint: Path) -> Engine:
+    if any(checkpoint.glob("pytorch_model_fsdp*")):
+        return Engine.FSDP2
+    if not (checkpoint / "latest").exists():
+        return Engine.WHOLE
+    # Under ZeRO-3 every process writes the state of its part of the model.
+    divided = any(checkpoint.glob("global_step*/zero_pp_rank_*_model_states.pt"))
+    return Engine.ZERO3 if divided else Engine.ZERO2
+
+
 _ZERO = {2: Engine.ZERO2, 3: Engine.ZERO3}
 
 

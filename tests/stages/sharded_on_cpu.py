@@ -38,11 +38,22 @@ def _die_after(step: int) -> None:
     StageCallback.on_save = save_and_die
 
 
+def _train_in_bfloat16() -> None:
+    """Makes the trainers compute as they do on GPUs."""
+    from lorapar_cli.hub import grpo, sft
+
+    for module in (sft, grpo):
+        common = module.common_arguments
+        module.common_arguments = lambda *a, common=common: common(*a) | {"bf16": True}
+
+
 if __name__ == "__main__":
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         AcceleratorState.__init__ = _with_fsdp
     if "DIE_AFTER_STEP" in os.environ:
         _die_after(int(os.environ["DIE_AFTER_STEP"]))
+    if "BFLOAT16" in os.environ:
+        _train_in_bfloat16()
     from lorapar_cli.cli.main import main
 
     main(sys.argv[1:])

@@ -1,12 +1,24 @@
 """Training under engines that shard the model: refused clearly, or frozen just the same."""
 
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Stage
+from lorapar_cli.names import Flag, Stage
 from lorapar_cli.settings import RlOptions, SftOptions
 from lorapar_cli.stages.train_rl import train_rl
 from lorapar_cli.stages.train_sft import train_sft
+from lorapar_cli.store.masks import active_elements, read_mask
+from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.tensors import read_tensors
 
 
 @pytest.fixture
@@ -45,3 +57,141 @@ def test_engines_are_asked_for_by_the_launcher_only(run_dir, argument):
     with pytest.raises(UsageError) as caught:
         train_sft(run_dir, SftOptions(training=(argument,)))
     assert "accelerate launch" in caught.value.found
+
+
+LAUNCHER = Path(__file__).with_name("sharded_on_cpu.py")
+CONFIGS = Path(__file__).parents[2] / "sample_configs"
+ENGINES = [
+    "fsdp2",
+    pytest.param("zero2", marks=pytest.mark.slow),
+    pytest.param("zero3", marks=pytest.mark.slow),
+]
+SFT = [
+    *("train-sft", "--learning-rate", "1e-2", "--lora-dropout", "0", "--save-steps", "1"),
+    *("--per-device-batch-size", "1", "--gradient-accumulation", "2", "--max-steps", "4"),
+    *("--weight-decay", "0.1", "--max-grad-norm", "0.1"),
+]
+RL = [
+    *("train-rl", "--learning-rate", "1e-2", "--max-steps", "2", "--num-generations", "4"),
+    *("--per-device-batch-size", "8", "--gradient-accumulation", "1", "--weight-decay", "0.1"),
+    *("--max-completion-length", "8", "--rewards", "integer,tags,format", "--kl-beta", "0.1"),
+]
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def run_on_two(engine, arguments, run_dir, **variables):
+    """Runs a command on two processes; `plain` is torchrun, others the sample configurations."""
+    if engine.startswith("zero"):
+        pytest.importorskip("deepspeed")
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    if engine != "plain":
+        config = str(CONFIGS / f"accelerate-{engine}.yaml")
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", config]
+        launcher += ["--num_processes", "2", "--main_process_port", free_port()]
+    else:
+        launcher += ["--master_port", free_port()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"} | variables
+    return subprocess.run(
+        [sys.executable, *launcher, str(LAUNCHER), *arguments, "--run-dir", str(run_dir.root)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def finish(*arguments, **variables):
+    done = run_on_two(*arguments, **variables)
+    assert done.returncode == 0, done.stderr
+
+
+def copy(run_dir, folder):
+    shutil.copytree(run_dir.root, folder)
+    return RunDir(folder)
+
+
+def adapter_file(run_dir, stage):
+    return run_dir.folder(stage) / "adapter" / "adapter_model.safetensors"
+
+
+def adapter(run_dir, stage):
+    return read_tensors(adapter_file(run_dir, stage))[0]
+
+
+def losses(run_dir, stage):
+    lines = (run_dir.folder(stage) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def frozen_that_moved(run_dir, before, after, flag):
+    """Counts frozen elements whose bytes differ; a restatement without torch."""
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / "mask.safetensors")
+    active = active_elements(flags, flag)
+    was, now = adapter(run_dir, before), adapter(run_dir, after)
+    return sum(
+        int(((was[name].view(np.uint32) != now[name].view(np.uint32)) & ~active[name]).sum())
+        for name in was
+    )
+
+
+def assert_same(one, two, stage):
+    """The same losses and adapter but for the order in which processes add up."""
+    assert losses(one, stage) == pytest.approx(losses(two, stage), rel=1e-5, abs=1e-6)
+    first, second = adapter(one, stage), adapter(two, stage)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sft_divided_is_sft_whole_and_resumes_to_the_same_bytes(run_dir, tmp_path, engine):
+    whole, straight = copy(run_dir, tmp_path / "whole"), copy(run_dir, tmp_path / "straight")
+    finish("plain", SFT, whole)
+    finish(engine, SFT, straight)
+    assert frozen_that_moved(straight, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
+    assert_same(whole, straight, Stage.TRAIN_SFT)
+    manifest = straight.manifest(Stage.TRAIN_SFT)
+    assert manifest.counts["active_moved"] == manifest.counts["active"]
+    assert "optimizer state exists for frozen elements too" in manifest.notes[0]
+    # The second process holds a part of its own.
+    checkpoint = straight.folder(Stage.TRAIN_SFT) / "checkpoints" / "checkpoint-4"
+    parts = "pytorch_model_fsdp_0/__1_0*" if engine == "fsdp2" else "global_step4/zero_pp_rank_1_*"
+    assert list(checkpoint.glob(parts))
+
+    assert run_on_two(engine, SFT, run_dir, DIE_AFTER_STEP="2").returncode != 0
+    refused = run_on_two("plain", SFT, run_dir)
+    assert refused.returncode != 0
+    assert "cannot be resumed by this launch" in refused.stderr
+    finish(engine, SFT, run_dir)
+    assert "resumed" in " ".join(run_dir.manifest(Stage.TRAIN_SFT).notes)
+    one, two = (adapter_file(run, Stage.TRAIN_SFT).read_bytes() for run in (straight, run_dir))
+    assert one == two
+    assert losses(run_dir, Stage.TRAIN_SFT) == losses(straight, Stage.TRAIN_SFT)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grpo_divided_is_grpo_whole(run_dir, tmp_path, engine):
+    train_sft(run_dir, SftOptions(learning_rate=1e-2, max_steps=2))
+    whole = copy(run_dir, tmp_path / "whole")
+    finish("plain", RL, whole)
+    finish(engine, RL, run_dir)
+    assert frozen_that_moved(run_dir, Stage.TRAIN_SFT, Stage.TRAIN_RL, Flag.RL) == 0
+    assert_same(whole, run_dir, Stage.TRAIN_RL)
+    counts = run_dir.manifest(Stage.TRAIN_RL).counts
+    assert counts["active_moved"] > 0.5 * counts["active"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_frozen_elements_stay_where_engines_compute_in_bfloat16(run_dir, engine):
+    """DeepSpeed rounds its float32 copies from a bfloat16 model: a frozen one would move."""
+    finish(engine, [*SFT, "--dtype", "bfloat16"], run_dir, BFLOAT16="1")
+    assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
+    counts = run_dir.manifest(Stage.TRAIN_SFT).counts
+    assert counts["active_moved"] == counts["active"]
