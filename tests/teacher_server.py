@@ -68,6 +68,7 @@ class Server:
         self.knows_no_system = settings.get("knows_no_system", False)
         self.capacity = settings.get("capacity", 10**9)
         self.always = settings.get("always")
+        self.usage = settings.get("usage", {"prompt_tokens": 100, "completion_tokens": 10})
         self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
         self.billed = Counter()
@@ -160,7 +161,7 @@ class Server:
             "created": 0,
             "model": "m",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+            "usage": self.usage,
         }
 
     async def fail(self, writer, fault):

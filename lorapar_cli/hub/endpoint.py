@@ -101,13 +101,14 @@ class Endpoint:
             TooFast, TryAgain, Refused, Hopeless: It did not answer; texts hold no key.
         """
         openai = self._openai
+        request = self._request(messages)
         try:
             # The client's own timeout is for each read: a server that drips would never end.
             async with asyncio.timeout(self._timeout):
                 # Not `chat.completions.create`: building its typed objects costs as much time as
                 # all the rest, and what providers send does not always fit them.
                 response = await self._client.post(
-                    "/chat/completions", cast_to=self._response_type, body=self._request(messages)
+                    "/chat/completions", cast_to=self._response_type, body=request
                 )
         except openai.RateLimitError as cause:
             if _code(cause) == "insufficient_quota":
@@ -128,7 +129,7 @@ class Endpoint:
             if cause.status_code in (408, 409, _OVERLOADED) or cause.status_code >= 500:
                 retry_after = _retry_after(cause)
                 raise TryAgain(f"server error {cause.status_code}", retry_after) from None
-            if self._adapt(cause):
+            if self._adapt(cause, request):
                 return await self.ask(messages)
             raise Refused(self._words("refused", cause)) from None
         except openai.APIError:
@@ -150,16 +151,21 @@ class Endpoint:
             request["response_format"] = {"type": "json_object"}
         return request
 
-    def _adapt(self, cause: Any) -> bool:
-        """Drops the request's part that the endpoint complains about; whether there was one."""
+    def _adapt(self, cause: Any, request: dict[str, Any]) -> bool:
+        """Drops the part of the request that the endpoint complains about; whether there was one.
+
+        It goes by the request itself: others were in flight with the same part, and their
+        complaints arrive after it was dropped.
+        """
         said = str(cause).lower()
-        if self._structured != "none" and ("response_format" in said or "schema" in said):
+        head = request["messages"][0]["role"]
+        if "response_format" in request and ("response_format" in said or "schema" in said):
             self._structured = "none"
-        elif self._temperature is not None and "temperature" in said:
+        elif "temperature" in request and "temperature" in said:
             self._temperature = None
-        elif self._tokens_field == "max_tokens" and "max_completion_tokens" in said:
+        elif "max_tokens" in request and "max_completion_tokens" in said:
             self._tokens_field = "max_completion_tokens"
-        elif self._knows_system and "system" in said and "role" in said:
+        elif head == "system" and "system" in said and "role" in said:
             self._knows_system = False
         else:
             return False
@@ -168,15 +174,17 @@ class Endpoint:
     def _read(self, content: bytes) -> Reply:
         try:
             answer = json.loads(content)
-            choice = answer["choices"][0]
-            message = choice["message"]
-            text = message.get("content") or message.get("refusal") or ""
-            usage = answer.get("usage") or {}
-            counted = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-            prompt, completion = (int(n) if isinstance(n, int) else None for n in counted)
-            return Reply(self._scrub(text), prompt, completion)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            message = answer["choices"][0]["message"]
+            text = _text(message.get("content")) or _text(message.get("refusal"))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise TryAgain("the answer was not readable") from None
+        # An answer that was paid for is never thrown away because its bill cannot be read.
+        usage = answer.get("usage")
+        prompt, completion = (
+            _count(usage.get(name)) if isinstance(usage, dict) else None
+            for name in ("prompt_tokens", "completion_tokens")
+        )
+        return Reply(self._scrub(text), prompt, completion)
 
     def _words(self, reason: str, cause: Any) -> str:
         body = getattr(cause, "body", None)
@@ -190,6 +198,24 @@ class Endpoint:
             text = text.replace(self._key, "[key]")
             return _KEYLIKE.sub("[key]", text) if self._key[:6] in text else text
         return text
+
+
+def _text(content: Any) -> str:
+    """Returns a message's content as text: a string, text parts, or nothing.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content)
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {type(content).__name__}")
+    return content or ""
+
+
+def _count(tokens: Any) -> int | None:
+    """Returns a number of tokens, or None where the endpoint's is none."""
+    return tokens if type(tokens) is int and tokens >= 0 else None
 
 
 def _without_system(messages: list[Message]) -> list[Message]:

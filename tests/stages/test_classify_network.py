@@ -302,13 +302,35 @@ def test_questions_that_an_endpoint_refuses_are_no_votes_and_asked_again_later(t
 
 
 def test_an_endpoint_without_structured_output_is_asked_in_plain_words(tmp_path):
-    data = write_questions(tmp_path / "data.jsonl", 10)
-    with running_server(knows_no_schema=True) as server:
-        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 1})
-        stats = server.stats()
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    with running_server(knows_no_schema=True, delay=0.05) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 16})
+        requests = asked(server)
     assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
-    # Found out once, by the first request.
-    assert stats["requests"] == {"model-a": 11}
+    counts = outcome.manifest.counts["teachers"]["a"]
+    assert (counts["asked"], counts["refused"], counts["no_vote"]) == (60, 0, 0)
+    # Found out by the requests that were in flight together, and not again.
+    assert 60 < requests <= 60 + 16
+
+
+@pytest.mark.parametrize("content", [["System 2"], 7, {"label": "System2"}])
+def test_content_of_another_kind_is_an_unreadable_answer(tmp_path, content):
+    data = write_questions(tmp_path / "data.jsonl", 3)
+    with running_server(always=content) as server:
+        with pytest.raises(LoraparError) as error:
+            ask(tmp_path / "run", data, server, "a", manner={"retries": 1, "clock": FAST})
+        assert "the answer was not readable" in error.value.found
+
+
+@pytest.mark.parametrize("usage", [[1], {"prompt_tokens": -5}, None, "many"])
+def test_an_answer_counts_although_its_bill_cannot_be_read(tmp_path, usage):
+    data = write_questions(tmp_path / "data.jsonl", 3)
+    parts = [{"type": "text", "text": "System"}, {"type": "text", "text": " 1"}]
+    with running_server(always=parts, usage=usage) as server:
+        outcome = ask(tmp_path / "run", data, server, "a", holdout=0.0)
+    counts = outcome.manifest.counts["teachers"]["a"]
+    assert (counts["system1"], counts["requests"]) == (3, 3)
+    assert any("reported no tokens for 3 answers" in note for note in outcome.manifest.notes)
 
 
 def test_the_key_appears_nowhere(tmp_path, monkeypatch, capfd):
