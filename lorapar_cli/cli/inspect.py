@@ -66,14 +66,15 @@ def _importance(systems: dict[str, dict[str, Any]]) -> list:
     from rich.table import Table
 
     totals = Table(title="importance")
-    for head in ("", "elements", "zeros", "total", "mean", "largest"):
+    for head in ("", "elements", "zeros", "not finite", "total", "mean", "largest"):
         totals.add_column(head, justify="right" if head else "left")
     shares = Table(title="share of the total, %")
     shares.add_column("module")
     for system, found in systems.items():
         shares.add_column(system, justify="right")
         figures = (f"{found[key]:.4g}" for key in ("total", "mean", "largest"))
-        totals.add_row(system, f"{found['elements']:,}", f"{found['zeros']:,}", *figures)
+        counts = (f"{found[key]:,}" for key in ("elements", "zeros", "not_finite"))
+        totals.add_row(system, *counts, *figures)
     for kind in next(iter(systems.values()))["share_by_kind"]:
         cells = (f"{100 * found['share_by_kind'][kind]:.2f}" for found in systems.values())
         shares.add_row(kind, *cells)

@@ -108,7 +108,9 @@ def partition(
     from lorapar_cli.stages import partition as stage
 
     if sweep is not None:
-        rows = stage.compare_thetas(RunDir(run_dir), _thetas(sweep), importance=importance)
+        thetas = _thetas(sweep)
+        _refuse_beside_sweep(given_options(ctx))
+        rows = stage.compare_thetas(RunDir(run_dir), thetas, importance=importance)
         print(json.dumps(rows)) if as_json else stdout().print(_sweep_table(rows))
         return None
     options = stage.PartitionOptions(
@@ -134,6 +136,18 @@ def partition(
         )
     show_outcome(outcome, as_json, _render, "lorapar train-sft")
     return outcome
+
+
+def _refuse_beside_sweep(given: list[str]) -> None:
+    """Refuses options that a sweep would not heed."""
+    ignored = [name for name in given if name not in ("sweep", "importance", "run_dir", "as_json")]
+    if ignored:
+        options = ", ".join(f"`--{name.replace('_', '-')}`" for name in ignored)
+        raise UsageError(
+            "`--sweep` tries thetas of a global cut by importance and writes nothing",
+            f"{options} beside it",
+            "leave out one or the other",
+        )
 
 
 def _thetas(text: str) -> list[float]:

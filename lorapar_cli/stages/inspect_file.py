@@ -89,13 +89,17 @@ def _describe_mask(file: TensorFile, names: list[str]) -> dict[str, Any]:
 def _describe_importance(
     file: ImportanceFile, system: System, names: list[str], top: int
 ) -> dict[str, Any]:
-    total, largest, zeros, elements = 0.0, 0.0, 0, 0
+    total, largest, zeros, elements, not_finite = 0.0, 0.0, 0, 0, 0
     kinds: dict[str, float] = {}
     best: list[tuple[float, str, int]] = []
-    for name, start, piece in _pieces(file, system, names):
+    for name, start, read in _pieces(file, system, names):
+        finite = np.isfinite(read)
+        not_finite += int(read.size - np.count_nonzero(finite))
+        # Such values have no rank: the figures are those of the others.
+        piece = read if finite.all() else np.where(finite, read, np.float32(0))
         part = float(piece.sum(dtype=np.float64))
         total += part
-        zeros += int(np.count_nonzero(piece == 0))
+        zeros += int(np.count_nonzero(read == 0))
         elements += piece.size
         largest = max(largest, float(piece.max()))
         place = matrix_place(name)
@@ -108,6 +112,7 @@ def _describe_importance(
         "largest": largest,
         "mean": total / elements,
         "zeros": zeros,
+        "not_finite": not_finite,
         "share_by_kind": {key: part / total if total else 0 for key, part in sorted(kinds.items())},
         "top": [
             {

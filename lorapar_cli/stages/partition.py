@@ -99,6 +99,8 @@ def partition(
     Source: LoRA-PAR Sec. 3, partition into S1-only, S2-only and shared.
     """
     check_options(options)
+    if options.budget is not None and "theta" in (given or []):
+        raise UsageError("`--budget` decides theta: give no `--theta`", f"{options.theta}")
     path = importance or _own_importance(run_dir)
     inputs = describe_inputs({"importance": path})
     source = ImportanceFile(path)
@@ -242,14 +244,26 @@ def _select(
                 for own, cut in zip(keys, cuts, strict=True)
             ]
         mask |= _flags(source, names, keys, cuts, options)
-    for system, size in zip(System, found, strict=True):
-        if not size:
+    for system, theta, size in zip(System, thetas, found, strict=True):
+        if size:
+            continue
+        if options.select == "top":
+            of = "all elements" if options.scope == "global" else "any matrix"
             raise LoraparError(
-                f"nothing is selected for {system}: its importance is zero throughout",
-                f"in `{source.path}`",
-                "score again with an init that has A and B non-zero, `--init orthogonal`",
+                f"nothing is selected for {system}: the fraction {theta:g} of {of} is less than "
+                "one element",
+                hint="give a larger `--theta`",
             )
+        raise _zero_importance(source, system)
     return mask
+
+
+def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
+    return LoraparError(
+        f"nothing is selected for {system}: its importance is zero throughout",
+        f"in `{source.path}`",
+        "score again with an init that has A and B non-zero, `--init orthogonal`",
+    )
 
 
 def _cut(keys: Keys, select: str, theta: float) -> Cut:
@@ -293,17 +307,26 @@ def _flags(
 
 def _sweep(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
     keys = [_keys(source, system, source.names) for system in System]
-    return sweep(*keys, *(Ranking(own).by_share(thetas) for own in keys))
+    return sweep(*keys, *(own.by_share(thetas) for own in _rankings(source, keys)))
+
+
+def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
+    """Returns both systems' rankings; refuses importance that is zero throughout."""
+    rankings = [Ranking(own) for own in keys]
+    for system, ranking in zip(System, rankings, strict=True):
+        if not ranking.total:
+            raise _zero_importance(source, system)
+    return rankings
 
 
 def _theta_of_budget(source: ImportanceFile, budget: int) -> tuple[float, float]:
     """Returns the largest theta, to six decimals, whose union of sets is within the budget.
 
     Raises:
-        LoraparError: Even the smallest theta selects more.
+        LoraparError: Even the smallest theta selects more, or importance is zero throughout.
     """
     keys = [_keys(source, system, source.names) for system in System]
-    rankings = [Ranking(own) for own in keys]
+    rankings = _rankings(source, keys)
     low, high = 0, 10**6  # millionths; the set at `low` fits, or is the empty one
     while low < high:
         step = -(-(high - low) // 16)
@@ -322,6 +345,7 @@ def _theta_of_budget(source: ImportanceFile, budget: int) -> tuple[float, float]
     if not low:
         raise LoraparError(
             f"no theta selects as few as {budget} elements",
-            hint="the smallest sets have one element a system; give a larger `--budget`",
+            hint="theta has six decimals, and the smallest sets have one element a system: give a "
+            "larger `--budget`",
         )
     return low / 1e6, low / 1e6

@@ -48,6 +48,10 @@ class TensorFile:
             }
             if size < (end := max((end for _, end in self._places.values()), default=0)):
                 raise ValueError(f"{size} bytes, its header speaks of {end}")
+            for name, (begin, end) in self._places.items():
+                width = _NUMPY[self._dtypes[name]].itemsize if self._dtypes[name] in _NUMPY else 0
+                if width and end - begin != self.size(name) * width:
+                    raise ValueError(f"`{name}` has {end - begin} bytes, not those of its shape")
         except FileNotFoundError as cause:
             raise LoraparError(f"no such file: `{path}`") from cause
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:

@@ -70,7 +70,9 @@ def test_sweep_prints_one_row_a_theta(importance, tmp_path):
         (("--theta", "1.5"), "theta"),
         (("--theta", "0"), "theta must be above 0"),
         (("--sweep", "0.5,x"), "takes numbers"),
+        (("--sweep", "0.5", "--scope", "module"), "`--out`, `--scope` beside it"),
         (("--select", "best"), "select"),
+        (("--budget", "9", "--theta", "0.5"), "give no `--theta`"),
         (("--budget", "9", "--scope", "module"), "--budget"),
     ],
 )

@@ -12,7 +12,7 @@ from lorapar_cli.stages.partition import PartitionOptions, compare_thetas, parti
 from lorapar_cli.stages.score import ScoreOptions, score
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.rundir import RunDir
-from lorapar_cli.store.tensors import read_tensors, write_tensors
+from lorapar_cli.store.tensors import layout_fingerprint, read_tensors, write_tensors
 
 CUT = PartitionOptions()
 
@@ -118,8 +118,6 @@ def test_partition_refuses_what_is_out_of_range(scored, tmp_path, changed):
 
 
 def write_importance(path, first, second, fingerprint=None):
-    from lorapar_cli.store.tensors import layout_fingerprint
-
     name = "base_model.model.layers.0.q_proj.lora_A.weight"
     shape = {name: np.shape(first)}
     write_tensors(
@@ -163,8 +161,6 @@ def random_importance(tmp_path):
         for system in System
         for name, shape in shapes.items()
     }
-    from lorapar_cli.store.tensors import layout_fingerprint
-
     path = tmp_path / "importance.safetensors"
     write_tensors(path, tensors, {"fingerprint": layout_fingerprint(shapes)})
     return path, sorted(shapes), tensors
@@ -242,6 +238,24 @@ def test_a_budget_below_one_element_a_system_is_refused(random_importance, tmp_p
         partition(RunDir(tmp_path), PartitionOptions(budget=1), importance=path)
 
 
+def test_all_zero_importance_is_named_by_sweep_and_budget_too(tmp_path):
+    name = "base_model.model.layers.0.q_proj.lora_A.weight"
+    path = tmp_path / "importance.safetensors"
+    tensors = {f"system1/{name}": np.ones((2, 3), np.float32)}
+    tensors[f"system2/{name}"] = np.zeros((2, 3), np.float32)
+    write_tensors(path, tensors, {"fingerprint": layout_fingerprint({name: (2, 3)})})
+    with pytest.raises(LoraparError, match="system2: its importance is zero"):
+        compare_thetas(RunDir(tmp_path), [0.5, 1.0], importance=path)
+    with pytest.raises(LoraparError, match="system2: its importance is zero"):
+        partition(RunDir(tmp_path), PartitionOptions(budget=3), importance=path)
+
+
+def test_a_top_fraction_below_one_element_is_named(random_importance, tmp_path):
+    path, _, _ = random_importance
+    with pytest.raises(LoraparError, match="1e-06 of all elements is less than one element"):
+        partition(RunDir(tmp_path), PartitionOptions(select="top", theta=1e-6), importance=path)
+
+
 def test_sweep_equals_one_partition_a_theta(random_importance, tmp_path):
     path, _, _ = random_importance
     thetas = [0.9, 0.1, 0.5, 1.0]
@@ -276,8 +290,6 @@ def test_settings_that_exclude_each_other(scored, tmp_path, changed):
 
 
 def test_one_layer_all_zero(tmp_path):
-    from lorapar_cli.store.tensors import layout_fingerprint
-
     shapes = {f"m.layers.{i}.q_proj.lora_A.weight": (2, 5) for i in range(2)}
     tensors = {}
     for system in System:
