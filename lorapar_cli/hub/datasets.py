@@ -4,24 +4,29 @@ Nothing here holds more than one record (or one Parquet batch) at a time, so a f
 be read, as often as a stage needs.
 """
 
+import base64
 import csv
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.hub.formats import FORMATS, BadRow, Fields, Row, read_row
+from lorapar_cli.hub.json_array import read_array, shown
 from lorapar_cli.store.manifest import describe_inputs
 from lorapar_cli.store.records import Record
 
 _READ_CHARACTERS = 1 << 16
-_SHOWN_CHARACTERS = 80
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -153,15 +158,10 @@ def _parse(text: str) -> Row | BadRow:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as cause:
-        return BadRow(f"not valid JSON ({cause}): {_shown(text)}")
+        return BadRow(f"not valid JSON ({cause}): {shown(text)}")
     if not isinstance(value, dict):
-        return BadRow(f"{type(value).__name__} instead of a JSON object: {_shown(text)}")
+        return BadRow(f"{type(value).__name__} instead of a JSON object: {shown(text)}")
     return value
-
-
-def _shown(text: str) -> str:
-    text = text.strip()
-    return repr(text[:_SHOWN_CHARACTERS]) + ("..." if len(text) > _SHOWN_CHARACTERS else "")
 
 
 def _read_lines(path: Path) -> Iterator[Placed]:
@@ -182,46 +182,9 @@ def _read_json(path: Path) -> Iterator[Placed]:
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         start = file.read(_READ_CHARACTERS).lstrip()
     if start.startswith("["):
-        yield from _read_array(path)
+        yield from read_array(path)
     else:
         yield from _read_lines(path)
-
-
-def _read_array(path: Path) -> Iterator[Placed]:
-    decoder = json.JSONDecoder()
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        text, line, place, ended = file.read(_READ_CHARACTERS), 1, 0, False
-        place = len(text) - len(text.lstrip()) + 1
-        while True:
-            place = _skip(text, place, " \t\r\n,")
-            if place < len(text) and text[place] == "]":
-                return
-            try:
-                value, end = decoder.raw_decode(text, place)
-                # A value that reaches the end of what was read may go on behind it.
-                if end == len(text) and not ended:
-                    raise ValueError("more to come")
-            except ValueError as cause:
-                if ended:
-                    here = line + text.count("\n", 0, place)
-                    found = BadRow(f"not valid JSON ({cause}): {_shown(text[place:])}")
-                    yield f"{path}:{here}", found
-                    return
-                line += text.count("\n", 0, place)
-                more = file.read(max(_READ_CHARACTERS, len(text)))
-                text, place, ended = text[place:] + more, 0, not more
-                continue
-            here = line + text.count("\n", 0, place)
-            found = f"{type(value).__name__} instead of an object: {_shown(text[place:end])}"
-            yield f"{path}:{here}", value if isinstance(value, dict) else BadRow(found)
-            line += text.count("\n", 0, end)
-            text, place = text[end:], 0
-
-
-def _skip(text: str, place: int, characters: str) -> int:
-    while place < len(text) and text[place] in characters:
-        place += 1
-    return place
 
 
 def _read_csv(path: Path) -> Iterator[Placed]:
@@ -229,17 +192,21 @@ def _read_csv(path: Path) -> Iterator[Placed]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            names = next(reader, [])
-            while True:
-                line = reader.line_num + 1
+        names = None
+        while True:
+            line = reader.line_num + 1
+            try:
                 cells = next(reader, None)
-                if cells is None:
-                    return
-                if cells:
-                    yield f"{path}:{line}", _csv_row(names, cells)
-        except csv.Error as cause:
-            yield f"{path}:{reader.line_num}", BadRow(f"not valid CSV ({cause})")
+            except csv.Error as cause:
+                # The reader goes on with the line behind the one that it could not read.
+                yield f"{path}:{reader.line_num}", BadRow(f"not valid CSV ({cause})")
+                continue
+            if cells is None:
+                return
+            if names is None:
+                names = cells
+            elif cells:
+                yield f"{path}:{line}", _csv_row(names, cells)
 
 
 def _csv_row(names: list[str], cells: list[str]) -> Row | BadRow:
@@ -258,9 +225,27 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}:row {number}", row
+                    yield f"{path}:row {number}", _plain(row)
     except pyarrow.ArrowException as cause:
         raise LoraparError(f"`{path}` is not a Parquet file", str(cause).splitlines()[0]) from cause
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON can hold it: dates in ISO 8601, decimals as text, bytes in base64.
+
+    NaN and infinity are null.
+    """
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Decimal | timedelta | UUID) else value
 
 
 class _HubData:
@@ -288,7 +273,7 @@ class _HubData:
 
     def rows(self) -> Iterator[Placed]:
         for number, row in enumerate(self._load(), 1):
-            yield f"{self.name}[{self.split}]:row {number}", dict(row)
+            yield f"{self.name}[{self.split}]:row {number}", _plain(dict(row))
 
     def describe(self) -> dict[str, str]:
         """Returns the data set's name and a digest of what `datasets` knows it by."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,9 +65,16 @@ def _messages(value: Any, field: str) -> list[Message]:
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise BadRow(f"field `{field}` holds a message without a role")
-        if not isinstance(message.get("content"), str):
-            raise BadRow(f"field `{field}` holds a message whose content is not text")
-    return [{"role": m["role"], "content": m["content"]} for m in value]
+    return [{"role": m["role"], "content": _content_text(m.get("content"), field)} for m in value]
+
+
+def _content_text(content: Any, field: str) -> str:
+    """Returns a message's content: text, or a list of text parts."""
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise BadRow(f"field `{field}` holds a message whose content is not text")
+    return "".join(texts)
 
 
 def _as_prompt(messages: list[Message]) -> str | list[Message]:
@@ -100,9 +108,11 @@ def _read_choices(row: Row) -> Content:
 
 def _letter(answer: Any, count: int) -> str:
     """Returns the letter of an answer that is an index from 0 or a letter already."""
-    text = str(answer).strip()
-    index = int(text) if text.isdecimal() else _LETTERS.find(text.upper() or "?")
-    if len(text) > 2 or not 0 <= index < count:
+    text = str(answer).strip().removesuffix(".0")
+    index = int(text) if re.fullmatch("[0-9]{1,2}", text) else -1
+    if len(text) == 1 and not text.isdecimal():
+        index = _LETTERS.find(text.upper())
+    if not 0 <= index < count:
         raise BadRow(f"`answer` is {answer!r}, not one of {count} choices")
     return _LETTERS[index]
 
@@ -188,18 +198,18 @@ def read_row(row: Row, fields: Fields) -> Record:
         BadRow: The row has not the fields, or their values are of no use.
     """
     content, used = _content(row, fields)
-    reference = content.reference_answer
+    reference, own_id = content.reference_answer, _own_id(row, fields.id)
     record = Record(
-        id=_own_id(row, fields.id) or content_digest(content.prompt, content.completion)[:16],
+        id=own_id or content_digest(content.prompt, content.completion)[:16],
         prompt=content.prompt,
         completion=content.completion,
         reference_answer=_final_answer(content) if reference is None else reference,
-        extra=_extra(row, {*used, fields.id}),
+        extra=_extra(row, {*used} if own_id is None and row.get(fields.id) else {*used, fields.id}),
     )
     try:
         json.dumps(record.to_json(), ensure_ascii=False).encode()
     except UnicodeEncodeError as cause:
-        raise BadRow("the text holds half a surrogate pair, which is no character") from cause
+        raise BadRow("the text is not UTF-8, or holds half a surrogate pair") from cause
     except TypeError as cause:
         raise BadRow(f"a field cannot be written as JSON: {cause}") from cause
     return record
@@ -246,7 +256,8 @@ def _names(row: Row) -> str:
 
 def _own_id(row: Row, field: str) -> str | None:
     value = row.get(field)
-    return str(value) if isinstance(value, str | int) and str(value).strip() else None
+    usable = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value) if usable and str(value).strip() else None
 
 
 def _extra(row: Row, used: set[str]) -> Row:

@@ -2,13 +2,17 @@
 
 import csv
 import json
+import tracemalloc
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.datasets import open_source
-from lorapar_cli.hub.formats import Fields, source_label
+from lorapar_cli.hub.formats import BadRow, Fields, read_row, source_label
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="the real data is not at hand")
@@ -278,3 +282,99 @@ def test_gsm8k_answers_keep_their_text_and_their_separators():
     golds = [line["answer"].rsplit("#### ", 1)[1] for line in lines]
     assert [r.reference_answer for r in records] == golds
     assert sum("," in gold for gold in golds) == 79
+
+
+def kept(path, **options):
+    source = open_source(str(path), skip_bad=True, **options)
+    return [record.prompt for record in source.records()], source
+
+
+def test_skip_bad_goes_on_behind_what_is_broken_in_an_array(tmp_path):
+    path = tmp_path / "data.json"
+    good = [json.dumps({"instruction": f"q{i}", "output": "a" * 9000}) for i in range(40)]
+    for indent in ("\n  ", " "):
+        broken = [*good[:20], '{"instruction": "bad",, "output": "x"}', *good[20:]]
+        path.write_text("[" + indent + f",{indent}".join(broken) + "]", encoding="utf-8")
+        prompts, source = kept(path)
+        assert prompts == [f"q{i}" for i in range(40)]
+        assert source.bad_count == 1
+        assert source.bad[0].startswith(f"{path}:{22 if indent[0] == chr(10) else 1}: not valid")
+    path.write_text("[" + good[0] + "]\n[" + good[1] + "]", encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0", "q1"], 1)
+    path.write_text("[" + good[0] + ",\n" + good[1][:-9000], encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0"], 1)
+    deep = '{"instruction": "d", "output": "x", "y": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    path.write_text(f"[{deep}, {good[0]}]", encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0"], 1)
+
+
+def test_a_broken_object_is_found_without_reading_the_whole_array(tmp_path):
+    path = tmp_path / "data.json"
+    line = json.dumps({"instruction": "q", "output": "a" * 1000})
+    path.write_text("[{,},\n" + ",\n".join([line] * 20_000) + "]", encoding="utf-8")
+    tracemalloc.start()
+    _, source = kept(path, limit=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert source.bad_count == 1
+    assert peak < 2e6
+
+
+def test_skip_bad_goes_on_behind_what_is_broken_in_csv(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = ["question,answer", '"a" b,1', '"c, d",2', "only", '"e\r\nf",3']
+    path.write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
+    prompts, source = kept(path)
+    assert prompts == ["c, d", "e\r\nf"]
+    assert [found.split(": ")[0] for found in source.bad] == [f"{path}:2", f"{path}:4"]
+
+
+def test_parquet_keeps_fields_that_json_has_no_type_for(tmp_path):
+    columns = {
+        "question": ["q"],
+        "answer": ["1"],
+        "when": [datetime(2020, 1, 2)],
+        "amount": [Decimal("1.50")],
+        "picture": [b"\x00\xff"],
+        "score": [float("nan")],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "data.parquet")
+    (record,) = open_source(str(tmp_path / "data.parquet")).records()
+    assert record.extra == {
+        "when": "2020-01-02T00:00:00",
+        "amount": "1.50",
+        "picture": "AP8=",
+        "score": None,
+    }
+
+
+@pytest.mark.parametrize(("answer", "letter"), [(2, "C"), ("2", "C"), (2.0, "C"), (" d", "D")])
+def test_an_answer_among_choices_is_an_index_or_a_letter(answer, letter):
+    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
+    assert read_row(row, Fields()).completion == letter
+
+
+@pytest.mark.parametrize("answer", ["AB", 4, -1, 2.5, "", "E", True, "22"])
+def test_an_answer_that_is_none_of_the_choices_is_bad(answer):
+    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
+    with pytest.raises(BadRow, match="not one of 4 choices"):
+        read_row(row, Fields())
+
+
+def test_messages_may_hold_their_text_in_parts():
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "three"}]
+    assert read_row({"messages": messages}, Fields()).prompt == "one two"
+    picture = [{"type": "image_url", "image_url": {"url": "x"}}]
+    messages[0] = {"role": "user", "content": picture}
+    with pytest.raises(BadRow, match="content is not text"):
+        read_row({"messages": messages}, Fields())
+
+
+def test_an_id_that_cannot_be_used_is_kept_beside():
+    record = read_row({"question": "q", "answer": "a", "id": 1.5}, Fields())
+    assert len(record.id) == 16
+    assert record.extra == {"source_id": 1.5}
