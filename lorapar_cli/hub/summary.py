@@ -31,7 +31,9 @@ def summarise(
     kept = labels != voting.UNDECIDED
     split = kept & ~verdict.held_out
     paid = [teacher for teacher in ballot.teachers if teacher.kind != "rule"]
-    spared = ballot.unanswered() & (economy is not None)
+    spared = np.zeros(votes.shape, bool)
+    if economy is not None:
+        spared = ballot.unanswered() & ballot.settled(economy)[:, None]
     copies = int((index.owners != np.arange(len(index))).sum())
     manifest.counts = {
         "records": len(index),

@@ -238,16 +238,20 @@ def _find_student(model: str, trust_remote_code: bool) -> dict[str, str | None]:
 
 
 def _estimate(job: Job, progress: Progress) -> Estimate:
+    notes: list[str] = []
     index = build_index(job.source, job.settings["seed"], progress)
     ballot = open_ballot(index, job.teachers, job.prompt, JournalIndex(job.folder / JOURNAL))
     open_questions = ballot.unanswered()
+    if (economy := _economy(job.settings)) is not None:
+        open_questions &= ~ballot.settled(economy)[:, None]
+        notes.append("`--economy` asks as many questions as this at most")
     asked = [column for column, teacher in enumerate(job.teachers) if teacher.kind != "rule"]
     tokens, messages = np.zeros(len(job.teachers), np.int64), []
     for row, record in enumerate(index.records() if asked else []):
         chat = job.prompt.messages(record)
         messages = messages or chat
         tokens[asked] += open_questions[row, asked] * estimate_tokens(chat)
-    rows, notes = {}, []
+    rows = {}
     for column, teacher in enumerate(job.teachers):
         known = ballot.known[teacher.name]
         answer = known.completion_tokens / known.answers if known.completion_tokens else None
@@ -276,6 +280,15 @@ def _estimate(job: Job, progress: Progress) -> Estimate:
     return Estimate(rows, messages, notes)
 
 
+def _ties_to(settings: dict[str, Any]) -> int:
+    return _TIES_TO.get(settings["on_tie"], voting.UNDECIDED)
+
+
+def _economy(settings: dict[str, Any]) -> int | None:
+    """Returns what a tie becomes where questions are spared, else None."""
+    return _ties_to(settings) if settings["economy"] else None
+
+
 def _label(
     job: Job, manifest: Manifest, manner: Manner, trust_remote_code: bool, progress: Progress
 ) -> Outcome:
@@ -287,8 +300,7 @@ def _label(
     with Journal(job.folder / JOURNAL) as journal:
         journaled = JournalIndex(journal.path)
         ballot = open_ballot(index, job.teachers, job.prompt, journaled)
-        ties_to = _TIES_TO.get(settings["on_tie"], voting.UNDECIDED)
-        economy = ties_to if settings["economy"] else None
+        economy = _economy(settings)
         ballot.ask(journal, manner, economy, trust_remote_code, progress)
         _check_complete(ballot, economy, settings["min_votes"], manner)
         labels = _decide(manifest, index, ballot)
@@ -296,7 +308,7 @@ def _label(
         undecided = (labels == voting.UNDECIDED) & ~index.empty
         if settings["on_tie"] == "error" and undecided.any():
             _refuse_ties(index, undecided)
-        labels[undecided] = ties_to
+        labels[undecided] = _ties_to(settings)
         labels[index.empty] = voting.UNDECIDED
         verdict = Verdict(
             [teacher.name for teacher in job.teachers],

@@ -167,6 +167,33 @@ def test_economy_gives_the_labels_of_full_voting_for_fewer_requests(
     assert min(len(cast) for cast in votes) == fewest
 
 
+def test_questions_that_a_dead_teacher_left_open_are_not_counted_as_saved(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    options = {"economy": True, "min_votes": 2, "manner": {"retries": 1}}
+    with running_server(dead_after={"model-c": 3}) as server:
+        outcome = ask(tmp_path / "run", data, server, "abc", **options)
+    lines = [
+        *read_lines(outcome.folder / "labels.jsonl"),
+        *read_lines(outcome.folder / "heldout.jsonl"),
+    ]
+    agreed = sum(line["votes"]["a"] == line["votes"]["b"] for line in lines)
+    assert 0 < agreed < 57
+    assert outcome.manifest.counts["requests_saved"]["economy"] == agreed
+
+
+def test_a_dry_run_of_economy_leaves_out_what_is_settled(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    with running_server() as server:
+        ask(tmp_path / "run", data, server, "ab")
+        plan = ask(tmp_path / "run", data, server, "abc", economy=True, dry_run=True)
+        before = asked(server)
+        ask(tmp_path / "run", data, server, "abc", economy=True)
+        assert plan.rows["c"]["questions"] == asked(server) - before > 0
+        plan = ask(tmp_path / "new", data, server, "abc", economy=True, dry_run=True)
+    assert plan.rows["c"]["questions"] == 60
+    assert any("economy" in note for note in plan.notes)
+
+
 def test_only_what_an_answer_depends_on_asks_again(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 20)
     run_dir = tmp_path / "run"
