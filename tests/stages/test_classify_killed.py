@@ -25,8 +25,13 @@ def start(data, run_dir, server):
     arguments += ["--teachers", ",".join(server.teacher(name) for name in TEACHERS)]
     arguments += ["--concurrency", str(CONCURRENCY), "--run-dir", str(run_dir)]
     environment = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
+    # A shell's background jobs, and so the tests in one, ignore interrupts.
     return subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["env", "--default-signal=INT", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
