@@ -128,16 +128,19 @@ def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 class Capture:
     """Turns backward passes into per-sample gradients while it is open (`capture_gradients`)."""
 
-    def __init__(self, consume: Consume, raw_rank: int | None) -> None:
+    def __init__(self, consume: Consume, raw_rank: int | None, head: frozenset[str]) -> None:
         self._consume = consume
         self._raw_rank = raw_rank
+        self._head = head
         self._samples = 0
+        self._rows = torch.empty(0)
         self._open: dict[str, int] = {}
         self._partial: dict[str, torch.Tensor] = {}
 
-    def begin(self, samples: int) -> None:
-        """Announces the number of samples of the next batch; forgets one that failed."""
-        self._samples = samples
+    def begin(self, batch: Batch) -> None:
+        """Announces the next batch; forgets one that failed."""
+        self._samples = batch.size
+        self._rows = batch.rows
         self._open.clear()
         self._partial.clear()
 
@@ -177,6 +180,8 @@ class Capture:
 
     def _by_sample(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
         """Returns `[..., features]` as float32 `[batch, tokens, features]`."""
+        if name in self._head:
+            return self._spread(tokens.flatten(0, -2))
         rows = tokens.numel() // tokens.shape[-1]
         if rows % self._samples or (tokens.dim() > 2 and tokens.shape[0] != self._samples):
             raise LoraparError(
@@ -185,6 +190,25 @@ class Capture:
                 "choose other modules with `--target-modules`",
             )
         return tokens.reshape(self._samples, -1, tokens.shape[-1]).float()
+
+    def _spread(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Returns the output embeddings' tokens, `[predictions, features]`, apart by sample.
+
+        They see the predicting positions of all samples in one row (`prediction_logits`).
+        """
+        counts = torch.bincount(self._rows, minlength=self._samples)
+        starts = counts.cumsum(0) - counts
+        places = torch.arange(len(self._rows), device=self._rows.device) - starts[self._rows]
+        apart = tokens.new_zeros(
+            self._samples, int(counts.max()), tokens.shape[-1], dtype=torch.float32
+        )
+        apart[self._rows, places] = tokens.float()
+        return apart
+
+
+def _key(module_name: str) -> str:
+    """Returns the key of a LoRA matrix's weight, from the name of its module."""
+    return module_name.removesuffix(".default") + ".weight"
 
 
 @contextmanager
@@ -202,12 +226,16 @@ def capture_gradients(
     """
     parameters = adapter_parameters(model)
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    capture = Capture(consume, raw_rank)
+    head = set(model.get_output_embeddings().modules())
+    capture = Capture(
+        consume,
+        raw_rank,
+        frozenset(_key(name) for name, module in model.named_modules() if module in head),
+    )
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if name.endswith((".lora_A.default", ".lora_B.default")):
-                key = name.removesuffix(".default") + ".weight"
-                handle = module.register_forward_hook(partial(capture.hook, key))
+                handle = module.register_forward_hook(partial(capture.hook, _key(name)))
                 stack.callback(handle.remove)
         for parameter in parameters.values():
             parameter.requires_grad_(False)

@@ -191,13 +191,16 @@ def create_adapter(
         init_scale: Standard deviation of A and B for `gaussian`; None for PEFT's, where B = 0.
 
     Raises:
-        LoraparError: No module has one of the target names, or the init refuses these settings.
+        LoraparError: No module has one of the target names, they reach routed experts, or the init
+            refuses these settings.
     """
     linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    experts = stacked_experts(base)
     if missing := [target for target in target_modules if target not in linear]:
         raise LoraparError(
             f"target modules match nothing: `{', '.join(missing)}`",
-            f"linear modules of this model: {', '.join(sorted(linear))}",
+            f"linear modules of this model: {', '.join(sorted(linear))}"
+            + (f"\n{experts}" if experts else ""),
             "choose from these with `--target-modules`",
         )
     width = 2 if inits.changes_base(init) else 1
@@ -213,16 +216,41 @@ def create_adapter(
     set_seed(seed)
     try:
         model = get_peft_model(base, config, autocast_adapter_dtype=True)
+        if config.target_parameters:
+            # For some models PEFT takes names that experts had before they were stacked for these.
+            reached = sorted(set(target_modules) - set(config.target_modules))
+            raise LoraparError(
+                f"target modules reach routed experts: `{', '.join(reached)}`",
+                experts,
+                "choose others with `--target-modules`",
+            )
         if width == 2:
             inits.set_doubled(model, init, r, lora_alpha)
         elif init == "orthogonal":
             inits.set_orthogonal(adapter_parameters(model), r)
     except (ValueError, TypeError) as cause:
-        raise LoraparError(f"cannot create the adapter with init `{init}`", str(cause)) from cause
+        raise LoraparError(
+            f"cannot create the adapter with init `{init}`",
+            str(cause) + (f"\n{experts}" if experts else ""),
+        ) from cause
     if init_scale is not None:
         inits.set_gaussian(adapter_parameters(model), init_scale)
     inits.require_finite(adapter_parameters(model), init)
     return model
+
+
+def stacked_experts(model: torch.nn.Module) -> str | None:
+    """Returns a sentence on routed experts that no target can reach, None where there are none.
+
+    transformers keeps the weights of all experts of a layer as one parameter `[experts, out, in]`.
+    """
+    for name, parameter in model.named_parameters():
+        if ".experts." in name and parameter.dim() == 3:
+            return (
+                f"the routed experts are 3-D tensors (`{name}`, {list(parameter.shape)}), no linear "
+                "modules: they cannot be targets"
+            )
+    return None
 
 
 def _is_transposed(module: torch.nn.Module) -> bool:

@@ -127,7 +127,7 @@ class _Attempt:
             self._device,
             decoder_start=self._decoder_start,
         )
-        capture.begin(len(work.indices))
+        capture.begin(batch)
         losses = sample_losses(self._model, batch)
         (losses.sum() * self._scale).backward()
         capture.finish()

@@ -206,7 +206,7 @@ class _Work:
     def create(self, samples: list) -> None:
         """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.hub.gradients import scored_values
-        from lorapar_cli.hub.models import create_adapter, load_base
+        from lorapar_cli.hub.models import create_adapter, load_base, stacked_experts
         from lorapar_cli.hub.scoring import step0_difference
 
         options = self.options
@@ -225,6 +225,8 @@ class _Work:
         self.manifest.layout_fingerprint = self.fingerprint
         self.manifest.counts["elements"] = sum(v.numel() for v in self.values.values())
         self.manifest.counts["matrices"] = len(self.values)
+        if experts := stacked_experts(self.model):
+            self.manifest.notes.append(f"{experts} and have no elements in the adapter")
         difference, largest = step0_difference(
             self.model, samples[:_PROBED], self.tokenizer.pad_token_id
         )

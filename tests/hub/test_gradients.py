@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
 from architectures import FAMILIES, build, samples
 
 from lorapar_cli.core.importance import GradientSums, compute_importance
@@ -77,8 +78,9 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
             membership = torch.stack(
                 [torch.arange(len(part)) % 2 == half for half in range(2)]
             ).float()
-            capture.begin(len(part))
-            losses = sample_losses(model, make_batch(part, 0, CPU, side, decoder_start(model)))
+            batch = make_batch(part, 0, CPU, side, decoder_start(model))
+            capture.begin(batch)
+            losses = sample_losses(model, batch)
             losses.sum().backward()
             capture.finish()
             sums.add_losses(losses, membership)
@@ -207,6 +209,36 @@ def test_a_target_that_matches_nothing_lists_what_there_is():
             build("llama"), r=4, lora_alpha=8, target_modules=["c_attn"], init="orthogonal", seed=0
         )
     assert "q_proj" in raised.value.found
+
+
+@pytest.mark.parametrize("targets", [["gate_proj"], ["gate_proj", "up_proj"], ["w1"]])
+@pytest.mark.parametrize("dense", [[], [0]])
+def test_targets_in_stacked_experts_are_refused_with_the_reason(targets, dense):
+    # Where a dense layer has a `gate_proj` too, PEFT would take the name for the experts.
+    config = transformers.Qwen3MoeConfig(
+        vocab_size=97,
+        hidden_size=32,
+        intermediate_size=48,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_experts=4,
+        num_experts_per_tok=2,
+        head_dim=8,
+        mlp_only_layers=dense,
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(LoraparError) as raised:
+        create_adapter(
+            model,
+            r=4,
+            lora_alpha=8,
+            target_modules=["q_proj", *targets],
+            init="orthogonal",
+            seed=0,
+        )
+    assert "experts are 3-D tensors" in raised.value.found
+    assert targets[0] in raised.value.what + raised.value.found
 
 
 def test_running_out_of_memory_halves_the_batch_and_changes_no_number(monkeypatch):

@@ -246,6 +246,30 @@ def test_gaussian_with_a_scale_says_what_it_changes(tmp_path, tiny_model_dir, sp
     assert any("changes the base model's function" in note for note in outcome.manifest.notes)
 
 
+def test_routed_experts_that_no_target_reaches_are_said(tmp_path, tiny_model_dir, splits):
+    from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "moe")
+    tokenizer.save_pretrained(tmp_path / "moe")
+    options = replace(OPTIONS, target_modules=("q_proj", "v_proj"), samples=4)
+    outcome = score(RunDir(tmp_path / "run"), options, model=str(tmp_path / "moe"), splits=splits)
+    assert any("routed experts are 3-D tensors" in note for note in outcome.manifest.notes)
+    with pytest.raises(LoraparError, match="gate_proj") as raised:
+        score(RunDir(tmp_path / "run"), OPTIONS, model=str(tmp_path / "moe"), splits=splits)
+    assert "routed experts are 3-D tensors" in raised.value.found
+
+
 @pytest.fixture(scope="module")
 def wider_model_dir(tmp_path_factory, tiny_model_dir):
     """A Llama of hidden size 128: bitsandbytes quantises blocks of 64 values."""
