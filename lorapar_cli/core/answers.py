@@ -8,6 +8,7 @@ The one extractor of the project: reference answers, rewards and evaluation all 
 """
 
 import re
+import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -21,19 +22,26 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+|
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _SIGN = r"[-\u2212\u2013+]"
 _CURRENCY = r"(?:US\$|[$€£¥₹]|USD|EUR|GBP)"
+_VULGAR = "\u00bc-\u00be\u2150-\u215e"
 # A minus after a digit, letter or bracket is a subtraction, not a sign: "7-3" ends in 3.
 _LAST_NUMBER = re.compile(
-    rf"(?:(?<![\w)\].]){_SIGN})?{_CURRENCY}?(?<![\d.]){_DECIMAL}(?:\s?/\s?\d+(?!\d|\.\d))?"
+    rf"(?:(?<![\w)\].]){_SIGN})?{_CURRENCY}?(?<![\d.])"
+    rf"(?:\d+ (?=\d+/\d+(?![\d./])))?{_DECIMAL}(?:\s?/\s?\d+(?!\d|\.\d)|\s?[{_VULGAR}])?"
 )
 # Sign and currency in either order, whole part of a mixed number, number or fraction, unit.
 _QUANTITY = re.compile(
     rf"(?P<sign>{_SIGN}?)\s*(?:{_CURRENCY}\s*)?(?P<sign2>{_SIGN}?)\s*"
     rf"(?:(?P<whole>\d+)\s+(?=\d+\s*/))?(?P<number>{_DECIMAL})"
     rf"(?:\s*/\s*(?P<under>{_DECIMAL}))?\s*"
-    rf"(?P<unit>%|/?\s*(?:[$€£¥₹]|[^\W\d_]|[°'’.\-/ ()]|\^?\d\b(?<=[a-z^]\d)|[²³])*)",
+    # A power belongs to a unit only: `25 cm^2` is 25, `5^2` and `5²` are not 5.
+    rf"(?![\^²³])(?P<unit>%|/?\s*(?:[$€£¥₹]|[^\W\d_]|[°'’.\-/ ()]|\^?\d\b(?<=[a-z^]\d)|[²³])*)",
     re.IGNORECASE,
 )
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_ONE_CHARACTER_FRACTION = re.compile(rf"[{_VULGAR}]")
+# LaTeX's thousands: 1{,}080 and 1\,080.
+_LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\[,;: ]|~)(?=\d{3}(?!\d))")
+_LATEX_POWER = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|×)\s*10\s*\^\s*(?:\{(-?\d+)\}|(\d))")
 _MAGNITUDE = re.compile(r"\s*(thousand|million|billion|trillion)\b", re.IGNORECASE)
 _MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}")
@@ -41,6 +49,7 @@ _LEAD_IN = re.compile(r"^.*?\banswer\s*(?:is|:|=)\s*(?=\S)", re.IGNORECASE | re.
 _ASSIGNED = re.compile(r"^.*(?<![<>!=])=\s*(?=\S)", re.DOTALL)
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]|\s|$)")
 _CHOICE_SAID = re.compile(r"\banswer\s*(?:is|:)\s*\(?([A-Z])\b", re.IGNORECASE)
+_BLANKS = re.compile(r"\s{2,}")
 _MARKUP = "*_`\"'“”‘’ \t\r\n"
 _HARNESS_IGNORES = (re.compile(r","), re.compile(r"\$"), re.compile(r"(?s).*#### "))
 
@@ -159,8 +168,8 @@ def parse_number(text: str) -> Fraction | None:
     """Returns the exact value of a text that is one quantity, else None.
 
     Thousands separators, currency, percent signs and units are dropped; decimals, fractions
-    (`3/4`, `\\frac{3}{4}`), mixed numbers (`1 1/2`), powers of ten (`1e3`) and `2 million` are
-    read.
+    (`3/4`, `\\frac{3}{4}`, `¾`), mixed numbers (`1 1/2`), powers of ten (`1e3`,
+    `2 \\times 10^3`) and `2 million` are read.
     """
     found = _QUANTITY.fullmatch(_plain(text))
     if found is None or (found["sign"] and found["sign2"]):
@@ -185,14 +194,23 @@ def _value(digits: str) -> Fraction | None:
 
 def _plain(text: str) -> str:
     """Returns the text without LaTeX and markup, lead-in words and a trailing full stop."""
-    text = _TEXT_COMMAND.sub(r" \1", _FRACTION.sub(r"(\1)/(\2)", text))
+    text = _LATEX_THOUSANDS.sub(",", _BLANKS.sub(" ", text))
+    text = _LATEX_POWER.sub(r"e\1\2", text)
+    text = _TEXT_COMMAND.sub(r" \1", _FRACTION.sub(r" (\1\2)/(\3\4)", text))
     text = re.sub(r"\((-?[\d.,]+)\)/\((-?[\d.,]+)\)", r"\1/\2", text)
+    text = _ONE_CHARACTER_FRACTION.sub(_spell_fraction, text).replace("~", " ")
     text = re.sub(r"\\[()\[\],;!: ]|\\(?:left|right)|\^\{?\\circ\}?", " ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").strip(_MARKUP)
     text = _ASSIGNED.sub("", _LEAD_IN.sub("", text)).strip(_MARKUP)
     if len(text) > 2 and text[0] + text[-1] in ("$$", "()"):
         text = text[1:-1]
-    return text.rstrip(". \t\n").strip(_MARKUP)
+    # Runs of blanks would let the pattern of quantities try every way to share them out.
+    return _BLANKS.sub(" ", text.rstrip(". \t\n").strip(_MARKUP))
+
+
+def _spell_fraction(found: re.Match) -> str:
+    """Returns ` 1/2` for the one character that stands for it."""
+    return " " + unicodedata.normalize("NFKC", found[0]).replace("\u2044", "/")
 
 
 def normalize_answer(text: str) -> str:
