@@ -203,6 +203,11 @@ class MaskedTrainer:
                 f"optimizer `{self.args.optim}` takes whole models or matrices",
                 hint="use one that takes vectors, such as `adamw_torch`, `sgd` or `adafactor`",
             )
+        if self.engine is Engine.FSDP2 and not optimizer_class.__module__.startswith("torch."):
+            raise LoraparError(
+                f"optimizer `{self.args.optim}` does not know the parameters of {self.engine}",
+                hint="use one of PyTorch's, such as `adamw_torch_fused` or `sgd`, or DeepSpeed",
+            )
         group = {"params": self.elements.values, "weight_decay": self.args.weight_decay}
         self.optimizer = optimizer_class([group], **arguments)
         self.elements.attach(self.optimizer)

@@ -61,11 +61,7 @@ def test_engines_are_asked_for_by_the_launcher_only(run_dir, argument):
 
 LAUNCHER = Path(__file__).with_name("sharded_on_cpu.py")
 CONFIGS = Path(__file__).parents[2] / "sample_configs"
-ENGINES = [
-    "fsdp2",
-    pytest.param("zero2", marks=pytest.mark.slow),
-    pytest.param("zero3", marks=pytest.mark.slow),
-]
+ENGINES = ["fsdp2", "zero2", "zero3"]
 SFT = [
     *("train-sft", "--learning-rate", "1e-2", "--lora-dropout", "0", "--save-steps", "1"),
     *("--per-device-batch-size", "1", "--gradient-accumulation", "2", "--max-steps", "4"),
@@ -149,6 +145,27 @@ def assert_same(one, two, stage):
         np.testing.assert_allclose(second[name], tensor, rtol=0, atol=1e-6)
 
 
+def test_fsdp2_freezes_as_one_process_does(run_dir, tmp_path):
+    """The short test of the default suite; the others take minutes."""
+    whole = copy(run_dir, tmp_path / "whole")
+    options = SftOptions(
+        learning_rate=1e-2,
+        lora_dropout=0.0,
+        per_device_batch_size=4,
+        gradient_accumulation=1,
+        max_steps=4,
+        weight_decay=0.1,
+        max_grad_norm=0.1,
+    )
+    train_sft(whole, options)
+    finish("fsdp2", SFT, run_dir)
+    assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
+    assert_same(whole, run_dir, Stage.TRAIN_SFT)
+    counts = run_dir.manifest(Stage.TRAIN_SFT).counts
+    assert counts["active_moved"] == counts["active"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sft_divided_is_sft_whole_and_resumes_to_the_same_bytes(run_dir, tmp_path, engine):
     whole, straight = copy(run_dir, tmp_path / "whole"), copy(run_dir, tmp_path / "straight")
@@ -175,6 +192,7 @@ def test_sft_divided_is_sft_whole_and_resumes_to_the_same_bytes(run_dir, tmp_pat
     assert losses(run_dir, Stage.TRAIN_SFT) == losses(straight, Stage.TRAIN_SFT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_grpo_divided_is_grpo_whole(run_dir, tmp_path, engine):
     train_sft(run_dir, SftOptions(learning_rate=1e-2, max_steps=2))
@@ -195,3 +213,59 @@ def test_frozen_elements_stay_where_engines_compute_in_bfloat16(run_dir, engine)
     assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
     counts = run_dir.manifest(Stage.TRAIN_SFT).counts
     assert counts["active_moved"] == counts["active"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adafactor", "adamw_bnb_8bit"])
+def test_optimizers_that_do_not_know_fsdp2_are_refused(run_dir, optimizer):
+    if "bnb" in optimizer:
+        pytest.importorskip("bitsandbytes")
+    done = run_on_two("fsdp2", [*SFT, "--optimizer", optimizer], run_dir)
+    assert done.returncode != 0
+    assert "does not know the parameters of FSDP2" in done.stderr
+
+
+def script(name, run_dir, folder, **variables):
+    """Runs a script of sample_configs with two processes; SLURM's commands are stand-ins."""
+    stubs = folder / "stubs"
+    stubs.mkdir()
+    for command, line in (("srun", 'SLURM_NODEID=0 exec "$@"'), ("scontrol", "echo 127.0.0.1")):
+        (stubs / command).write_text(f"#!/bin/sh\n{line}\n")
+        (stubs / command).chmod(0o755)
+    path = [str(stubs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {
+        "PATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": "1",
+        "GPUS": "2",
+        "LORAPAR_RUN_DIR": str(run_dir.root),
+        "CONFIGS": str(CONFIGS),
+        "SLURM_JOB_NODELIST": "here",
+        "SLURM_NNODES": "1",
+        "SLURM_JOB_ID": "7",
+        "PORT": free_port(),
+    }
+    return subprocess.run(
+        ["bash", str(CONFIGS / name), "train-sft"],
+        env=os.environ | environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["train-8gpu.sh", "train-slurm.sh"])
+def test_scripts_launch_two_processes(run_dir, tmp_path, name):
+    subprocess.run(["bash", "-n", str(CONFIGS / name)], check=True)
+    done = script(name, run_dir, tmp_path, SFT_OPTIONS="--dry-run --json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"]["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train-8gpu.sh", "train-slurm.sh"])
+def test_scripts_ask_for_the_engine(run_dir, tmp_path, name):
+    """Without GPUs the request arrives, and is not silently turned into another."""
+    done = script(name, run_dir, tmp_path, SFT_OPTIONS="--dry-run", ENGINE="fsdp2")
+    assert done.returncode != 0
+    assert "FSDP2 was asked for, but accelerate does not run it" in done.stderr

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# All stages on the GPUs of one machine.
+#   MODEL=Qwen/Qwen2.5-7B DATA=train.jsonl TEACHERS=rules-operations,rules-cues \
+#     bash sample_configs/train-8gpu.sh
+# Stages that are up to date are skipped; name stages to run only these:
+#   bash sample_configs/train-8gpu.sh train-sft train-rl
+# ENGINE=fsdp2, zero2 or zero3 divides the model in both trainings. score and eval hold all of it in
+# every process. *_OPTIONS are added to a stage's command.
+set -euo pipefail
+
+GPUS=${GPUS:-8}
+ENGINE=${ENGINE:-ddp}
+CONFIGS=$(dirname "${BASH_SOURCE[0]}")
+
+whole() {
+  torchrun --standalone --nproc_per_node "$GPUS" -m lorapar_cli "$@"
+}
+
+divided() {
+  if [ "$ENGINE" = ddp ]; then
+    whole "$@"
+  else
+    accelerate launch --config_file "$CONFIGS/accelerate-$ENGINE.yaml" --num_processes "$GPUS" \
+      -m lorapar_cli "$@"
+  fi
+}
+
+# shellcheck disable=SC2086  # Options are several words.
+for stage in "${@:-classify score partition train-sft train-rl eval}"; do
+  for one in $stage; do
+    case $one in
+      classify)
+        python -m lorapar_cli classify "${DATA:?}" --model "${MODEL:?}" \
+          --teachers "${TEACHERS:?}" ${CLASSIFY_OPTIONS:-}
+        ;;
+      score) whole score ${SCORE_OPTIONS:-} ;;
+      partition) python -m lorapar_cli partition ${PARTITION_OPTIONS:-} ;;
+      train-sft) divided train-sft ${SFT_OPTIONS:-} ;;
+      train-rl) divided train-rl ${RL_OPTIONS:-} ;;
+      eval) whole eval ${EVAL_OPTIONS:-} ;;
+      *) echo "no such stage: $one" >&2 && exit 2 ;;
+    esac
+  done
+done
