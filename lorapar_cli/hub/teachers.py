@@ -1,6 +1,7 @@
 """Teachers: found by name, and what their answers depend on. No key is kept here, only its place."""
 
 import hashlib
+import math
 import os
 import re
 from dataclasses import dataclass, fields
@@ -16,6 +17,20 @@ _INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)"
 _LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
 _NOT_IN_FILES = ("name", "kind", "revision")
 _EDGE_BYTES = 1 << 16
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "base_url": str,
+    "model": str,
+    "key_env": str,
+    "temperature": (int, float),
+    "max_tokens": int,
+}
+_WANTED = {
+    "base_url": "an address",
+    "model": "the provider's name of the model",
+    "key_env": "the name of an environment variable",
+    "temperature": "a number",
+    "max_tokens": "a whole number",
+}
 STRUCTURED = ("json_schema", "json_object", "none")
 
 
@@ -122,26 +137,33 @@ def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
         raise UsageError(f"{where} has unknown fields: {listed}")
     if missing := [key for key in ("base_url", "model") if key not in entry]:
         raise UsageError(f"{where} lacks `{missing[0]}`")
-    price = entry.get("price")
-    try:
-        chosen = (
-            None
-            if price is None
-            else Price(
-                float(price["input"]), float(price["output"]), str(price.get("date") or "") or None
-            )
-        )
-    except (KeyError, TypeError, ValueError) as cause:
-        raise UsageError(
-            f"the price of {where} is none", repr(price), "write `{input: 2.5, output: 10}`"
-        ) from cause
+    for key, value in entry.items():
+        if key in _KINDS and (not isinstance(value, _KINDS[key]) or isinstance(value, bool)):
+            raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_WANTED[key]}")
+    if not entry.get("max_tokens", 1) > 0:
+        raise UsageError(f"{where} has `max_tokens: {entry['max_tokens']}`", hint="1 or more")
+    price = None if entry.get("price") is None else _read_price(entry["price"], where)
     if entry.get("structured", "none") not in STRUCTURED:
         raise UsageError(
             f"{where} has `structured: {entry['structured']}`", hint=f"{', '.join(STRUCTURED)}"
         )
-    given = {"key_required": "key_env" in entry} | entry | {"price": price and chosen}
+    given = {"key_required": "key_env" in entry} | entry | {"price": price}
     _check_url(str(given["base_url"]), name)
     return Teacher(name=name, kind="api", **given)
+
+
+def _read_price(price: Any, where: str) -> Price:
+    try:
+        read = Price(
+            float(price["input"]), float(price["output"]), str(price.get("date") or "") or None
+        )
+        if min(read.input, read.output) < 0 or not math.isfinite(read.input + read.output):
+            raise ValueError("no amount of money")
+    except (KeyError, TypeError, ValueError) as cause:
+        raise UsageError(
+            f"the price of {where} is none", repr(price), "write `{input: 2.5, output: 10}`"
+        ) from cause
+    return read
 
 
 def _check_url(url: str, name: str) -> None:

@@ -4,6 +4,7 @@ Differs from the paper: ties and records without a vote become System 2 unless t
 (the paper does not say), and some records are held out for `eval`.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,14 @@ def classify(
     Source: LoRA-PAR Sec. 3.1.
     """
     manner = manner or Manner()
+    _check_numbers(
+        {
+            "--holdout": holdout,
+            "--share": share,
+            "--timeout": manner.timeout,
+            "--max-cost": manner.max_cost or 0.0,
+        }
+    )
     chosen = find_teachers(teachers, teachers_file)
     _check_options(chosen, strategy, vote, economy, min_votes, manner)
     fields = Fields(format, prompt_field, completion_field, id_field)
@@ -187,6 +196,13 @@ def classify(
         Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=base_model
     )
     return _label(job, manifest, manner, trust_remote_code, progress)
+
+
+def _check_numbers(options: dict[str, float]) -> None:
+    """Refuses nan and inf, which pass every check of a range."""
+    for name, value in options.items():
+        if not math.isfinite(value):
+            raise UsageError(f"`{name} {value}` is no number that can be kept")
 
 
 def _check_options(

@@ -260,6 +260,15 @@ def test_money_is_counted_and_max_cost_is_never_passed(tmp_path):
     assert again.manifest.counts["requests_saved"]["journal"] == answers
 
 
+@pytest.mark.parametrize("option", ["holdout", "share", "timeout", "max_cost"])
+def test_a_number_that_is_none_is_refused(tmp_path, option):
+    """A limit of nan dollars would never be reached."""
+    nan = float("nan")
+    mine = {option: nan} if option in ("holdout", "share") else {"manner": Manner(**{option: nan})}
+    with pytest.raises(UsageError, match="nan"):
+        classify(RunDir(tmp_path / "run"), data="x.jsonl", teachers=["rules-cues"], **mine)
+
+
 def test_a_price_that_is_unknown_is_called_so(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 5)
     with running_server() as server:
