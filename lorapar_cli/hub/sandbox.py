@@ -124,6 +124,7 @@ def probe(secret, target):
         "/etc/passwd": lambda: open("/etc/passwd").read(),
         "files": lambda: open(secret).read(),
         "writing": lambda: open(target, "w"),
+        "truncating": lambda: os.truncate(secret, 0),
     }.items():
         try:
             act()
@@ -131,7 +132,16 @@ def probe(secret, target):
             held.append(name)
     return held
 """
-_HELD = ["network", "sockets", "processes", "signals", "/etc/passwd", "files", "writing"]
+_HELD = [
+    "network",
+    "sockets",
+    "processes",
+    "signals",
+    "/etc/passwd",
+    "files",
+    "writing",
+    "truncating",
+]
 
 
 @functools.cache
@@ -148,7 +158,7 @@ def probe(backend: str) -> str | None:
             f"    assert not missing, f'not held back: {{missing}}'\n"
         )
         verdict = run_program(Program(_PROBE, "probe", "", test), backend, Limits())
-        if target.exists():
+        if target.exists() or not secret.read_text():
             return "a program could write outside its folder"
     return None if verdict.passed else verdict.reason
 
