@@ -17,7 +17,8 @@ from lorapar_cli.hub.tasks import Code, Item
 Sample = dict[str, Any]
 """One line of samples.jsonl."""
 
-_FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+# Opened at the start of a line, of whatever language: `python`, `Python`, `python3`, `py`, none.
+_FENCED = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def judge(

@@ -199,7 +199,7 @@ def run_program(program: Program, backend: str, limits: Limits) -> Verdict:
     if outcome.get("nonce") != task["nonce"]:
         return Verdict(False, "the verdict is not the checker's")
     reason = str(outcome["reason"])
-    if reason.startswith("EOFError"):
+    if outcome.get("ended"):
         reason = f"the program ended: {server.last_words}"
     return Verdict(outcome["passed"] is True, reason)
 

@@ -86,11 +86,15 @@ def send(channel: int, message) -> None:
         view = view[os.write(channel, view) :]
 
 
+class Ended(EOFError):
+    """The other side is gone, or sends too much."""
+
+
 def receive(channel: int):
-    """Returns the next message; EOFError where the other side is gone or sends too much."""
+    """Returns the next message; raises Ended where the other side is gone or sends too much."""
     (length,) = struct.unpack("<Q", _read(channel, 8))
     if length > _LONGEST_MESSAGE:
-        raise EOFError("a message is too long")
+        raise Ended("a message is too long")
     return json.loads(_read(channel, length))
 
 
@@ -99,7 +103,7 @@ def _read(channel: int, length: int) -> bytes:
     while length:
         part = os.read(channel, min(length, 2**16))
         if not part:
-            raise EOFError("the other side has ended")
+            raise Ended("the other side has ended")
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
@@ -260,6 +264,8 @@ def check(channel: int, verdict: int) -> None:
         outcome["passed"] = True
     except ProgramError as error:
         outcome["reason"] = str(error)
+    except Ended as error:
+        outcome |= {"ended": True, "reason": str(error)}
     except BaseException as error:
         outcome["reason"] = _describe(error)
     send(verdict, outcome)

@@ -34,6 +34,8 @@ def test_exact_and_choice():
         "def root(x):\n    return math.isqrt(x)\n",
         "Sure:\n```python\nimport math\ndef root(x):\n    return math.isqrt(x)\n```\nDone.",
         "```\n    return math.isqrt(x)\n```",
+        "```Python\ndef root(x):\n    return math.isqrt(x)\n```\nThat is it.\n",
+        "```python3\ndef root(x):\n    return math.isqrt(x)\n```\nThat is it.\n",
         "```python\ndef root(x):\n    return math.isqrt(x)\n",
         "def helper(x):\n    return math.isqrt(x)\n\ndef root(x):\n    return helper(x)\n",
     ],

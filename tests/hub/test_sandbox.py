@@ -70,6 +70,9 @@ HOSTILE = {
     "    for n in range(1000):\n"
     f"        open(f'/tmp/{MARK}-{{n}}', 'wb').write(bytes(2**20))\n"
     "    return 'done'",
+    "truncate by path": "import os\n"
+    f"def f():\n    open('/tmp/{MARK}', 'w').write('x')\n    os.truncate('/tmp/{MARK}', 0)\n"
+    "    return 'done'",
     "/etc/passwd": "def f():\n    open('/etc/passwd').read()\n    return 'done'",
     "home": "import os\n"
     f"def f():\n    names = os.listdir({str(Path.home())!r})\n"
@@ -206,6 +209,8 @@ def test_a_right_program_passes_and_a_wrong_one_says_why(backend):
     assert wrong.reason.startswith("AssertionError")
     raising = run("def f():\n    return 1 / 0", backend)
     assert raising.reason == "ZeroDivisionError: division by zero"
+    raising = run("def f():\n    raise EOFError('no more')", backend)
+    assert raising.reason == "EOFError: no more"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
