@@ -16,7 +16,7 @@ from lorapar_cli.hub.indexing import Index
 from lorapar_cli.hub.interview import Manner, OnAnswer, Question, Tally, interview
 from lorapar_cli.hub.labelling import LabelPrompt
 from lorapar_cli.hub.rules import RULES
-from lorapar_cli.hub.teachers import Teacher, answer_key, identities
+from lorapar_cli.hub.teachers import Teacher, answer_key, identities, plain_identity
 from lorapar_cli.names import Progress, System
 from lorapar_cli.store.journal import (
     ASKED_ONCE,
@@ -76,15 +76,27 @@ class Ballot:
 
     def look_up(self, journaled: JournalIndex) -> None:
         """Fills in what the journal knows."""
-        rows = range(len(self.index))
         for column, teacher in enumerate(self.teachers):
-            keys = (short_key(self.key(column, row)) for row in rows)
-            keys = np.fromiter(keys, np.uint64, len(self.index))
-            known = journaled.look_up(keys)
+            self._keep_identity(column, journaled)
+            known = journaled.look_up(self._short_keys(column))
             self.codes[:, column], self.offsets[:, column] = known.codes, known.offsets
             final = (known.codes != voting.UNASKED) & (known.codes != ASKED_ONCE)
             self.known[teacher.name] = known
             self.cached[teacher.name] = int((final & self._mine & ~self.index.empty).sum())
+
+    def _short_keys(self, column: int) -> np.ndarray:
+        keys = (short_key(self.key(column, row)) for row in range(len(self.index)))
+        return np.fromiter(keys, np.uint64, len(self.index))
+
+    def _keep_identity(self, column: int, journaled: JournalIndex) -> None:
+        """Lets a teacher that answered before another of its model joined keep its answers."""
+        teacher, apart = self.teachers[column], self._identities[column]
+        plain = plain_identity(teacher)
+        if apart == plain:
+            return
+        self._identities[column] = plain
+        if journaled.first_teacher(self._short_keys(column)) != teacher.name:
+            self._identities[column] = apart
 
     def ask(
         self,

@@ -231,13 +231,18 @@ def _local_teacher(name: str, path: str) -> Teacher:
     return Teacher(name, "hf", resolved, price=Price(0, 0), revision=digest.hexdigest()[:16])
 
 
+def plain_identity(teacher: Teacher) -> str:
+    """Returns a teacher's identity where no other of the run shares its model's name."""
+    return teacher.model if teacher.revision is None else f"{teacher.model} {teacher.revision}"
+
+
 def identities(teachers: list[Teacher]) -> list[str]:
     """Returns what stands for each teacher in its answers' keys: its model, and its revision.
 
     The address is no part of it: a moved server asks nothing again. Only where two teachers of one
     run share a model name do their own names tell them apart.
     """
-    models = [t.model if t.revision is None else f"{t.model} {t.revision}" for t in teachers]
+    models = [plain_identity(teacher) for teacher in teachers]
     return [
         f"{model} {teacher.name}" if models.count(model) > 1 else model
         for model, teacher in zip(models, teachers, strict=True)

@@ -195,6 +195,7 @@ class JournalIndex:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         keys, codes, offsets = array("Q"), array("B"), array("q")
         asked, said, costs = array("L"), array("L"), array("d")
         self.damaged = 0
@@ -216,6 +217,15 @@ class JournalIndex:
         self._codes = np.array(codes, dtype=np.uint8)[order]
         self._offsets = np.array(offsets, dtype=np.int64)[order]
         self._sums = [np.array(values, dtype=np.float64)[order] for values in (asked, said, costs)]
+
+    def first_teacher(self, keys: np.ndarray) -> str | None:
+        """Returns the name of a teacher with an answer under one of the keys, None without any."""
+        offsets = self._offsets[np.isin(self._keys, keys)]
+        if len(offsets) == 0:
+            return None
+        with open(self._path, "rb") as file:
+            file.seek(int(offsets.min()))
+            return json.loads(file.readline()).get("teacher")
 
     def look_up(self, keys: np.ndarray) -> Known:
         """Returns what is known of each key, uint64."""

@@ -558,3 +558,18 @@ def test_unusual_content_reaches_the_teacher_unchanged(tmp_path):
     assert len(labels_of(outcome.folder)) == 3
     for part in ("long " * 20_000, rows[1]["question"], rows[1]["answer"], "Be kind.\n日本語?"):
         assert part in questions
+
+
+def test_a_teacher_keeps_its_answers_when_another_of_its_model_joins(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 20)
+    run_dir = RunDir(tmp_path / "run")
+    with running_server() as first, running_server() as second:
+        teachers = [f"one=shared@{first.url}", f"two=shared@{second.url}"]
+        for chosen in (teachers[:1], teachers, teachers[::-1], teachers[:1]):
+            classify(run_dir, data=str(data), teachers=chosen, manner=Manner(clock=FAST))
+        assert (asked(first), asked(second)) == (20, 20)
+        # Two that never stood alone are told apart by their names, each asked once.
+        again = RunDir(tmp_path / "again")
+        for chosen in (teachers, teachers[::-1]):
+            classify(again, data=str(data), teachers=chosen, manner=Manner(clock=FAST))
+        assert (asked(first), asked(second)) == (40, 40)
