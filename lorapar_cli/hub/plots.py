@@ -54,7 +54,7 @@ def draw_partition(
     folder.mkdir(parents=True, exist_ok=True)
     _save(draw_scatter(source, mask, thetas), folder / "scatter.png")
     _save(draw_layers(mask), folder / "layers.png")
-    _save(draw_curve(source, mask, thetas), folder / "curve.png")
+    _save(draw_curve(source, mask), folder / "curve.png")
 
 
 def _save(figure, path: Path) -> None:
@@ -157,14 +157,30 @@ def draw_layers(mask: Tensors):
     return figure
 
 
-def draw_curve(source: ImportanceFile, mask: Tensors, thetas: tuple[float, float]):
-    """Returns cumulative importance over the share of elements, with each system's cut."""
+def _held_share(source: ImportanceFile, mask: Tensors, system: System, bit: Flag) -> float:
+    """Returns the share of a system's importance that the elements with a flag hold."""
+    held = total = 0.0
+    for name in source.names:
+        flags, start = mask[name].ravel(), 0
+        for piece in source.pieces(f"{system}/{name}"):
+            chosen = (flags[start : start + piece.size] & bit) != 0
+            held += float(piece[chosen].sum(dtype=np.float64))
+            total += float(piece.sum(dtype=np.float64))
+            start += piece.size
+    return held / total
+
+
+def draw_curve(source: ImportanceFile, mask: Tensors):
+    """Returns cumulative importance over the share of elements, with each system's selected set.
+
+    The set lies on the curve where it is the most important elements, and below it otherwise.
+    """
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
     elements = sum(flags.size for flags in mask.values())
-    for system, theta, bit, region in (
-        (System.SYSTEM1, thetas[0], Flag.TOP1, Region.S1_ONLY),
-        (System.SYSTEM2, thetas[1], Flag.TOP2, Region.S2_ONLY),
+    for system, bit, region in (
+        (System.SYSTEM1, Flag.TOP1, Region.S1_ONLY),
+        (System.SYSTEM2, Flag.TOP2, Region.S2_ONLY),
     ):
         ranking = Ranking(
             lambda system=system: (
@@ -177,8 +193,9 @@ def draw_curve(source: ImportanceFile, mask: Tensors, thetas: tuple[float, float
         cut = 100 * sum(np.count_nonzero(flags & bit) for flags in mask.values()) / elements
         label = f"System {system[-1]}: {cut:.1f} % of elements selected"
         axes.plot(100 * share, 100 * reached, color=COLOURS[region], label=label)
-        axes.plot([cut], [100 * theta], "o", color=COLOURS[region])
-        axes.vlines(cut, 0, 100 * theta, color=COLOURS[region], linestyle=":")
+        held = 100 * _held_share(source, mask, system, bit)
+        axes.plot([cut], [held], "o", color=COLOURS[region])
+        axes.vlines(cut, 0, held, color=COLOURS[region], linestyle=":")
     axes.set(xlim=(0, 100), ylim=(0, 101))
     axes.set_xlabel("elements, most important first (%)")
     axes.set_ylabel("cumulative importance (%)")

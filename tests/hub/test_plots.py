@@ -65,7 +65,25 @@ def test_the_heat_map_has_each_layers_share(drawn):
 def test_the_curve_goes_through_the_cut(drawn):
     path, outcome = drawn
     mask, _ = read_tensors(outcome.folder / "mask.safetensors")
-    axes = plots.draw_curve(ImportanceFile(path), mask, (0.8, 0.8)).axes[0]
+    axes = plots.draw_curve(ImportanceFile(path), mask).axes[0]
     curve, cut = axes.lines[0], axes.lines[1]
     reached = np.interp(cut.get_xdata()[0], curve.get_xdata(), curve.get_ydata())
     assert reached == pytest.approx(80, abs=1)
+    # Within an element of theta, and exactly what the set holds.
+    assert cut.get_ydata()[0] == pytest.approx(80, abs=1)
+
+
+@pytest.mark.parametrize("select", ["top", "random"])
+def test_other_selections_stand_where_they_are(drawn, tmp_path, select):
+    path, _ = drawn
+    other = PartitionOptions(theta=0.1, select=select)
+    outcome = partition(RunDir(tmp_path / "other"), other, importance=path)
+    mask, _ = read_tensors(outcome.folder / "mask.safetensors")
+    axes = plots.draw_curve(ImportanceFile(path), mask).axes[0]
+    curve, cut = axes.lines[0], axes.lines[1]
+    reached = np.interp(cut.get_xdata()[0], curve.get_xdata(), curve.get_ydata())
+    if select == "top":
+        assert cut.get_ydata()[0] == pytest.approx(reached, abs=1)
+        assert cut.get_ydata()[0] > 30
+    else:
+        assert cut.get_ydata()[0] < reached - 1
