@@ -123,13 +123,22 @@ def _bytes(model: torch.nn.Module, optimizer) -> dict[str, int]:
     Optimizer state is estimated as AdamW's, two float32 numbers an element.
     """
     lora = [p for n, p in model.named_parameters() if ".lora_" in n]
-    every = sum(p.numel() * p.element_size() for p in model.parameters())
-    adapter = sum(p.numel() * p.element_size() for p in lora)
-    owned = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    trained = [p for p in lora if p.requires_grad]
+    adapter = sum(map(_size, lora))
+    if any(hasattr(p, "ds_numel") for p in trained):
+        # ZeRO-3 hides the matrices behind parts of its own, for all of whose elements it has state.
+        owned = sum(p.ds_numel for p in trained)
+    else:
+        owned = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     return {
-        "base model": every - adapter,
+        "base model": sum(map(_size, model.parameters())) - adapter,
         "adapter": adapter,
-        "gradients": sum(p.numel() * p.element_size() for p in lora if p.requires_grad),
+        "gradients": sum(map(_size, trained)),
         "active elements and their gradients": 8 * owned,
         "optimizer state (AdamW)": 8 * owned,
     }
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    """Returns a parameter's bytes; of one that ZeRO-3 has divided, those of the whole."""
+    return getattr(parameter, "ds_numel", parameter.numel()) * parameter.element_size()
