@@ -1,5 +1,6 @@
 """Options that `train-sft` and `train-rl` share."""
 
+import math
 from dataclasses import fields
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import two_columns
+from lorapar_cli.errors import UsageError
 
 LearningRate = Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")]
 Epochs = Annotated[float, typer.Option(min=0.0, help="Passes over the records.")]
@@ -118,7 +120,16 @@ DryRun = Annotated[
 
 
 def collect(options_class: type, values: dict):
-    """Returns an options dataclass from a command's arguments by the names of its fields."""
+    """Returns an options dataclass from a command's arguments by the names of its fields.
+
+    Raises:
+        UsageError: A number is nan or infinite, which passes every check of a range.
+    """
+    for field in fields(options_class):
+        value = values[field.name]
+        if isinstance(value, float) and not math.isfinite(value):
+            option = "--" + field.name.replace("_", "-")
+            raise UsageError(f"`{option}` is not a finite number", str(value))
     return options_class(**{f.name: _plain(values[f.name]) for f in fields(options_class)})
 
 

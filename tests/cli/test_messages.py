@@ -47,6 +47,8 @@ CASES = [
     ("partition --importance nope", 1, ["nope"]),
     ("train-sft", 1, ["no labelled splits", "lorapar classify"]),
     ("train-sft --replay 2", 2, ["--replay"]),
+    ("train-sft --replay nan", 2, ["`--replay` is not a finite number"]),
+    ("train-rl --learning-rate inf", 2, ["`--learning-rate` is not a finite number"]),
     ("train-rl --num-generations 3", 2, ["groups of 3"]),
     ("train-rl --rewards anser=2", 2, ["did you mean `answer`?"]),
     ("eval", 1, ["nothing to evaluate on", "--data"]),
