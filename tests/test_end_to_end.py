@@ -111,6 +111,47 @@ def test_repeated_lines_are_up_to_date(readme_run):
         assert "up to date" in lorapar(line + SHORT.get(line[0], []), folder)
 
 
+def test_report_says_what_the_manifests_say(readme_run):
+    folder, _ = readme_run
+    run = folder / "lorapar-run"
+    (run / "train-sft.png").write_bytes(b"drawn earlier")
+    assert lorapar(["report", "--out", "notes/report.md"], folder).startswith("written: ")
+    page = (folder / "notes" / "report.md").read_text()
+    (run / "train-sft.png").unlink()
+    results = json.loads((run / "eval/heldout/results.json").read_text())
+    for entry in results["models"]:
+        low, high = (100 * bound for bound in entry["interval"])
+        shown = f"{100 * entry['accuracy']:.1f} % ({low:.1f} to {high:.1f}, n={entry['n']})"
+        assert f"| {entry['model']} | {shown} |" in page
+    mask = json.loads((run / "partition/manifest.json").read_text())
+    for region, count in mask["counts"]["regions"].items():
+        assert f"| {region} | {count:,} |" in page
+    for output, found in mask["outputs"].items():
+        assert f"| partition | {output} | `{found['sha256'][:12]}` |" in page
+    assert "![train-sft](../lorapar-run/train-sft.png)" in page
+    assert "stale" not in page
+    columns = {line.count("|") for line in page.splitlines() if line.startswith("| stage | file")}
+    assert columns == {4}
+
+
+def test_report_compares_runs_and_names_what_is_stale(readme_run):
+    folder, _ = readme_run
+    lines = lorapar(["report", "lorapar-run", "lorapar-run"], folder).splitlines()
+    assert len(lines) == 2 + 2 * 3
+    base, sft, rl = (line.split(" | ") for line in lines[2:5])
+    assert base[3:7] == ["", "", "", ""]
+    assert sft[3] == rl[3] == "importance, theta 0.9, alpha 1, beta 1"
+    assert sft[5].endswith("%")
+    assert sft[6] == ""
+    assert rl[6].endswith("%")
+    splits = folder / "lorapar-run" / "classify" / "system1.jsonl"
+    text = splits.read_text()
+    splits.write_text(text + "\n")
+    page = lorapar(["report"], folder)
+    splits.write_text(text)
+    assert "**`score` is stale: made from other contents of system1.**" in page
+
+
 def test_status_shows_what_has_become_stale(readme_run):
     folder, _ = readme_run
     rows = json.loads(lorapar(["status", "--json"], folder))

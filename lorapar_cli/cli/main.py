@@ -34,11 +34,13 @@ def register() -> None:
     from lorapar_cli.cli import (
         classify,
         demo,
+        doctor,
         evaluate,
         export,
         inspect,
         partition,
         plot,
+        report,
         run,
         score,
         status,
@@ -60,6 +62,8 @@ def register() -> None:
     app.command("export")(export.export)
     app.command("plot")(plot.plot)
     app.command("teachers")(teachers.teachers)
+    app.command("report")(report.report)
+    app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,38 @@
+"""`lorapar report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.cli.console import say
+from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Run directories to compare, a row for each evaluated model. Without any: a whole "
+            "page about the run of `--run-dir`.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
+    run_dir: RunDirOption = RUN_DIR,
+) -> None:
+    """Write what a run reached and how, as Markdown; or compare several runs."""
+    from lorapar_cli.stages import report as stage
+    from lorapar_cli.store.publish import atomic_file
+    from lorapar_cli.store.rundir import RunDir
+
+    if runs:
+        text = stage.compare_runs([RunDir(root) for root in runs])
+    else:
+        text = stage.report(RunDir(run_dir), beside=Path() if out is None else out.parent)
+    if out is None:
+        print(text, end="")
+        return
+    with atomic_file(out) as file:
+        file.write(text)
+    say(f"written: `{out}`")
