@@ -6,6 +6,7 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 
 import torch
 
@@ -70,7 +71,7 @@ def loop_over_samples(model, samples) -> None:
                 fisher[place] += parameter.grad**2
 
 
-def score_pass(model, samples) -> None:
+def score_pass(model, samples, packing: bool = False) -> None:
     """What `lorapar score` does, at its default batch tokens."""
     from lorapar_cli.core.importance import GradientSums
     from lorapar_cli.hub.gradients import scored_values
@@ -81,7 +82,7 @@ def score_pass(model, samples) -> None:
     halves = [index % 2 for index in range(len(samples))]
     sum_gradients(
         model,
-        Scoring(samples, halves, sums, batch_tokens=0),
+        Scoring(samples, halves, sums, batch_tokens=0, packing=packing),
         mine=lambda batches: batches,
         pad_token_id=0,
         raw_rank=None,
@@ -89,7 +90,11 @@ def score_pass(model, samples) -> None:
     )
 
 
-WAYS = {"loop": loop_over_samples, "score": score_pass}
+WAYS = {
+    "loop": loop_over_samples,
+    "score": score_pass,
+    "packing": partial(score_pass, packing=True),
+}
 
 
 def _resident() -> float:
@@ -106,10 +111,10 @@ def measure_memory(way: str) -> float:
 
 
 def measure_speed(pairs: int) -> list[dict[str, float]]:
-    """Returns both ways' seconds, taken in turns so that other load falls on both."""
+    """Returns the ways' seconds, taken in turns so that other load falls on all."""
     model, samples = build_model(), draw_samples()
     for run in WAYS.values():
-        run(model, samples[:1])
+        run(model, samples[:2])
     measured = []
     for _ in range(pairs):
         seconds = {}
@@ -134,6 +139,11 @@ def main(pairs: int = 5) -> None:
     print(
         f"score, hidden size 1024: {statistics.median(speed):.2f} times the samples a second of "
         f"a loop over samples ({rate:.2f}/s; pairs {', '.join(f'{x:.2f}' for x in speed)})"
+    )
+    packed = [pair["score"] / pair["packing"] for pair in seconds]
+    print(
+        f"score --packing, hidden size 1024: {statistics.median(packed):.2f} times the samples a "
+        f"second without it (pairs {', '.join(f'{x:.2f}' for x in packed)})"
     )
     print(
         f"score, hidden size 1024: {peaks['score'] / peaks['loop']:.2f} times the loop's peak "

@@ -100,6 +100,14 @@ def score(
             "the longest record has, on a GPU at least 4096.",
         ),
     ] = 0,
+    packing: Annotated[
+        bool,
+        typer.Option(
+            "--packing",
+            help="Put the samples of a batch end to end into one row, without padding; refused "
+            "where the model does not keep them apart.",
+        ),
+    ] = False,
     dtype: Annotated[
         Dtype, typer.Option(help="Of the base model; auto: bfloat16 where a GPU computes it.")
     ] = Dtype.AUTO,
@@ -134,6 +142,7 @@ def score(
         formula=formula.value,
         max_length=max_length,
         batch_tokens=batch_tokens,
+        packing=packing,
         dtype=dtype.value,
         quantize=quantize.value if quantize else None,
         template=read_template(template),

@@ -7,7 +7,6 @@ during one backward pass of a whole batch.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,91 +14,10 @@ from peft import PeftModel
 
 from lorapar_cli.core.doubling import raw_part
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.batches import Batch
 from lorapar_cli.hub.models import adapter_parameters
-from lorapar_cli.hub.prompts import Encoded
 
 Consume = Callable[[str, torch.Tensor], None]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Padded samples and where their loss lies.
-
-    Attributes:
-        inputs: What the model is called with, `[batch, tokens]` each.
-        rows, columns: `[predictions]`, the positions whose logits predict completion tokens.
-        targets: `[predictions]`, the completion tokens.
-        weights: `[predictions]` float32, one over the number of the sample's completion tokens.
-    """
-
-    inputs: dict[str, torch.Tensor]
-    rows: torch.Tensor
-    columns: torch.Tensor
-    targets: torch.Tensor
-    weights: torch.Tensor
-
-    @property
-    def size(self) -> int:
-        """Number of samples."""
-        return len(self.inputs["input_ids"])
-
-
-def _pad(lists: list[list[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the lists as one `[batch, longest]` tensor and the mask of what is no padding."""
-    longest = max(map(len, lists))
-    tokens = torch.full((len(lists), longest), value, dtype=torch.long)
-    attended = torch.zeros_like(tokens)
-    for row, ids in enumerate(lists):
-        start = longest - len(ids) if left else 0
-        tokens[row, start : start + len(ids)] = torch.tensor(ids)
-        attended[row, start : start + len(ids)] = 1
-    return tokens, attended
-
-
-def make_batch(
-    samples: list[Encoded],
-    pad_token_id: int,
-    device: torch.device,
-    padding_side: str = "right",
-    decoder_start: int | None = None,
-) -> Batch:
-    """Returns the samples padded to the longest one, with positions that ignore the padding.
-
-    Args:
-        decoder_start: For an encoder-decoder, the token its decoder begins with: the prompt is
-            encoded, the completion decoded. None for a model of one stack.
-    """
-    left = padding_side == "left"
-    prompts = [sample.input_ids[: sample.prompt_length] for sample in samples]
-    completions = [sample.input_ids[sample.prompt_length :] for sample in samples]
-    if decoder_start is None:
-        read, first = [sample.input_ids for sample in samples], [len(ids) - 1 for ids in prompts]
-    else:
-        read, first = prompts, [0] * len(samples)
-    tokens, attended = _pad(read, pad_token_id, left)
-    inputs = {"input_ids": tokens, "attention_mask": attended}
-    if decoder_start is not None:
-        shifted = [[decoder_start, *ids[:-1]] for ids in completions]
-        inputs["decoder_input_ids"], inputs["decoder_attention_mask"] = _pad(
-            shifted, pad_token_id, left=False
-        )
-    elif left:
-        inputs["position_ids"] = (attended.cumsum(1) - 1).clamp(min=0)
-        first = [place + tokens.shape[1] - len(ids) for place, ids in zip(first, read, strict=True)]
-    # The logits at one position predict the next token.
-    columns = [
-        place + offset
-        for place, ids in zip(first, completions, strict=True)
-        for offset in range(len(ids))
-    ]
-    lengths = torch.tensor([len(ids) for ids in completions])
-    return Batch(
-        {name: tensor.to(device) for name, tensor in inputs.items()},
-        torch.arange(len(samples)).repeat_interleave(lengths).to(device),
-        torch.tensor(columns, device=device),
-        torch.tensor([token for ids in completions for token in ids], device=device),
-        (1 / lengths).repeat_interleave(lengths).to(device),
-    )
 
 
 def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -122,7 +40,7 @@ def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Returns each sample's mean cross-entropy over its completion tokens, `[batch]` float32."""
     logits = prediction_logits(model, batch).float()
     losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-    return losses.new_zeros(batch.size).index_add(0, batch.rows, losses * batch.weights)
+    return losses.new_zeros(batch.size).index_add(0, batch.owners, losses * batch.weights)
 
 
 class Capture:
@@ -132,15 +50,18 @@ class Capture:
         self._consume = consume
         self._raw_rank = raw_rank
         self._head = head
-        self._samples = 0
-        self._rows = torch.empty(0)
+        self._batch: Batch | None = None
+        self._owners: torch.Tensor | None = None
         self._open: dict[str, int] = {}
         self._partial: dict[str, torch.Tensor] = {}
 
     def begin(self, batch: Batch) -> None:
         """Announces the next batch; forgets one that failed."""
-        self._samples = batch.size
-        self._rows = batch.rows
+        self._batch = batch
+        if batch.packed:
+            lengths = torch.tensor(batch.lengths)
+            owners = torch.arange(batch.size).repeat_interleave(lengths)
+            self._owners = owners.to(batch.owners.device)
         self._open.clear()
         self._partial.clear()
 
@@ -180,30 +101,35 @@ class Capture:
 
     def _by_sample(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
         """Returns `[..., features]` as float32 `[batch, tokens, features]`."""
+        batch = self._batch
         if name in self._head:
-            return self._spread(tokens.flatten(0, -2))
+            # They see the predicting positions of all samples in one row (`prediction_logits`).
+            return _spread(tokens.flatten(0, -2), batch.owners, batch.size)
         rows = tokens.numel() // tokens.shape[-1]
-        if rows % self._samples or (tokens.dim() > 2 and tokens.shape[0] != self._samples):
-            raise LoraparError(
-                f"the tokens of different samples cannot be told apart in `{name}`",
-                f"its input has shape {list(tokens.shape)} for {self._samples} samples",
-                "choose other modules with `--target-modules`",
-            )
-        return tokens.reshape(self._samples, -1, tokens.shape[-1]).float()
-
-    def _spread(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Returns the output embeddings' tokens, `[predictions, features]`, apart by sample.
-
-        They see the predicting positions of all samples in one row (`prediction_logits`).
-        """
-        counts = torch.bincount(self._rows, minlength=self._samples)
-        starts = counts.cumsum(0) - counts
-        places = torch.arange(len(self._rows), device=self._rows.device) - starts[self._rows]
-        apart = tokens.new_zeros(
-            self._samples, int(counts.max()), tokens.shape[-1], dtype=torch.float32
+        if batch.packed:
+            if rows == len(self._owners):
+                return _spread(tokens.reshape(rows, -1), self._owners, batch.size)
+        elif rows % batch.size == 0 and (tokens.dim() == 2 or tokens.shape[0] == batch.size):
+            return tokens.reshape(batch.size, -1, tokens.shape[-1]).float()
+        raise LoraparError(
+            f"the tokens of different samples cannot be told apart in `{name}`",
+            f"its input has shape {list(tokens.shape)} for {batch.size} samples",
+            "choose other modules with `--target-modules`",
         )
-        apart[self._rows, places] = tokens.float()
-        return apart
+
+
+def _spread(tokens: torch.Tensor, owners: torch.Tensor, samples: int) -> torch.Tensor:
+    """Returns one row of tokens `[tokens, features]` as float32 `[samples, longest, features]`.
+
+    Args:
+        owners: `[tokens]`, ascending, the sample of each.
+    """
+    counts = torch.bincount(owners, minlength=samples)
+    starts = counts.cumsum(0) - counts
+    places = torch.arange(len(owners), device=owners.device) - starts[owners]
+    apart = tokens.new_zeros(samples, int(counts.max()), tokens.shape[-1], dtype=torch.float32)
+    apart[owners, places] = tokens.float()
+    return apart
 
 
 def _key(module_name: str) -> str:

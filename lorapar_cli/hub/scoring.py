@@ -9,10 +9,10 @@ from peft import PeftModel
 
 from lorapar_cli.core.importance import GradientSums
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.batches import Layout, make_batch
 from lorapar_cli.hub.gradients import (
     Capture,
     capture_gradients,
-    make_batch,
     prediction_logits,
     routes_tokens,
     sample_losses,
@@ -21,6 +21,9 @@ from lorapar_cli.hub.prompts import Encoded
 
 _GPU_TOKENS = 4096
 _FLOAT16_SCALE = 1024.0
+# Relative norm that rounding alone makes between logits of packed and of separate samples.
+_PACKED_ROUNDING = 1e-4
+_PACKED_ROUNDING_HALF = 3e-2
 
 
 @dataclass
@@ -33,12 +36,14 @@ class Scoring:
         sums: This process's sums.
         done: Indices of the samples that are in `sums`.
         batch_tokens: Tokens of a batch at most, padding included; 0 for a default.
+        packing: Whether a batch is one row without padding.
     """
 
     samples: list[Encoded]
     halves: list[int]
     sums: GradientSums
     batch_tokens: int
+    packing: bool = False
     done: set[int] = field(default_factory=set)
 
 
@@ -71,13 +76,17 @@ def sum_gradients(
         How often memory ran out.
 
     Raises:
-        LoraparError: One sample alone does not fit into memory.
+        LoraparError: One sample alone does not fit into memory, or the model does not keep packed
+            samples apart.
     """
-    batches = mine(make_batches(scoring.samples, _token_limit(model, scoring)))
+    layout = Layout(scoring.packing, decoder_start(model))
+    if scoring.packing:
+        require_apart(model, scoring.samples, pad_token_id)
+    batches = mine(make_batches(scoring.samples, _token_limit(model, scoring), layout))
     left = [[i for i in batch if i not in scoring.done] for batch in batches]
     queue = deque(_Work(batch) for batch in left if batch)
     shortages = 0
-    attempt = _Attempt(model, scoring, pad_token_id)
+    attempt = _Attempt(model, scoring, pad_token_id, layout)
     with capture_gradients(model, attempt.consume, raw_rank) as capture:
         while queue:
             work = queue.popleft()
@@ -87,7 +96,7 @@ def sum_gradients(
                 if not _is_shortage(cause):
                     raise
                 shortages += 1
-                queue = _halve(work, attempt.added, queue, scoring.samples)
+                queue = _halve(work, attempt.added, queue, scoring.samples, layout)
                 torch.cuda.empty_cache()
                 continue
             after_batch()
@@ -97,12 +106,14 @@ def sum_gradients(
 class _Attempt:
     """One batch's forward and backward pass, which may fail half-way."""
 
-    def __init__(self, model: PeftModel, scoring: Scoring, pad_token_id: int) -> None:
+    def __init__(
+        self, model: PeftModel, scoring: Scoring, pad_token_id: int, layout: Layout
+    ) -> None:
         self._model = model
         self._scoring = scoring
         self._pad = pad_token_id
         self._device = scoring.sums.flat.device
-        self._decoder_start = decoder_start(model)
+        self._layout = layout
         # Gradients in float16 below 6e-5 lose digits: they are computed a power of two larger.
         half = any(p.dtype is torch.float16 for p in model.parameters())
         self._scale = _FLOAT16_SCALE if half else 1.0
@@ -125,7 +136,7 @@ class _Attempt:
             [scoring.samples[i] for i in work.indices],
             self._pad,
             self._device,
-            decoder_start=self._decoder_start,
+            self._layout,
         )
         capture.begin(batch)
         losses = sample_losses(self._model, batch)
@@ -144,27 +155,22 @@ def _token_limit(model: PeftModel, scoring: Scoring) -> int:
     return max(longest, _GPU_TOKENS) if scoring.sums.flat.is_cuda else longest
 
 
-def make_batches(samples: list[Encoded], batch_tokens: int) -> list[list[int]]:
+def make_batches(samples: list[Encoded], batch_tokens: int, layout: Layout) -> list[list[int]]:
     """Returns batches of sample indices, longest first, each within the tokens allowed.
 
     A sample that is longer than allowed is a batch of its own.
     """
     order = sorted(range(len(samples)), key=lambda i: (-len(samples[i].input_ids), i))
-    batches: list[list[int]] = []
-    for index in order:
-        longest = len(samples[batches[-1][0]].input_ids) if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
+    return layout.divide(samples, order, batch_tokens)
 
 
 def _is_shortage(cause: Exception) -> bool:
     return isinstance(cause, torch.OutOfMemoryError) or "can't allocate memory" in str(cause)
 
 
-def _halve(work: _Work, added: set[str], queue: deque, samples: list[Encoded]) -> deque:
+def _halve(
+    work: _Work, added: set[str], queue: deque, samples: list[Encoded], layout: Layout
+) -> deque:
     """Returns the queue with the failed batch in two parts and no larger batch behind them."""
     size = len(work.indices)
     if size == 1:
@@ -176,16 +182,46 @@ def _halve(work: _Work, added: set[str], queue: deque, samples: list[Encoded]) -
             "`--quantize 4bit`",
         )
     parts = [work.indices[: size // 2], work.indices[size // 2 :]]
-    limit = len(parts[1]) * len(samples[work.indices[0]].input_ids)
+    limit = max(layout.tokens([samples[i] for i in part]) for part in parts)
     again = deque(_Work(part, frozenset(added)) for part in parts)
     for later in queue:
-        longest = len(samples[later.indices[0]].input_ids)
-        step = max(1, limit // longest)
         again.extend(
-            _Work(later.indices[start : start + step], later.added)
-            for start in range(0, len(later.indices), step)
+            _Work(part, later.added) for part in layout.divide(samples, later.indices, limit)
         )
     return again
+
+
+@torch.no_grad()
+def require_apart(model: PeftModel, samples: list[Encoded], pad_token_id: int) -> None:
+    """Refuses packing where a sample's logits depend on its neighbours in the row.
+
+    The longest sample between the two shortest tells it: whatever mixes tokens without regard to
+    positions, or beyond a sliding window, shows in their logits.
+
+    Raises:
+        LoraparError: The model does not keep them apart.
+    """
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].input_ids))
+    chosen = [samples[i] for i in dict.fromkeys((order[0], order[-1], order[1]))]
+    device = next(model.parameters()).device
+
+    def logits(parts: list[Encoded], packing: bool) -> torch.Tensor:
+        batch = make_batch(parts, pad_token_id, device, Layout(packing))
+        return prediction_logits(model, batch).float()
+
+    alone = torch.cat([logits([sample], packing=False) for sample in chosen])
+    try:
+        difference = ((logits(chosen, packing=True) - alone).norm() / alone.norm()).item()
+        found = f"logits of samples packed together differ by {difference:.1e} of their norm"
+    except TypeError as cause:  # It takes no positions.
+        difference, found = float("inf"), str(cause)
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+    if not difference <= (_PACKED_ROUNDING_HALF if half else _PACKED_ROUNDING):
+        raise LoraparError(
+            "this model does not keep samples apart that are packed into one row",
+            found,
+            "leave `--packing` out: batches of padded rows are right for every model",
+        )
 
 
 @torch.no_grad()
@@ -196,7 +232,9 @@ def step0_difference(
     device = next(model.parameters()).device
     differences, largest = [], []
     for sample in samples:
-        batch = make_batch([sample], pad_token_id, device, decoder_start=decoder_start(model))
+        batch = make_batch(
+            [sample], pad_token_id, device, Layout(decoder_start=decoder_start(model))
+        )
         with model.disable_adapter():
             base = prediction_logits(model, batch).float()
         differences.append((prediction_logits(model, batch).float() - base).abs().max().item())

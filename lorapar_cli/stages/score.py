@@ -42,6 +42,7 @@ class ScoreOptions:
         max_length: Tokens; longer records are left out, never cut.
         batch_tokens: Tokens of a batch, padding included; 0 for the longest record's (CPU) or
             4,096 (GPU).
+        packing: Whether a batch is one row of samples end to end, without padding.
         dtype: Of the base model: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: `4bit` or `8bit` base weights; None for none.
         template: Jinja text of a chat template in place of the model's own.
@@ -58,6 +59,7 @@ class ScoreOptions:
     formula: str = "taylor2"
     max_length: int = 512
     batch_tokens: int = 0
+    packing: bool = False
     dtype: str = "auto"
     quantize: str | None = None
     template: str | None = None
@@ -166,6 +168,12 @@ class _Work:
         from lorapar_cli.hub import models
 
         self.base = models.find_base_model(name, trust_remote_code)
+        if self.options.packing and self.base.encoder_decoder:
+            raise UsageError(
+                "`--packing` is for models of one stack",
+                f"`{name}` is an encoder-decoder, whose attention knows no borders in a row",
+                "leave `--packing` out",
+            )
         self.manifest.base_model = self.base.to_manifest()
         self.tokenizer = models.load_tokenizer(self.base, trust_remote_code, self.options.template)
         self.trust_remote_code = trust_remote_code
@@ -284,7 +292,7 @@ class _Work:
         sums = GradientSums({n: v.numel() for n, v in self.values.items()}, device)
         halves = [index % 2 for index in range(len(samples))]
         random.Random(self.options.seed).shuffle(halves)
-        scoring = Scoring(samples, halves, sums, self.options.batch_tokens)
+        scoring = Scoring(samples, halves, sums, self.options.batch_tokens, self.options.packing)
         path = self.partial / f"{system}-{self.processes.rank}.safetensors"
         saved = SavedSums(path, self._identity(system), self.save_seconds)
         if found := saved.restore(scoring):

@@ -12,9 +12,9 @@ from architectures import FAMILIES, build, samples
 from lorapar_cli.core.importance import GradientSums, compute_importance
 from lorapar_cli.core.regions import Picker, Ranking, importance_keys
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.hub.batches import Layout, make_batch
 from lorapar_cli.hub.gradients import (
     capture_gradients,
-    make_batch,
     prediction_logits,
     sample_losses,
     scored_values,
@@ -78,7 +78,7 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
             membership = torch.stack(
                 [torch.arange(len(part)) % 2 == half for half in range(2)]
             ).float()
-            batch = make_batch(part, 0, CPU, side, decoder_start(model))
+            batch = make_batch(part, 0, CPU, Layout(decoder_start=decoder_start(model)), side)
             capture.begin(batch)
             losses = sample_losses(model, batch)
             losses.sum().backward()
@@ -87,11 +87,13 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
     return compute_importance(values, sums, "taylor2")
 
 
-def scored(model, chosen, batch_tokens: int, raw_rank=None) -> tuple[dict, Scoring, int]:
+def scored(
+    model, chosen, batch_tokens: int, raw_rank=None, packing=False
+) -> tuple[dict, Scoring, int]:
     values = scored_values(model, raw_rank)
     sums = GradientSums({name: value.numel() for name, value in values.items()})
     halves = [index % 2 for index in range(len(chosen))]
-    scoring = Scoring(chosen, halves, sums, batch_tokens)
+    scoring = Scoring(chosen, halves, sums, batch_tokens, packing)
     shortages = sum_gradients(
         model,
         scoring,
@@ -128,11 +130,61 @@ def test_importance_equals_one_sample_at_a_time(family):
         found, _, _ = scored(model, chosen, batch_tokens)
         assert relative_norm(found, expected) < 1e-5
         assert (top_set(found) == top_set(expected)).all()
+    if decoder_start(model) is None:
+        for batch_tokens in (1, 30, 10_000):
+            found, _, _ = scored(model, chosen, batch_tokens, packing=True)
+            assert relative_norm(found, expected) < 1e-5
+            assert (top_set(found) == top_set(expected)).all()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["mistral", "gemma3", "gpt2"])
+def test_packed_samples_are_apart_under_every_attention(family, attention):
+    model, chosen = adapted(family), samples()
+    expected, _, _ = scored(model, chosen, 1)
+    model.get_base_model().set_attn_implementation(attention)
+    found, _, _ = scored(model, chosen, 10_000, packing=True)
+    assert relative_norm(found, expected) < 2e-6
+
+
+def test_packed_rows_are_within_the_tokens_allowed():
+    chosen = samples(30)
+    batches = make_batches(chosen, 40, Layout(packing=True))
+    assert sorted(index for batch in batches for index in batch) == list(range(30))
+    sizes = [sum(len(chosen[i].input_ids) for i in batch) for batch in batches]
+    assert max(sizes) <= 40
+    # A row ends only where the next sample would not have fitted.
+    following = [len(chosen[batch[0]].input_ids) for batch in batches[1:]]
+    assert all(size + more > 40 for size, more in zip(sizes, following, strict=False))
+    batch = make_batch([chosen[i] for i in batches[0]], 0, CPU, Layout(packing=True))
+    assert batch.inputs.keys() == {"input_ids", "position_ids"}
+    assert batch.inputs["input_ids"].shape == (1, sizes[0])
+
+
+@pytest.mark.parametrize("family", ["bloom", "mamba"])
+def test_models_that_mix_packed_samples_are_refused(family):
+    torch.manual_seed(0)
+    config = {
+        "bloom": transformers.BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4),
+        "mamba": transformers.MambaConfig(
+            vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4
+        ),
+    }[family]
+    base = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    target = {"bloom": "query_key_value", "mamba": "in_proj"}[family]
+    model = create_adapter(
+        base, r=4, lora_alpha=8, target_modules=[target], init="orthogonal", seed=0
+    ).eval()
+    for count in (2, 9):
+        with pytest.raises(LoraparError, match="does not keep samples apart") as raised:
+            scored(model, samples(count), 10_000, packing=True)
+        assert "--packing" in raised.value.hint
+    assert relative_norm(scored(model, samples(), 30)[0], scored(model, samples(), 1)[0]) < 1e-5
 
 
 def test_only_predicted_positions_have_logits():
     model, chosen = adapted("llama"), samples()
-    batch = make_batch(chosen, 0, CPU)
+    batch = make_batch(chosen, 0, CPU, Layout())
     logits = prediction_logits(model, batch)
     assert logits.shape[0] == sum(sample.completion_length for sample in chosen)
     full = model(**batch.inputs).logits[batch.rows, batch.columns]
@@ -146,14 +198,15 @@ def test_base_changing_inits_leave_base_and_function_alone(family, init):
     model, chosen = adapted(family, init), samples()
     base = {n.replace(".base_layer", ""): w for n, w in model.get_base_model().state_dict().items()}
     assert all(torch.equal(base[name], weight) for name, weight in weights.items())
-    batch = make_batch(chosen, 0, CPU)
+    batch = make_batch(chosen, 0, CPU, Layout())
     with model.disable_adapter():
         before = prediction_logits(model, batch)
     torch.testing.assert_close(prediction_logits(model, batch), before, atol=1e-5, rtol=1e-5)
-    found, _, _ = scored(model, chosen, 30, raw_rank=4)
     expected = one_by_one(model, chosen)
     halves = {n: v[:4] if ".lora_A" in n else v[:, :4] for n, v in expected.items()}
-    assert relative_norm(found, halves) < 1e-5
+    for packing in (False, True):
+        found, _, _ = scored(model, chosen, 30, raw_rank=4, packing=packing)
+        assert relative_norm(found, halves) < 1e-5
 
 
 def test_pissa_starts_from_peft_s_own_values():
@@ -241,9 +294,10 @@ def test_targets_in_stacked_experts_are_refused_with_the_reason(targets, dense):
     assert targets[0] in raised.value.what + raised.value.found
 
 
-def test_running_out_of_memory_halves_the_batch_and_changes_no_number(monkeypatch):
+@pytest.mark.parametrize("packing", [False, True])
+def test_running_out_of_memory_halves_the_batch_and_changes_no_number(monkeypatch, packing):
     model, chosen = adapted("llama"), samples()
-    expected, _, none = scored(model, chosen, 10_000)
+    expected, _, none = scored(model, chosen, 10_000, packing=packing)
     assert none == 0
     add, calls = GradientSums.add, SimpleNamespace(count=0)
 
@@ -255,7 +309,7 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_number(monkeypatc
         add(sums, name, gradients, membership)
 
     monkeypatch.setattr(GradientSums, "add", short_of_memory)
-    found, scoring, shortages = scored(model, chosen, 10_000)
+    found, scoring, shortages = scored(model, chosen, 10_000, packing=packing)
     assert shortages == 1
     assert scoring.sums.samples == len(chosen)
     assert relative_norm(found, expected) < 1e-6
@@ -288,9 +342,20 @@ def test_a_matrix_used_twice_or_not_at_all():
     assert relative_norm({n: v for n, v in found.items() if n in expected}, expected) < 1e-5
 
 
+def test_batches_of_an_encoder_decoder_are_bounded_by_both_stacks():
+    chosen = samples(30)
+    batches = make_batches(chosen, 40, Layout(decoder_start=0))
+    assert sorted(index for batch in batches for index in batch) == list(range(30))
+    for indices in batches:
+        batch = make_batch([chosen[i] for i in indices], 0, CPU, Layout(decoder_start=0))
+        padded = batch.inputs["input_ids"].numel() + batch.inputs["decoder_input_ids"].numel()
+        assert padded <= 40
+    assert any(len(batch) > 1 for batch in batches)
+
+
 def test_batches_are_sorted_by_length_and_bounded():
     chosen = samples(30)
-    batches = make_batches(chosen, 40)
+    batches = make_batches(chosen, 40, Layout())
     assert sorted(index for batch in batches for index in batch) == list(range(30))
     lengths = [[len(chosen[i].input_ids) for i in batch] for batch in batches]
     assert all(max(batch) * len(batch) <= 40 for batch in lengths)

@@ -59,19 +59,21 @@ def top_set(tensors, system) -> np.ndarray:
     return np.concatenate([picker.pick(vector) for vector in keys()])
 
 
-def launch(*launcher, root, model, splits):
+def launch(*launcher, root, model, splits, extra=()):
     command = [
         *(sys.executable, "-m", *launcher, "-m", "lorapar_cli", "score", "--model", str(model)),
         *("--splits", str(splits), "--run-dir", str(root), "--rank", "4", "--lora-alpha", "8"),
+        *extra,
     ]
     environment = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK")}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
-def test_two_processes_equal_one(alone, tmp_path, tiny_model_dir, splits):
+@pytest.mark.parametrize("extra", [(), ("--packing", "--batch-tokens", "400")])
+def test_two_processes_equal_one(alone, tmp_path, tiny_model_dir, splits, extra):
     launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617")
-    done = launch(*launcher, root=tmp_path, model=tiny_model_dir, splits=splits)
+    done = launch(*launcher, root=tmp_path, model=tiny_model_dir, splits=splits, extra=extra)
     assert done.returncode == 0, done.stderr
     found, expected = importance_of(tmp_path), importance_of(alone)
     assert relative_norm(found, expected) < 1e-6
@@ -98,9 +100,33 @@ def test_one_process_without_a_launcher(monkeypatch):
     assert found.share([1, 2, 3]) == [1, 2, 3]
 
 
+def test_packed_samples_give_the_same_importance(alone, tmp_path, tiny_model_dir, splits):
+    options = replace(OPTIONS, packing=True, batch_tokens=400)
+    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    assert relative_norm(importance_of(tmp_path), importance_of(alone)) < 1e-6
+    assert outcome.manifest.settings["packing"] is True
+
+
+def test_an_encoder_decoder_is_not_packed(tmp_path, tiny_model_dir, splits):
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_ff=48, num_layers=2, num_heads=4, d_kv=8,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    options = replace(OPTIONS, packing=True, target_modules=("q", "v"))
+    with pytest.raises(UsageError, match="--packing"):
+        score(RunDir(tmp_path / "run"), options, model=str(tmp_path / "t5"), splits=splits)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("batches_before", [2, 15])
 def test_an_interrupted_run_goes_on(
-    alone, tmp_path, tiny_model_dir, splits, monkeypatch, batches_before
+    alone, tmp_path, tiny_model_dir, splits, monkeypatch, batches_before, packing
 ):
     from lorapar_cli.hub import scoring
 
@@ -112,7 +138,7 @@ def test_an_interrupted_run_goes_on(
         calls.append(work.indices)
         run(self, capture, work)
 
-    options = replace(OPTIONS, batch_tokens=90)
+    options = replace(OPTIONS, batch_tokens=90, packing=packing)
     arguments = {"model": str(tiny_model_dir), "splits": splits, "save_seconds": 0}
     with monkeypatch.context() as patch:
         patch.setattr(scoring._Attempt, "run", interrupted)
@@ -134,7 +160,10 @@ def test_an_interrupted_run_goes_on(
     assert all((found[name] == expected[name]).all() for name in expected)
 
 
-def test_sums_of_other_settings_are_not_gone_on_from(tmp_path, tiny_model_dir, splits, monkeypatch):
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"packing": True}])
+def test_sums_of_other_settings_are_not_gone_on_from(
+    tmp_path, tiny_model_dir, splits, monkeypatch, changed
+):
     from lorapar_cli.hub import scoring
 
     run, calls = scoring._Attempt.run, []
@@ -150,7 +179,7 @@ def test_sums_of_other_settings_are_not_gone_on_from(tmp_path, tiny_model_dir, s
     arguments = {"model": str(tiny_model_dir), "splits": splits, "save_seconds": 0}
     with pytest.raises(KeyboardInterrupt):
         score(RunDir(tmp_path), OPTIONS, **arguments)
-    outcome = score(RunDir(tmp_path), replace(OPTIONS, seed=1), **arguments)
+    outcome = score(RunDir(tmp_path), replace(OPTIONS, **changed), **arguments)
     assert not any("went on from" in note for note in outcome.manifest.notes)
     assert outcome.manifest.counts["samples"] == {"system1": 12, "system2": 12}
 
@@ -319,6 +348,9 @@ def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider
     score(RunDir(tmp_path / "a"), options, model=str(wider_model_dir), splits=splits)
     score(RunDir(tmp_path / "b"), OPTIONS, model=str(tmp_path / "dequantised"), splits=splits)
     assert relative_norm(importance_of(tmp_path / "a"), importance_of(tmp_path / "b")) < 1e-3
+    packed = replace(options, packing=True, batch_tokens=400)
+    score(RunDir(tmp_path / "c"), packed, model=str(wider_model_dir), splits=splits)
+    assert relative_norm(importance_of(tmp_path / "c"), importance_of(tmp_path / "a")) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -332,6 +364,9 @@ def test_half_precision_keeps_the_adapter_in_float32(
     adapter, _ = read_tensors(outcome.folder / "adapter" / "adapter_model.safetensors")
     assert all(value.dtype == np.float32 for value in adapter.values())
     assert closest < relative_norm(importance_of(tmp_path), importance_of(alone)) < farthest
+    packed = replace(options, packing=True, batch_tokens=400)
+    score(RunDir(tmp_path / "packed"), packed, model=str(tiny_model_dir), splits=splits)
+    assert relative_norm(importance_of(tmp_path / "packed"), importance_of(alone)) < farthest
 
 
 def test_importance_that_is_not_finite_is_refused(tmp_path, tiny_model_dir, splits):
