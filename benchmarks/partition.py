@@ -48,20 +48,32 @@ def write_importance(path: Path, r: int) -> int:
 
 
 def whole_command(r: int, runs: int = 3) -> str:
-    """Returns a line on the whole command, warm: the median of some runs after a first one."""
+    """Returns lines on the whole command, warm: medians of some runs after a first one.
+
+    A budget and the theta that it comes to are run in turns, so that other load falls on both.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "importance.safetensors"
         # Written by a child: a large parent would count into its children's peak memory.
         written = run_python("-m", "benchmarks.partition", str(path), str(r))
         elements = int(written.output)
-        measured = []
+        ways = {"theta": (), "budget": ("--budget", str(elements // 5))}
+        measured = {way: [] for way in ways}
         for run in range(runs + 1):
-            out = Path(folder) / f"out-{run}"
-            arguments = ("partition", "--importance", str(path), "--out", str(out))
-            measured.append(run_python("-m", "lorapar_cli", *arguments))
-        seconds = statistics.median(one.seconds for one in measured[1:])
-        peak = max(one.megabytes for one in measured)
-        return f"partition, {elements / 1e6:.1f}M elements: {seconds:.2f} s, peak {peak:.0f} MB"
+            for way, options in ways.items():
+                out = Path(folder) / f"{way}-{run}"
+                arguments = ("partition", "--importance", str(path), "--out", str(out), *options)
+                measured[way].append(run_python("-m", "lorapar_cli", *arguments))
+        lines = []
+        for way, options in ways.items():
+            seconds = statistics.median(one.seconds for one in measured[way][1:])
+            peak = max(one.megabytes for one in measured[way])
+            name = " ".join(("partition", *options))
+            lines.append(f"{name}, {elements / 1e6:.1f}M elements: {seconds:.2f} s, {peak:.0f} MB")
+        pairs = zip(measured["budget"][1:], measured["theta"][1:], strict=True)
+        ratios = [budget.seconds / theta.seconds for budget, theta in pairs]
+        lines[-1] += f", {statistics.median(ratios):.2f} times a given theta's time"
+        return "\n".join(lines)
 
 
 def cut_in_rows(first: np.ndarray, second: np.ndarray, theta: float) -> list[int]:

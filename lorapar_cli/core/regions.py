@@ -116,6 +116,7 @@ class Ranking:
                 # Whole numbers below 2**53 are exact in float64.
                 low_sums += np.bincount(high, weights=low, minlength=_BINS).astype(np.int64)
         self.elements = int(self._counts.sum())
+        self._low_counts: dict[int, np.ndarray] = {}
         self._bins = np.flatnonzero(self._counts)[::-1].tolist()
         # All keys of a bin have one exponent, so that their sum follows from count and low halves.
         self._sums = {
@@ -127,7 +128,21 @@ class Ranking:
     @property
     def total(self) -> float:
         """The sum of all importance."""
-        return math.ldexp(sum(self._sums.values()), -149)
+        return math.ldexp(self.exact_total, -149)
+
+    @property
+    def exact_total(self) -> int:
+        """The sum of all importance, as a count of 2**-149."""
+        return sum(self._sums.values())
+
+    def bins(self) -> Iterator[tuple[int, int, int]]:
+        """Yields high half, number of elements and exact sum of each bin, largest keys first."""
+        return ((high, int(self._counts[high]), self._sums[high]) for high in self._bins)
+
+    def shares_of_keys(self, high: int) -> np.ndarray:
+        """Returns one element's share of the total for each key of a bin, by its low half."""
+        unit = math.ldexp(1 / self.exact_total, max((high >> 7) - 1, 0))
+        return _weigh(high << 16) / self.exact_total + np.arange(_BINS) * unit
 
     def by_share(self, thetas: Sequence[float]) -> list[Cut]:
         """Returns, for each theta, the smallest top set whose importance reaches it.
@@ -140,11 +155,11 @@ class Ranking:
 
         Source: LoRA-PAR Sec. 3, the cumulative importance threshold theta.
         """
-        total = sum(self._sums.values())
+        total = self.exact_total
         if not total:
             return [NOTHING] * len(thetas)
         places = [self._find_bin(as_fraction(theta) * total) for theta in thetas]
-        low_counts = self._low_histograms({high for high, _, _ in places})
+        low_counts = self.low_counts({high for high, _, _ in places})
         return [_finish_share(*place, low_counts[place[0]]) for place in places]
 
     def by_count(self, count: int) -> Cut:
@@ -152,7 +167,7 @@ class Ranking:
         if count <= 0:
             return NOTHING
         high, missing = _descend(self._counts, count)
-        low, missing = _descend(self._low_histograms({high})[high], missing)
+        low, missing = _descend(self.low_counts({high})[high], missing)
         return Cut(high << 16 | low, missing, count)
 
     def by_fraction(self, share: float) -> Cut:
@@ -161,7 +176,7 @@ class Ranking:
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns cumulative shares of elements and of importance, by bin from the top."""
-        total = sum(self._sums.values())
+        total = self.exact_total
         taken = np.cumsum([self._counts[high] for high in self._bins])
         reached = list(accumulate(self._sums[high] for high in self._bins))
         return taken / self.elements, np.array([float(Fraction(part, total)) for part in reached])
@@ -179,13 +194,24 @@ class Ranking:
             taken += int(self._counts[high])
         raise AssertionError("a share of the total is reached by the total")
 
-    def _low_histograms(self, bins: set[int]) -> dict[int, np.ndarray]:
-        """Returns counts by the low half of the key, for keys with these high halves."""
+    def low_counts(self, bins: set[int]) -> dict[int, np.ndarray]:
+        """Returns counts by the low half of the key, for keys with these high halves.
+
+        What was counted once is kept: 0.5 MB a bin.
+        """
+        new = bins - self._low_counts.keys()
+        if new:
+            self._low_counts |= self._count_low(new)
+        return self._low_counts
+
+    def _count_low(self, bins: set[int]) -> dict[int, np.ndarray]:
         counts = {high: np.zeros(_BINS, np.int64) for high in bins}
+        first, last = min(bins) << 16, max(bins) << 16 | int(_LOW)
         for vector in self._keys():
-            highs = _high(vector)
+            near = vector[(vector >= np.uint32(first)) & (vector <= np.uint32(last))]
+            highs = _high(near)
             for high in bins:
-                inside = vector[highs == high]
+                inside = near[highs == high]
                 counts[high] += np.bincount((inside & _LOW).astype(np.intp), minlength=_BINS)
         return counts
 

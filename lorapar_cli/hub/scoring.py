@@ -36,7 +36,7 @@ class Scoring:
         sums: This process's sums.
         done: Indices of the samples that are in `sums`.
         batch_tokens: Tokens of a batch at most, padding included; 0 for a default.
-        packing: Whether a batch is one row without padding.
+        packing: Whether a batch is one row without padding; `require_apart` tells where it may be.
     """
 
     samples: list[Encoded]
@@ -76,12 +76,9 @@ def sum_gradients(
         How often memory ran out.
 
     Raises:
-        LoraparError: One sample alone does not fit into memory, or the model does not keep packed
-            samples apart.
+        LoraparError: One sample alone does not fit into memory.
     """
     layout = Layout(scoring.packing, decoder_start(model))
-    if scoring.packing:
-        require_apart(model, scoring.samples, pad_token_id)
     batches = mine(make_batches(scoring.samples, _token_limit(model, scoring), layout))
     left = [[i for i in batch if i not in scoring.done] for batch in batches]
     queue = deque(_Work(batch) for batch in left if batch)

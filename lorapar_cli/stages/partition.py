@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lorapar_cli.core.budget import STEPS, steps_of_budget
 from lorapar_cli.core.region_counts import count_mask, region_shares
 from lorapar_cli.core.regions import (
     Cut,
@@ -116,11 +117,12 @@ def partition(
 
         require_matplotlib()
     progress("cutting", 0, None)
-    thetas = options.thetas
+    thetas, cuts = options.thetas, None
     if options.budget is not None:
-        thetas = _theta_of_budget(source, options.budget)
-        manifest.metrics["theta_of_budget"] = thetas[0]
-    mask = _select(source, options, thetas)
+        theta, cuts = _cut_to_budget(source, options.budget)
+        thetas = (theta, theta)
+        manifest.metrics["theta_of_budget"] = theta
+    mask = _select(source, options, thetas, cuts)
     manifest.counts = count_mask(mask)
     manifest.metrics |= region_shares(manifest.counts)
     with new_folder(target) as built:
@@ -227,15 +229,24 @@ def _keys(source: ImportanceFile, system: System, names: Sequence[str]) -> Keys:
 
 
 def _select(
-    source: ImportanceFile, options: PartitionOptions, thetas: tuple[float, float]
+    source: ImportanceFile,
+    options: PartitionOptions,
+    thetas: tuple[float, float],
+    known: list[Cut] | None,
 ) -> dict[str, np.ndarray]:
-    """Returns name -> flags; one cut for all matrices, or one for each."""
+    """Returns name -> flags; one cut for all matrices, or one for each.
+
+    Args:
+        known: The two global cuts, where they have been found already.
+    """
     scopes = [source.names] if options.scope == "global" else [[name] for name in source.names]
     mask: dict[str, np.ndarray] = {}
     found = np.zeros(2, np.int64)
     for names in scopes:
         keys = [_keys(source, system, names) for system in System]
-        cuts = [_cut(own, options.select, theta) for own, theta in zip(keys, thetas, strict=True)]
+        cuts = known or [
+            _cut(own, options.select, theta) for own, theta in zip(keys, thetas, strict=True)
+        ]
         found += [cut.size for cut in cuts]
         if options.select == "random":
             keys = [_random(source, system, names, options.seed) for system in System]
@@ -319,33 +330,23 @@ def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
     return rankings
 
 
-def _theta_of_budget(source: ImportanceFile, budget: int) -> tuple[float, float]:
+def _cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cut]]:
     """Returns the largest theta, to six decimals, whose union of sets is within the budget.
+
+    Returns:
+        Theta and the two systems' cuts at it.
 
     Raises:
         LoraparError: Even the smallest theta selects more, or importance is zero throughout.
     """
     keys = [_keys(source, system, source.names) for system in System]
     rankings = _rankings(source, keys)
-    low, high = 0, 10**6  # millionths; the set at `low` fits, or is the empty one
-    while low < high:
-        step = -(-(high - low) // 16)
-        tried = list(range(low + step, high + 1, step))
-        if tried[-1] != high:
-            tried.append(high)
-        thetas = [millionths / 1e6 for millionths in tried]
-        rows = sweep(*keys, *(ranking.by_share(thetas) for ranking in rankings))
-        elements = rankings[0].elements
-        fits = [elements - row[Region.UNSELECTED] <= budget for row in rows]
-        if all(fits):
-            low = high
-            break
-        first = fits.index(False)
-        low, high = (tried[first - 1] if first else low), tried[first] - 1
-    if not low:
+    steps = steps_of_budget(*keys, rankings, budget)
+    if not steps:
         raise LoraparError(
             f"no theta selects as few as {budget} elements",
             hint="theta has six decimals, and the smallest sets have one element a system: give a "
             "larger `--budget`",
         )
-    return low / 1e6, low / 1e6
+    theta = steps / STEPS
+    return theta, [ranking.by_share([theta])[0] for ranking in rankings]

@@ -215,7 +215,7 @@ class _Work:
         """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.hub.gradients import scored_values
         from lorapar_cli.hub.models import create_adapter, load_base, stacked_experts
-        from lorapar_cli.hub.scoring import step0_difference
+        from lorapar_cli.hub.scoring import require_apart, step0_difference
 
         options = self.options
         self.progress("loading the base model", 0, None)
@@ -235,6 +235,8 @@ class _Work:
         self.manifest.counts["matrices"] = len(self.values)
         if experts := stacked_experts(self.model):
             self.manifest.notes.append(f"{experts} and have no elements in the adapter")
+        if options.packing:
+            require_apart(self.model, samples, self.tokenizer.pad_token_id)
         difference, largest = step0_difference(
             self.model, samples[:_PROBED], self.tokenizer.pad_token_id
         )

@@ -20,7 +20,13 @@ from lorapar_cli.hub.gradients import (
     scored_values,
 )
 from lorapar_cli.hub.models import adapter_parameters, create_adapter
-from lorapar_cli.hub.scoring import Scoring, decoder_start, make_batches, sum_gradients
+from lorapar_cli.hub.scoring import (
+    Scoring,
+    decoder_start,
+    make_batches,
+    require_apart,
+    sum_gradients,
+)
 
 CPU = torch.device("cpu")
 
@@ -131,6 +137,7 @@ def test_importance_equals_one_sample_at_a_time(family):
         assert relative_norm(found, expected) < 1e-5
         assert (top_set(found) == top_set(expected)).all()
     if decoder_start(model) is None:
+        require_apart(model, chosen, 0)
         for batch_tokens in (1, 30, 10_000):
             found, _, _ = scored(model, chosen, batch_tokens, packing=True)
             assert relative_norm(found, expected) < 1e-5
@@ -177,7 +184,7 @@ def test_models_that_mix_packed_samples_are_refused(family):
     ).eval()
     for count in (2, 9):
         with pytest.raises(LoraparError, match="does not keep samples apart") as raised:
-            scored(model, samples(count), 10_000, packing=True)
+            require_apart(model, samples(count), 0)
         assert "--packing" in raised.value.hint
     assert relative_norm(scored(model, samples(), 30)[0], scored(model, samples(), 1)[0]) < 1e-5
 
