@@ -10,7 +10,9 @@ import torch
 from peft import PeftModel
 from torch.distributed.tensor import DTensor
 from transformers import Trainer
+from transformers.training_args import OptimizerNames
 
+from lorapar_cli.core.dense_masking import WholeMatrices
 from lorapar_cli.core.doubling import widen_mask
 from lorapar_cli.core.masking import ActiveElements, count_moved
 from lorapar_cli.errors import LoraparError
@@ -23,6 +25,7 @@ from lorapar_cli.hub.models import (
     save_adapter,
     save_raw_adapter,
 )
+from lorapar_cli.hub.optimizers import Owns, make_optimizer, owned_by
 from lorapar_cli.hub.sharded import Engine, require_engine
 from lorapar_cli.hub.sharded_elements import ShardedElements, whole_values
 from lorapar_cli.names import Flag
@@ -188,28 +191,8 @@ class MaskedTrainer:
             )
         parameters = adapter_parameters(self.model)
         self.elements = self._elements(parameters)
-        try:
-            optimizer_class, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        except (ImportError, ValueError) as cause:
-            raise LoraparError(
-                f"optimizer `{self.args.optim}` cannot be made", str(cause).strip()
-            ) from cause
-        if not isinstance(optimizer_class, type) or arguments.keys() & {
-            "params",
-            "model",
-            "optimizer_dict",
-        }:
-            raise LoraparError(
-                f"optimizer `{self.args.optim}` takes whole models or matrices",
-                hint="use one that takes vectors, such as `adamw_torch`, `sgd` or `adafactor`",
-            )
-        if self.engine is Engine.FSDP2 and not optimizer_class.__module__.startswith("torch."):
-            raise LoraparError(
-                f"optimizer `{self.args.optim}` does not know the parameters of {self.engine}",
-                hint="use one of PyTorch's, such as `adamw_torch_fused` or `sgd`, or DeepSpeed",
-            )
-        group = {"params": self.elements.values, "weight_decay": self.args.weight_decay}
-        self.optimizer = optimizer_class([group], **arguments)
+        rank = self.masked.model.peft_config["default"].r
+        self.optimizer = make_optimizer(self.args, self.model, self.elements.values, rank)
         self.elements.attach(self.optimizer)
         return self.optimizer
 
@@ -217,9 +200,21 @@ class MaskedTrainer:
         start = self.masked.start
         if self.engine.sharded:
             return ShardedElements(self.engine, parameters, start.active, start.weights)
-        return ActiveElements(parameters, start.active)
+        if self.owns is Owns.VECTORS:
+            return ActiveElements(parameters, start.active)
+        return WholeMatrices(
+            parameters, start.active, start.weights, in_backward=self.owns is Owns.BACKWARD
+        )
+
+    @property
+    def owns(self) -> Owns:
+        """What the optimizer is given where no engine divides it."""
+        return owned_by(OptimizerNames(self.args.optim).value)
 
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        # Warm-up leaves at least the last step a rate above zero. Some optimizers warm up by
+        # themselves and would take a share for a number of steps.
+        self.args.warmup_steps = min(self.args.get_warmup_steps(max_steps), max_steps - 1)
         prepared = super()._prepare_for_training(
             max_steps, train_dataloader, resume_from_checkpoint
         )
@@ -228,12 +223,6 @@ class MaskedTrainer:
             self.elements.find_shards(parameters, fresh=resume_from_checkpoint is None)
         return prepared
 
-    def create_scheduler(self, num_training_steps: int, optimizer=None):
-        """Creates the schedule; warm-up leaves at least the last step a rate above zero."""
-        warmup = self.args.get_warmup_steps(num_training_steps)
-        self.args.warmup_steps = min(warmup, num_training_steps - 1)
-        return super().create_scheduler(num_training_steps, optimizer)
-
     def training_step(self, *args, **kwargs):
         """Runs forward and backward; gathers gradients once they are those of a whole batch."""
         loss = super().training_step(*args, **kwargs)
@@ -241,10 +230,20 @@ class MaskedTrainer:
             self.elements.gather()
         return loss
 
+    def take_evaluation_point(self) -> None:
+        """Moves the adapter to where a schedule-free optimizer says that it is best."""
+        if hasattr(self.optimizer.optimizer, "eval"):
+            self.optimizer.eval()
+            self.elements.scatter()
+
     def _clip_grad_norm(self, model):
+        if self.owns is Owns.BACKWARD:
+            return None  # No gradient outlives the backward pass.
         return self._norm_of_active(self.args.max_grad_norm)
 
     def _get_grad_norm(self, model, grad_norm=None):
+        if self.owns is Owns.BACKWARD:
+            return None
         if grad_norm is None:
             grad_norm = self._norm_of_active(math.inf)
         return float(grad_norm)

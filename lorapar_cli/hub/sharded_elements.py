@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from lorapar_cli.core.dense_masking import Shard, restore_frozen, zero_frozen
+from lorapar_cli.core.dense_masking import Shard, mask_in_backward, restore_frozen, zero_frozen
 from lorapar_cli.hub.sharded import Engine
 
 
@@ -37,7 +37,7 @@ class ShardedElements:
         if engine is not Engine.FSDP2:
             # DeepSpeed steps inside of its backward pass: masking afterwards would be too late.
             for name, parameter in parameters.items():
-                parameter.register_hook(_masking(active[name]))
+                mask_in_backward(parameter, active[name])
 
     @property
     def values(self) -> list[torch.nn.Parameter]:
@@ -84,18 +84,6 @@ class ShardedElements:
                 if parameter.grad is not None:
                     local = parameter.grad.to_local()
                     local.copy_(zero_frozen(local, shard.active))
-
-
-def _masking(active: torch.Tensor):
-    """Returns a hook that zeroes a whole matrix's gradient where it is frozen."""
-    on_device: dict[torch.device, torch.Tensor] = {}
-
-    def mask(gradient: torch.Tensor) -> torch.Tensor:
-        if gradient.device not in on_device:
-            on_device[gradient.device] = active.to(gradient.device)
-        return zero_frozen(gradient, on_device[gradient.device])
-
-    return mask
 
 
 def _fsdp2_shard(parameter: DTensor, active: torch.Tensor, start: torch.Tensor) -> Shard:

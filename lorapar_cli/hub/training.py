@@ -7,13 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.masked_trainer import (
     MaskedAdapter,
     MaskedModel,
+    MaskedTrainer,
     load_masked_model,
     read_masked_adapter,
     save_masked,
@@ -21,6 +22,7 @@ from lorapar_cli.hub.masked_trainer import (
     verify_trained,
 )
 from lorapar_cli.hub.models import BaseModel, find_base_model, pick_device
+from lorapar_cli.hub.optimizers import optimizer_notes
 from lorapar_cli.hub.processes import join_processes
 from lorapar_cli.hub.selection import TrainingInputs
 from lorapar_cli.hub.sharded import Engine, requested_engine, require_same_engine
@@ -69,7 +71,7 @@ class TrainingRun:
         """Returns a step log that goes on from the checkpoint; None in processes that only work."""
         return _open_log(self.work / name, self.checkpoint) if self.main and not self.dry else None
 
-    def fit(self, trainer: Trainer) -> None:
+    def fit(self, trainer: MaskedTrainer) -> None:
         """Trains to the end, or to the first step, without the library's own output."""
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -78,6 +80,7 @@ class TrainingRun:
             trainer.add_callback(self.dry)
         resumed = str(self.checkpoint) if self.checkpoint else None
         trainer.train(resume_from_checkpoint=resumed)
+        trainer.take_evaluation_point()
 
 
 def find_start(source: TrainingInputs, flag: Flag, trust: bool) -> tuple[BaseModel, MaskedAdapter]:
@@ -156,6 +159,7 @@ def train(
         )
 
     _describe(manifest, base, start, processes.count, engine)
+    manifest.notes += optimizer_notes(options, engine)
     if dry_run:
         manifest.metrics |= _run_dry(load, fit)
         return Outcome(folder, manifest)
@@ -194,10 +198,6 @@ def _describe(
     manifest.layout_fingerprint = layout_fingerprint(start.shapes)
     manifest.counts |= {"elements": start.element_count, "active": start.active_count}
     manifest.metrics |= {"processes": processes, "engine": engine.value}
-    if engine.sharded:
-        manifest.notes.append(
-            f"trained under {engine}: optimizer state exists for frozen elements too"
-        )
 
 
 def _open(folder: Path, manifest: Manifest, overwrite: bool) -> tuple[Path, Path | None]:

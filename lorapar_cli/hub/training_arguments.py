@@ -16,6 +16,12 @@ TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 # Arguments that the stage decides, with the option that decides them.
 _OWNED = {
     "output_dir": "--out",
+    "optim": "--optimizer",
+    "gradient_accumulation_steps": "--gradient-accumulation",
+    "report_to": "--report-to",
+    "save_steps": "--save-steps",
+    "save_strategy": "--save-steps",
+    "save_total_limit": "(two checkpoints are kept, so that one is always whole)",
     "resume_from_checkpoint": "(resuming is automatic)",
     "bf16": "--dtype",
     "fp16": "--dtype",

@@ -129,7 +129,8 @@ def _bytes(model: torch.nn.Module, optimizer) -> dict[str, int]:
         # ZeRO-3 hides the matrices behind parts of its own, for all of whose elements it has state.
         owned = sum(p.ds_numel for p in trained)
     else:
-        owned = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+        groups = optimizer.param_groups
+        owned = sum(p.numel() for group in groups for p in group["params"] if p.requires_grad)
     return {
         "base model": sum(map(_size, model.parameters())) - adapter,
         "adapter": adapter,

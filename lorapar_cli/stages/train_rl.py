@@ -72,11 +72,14 @@ def train_rl(
     progress("loading the base model", 0, None)
     from lorapar_cli.hub import grpo
     from lorapar_cli.hub.models import load_tokenizer
+    from lorapar_cli.hub.optimizers import require_optimizer
     from lorapar_cli.hub.prompts import encode_prompt
+    from lorapar_cli.hub.sharded import requested_engine
     from lorapar_cli.hub.training import drop_long, find_start, train
     from lorapar_cli.hub.training_arguments import parse_training_arguments, require_tracker
 
     require_tracker(options.report_to)
+    require_optimizer(options, requested_engine())
     extra = parse_training_arguments(options.training, grpo.GRPOConfig)
     base, trained = find_start(source, Flag.RL, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code, source.template)

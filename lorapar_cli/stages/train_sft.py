@@ -65,11 +65,14 @@ def train_sft(
     progress("loading the base model", 0, None)
     from lorapar_cli.hub import sft
     from lorapar_cli.hub.models import load_tokenizer
+    from lorapar_cli.hub.optimizers import require_optimizer
     from lorapar_cli.hub.prompts import encode, shown_tokens
+    from lorapar_cli.hub.sharded import requested_engine
     from lorapar_cli.hub.training import drop_long, find_start, train
     from lorapar_cli.hub.training_arguments import parse_training_arguments, require_tracker
 
     require_tracker(options.report_to)
+    require_optimizer(options, requested_engine())
     extra = parse_training_arguments(options.training, sft.SFTConfig)
     base, trained = find_start(source, Flag.SFT, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code, source.template)

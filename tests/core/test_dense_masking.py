@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorapar_cli.core.dense_masking import Shard, restore_frozen, zero_frozen
+from lorapar_cli.core.dense_masking import Shard, WholeMatrices, restore_frozen, zero_frozen
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,31 @@ def test_what_is_not_a_number_is_masked_too():
     masked = zero_frozen(gradient, torch.tensor([True, False, False, True]))
     assert masked.dtype is torch.bfloat16
     assert masked.tolist() == [1.0, 0.0, 0.0, -2.0]
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_whole_matrices_keep_frozen_elements_and_hide_their_gradients(in_backward):
+    torch.manual_seed(0)
+    parameters = {name: torch.nn.Parameter(torch.randn(6, 5)) for name in "ab"}
+    start = {name: p.detach().clone() for name, p in parameters.items()}
+    active = {"a": torch.rand(6, 5) < 0.4, "b": torch.zeros(6, 5, dtype=torch.bool)}
+    matrices = WholeMatrices(parameters, active, start, in_backward=in_backward)
+    assert [p.requires_grad for p in parameters.values()] == [True, False]
+    seen = []
+
+    def step(parameter):
+        seen.append(parameter.grad.clone())
+        with torch.no_grad():
+            parameter.mul_(0.9).sub_(parameter.grad)
+        parameter.grad = None
+
+    if in_backward:
+        parameters["a"].register_post_accumulate_grad_hook(step)
+    sum((p**2).sum() for p in parameters.values()).backward()
+    matrices.gather()
+    if not in_backward:
+        step(parameters["a"])
+        matrices.scatter()
+    assert torch.equal(seen[0] != 0, active["a"])
+    assert torch.equal(parameters["a"].detach() != start["a"], active["a"])
+    assert torch.equal(parameters["b"].detach(), start["b"])

@@ -296,13 +296,6 @@ def test_more_optimizers_leave_frozen_elements_alone(run_dir, optimizer):
     assert counts["active_moved"] > 0.5 * counts["active"]
 
 
-@pytest.mark.parametrize("optimizer", ["galore_adamw", "muon"])
-def test_optimizers_of_whole_matrices_are_refused(run_dir, optimizer):
-    with pytest.raises(LoraparError):
-        train_sft(run_dir, replace(SFT, optimizer=optimizer))
-    assert run_dir.manifest(Stage.TRAIN_SFT) is None
-
-
 def test_gradient_checkpointing_gives_the_same_adapter(run_dir, tmp_path):
     other = type(run_dir)(tmp_path / "other")
     shutil.copytree(run_dir.root, other.root)
