@@ -45,8 +45,9 @@ class ActiveElements:
         """
         for parameter, index, values in self._owned:
             torch.index_select(parameter.view(-1), 0, index, out=values.data)
-            if parameter.grad is not None:
-                values.grad = torch.index_select(parameter.grad.view(-1), 0, index)
+            # None too: a step that a loss scaler left out has not dropped its gradients.
+            grad = parameter.grad
+            values.grad = None if grad is None else torch.index_select(grad.view(-1), 0, index)
 
     @torch.no_grad()
     def scatter(self) -> None:

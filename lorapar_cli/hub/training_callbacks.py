@@ -42,7 +42,9 @@ class StageCallback(TrainerCallback):
         self.last = logs
         if self._log is None:
             return
-        self._log.append([{"step": state.global_step} | logs])
+        # JSON knows no nan, which the gradient norm of a step is that a loss scaler left out.
+        written = {k: v for k, v in logs.items() if not _is_nan(v)}
+        self._log.append([{"step": state.global_step} | written])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         label = " | ".join([self._label, *figures])
         self.progress(label, state.global_step, state.max_steps)
@@ -51,6 +53,10 @@ class StageCallback(TrainerCallback):
         """Marks the checkpoint that has just been written."""
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _is_nan(value) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 class FlatRewards(TrainerCallback):

@@ -110,3 +110,16 @@ def test_8_bit_optimizers_cannot_drift_frozen_elements(name):
     moved, frozen = count_moved(before, {"a": parameters["a"].detach()}, active)
     assert frozen == 0
     assert moved > 0.9 * int(active["a"].sum())
+
+
+def test_gradients_of_a_step_that_was_left_out_do_not_stay():
+    """A loss scaler leaves out steps; a matrix may have no gradient in the next one."""
+    parameters, active = make()
+    elements = ActiveElements(parameters, active)
+    loss_of(parameters).backward()
+    elements.gather()
+    assert all(values.grad is not None for values in elements.values)
+    for parameter in parameters.values():
+        parameter.grad = None
+    elements.gather()
+    assert all(values.grad is None for values in elements.values)
