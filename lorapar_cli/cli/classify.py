@@ -234,8 +234,8 @@ def classify(
     as_json: JsonOption = False,
 ) -> Outcome | None:
     """Label records as System 1 or System 2 by the votes of several teachers."""
+    from lorapar_cli.hub.estimate import Estimate
     from lorapar_cli.hub.interview import Manner
-    from lorapar_cli.stages.classify import Estimate
     from lorapar_cli.stages.classify import classify as stage
     from lorapar_cli.store.rundir import RunDir
 

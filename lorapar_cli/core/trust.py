@@ -1,6 +1,8 @@
 """How far votes can be trusted: agreement between teachers, and each one's reliability.
 
-Votes are the uint8 arrays of `core.voting`.
+Votes are the uint8 arrays of `core.voting`, `[rows, teachers]`. All here are functions of how often
+each row of votes occurs, so equal ones may be given once, with `counts` beside them: int64
+`[rows]`, how many records voted so.
 """
 
 from dataclasses import dataclass
@@ -14,18 +16,19 @@ _CLOSE_ENOUGH = 1e-9
 _SMOOTHING = 0.5
 
 
-def pairwise_agreement(votes: Votes) -> np.ndarray:
+def pairwise_agreement(votes: Votes, counts: np.ndarray) -> np.ndarray:
     """Returns the share of records with both votes on which two teachers say the same.
 
     float64 `[teachers, teachers]`; NaN where two teachers share no record.
     """
     one, two = (votes == SYSTEM1).astype(np.float64), (votes == SYSTEM2).astype(np.float64)
-    same = one.T @ one + two.T @ two
-    both = (one + two).T @ (one + two)
+    weights = counts.astype(np.float64)[:, None]
+    same = one.T @ (one * weights) + two.T @ (two * weights)
+    both = (one + two).T @ ((one + two) * weights)
     return np.divide(same, both, out=np.full(same.shape, np.nan), where=both > 0)
 
 
-def krippendorff_alpha(votes: Votes) -> float | None:
+def krippendorff_alpha(votes: Votes, counts: np.ndarray) -> float | None:
     """Returns Krippendorff's alpha for nominal data: 1 agreement, 0 chance, below 0 worse.
 
     Missing votes are allowed. None where it is undefined: no record has two votes, or all votes
@@ -37,10 +40,11 @@ def krippendorff_alpha(votes: Votes) -> float | None:
     cast = first + second
     pairable = cast >= 2
     first, second, cast = first[pairable], second[pairable], cast[pairable]
-    total, ones, twos = cast.sum(), first.sum(), second.sum()
+    weights = counts[pairable].astype(np.float64)
+    total, ones, twos = cast @ weights, first @ weights, second @ weights
     if ones == 0 or twos == 0:
         return None
-    observed = (2 * first * second / (cast - 1)).sum() / total
+    observed = (2 * first * second / (cast - 1)) @ weights / total
     expected = 2 * ones * twos / (total * (total - 1))
     return float(1 - observed / expected)
 
@@ -50,8 +54,8 @@ class Reliability:
     """What Dawid–Skene estimates from votes alone.
 
     Attributes:
-        labels: uint8 `[records]`, the more probable system, `UNDECIDED` at exactly one half.
-        second: float64 `[records]`, probability of System 2.
+        labels: uint8 `[rows]`, the more probable system, `UNDECIDED` at exactly one half.
+        second: float64 `[rows]`, probability of System 2.
         share: Estimated share of System 2 among the records.
         hits: float64 `[teachers, 2]`, probability that a teacher says System 1 (2) of a record
             that is System 1 (2).
@@ -63,7 +67,7 @@ class Reliability:
     hits: np.ndarray
 
 
-def dawid_skene(votes: Votes) -> Reliability:
+def dawid_skene(votes: Votes, counts: np.ndarray) -> Reliability:
     """Returns each teacher's reliability and the labels weighted by it, by EM from the majority.
 
     Needs three teachers or more: with two nobody can tell which of them errs. Half a vote of
@@ -78,7 +82,7 @@ def dawid_skene(votes: Votes) -> Reliability:
     share, hits = 0.5, np.full((votes.shape[1], 2), 0.5)
     for _ in range(_MOST_ROUNDS):
         before = second
-        share, hits = _maximise(one[voted], two[voted], second[voted])
+        share, hits = _maximise(one[voted], two[voted], second[voted], counts[voted])
         second = _expect(one, two, share, hits)
         if np.abs(second - before).max(initial=0.0) < _CLOSE_ENOUGH:
             break
@@ -87,9 +91,11 @@ def dawid_skene(votes: Votes) -> Reliability:
     return Reliability(labels.astype(np.uint8), second, share, hits)
 
 
-def _maximise(one: np.ndarray, two: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
-    first = 1 - second
-    share = (second.sum() + _SMOOTHING) / (len(second) + 2 * _SMOOTHING)
+def _maximise(
+    one: np.ndarray, two: np.ndarray, second: np.ndarray, counts: np.ndarray
+) -> tuple[float, np.ndarray]:
+    first, second = (1 - second) * counts, second * counts
+    share = (second.sum() + _SMOOTHING) / (counts.sum() + 2 * _SMOOTHING)
     right1, wrong1 = first @ one, first @ two
     right2, wrong2 = second @ two, second @ one
     hits = np.stack(

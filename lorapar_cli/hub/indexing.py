@@ -1,16 +1,13 @@
-"""One pass over a data set that checks every record and keeps a few dozen bytes of each.
+"""One pass over a data set that checks every record and writes what matters of each to disk.
 
 With that, later passes stream: they know which ids stand twice, which records hold the same text,
 which are held out, and under which key each answer is journaled.
 """
 
 import hashlib
-from array import array
-from collections import Counter
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from lorapar_cli.core.holdout import draw
 from lorapar_cli.errors import LoraparError
@@ -22,41 +19,41 @@ from lorapar_cli.store.records import Record
 
 _DIGEST_BYTES = 16
 
+# number: from 0, in input order. digest: of prompt and completion. id: as the source has it.
+# prompt: hash. draw: uniform by id and seed. truth: the source's own label as a vote code, else 0.
+# empty: teaches nothing. owner: the first record with the same prompt and completion.
+# suffix: what is added to a repeated id, else 0. held_out: kept apart for `eval`.
+# drawn, reviewed: labels by chance and by a person as vote codes, else 0.
+_TABLE = """
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY, digest BLOB, id TEXT, prompt INTEGER, draw INTEGER, truth INTEGER,
+    empty INTEGER, owner INTEGER, suffix INTEGER DEFAULT 0, held_out INTEGER DEFAULT 0,
+    drawn INTEGER DEFAULT 0, reviewed INTEGER DEFAULT 0
+)"""
+
 
 @dataclass
 class Index:
-    """What is kept of each record, in input order.
+    """The table `records` of a scratch database.
 
     Attributes:
         source: The data set that was read.
-        digests: 16 bytes a record, of prompt and completion.
-        ids: uint64, hash of the id as the source has it.
-        prompts: uint64, hash of the prompt.
-        draws: uint64, uniform by id and seed.
-        truths: uint8, the source's own label as a vote code, 0 where it has none.
-        empty: bool, records that teach nothing.
-        owners: int64, the first record with the same prompt and completion.
         bad: Places and causes of the first rows that were left out.
         bad_count: How many rows were left out.
+        copies: How many records hold the same as an earlier one.
+        repeated_ids: How many records share an id with an earlier one.
     """
 
+    database: sqlite3.Connection
     source: Source
-    digests: bytes
-    ids: np.ndarray
-    prompts: np.ndarray
-    draws: np.ndarray
-    truths: np.ndarray
-    empty: np.ndarray
-    owners: np.ndarray
+    count: int
     bad: list[str]
     bad_count: int
+    copies: int = 0
+    repeated_ids: int = 0
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    def digest(self, index: int) -> bytes:
-        """Returns the 16 bytes that stand for a record's prompt and completion."""
-        return self.digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
+        return self.count
 
     def records(self) -> Iterator[Record]:
         """Yields the records again; a repeated id gets a suffix `#2`, `#3`, ...
@@ -64,91 +61,120 @@ class Index:
         Raises:
             LoraparError: The data is no longer what was indexed.
         """
-        values, counts = np.unique(self.ids, return_counts=True)
-        repeated = set(values[counts > 1].tolist())
-        seen: Counter[int] = Counter()
-        index = -1
-        for index, record in enumerate(self.source.records()):
-            if index >= len(self) or _digest(record) != self.digest(index):
+        known = self.database.execute("SELECT digest, suffix FROM records ORDER BY number")
+        for record in self.source.records():
+            digest, suffix = known.fetchone() or (None, 0)
+            if _digest(record) != digest:
                 break
-            hashed = int(self.ids[index])
-            if hashed not in repeated:
-                yield record
-                continue
-            seen[hashed] += 1
-            yield (
-                record
-                if seen[hashed] == 1
-                else replace(record, id=_free_id(record.id, seen, hashed, values))
-            )
+            yield replace(record, id=f"{record.id}#{suffix}") if suffix else record
         else:
-            if index + 1 == len(self):
+            if known.fetchone() is None:
                 return
         raise LoraparError(
             f"`{self.source.name}` changed while it was read",
             hint="give the same command again, answers so far are kept",
         )
 
-    def repeated_ids(self) -> int:
-        """Returns how many records share an id with an earlier one."""
-        return len(self) - len(np.unique(self.ids))
+    def ask_for(self, query: str, *values: object) -> int:
+        """Returns the one number that a query yields."""
+        return self.database.execute(query, values).fetchone()[0]
 
 
-def _free_id(name: str, seen: Counter[int], hashed: int, taken: np.ndarray) -> str:
-    while True:
-        candidate = f"{name}#{seen[hashed]}"
-        place = int(np.searchsorted(taken, np.uint64(_hash(candidate))))
-        if place == len(taken) or int(taken[place]) != _hash(candidate):
-            return candidate
-        seen[hashed] += 1
+def signed_hash(text: str) -> int:
+    """Returns a 64-bit hash as the database holds it: a signed number of the same order."""
+    return _signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+def _signed(number: int) -> int:
+    return number - (1 << 63)
 
 
 def _digest(record: Record) -> bytes:
     return bytes.fromhex(content_digest(record.prompt, record.completion))[:_DIGEST_BYTES]
 
 
-def build_index(source: Source, seed: int, progress: Progress) -> Index:
+def build_index(
+    database: sqlite3.Connection, source: Source, seed: int, progress: Progress
+) -> Index:
     """Reads the whole data set once and returns its index.
 
     Raises:
         LoraparError: A row is no record (unless the source skips such), or there are none.
     """
-    digests = bytearray()
-    ids, prompts, draws = array("Q"), array("Q"), array("Q")
-    truths, empty = array("B"), array("B")
-    for count, record in enumerate(source.records(), 1):
-        digests += _digest(record)
-        ids.append(_hash(record.id))
-        prompts.append(_hash(repr(record.prompt)))
-        draws.append(draw(record.id, seed, "records"))
-        truth = source_label(record)
-        truths.append(CODES[truth] if truth else 0)
-        empty.append(empty_side(record) is not None)
-        if count % 1000 == 0:
-            progress("reading", count, None)
-    if not ids:
+    count = 0
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        nonlocal count
+        for record in source.records():
+            truth = source_label(record)
+            yield (
+                count,
+                _digest(record),
+                record.id,
+                signed_hash(repr(record.prompt)),
+                _signed(draw(record.id, seed, "records")),
+                CODES[truth] if truth else 0,
+                empty_side(record) is not None,
+                count,
+            )
+            count += 1
+            if count % 1000 == 0:
+                progress("reading", count, None)
+
+    database.execute(_TABLE)
+    columns = "number, digest, id, prompt, draw, truth, empty, owner"
+    database.executemany(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
+    if not count:
         raise LoraparError(
             f"`{source.name}` holds no records",
             f"{source.bad_count} lines were left out, first {source.bad[0]}"
             if source.bad
             else None,
         )
-    progress("reading", len(ids), len(ids))
-    keys = np.frombuffer(bytes(digests), np.uint64)[::2]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return Index(
-        source,
-        bytes(digests),
-        np.frombuffer(ids, np.uint64),
-        np.frombuffer(prompts, np.uint64),
-        np.frombuffer(draws, np.uint64),
-        np.frombuffer(truths, np.uint8),
-        np.frombuffer(empty, np.uint8).astype(bool),
-        first[inverse],
-        source.bad,
-        source.bad_count,
+    progress("reading", count, count)
+    index = Index(database, source, count, source.bad, source.bad_count)
+    _find_copies(index)
+    _find_repeated_ids(index)
+    return index
+
+
+def _find_copies(index: Index) -> None:
+    """Names each record's owner; until now every record was its own."""
+    index.database.execute("CREATE TABLE copied (digest BLOB PRIMARY KEY, first) WITHOUT ROWID")
+    index.database.execute(
+        "INSERT INTO copied SELECT digest, min(number) FROM records"
+        " GROUP BY digest HAVING count(*) > 1"
     )
+    index.copies = index.database.execute(
+        "UPDATE records SET owner = (SELECT first FROM copied WHERE digest = records.digest)"
+        " WHERE digest IN (SELECT digest FROM copied)"
+    ).rowcount - index.ask_for("SELECT count(*) FROM copied")
+
+
+def _find_repeated_ids(index: Index) -> None:
+    """Gives all records but the first of an id a suffix that makes an id which is not taken."""
+    database = index.database
+    database.execute("CREATE TABLE repeated (id TEXT, number INTEGER)")
+    database.execute("CREATE INDEX record_ids ON records (id)")
+    database.execute(
+        "INSERT INTO repeated SELECT id, number FROM records WHERE id IN"
+        " (SELECT id FROM records GROUP BY id HAVING count(*) > 1) ORDER BY id, number"
+    )
+
+    def suffixes() -> Iterator[tuple[int, int]]:
+        before, suffix = None, 2
+        for name, number in database.execute("SELECT id, number FROM repeated ORDER BY rowid"):
+            if name != before:
+                before, suffix = name, 2
+                continue
+            while _is_taken(database, f"{name}#{suffix}"):
+                suffix += 1
+            yield suffix, number
+            index.repeated_ids += 1
+            suffix += 1
+
+    database.executemany("UPDATE records SET suffix = ? WHERE number = ?", suffixes())
+
+
+def _is_taken(database: sqlite3.Connection, name: str) -> bool:
+    return database.execute("SELECT 1 FROM records WHERE id = ?", (name,)).fetchone() is not None

@@ -9,84 +9,97 @@ from lorapar_cli.core import trust, voting
 from lorapar_cli.hub.ballot import Ballot
 from lorapar_cli.hub.indexing import Index
 from lorapar_cli.hub.interview import Tally
+from lorapar_cli.hub.kinds import Kinds
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.splits import Verdict
 
 
 def summarise(
-    manifest: Manifest,
-    index: Index,
-    ballot: Ballot,
-    verdict: Verdict,
-    undecided: np.ndarray,
-    economy: int | None,
+    manifest: Manifest, ballot: Ballot, kinds: Kinds, verdict: Verdict, economy: int | None
 ) -> None:
     """Fills in the manifest's counts and metrics.
 
     Args:
-        undecided: bool `[records]`, ties and records without votes, before they were broken.
         economy: What a tie becomes where questions were spared, else None.
     """
-    labels, votes = verdict.labels, ballot.votes
+    index, labels, held_out = ballot.index, verdict.labels, verdict.held_out
     kept = labels != voting.UNDECIDED
-    split = kept & ~verdict.held_out
+
+    def count(which: np.ndarray) -> int:
+        return int(kinds.counts[which].sum())
+
     paid = [teacher for teacher in ballot.teachers if teacher.kind != "rule"]
-    spared = np.zeros(votes.shape, bool)
-    if economy is not None:
-        spared = ballot.unanswered() & ballot.settled(economy)[:, None]
-    copies = int((index.owners != np.arange(len(index))).sum())
     manifest.counts = {
         "records": len(index),
-        "system1": int((labels[split] == voting.SYSTEM1).sum()),
-        "system2": int((labels[split] == voting.SYSTEM2).sum()),
-        "heldout": int((kept & verdict.held_out).sum()),
-        "undecided": int(undecided.sum()),
-        "contested": int(verdict.contested.sum()),
-        "reviewed": int(verdict.reviewed.sum()),
-        "dropped": int((~kept).sum()),
-        "empty": int(index.empty.sum()),
+        "system1": count((labels == voting.SYSTEM1) & ~held_out),
+        "system2": count((labels == voting.SYSTEM2) & ~held_out),
+        "heldout": count(kept & held_out),
+        "undecided": count(verdict.undecided),
+        "contested": count(verdict.contested),
+        "reviewed": count(verdict.reviewed),
+        "dropped": count(~kept),
+        "empty": count(kinds.empty),
         "bad_lines": index.bad_count,
-        "repeated_ids": index.repeated_ids(),
-        "repeated_records": copies,
+        "repeated_ids": index.repeated_ids,
+        "repeated_records": index.copies,
         "requests_saved": {
             "journal": sum(ballot.cached[teacher.name] for teacher in paid),
-            "economy": int(spared.sum()),
-            "repeated_records": copies * len(paid),
+            "economy": 0 if economy is None else _count_spared(kinds, economy),
+            "repeated_records": index.copies * len(paid),
         },
         "teachers": {
-            teacher.name: _counts_of(ballot, column, votes)
+            teacher.name: _counts_of(ballot, column, kinds)
             for column, teacher in enumerate(ballot.teachers)
         },
     }
-    names = [teacher.name for teacher in ballot.teachers]
-    pairs = trust.pairwise_agreement(votes)
-    manifest.metrics |= {
-        "mean_agreement": _mean(verdict.agreement[kept]),
-        "krippendorff_alpha": trust.krippendorff_alpha(votes) if len(names) > 1 else None,
+    manifest.metrics |= _metrics(ballot, kinds, verdict, kept)
+
+
+def _count_spared(kinds: Kinds, ties_to: int) -> int:
+    """Returns how many questions were not asked because the label was settled without them."""
+    waiting = (kinds.votes == voting.UNASKED).sum(axis=1)
+    spared = voting.settled(kinds.votes, waiting, ties_to) & kinds.first & ~kinds.empty
+    return int((waiting * kinds.counts)[spared].sum())
+
+
+def _metrics(ballot: Ballot, kinds: Kinds, verdict: Verdict, kept: np.ndarray) -> dict[str, Any]:
+    votes, counts, names = kinds.votes, kinds.counts, verdict.teachers
+    pairs = trust.pairwise_agreement(votes, counts)
+    cast = kept & np.isfinite(verdict.agreement)
+    metrics: dict[str, Any] = {
+        "mean_agreement": _share(verdict.agreement[cast] @ counts[cast], counts[cast].sum()),
+        "krippendorff_alpha": trust.krippendorff_alpha(votes, counts) if len(names) > 1 else None,
         "pairwise_agreement": {
-            f"{names[a]}|{names[b]}": _mean(pairs[a, b : b + 1])
+            f"{names[a]}|{names[b]}": None if np.isnan(pairs[a, b]) else float(pairs[a, b])
             for a in range(len(names))
             for b in range(a + 1, len(names))
         },
         "cost": ballot.spent() if all(t.price for t in ballot.teachers) else None,
     }
-    known = (index.truths > 0) & kept
+    known = (kinds.truths > 0) & kept
     if known.any():
-        right = {name: votes[:, column] == index.truths for column, name in enumerate(names)}
-        right["vote"] = labels == index.truths
-        manifest.metrics["accuracy"] = {
-            name: float(hits[known].mean()) for name, hits in right.items()
-        } | {"records": int(known.sum())}
+        right = {name: votes[:, column] == kinds.truths for column, name in enumerate(names)}
+        right["vote"] = verdict.labels == kinds.truths
+        total = int(counts[known].sum())
+        metrics["accuracy"] = {
+            name: float(counts[known & hits].sum() / total) for name, hits in right.items()
+        } | {"records": total}
+    return metrics
 
 
-def _counts_of(ballot: Ballot, column: int, votes: np.ndarray) -> dict[str, Any]:
+def _share(part: float, total: int) -> float | None:
+    return float(part / total) if total else None
+
+
+def _counts_of(ballot: Ballot, column: int, kinds: Kinds) -> dict[str, Any]:
     teacher = ballot.teachers[column]
     tally = ballot.tallies.get(teacher.name) or Tally(teacher, 0)
     known = ballot.known[teacher.name]
+    codes = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2, "no_vote": voting.NO_VOTE}
     return {
-        "system1": int((votes[:, column] == voting.SYSTEM1).sum()),
-        "system2": int((votes[:, column] == voting.SYSTEM2).sum()),
-        "no_vote": int((votes[:, column] == voting.NO_VOTE).sum()),
+        name: int(kinds.counts[kinds.votes[:, column] == code].sum())
+        for name, code in codes.items()
+    } | {
         "asked": tally.done,
         "from_journal": ballot.cached[teacher.name],
         "requests": tally.requests,
@@ -98,10 +111,6 @@ def _counts_of(ballot: Ballot, column: int, votes: np.ndarray) -> dict[str, Any]
         "cost": ballot.spent_on(teacher) if teacher.price else None,
         "price_date": teacher.price.date if teacher.price else None,
     }
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def add_notes(manifest: Manifest, ballot: Ballot, damaged: int) -> None:

@@ -10,14 +10,10 @@ import fcntl
 import json
 import os
 import threading
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
+from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.manifest import now
@@ -27,8 +23,6 @@ JOURNAL = "votes.jsonl"
 _SYNC_SECONDS = 0.2
 
 CODES = {System.SYSTEM1: SYSTEM1, System.SYSTEM2: SYSTEM2, None: NO_VOTE}
-ASKED_ONCE = 4
-"""Beside the codes of `core.voting`: an answer without a vote that is to be asked once more."""
 
 
 @dataclass(frozen=True)
@@ -165,104 +159,3 @@ class Journal:
             newline = more.find(b"\n")
             content += more if newline < 0 else more[: newline + 1]
         return json.loads(content)
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the journal knows of some keys.
-
-    Attributes:
-        codes: uint8, `UNASKED` where it knows nothing.
-        offsets: int64, where the line with the words begins, -1 if nowhere.
-        answers, prompt_tokens, completion_tokens, cost: Sums over all answers with these keys.
-        unpriced: Prompt and completion tokens of those answers that have no cost.
-    """
-
-    codes: np.ndarray
-    offsets: np.ndarray
-    answers: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
-    unpriced: tuple[int, int]
-
-
-class JournalIndex:
-    """A journal's answers by key, a few bytes each; of several with one key the last counts.
-
-    Attributes:
-        damaged: Lines that were passed over because they are no answers.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        keys, codes, offsets = array("Q"), array("B"), array("q")
-        asked, said, costs = array("L"), array("L"), array("d")
-        self.damaged = 0
-        for offset, line in _lines(path):
-            try:
-                key, code = short_key(line["key"]), CODES[line["vote"]]
-            except (KeyError, ValueError, TypeError):
-                self.damaged += 1
-                continue
-            keys.append(key)
-            codes.append(code if line.get("final", True) else ASKED_ONCE)
-            offsets.append(offset)
-            asked.append(line.get("prompt_tokens") or 0)
-            said.append(line.get("completion_tokens") or 0)
-            cost = line.get("cost")
-            costs.append(float("nan") if cost is None else cost)
-        order = np.argsort(np.array(keys, dtype=np.uint64), kind="stable")
-        self._keys = np.array(keys, dtype=np.uint64)[order]
-        self._codes = np.array(codes, dtype=np.uint8)[order]
-        self._offsets = np.array(offsets, dtype=np.int64)[order]
-        self._sums = [np.array(values, dtype=np.float64)[order] for values in (asked, said, costs)]
-
-    def first_teacher(self, keys: np.ndarray) -> str | None:
-        """Returns the name of a teacher with an answer under one of the keys, None without any."""
-        offsets = self._offsets[np.isin(self._keys, keys)]
-        if len(offsets) == 0:
-            return None
-        with open(self._path, "rb") as file:
-            file.seek(int(offsets.min()))
-            return json.loads(file.readline()).get("teacher")
-
-    def look_up(self, keys: np.ndarray) -> Known:
-        """Returns what is known of each key, uint64."""
-        if len(self._keys) == 0:
-            nothing = np.zeros(len(keys), np.uint8)
-            return Known(nothing, np.full(len(keys), -1, np.int64), 0, 0, 0, 0.0, (0, 0))
-        place = np.maximum(np.searchsorted(self._keys, keys, side="right") - 1, 0)
-        known = self._keys[place] == keys
-        mine = np.isin(self._keys, keys)
-        asked, said, costs = (values[mine] for values in self._sums)
-        unpriced = np.isnan(costs)
-        return Known(
-            np.where(known, self._codes[place], UNASKED).astype(np.uint8),
-            np.where(known, self._offsets[place], -1),
-            int(mine.sum()),
-            int(asked.sum()),
-            int(said.sum()),
-            float(costs[~unpriced].sum()),
-            (int(asked[unpriced].sum()), int(said[unpriced].sum())),
-        )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """Yields offset and content of each line; of a damaged one an empty object."""
-    if not path.exists():
-        return
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                value = {}
-            yield offset, value if isinstance(value, dict) else {}
-            offset += len(line)
-
-
-def short_key(key: str) -> int:
-    """Returns the first 64 bits of a key: what memory holds of it."""
-    return int(key[:16], 16)

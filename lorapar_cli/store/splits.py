@@ -17,23 +17,29 @@ from lorapar_cli.store.records import Record, to_line
 _SYSTEMS = {SYSTEM1: System.SYSTEM1, SYSTEM2: System.SYSTEM2, NO_VOTE: None}
 
 
+# A record, its kind, and where the journal holds each teacher's words on it, -1 if nowhere.
+Judged = tuple[Record, int, tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided on every record, in input order.
+    """What was decided on every kind of record.
 
     Attributes:
         teachers: Their names, in the order of the votes' columns.
-        votes: uint8 `[records, teachers]`, the codes of `core.voting`.
-        labels: uint8 `[records]`; `UNDECIDED` for dropped records.
-        agreement: float64 `[records]`, NaN without votes.
-        held_out: bool `[records]`.
-        contested: bool `[records]`, for a person to read.
-        reviewed: bool `[records]`, the label is a person's.
+        votes: uint8 `[kinds, teachers]`, the codes of `core.voting`.
+        labels: uint8 `[kinds]`; `UNDECIDED` for dropped records.
+        undecided: bool `[kinds]`, ties and records without votes, before they were broken.
+        agreement: float64 `[kinds]`, NaN without votes.
+        held_out: bool `[kinds]`.
+        contested: bool `[kinds]`, for a person to read.
+        reviewed: bool `[kinds]`, the label is a person's.
     """
 
     teachers: list[str]
     votes: np.ndarray
     labels: np.ndarray
+    undecided: np.ndarray
     agreement: np.ndarray
     held_out: np.ndarray
     contested: np.ndarray
@@ -42,10 +48,10 @@ class Verdict:
 
 def write_splits(
     folder: Path,
-    records: Iterable[Record],
+    records: Iterable[Judged],
     verdict: Verdict,
-    why_dropped: Callable[[int, Record], str],
-    words: Callable[[int], dict[str, str]],
+    why_dropped: Callable[[Record], str],
+    words: Callable[[tuple[int, ...]], dict[str, str]],
     written: Callable[[int], None],
 ) -> None:
     """Writes labels, system1, system2, heldout, and dropped and disagreements where there are any.
@@ -67,32 +73,32 @@ def write_splits(
             files["dropped"] = create("dropped")
         if verdict.contested.any():
             files["disagreements"] = create("disagreements")
-        for row, record in enumerate(records):
-            labelled = _labelled(record, verdict, row).to_json()
+        for number, (record, kind, offsets) in enumerate(records):
+            labelled = _labelled(record, verdict, kind).to_json()
             if labelled["label"] is None:
-                labelled["dropped"] = why_dropped(row, record)
+                labelled["dropped"] = why_dropped(record)
             line = to_line(labelled)
-            for name in _files_of(labelled["label"], bool(verdict.held_out[row])):
+            for name in _files_of(labelled["label"], bool(verdict.held_out[kind])):
                 files[name].write(line)
-            if verdict.contested[row]:
-                files["disagreements"].write(to_line(labelled | {"words": words(row)}))
-            if row % 1000 == 0:
-                written(row)
+            if verdict.contested[kind]:
+                files["disagreements"].write(to_line(labelled | {"words": words(offsets)}))
+            if number % 1000 == 0:
+                written(number)
 
 
-def _labelled(record: Record, verdict: Verdict, row: int) -> Record:
-    share = verdict.agreement[row]
+def _labelled(record: Record, verdict: Verdict, kind: int) -> Record:
+    share = verdict.agreement[kind]
     votes = {
         teacher: _SYSTEMS[int(code)]
-        for teacher, code in zip(verdict.teachers, verdict.votes[row], strict=True)
+        for teacher, code in zip(verdict.teachers, verdict.votes[kind], strict=True)
         if int(code) in _SYSTEMS
     }
     return replace(
         record,
-        label=_SYSTEMS.get(int(verdict.labels[row])),
+        label=_SYSTEMS.get(int(verdict.labels[kind])),
         votes=votes,
         agreement=None if np.isnan(share) else round(float(share), 6),
-        extra=record.extra | ({"reviewed": True} if verdict.reviewed[row] else {}),
+        extra=record.extra | ({"reviewed": True} if verdict.reviewed[kind] else {}),
     )
 
 

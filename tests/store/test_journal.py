@@ -1,12 +1,13 @@
 import json
 
-import numpy as np
 import pytest
 
 from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
-from lorapar_cli.store.journal import ASKED_ONCE, Answer, Journal, JournalIndex, short_key
+from lorapar_cli.store.journal import Answer, Journal
+from lorapar_cli.store.journal_index import ASKED_ONCE, JournalIndex, short_key
+from lorapar_cli.store.scratch import scratch_database
 
 KEYS = [f"{(i + 1) * 0x123456789ABCDEF:016x}{i:016x}" for i in range(6)]
 
@@ -15,38 +16,54 @@ def answer(number, vote, **more):
     return Answer(KEYS[number], "t", "m", f"r{number}", vote, f"words {number} \ud800é", **more)
 
 
-def keys(*numbers):
-    return np.array([short_key(KEYS[number]) for number in numbers], np.uint64)
+@pytest.fixture
+def database(tmp_path):
+    with scratch_database(tmp_path / "classify") as database:
+        yield database
 
 
-def test_the_last_answer_under_a_key_counts_and_sums_cover_all(tmp_path):
+def rows(database):
+    """Offset, key's number, code, tokens and cost of each answer, in order."""
+    found = database.execute("SELECT * FROM journal ORDER BY offset").fetchall()
+    numbers = {short_key(key): number for number, key in enumerate(KEYS)}
+    return [(offset, numbers[key], *rest) for offset, key, *rest in found]
+
+
+def test_the_index_holds_every_answer_with_its_place_tokens_and_cost(tmp_path, database):
     path = tmp_path / "votes.jsonl"
     with Journal(path) as journal:
         journal.append(answer(0, System.SYSTEM1, prompt_tokens=10, completion_tokens=2, cost=0.5))
-        journal.append(answer(1, None, final=False, prompt_tokens=10, cost=0.25))
-        journal.append(answer(2, None))
-        journal.append(answer(3, None, final=False))
-        second = journal.append(answer(1, System.SYSTEM2, prompt_tokens=20, cost=0.125))
-        assert journal.read_at(second)["vote"] == "system2"
+        journal.append(answer(1, None, final=False, prompt_tokens=10))
+        third = journal.append(answer(2, None))
+        last = journal.append(answer(1, System.SYSTEM2, prompt_tokens=20, cost=0.125))
+        assert journal.read_at(last)["vote"] == "system2"
         assert journal.read_at(0)["text"] == "words 0 ?é"
-    known = JournalIndex(path).look_up(keys(1, 0, 5, 2, 3, 1))
-    assert known.codes.tolist() == [SYSTEM2, SYSTEM1, UNASKED, NO_VOTE, ASKED_ONCE, SYSTEM2]
-    assert known.offsets.tolist() == [second, 0, -1, *known.offsets[3:5], second]
-    only = JournalIndex(path).look_up(keys(0, 1))
-    assert (only.answers, only.prompt_tokens, only.completion_tokens) == (3, 40, 2)
-    assert only.cost == 0.875
-    assert only.unpriced == (0, 0)
-    assert JournalIndex(path).look_up(keys(0, 2)).unpriced == (0, 0)
+    index = JournalIndex(database, path)
+    found = rows(database)
+    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0.5)
+    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, None)
+    assert found[2] == (third, 2, NO_VOTE, 0, 0, None)
+    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0.125)
+    assert not index.empty
+    assert index.teacher_at(third) == "t"
+    assert ASKED_ONCE & 3 == UNASKED
+
+
+def test_what_was_added_since_is_read_on(tmp_path, database):
+    path = tmp_path / "votes.jsonl"
+    index = JournalIndex(database, path)
+    assert index.empty
+    assert not path.exists()
     with Journal(path) as journal:
-        journal.append(answer(4, System.SYSTEM1, prompt_tokens=7, completion_tokens=3))
-    assert JournalIndex(path).look_up(keys(0, 4)).unpriced == (7, 3)
-
-
-def test_a_missing_or_empty_journal_knows_nothing(tmp_path):
-    known = JournalIndex(tmp_path / "none.jsonl").look_up(keys(0, 1))
-    assert known.codes.tolist() == [UNASKED, UNASKED]
-    assert (known.answers, known.cost) == (0, 0.0)
-    assert not (tmp_path / "none.jsonl").exists()
+        journal.append(answer(0, System.SYSTEM1))
+        assert index.read_on()
+        assert not index.read_on()
+        second = journal.append(answer(1, System.SYSTEM2))
+        with open(path, "ab") as torn:
+            torn.write(b'{"key": "12')
+        assert index.read_on()
+    assert [row[0] for row in rows(database)] == [0, second]
+    assert index.damaged == 0
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"key": "12', b"\0" * 70_000, b"x" * 200_000])
@@ -62,16 +79,20 @@ def test_a_torn_last_line_is_cut_off_and_writing_goes_on(tmp_path, torn):
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["r0", "r1"]
 
 
-def test_damaged_lines_are_counted_and_passed_over(tmp_path):
+def test_damaged_lines_are_counted_and_passed_over(tmp_path, database):
     path = tmp_path / "votes.jsonl"
     with Journal(path) as journal:
         journal.append(answer(0, System.SYSTEM1))
     good = path.read_bytes()
+    key = KEYS[1].encode()
     bad = [b"nonsense\n", b"[1]\n", b'{"vote": "system1"}\n', b'{"key": 7, "vote": null}\n']
+    bad += [
+        b'{"key": "%s", "vote": null, "prompt_tokens": %s}\n' % (key, n) for n in (b'"x"', b"1e30")
+    ]
     path.write_bytes(b"".join(bad) + good)
-    index = JournalIndex(path)
-    assert index.damaged == 4
-    assert index.look_up(keys(0)).codes.tolist() == [SYSTEM1]
+    index = JournalIndex(database, path)
+    assert index.damaged == 6
+    assert [row[1:3] for row in rows(database)] == [(0, SYSTEM1)]
 
 
 def test_one_process_at_a_time(tmp_path):
