@@ -71,8 +71,8 @@ def score(
     init: Annotated[
         str,
         typer.Option(
-            help="How A and B start: orthogonal, pissa, pissa_niter_N, olora, gaussian, default or "
-            "false (PEFT's names)."
+            help="How A and B start: orthogonal, pissa, pissa_niter_N, olora, corda, lora_ga, loftq, "
+            "gaussian, default, false, eva or mica (PEFT's names)."
         ),
     ] = "orthogonal",
     init_scale: Annotated[

@@ -1,4 +1,4 @@
-"""Batches of samples: padded rows, or several samples packed into one row without padding."""
+"""Batches of samples, padded or packed into one row, and the losses of a model on them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,3 +141,32 @@ def make_batch(
 
 def _named(padded: tuple[torch.Tensor, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
     return {f"{prefix}input_ids": padded[0], f"{prefix}attention_mask": padded[1]}
+
+
+def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Returns the logits where a completion token is predicted, `[predictions, vocabulary]`.
+
+    No other logits are computed: with a vocabulary of 100,000 they would be most of the memory.
+    """
+
+    def keep_predictions(_module, arguments):
+        return (arguments[0][batch.rows, batch.columns].unsqueeze(0), *arguments[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep_predictions)
+    try:
+        return model(**batch.inputs, use_cache=False).logits[0]
+    finally:
+        handle.remove()
+
+
+def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Returns each sample's mean cross-entropy over its completion tokens, `[batch]` float32."""
+    logits = prediction_logits(model, batch).float()
+    losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    return losses.new_zeros(batch.size).index_add(0, batch.owners, losses * batch.weights)
+
+
+def decoder_start(model: torch.nn.Module) -> int | None:
+    """Returns the token that an encoder-decoder's decoder begins with, else None."""
+    config = model.config
+    return config.decoder_start_token_id if config.is_encoder_decoder else None

@@ -20,29 +20,6 @@ from lorapar_cli.hub.models import adapter_parameters
 Consume = Callable[[str, torch.Tensor], None]
 
 
-def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Returns the logits where a completion token is predicted, `[predictions, vocabulary]`.
-
-    No other logits are computed: with a vocabulary of 100,000 they would be most of the memory.
-    """
-
-    def keep_predictions(_module, arguments):
-        return (arguments[0][batch.rows, batch.columns].unsqueeze(0), *arguments[1:])
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep_predictions)
-    try:
-        return model(**batch.inputs, use_cache=False).logits[0]
-    finally:
-        handle.remove()
-
-
-def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Returns each sample's mean cross-entropy over its completion tokens, `[batch]` float32."""
-    logits = prediction_logits(model, batch).float()
-    losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-    return losses.new_zeros(batch.size).index_add(0, batch.owners, losses * batch.weights)
-
-
 class Capture:
     """Turns backward passes into per-sample gradients while it is open (`capture_gradients`)."""
 

@@ -1,49 +1,65 @@
 """How A and B start: PEFT's inits, those that would change the base weights, and the authors'."""
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import PeftModel, get_peft_model
 from peft.utils.integrations import dequantize_module_weight
+from peft.utils.loftq_utils import _low_rank_decomposition
 
+from lorapar_cli.core.importance import FORMULAS
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.hub.data_inits import FIELDS, InitData, data_config
 
-INITS = ("orthogonal", "pissa", "pissa_niter_N", "olora", "gaussian", "default", "false")
+INITS = (
+    *("orthogonal", "pissa", "pissa_niter_N", "olora", "corda", "lora_ga", "loftq"),
+    *("gaussian", "default", "false", "eva", "mica"),
+)
 
-_PEFT_VALUE = {"default": True, "false": False}
-_NEEDS_MORE = {
-    "eva": "a pass over data for its activations",
-    "corda": "a pass over data for its covariances",
-    "lora_ga": "gradients of the full weights",
-    "loftq": "its own quantisation of the base weights",
-    "mica": "B to stay frozen, and starts from A = 0, where no element has an importance",
-}
-_ZERO = {"default": "B = 0", "gaussian": "B = 0"}
+_PEFT_VALUE = {"default": True, "gaussian": "gaussian", "false": False}
+_ZERO = {"default": "B = 0", "gaussian": "B = 0", "eva": "B = 0", "mica": "A = 0"}
 
 
 def changes_base(init: str) -> bool:
     """Returns whether PEFT would subtract the initial values from the base weights."""
-    return init == "olora" or init.startswith("pissa")
+    return init in ("olora", *FIELDS) or init.startswith("pissa")
 
 
-def check_init(init: str, init_scale: float | None, needs_product: bool) -> None:
+def check_init(init: str, init_scale: float | None, formula: str, quantize: str | None) -> None:
     """Refuses an init that cannot be scored, before anything is loaded.
 
     Args:
         init_scale: Standard deviation of `gaussian` for both matrices; None for PEFT's, B = 0.
-        needs_product: Whether the importance formula multiplies gradients by values, which is
-            zero throughout where one of the two matrices is.
+        formula: A key of `core.importance.FORMULAS`. Importance that multiplies gradients by values
+            is zero throughout where one of the two matrices is.
+        quantize: `4bit`, `8bit` or None.
 
     Raises:
         UsageError: Unknown, not computable here, or all importance would be zero.
     """
-    if init in _NEEDS_MORE:
-        raise UsageError(f"init `{init}` needs {_NEEDS_MORE[init]}", hint=_choices())
     known = init in INITS or (init.startswith("pissa_niter_") and init[12:].isdigit())
     if not known or init == "pissa_niter_N":
-        raise UsageError(f"unknown init `{init}`", hint=_choices())
+        raise UsageError(f"unknown init `{init}`", hint=f"inits: {', '.join(INITS)}")
     if init_scale is not None and init != "gaussian":
         raise UsageError(f"`--init-scale` belongs to init `gaussian`, not to `{init}`")
-    if needs_product and init in _ZERO and init_scale is None:
+    if FORMULAS[formula].needs_product and init in _ZERO and init_scale is None:
         raise zero_importance(init)
+    if init == "mica" and formula != "fisher":
+        raise UsageError(
+            f"formula `{formula}` would choose elements of B, and init `mica` is to leave B frozen",
+            hint="use `--formula fisher`, which is exactly zero in B where A = 0",
+        )
+    if init in FIELDS and quantize is not None:
+        raise UsageError(
+            f"init `{init}` needs unquantised weights",
+            f"PEFT refuses it on weights of `--quantize {quantize}`",
+            "leave `--quantize` out (the adapter loads on quantised weights later), or use "
+            "`--init orthogonal` or `pissa`",
+        )
+    if init == "loftq" and quantize != "4bit":
+        raise UsageError(
+            "init `loftq` corrects what 4-bit weights have lost",
+            f"the base weights would be in {quantize}" if quantize else "they are not quantised",
+            "give `--quantize 4bit`, or use another `--init`",
+        )
 
 
 def zero_importance(init: str, system: str | None = None) -> UsageError:
@@ -57,13 +73,49 @@ def zero_importance(init: str, system: str | None = None) -> UsageError:
     )
 
 
-def _choices() -> str:
-    return f"inits: {', '.join(INITS)}"
-
-
 def peft_init(init: str) -> str | bool:
-    """Returns PEFT's `init_lora_weights` for a name; `set_initial` draws some of them apart."""
-    return True if changes_base(init) or init == "orthogonal" else _PEFT_VALUE.get(init, init)
+    """Returns PEFT's `init_lora_weights` for a name; `set_initial` draws the others apart."""
+    return _PEFT_VALUE.get(init, True)
+
+
+def set_initial(
+    model: PeftModel,
+    init: str,
+    r: int,
+    lora_alpha: int,
+    data: InitData | None,
+    found: dict[str, torch.Tensor],
+) -> None:
+    """Sets A and B where PEFT's own creation of an adapter has not.
+
+    Args:
+        data: What the init looked at; None for those that look at nothing.
+        found: What it found (`data_inits.look_at_data`).
+    """
+    if init in _PEFT_VALUE:
+        return
+    adapted = {
+        name: module
+        for name, module in model.get_base_model().named_modules()
+        if "default" in getattr(module, "lora_A", {})
+    }
+    # In the order of the adapter's file, which decides what is drawn for which matrix.
+    for name, module in sorted(adapted.items(), key=lambda item: f"{item[0]}.lora_A"):
+        a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+        with torch.no_grad():
+            if init == "orthogonal":
+                _set_orthogonal(a, b, r)
+            elif init == "eva":
+                a.copy_(found[name])
+            elif init == "loftq":
+                _set_loftq(a, b, module, data.whole.get_submodule(name))
+            else:
+                first_a, first_b = _draw(name, module, init, r, lora_alpha)
+                if changes_base(init):
+                    first_a = torch.cat([first_a, first_a])
+                    first_b = torch.cat([first_b, -first_b], dim=1)
+                a.copy_(first_a)
+                b.copy_(first_b)
 
 
 @torch.no_grad()
@@ -76,8 +128,7 @@ def set_gaussian(parameters: dict[str, torch.nn.Parameter], scale: float) -> Non
         torch.nn.init.normal_(parameter, std=scale)
 
 
-@torch.no_grad()
-def set_orthogonal(parameters: dict[str, torch.nn.Parameter], r: int) -> None:
+def _set_orthogonal(a: torch.Tensor, b: torch.Tensor, r: int) -> None:
     """Draws A and B with B A = 0 and no zeros, so that the function stays the base model's.
 
     Differs: PEFT's `orthogonal` rounds both to the base weights' dtype, so that B A = 0 only in
@@ -92,40 +143,64 @@ def set_orthogonal(parameters: dict[str, torch.nn.Parameter], r: int) -> None:
         raise LoraparError(
             "init `orthogonal` needs an even rank", f"r is {r}", f"use `--r {r + 1}`"
         )
-    for name, a in parameters.items():
-        if ".lora_A" not in name:
-            continue
-        b = parameters[name.replace(".lora_A", ".lora_B")]
-        rows, _ = torch.linalg.qr(torch.randn(r, r))
-        a.copy_((torch.randn(a.shape[1], r // 2) @ rows[0::2]).T / 10)
-        b.copy_(torch.randn(b.shape[0], r // 2) @ rows[1::2] / 10)
+    rows, _ = torch.linalg.qr(torch.randn(r, r))
+    a.copy_((torch.randn(a.shape[1], r // 2) @ rows[0::2]).T / 10)
+    b.copy_(torch.randn(b.shape[0], r // 2) @ rows[1::2] / 10)
 
 
-@torch.no_grad()
-def set_doubled(model: torch.nn.Module, init: str, r: int, lora_alpha: int) -> None:
-    """Fills a rank-2r adapter with `[B0, -B0] [A0; A0]`, where the init gives A0 and B0."""
-    for module in model.modules():
-        if "default" not in getattr(module, "lora_A", {}):
-            continue
-        a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
-        first_a, first_b = _draw(_float_weight(module), init, r, lora_alpha)
-        a.copy_(torch.cat([first_a, first_a]))
-        b.copy_(torch.cat([first_b, -first_b], dim=1))
+def _set_loftq(a: torch.Tensor, b: torch.Tensor, module, whole: torch.nn.Module) -> None:
+    """Sets B A to the best approximation of rank r of what the quantisation has lost.
+
+    Differs: PEFT's leaves out that the model multiplies B A by lora_alpha / r, and so corrects too
+    much where that is not 1; and its own function runs on GPUs only.
+
+    Source: PEFT's `replace_lora_weights_loftq`; LoftQ, arXiv 2310.08659, one step.
+    """
+    lost = _out_by_in(module, whole.weight.to(a.device).float()) - _float_weight(module)
+    parts = _low_rank_decomposition(lost, reduced_rank=a.shape[0])
+    half = module.scaling["default"] ** 0.5
+    a.copy_(parts["R"] / half)
+    b.copy_(parts["L"] / half)
 
 
 def _float_weight(module) -> torch.Tensor:
     """Returns a wrapped module's base weight as float32 `[out, in]`, quantised or not."""
-    weight = dequantize_module_weight(module.get_base_layer()).float()
+    return _out_by_in(module, dequantize_module_weight(module.get_base_layer()).float())
+
+
+def _out_by_in(module, weight: torch.Tensor) -> torch.Tensor:
     return weight.T if getattr(module, "fan_in_fan_out", False) else weight
 
 
-def _draw(weight: torch.Tensor, init: str, r: int, lora_alpha: int):
-    """Returns A0 `[r, in]` and B0 `[out, r]` that PEFT's init makes of a base weight."""
+def _draw(
+    name: str, module, init: str, r: int, lora_alpha: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns A0 `[r, in]` and B0 `[out, r]` that PEFT's init makes of a module's base weight.
+
+    Raises:
+        LoraparError: The matrix is too small for them, or the passes over data did not reach it.
+    """
+    base, weight = module.get_base_layer(), _float_weight(module)
+    needed = 2 * r if init == "lora_ga" else r
+    if min(weight.shape) < needed:
+        raise LoraparError(
+            f"init `{init}` needs {needed} directions in `{name}`",
+            f"its weight is {list(weight.shape)}, r is {r}",
+            "use a smaller `--r`, or other `--target-modules`",
+        )
     alone = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device)
     alone.weight.copy_(weight)
-    config = LoraConfig(
-        r=r, lora_alpha=lora_alpha, target_modules=["target"], init_lora_weights=init
-    )
+    if field := FIELDS.get(init):
+        if not hasattr(base, field):
+            raise LoraparError(
+                f"init `{init}` has nothing to start from in `{name}`",
+                "no sample's loss depends on it",
+                "choose other modules with `--target-modules`",
+            )
+        known = getattr(base, field)
+        setattr(alone, field, _out_by_in(module, known) if init == "lora_ga" else known)
+        delattr(base, field)
+    config = data_config(init, r, lora_alpha, ["target"])
     wrapped = get_peft_model(torch.nn.ModuleDict({"target": alone}), config)
     drawn = wrapped.base_model.model["target"]
     return drawn.lora_A["default"].weight, drawn.lora_B["default"].weight

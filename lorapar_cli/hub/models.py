@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from lorapar_cli.core.doubling import raw_part
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub import inits
+from lorapar_cli.hub.data_inits import NEEDS_SAMPLES, InitData, look_at_data
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.base import local_folder, local_revision
 from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
@@ -177,11 +178,13 @@ def create_adapter(
     init: str,
     seed: int,
     init_scale: float | None = None,
+    data: InitData | None = None,
 ) -> PeftModel:
     """Returns the base model with a new trainable float32 LoRA adapter.
 
-    The base weights are left as they are. Inits that would change them (`pissa`, `olora`) become
-    the equivalent adapter of rank 2r, whose second half is not to be trained (`core.doubling`).
+    The base weights are left as they are. Inits that would change them (`pissa`, `olora`, `corda`,
+    `lora_ga`) become the equivalent adapter of rank 2r, whose second half is not to be trained
+    (`core.doubling`).
 
     Args:
         base: A causal or encoder-decoder LM; its modules are wrapped in place.
@@ -189,6 +192,7 @@ def create_adapter(
             makes A and B non-zero, so that every element has an importance.
         seed: Decides A and B completely.
         init_scale: Standard deviation of A and B for `gaussian`; None for PEFT's, where B = 0.
+        data: What `corda`, `lora_ga`, `eva` and `loftq` look at; None for the others.
 
     Raises:
         LoraparError: No module has one of the target names, they reach routed experts, or the init
@@ -215,6 +219,9 @@ def create_adapter(
     )
     set_seed(seed)
     try:
+        found = {}
+        if init in NEEDS_SAMPLES:
+            found = look_at_data(base, init, r, lora_alpha, sorted(target_modules), data)
         model = get_peft_model(base, config, autocast_adapter_dtype=True)
         if config.target_parameters:
             # For some models PEFT takes names that experts had before they were stacked for these.
@@ -224,10 +231,7 @@ def create_adapter(
                 experts,
                 "choose others with `--target-modules`",
             )
-        if width == 2:
-            inits.set_doubled(model, init, r, lora_alpha)
-        elif init == "orthogonal":
-            inits.set_orthogonal(adapter_parameters(model), r)
+        inits.set_initial(model, init, r, lora_alpha, data, found)
     except (ValueError, TypeError) as cause:
         raise LoraparError(
             f"cannot create the adapter with init `{init}`",

@@ -1,7 +1,7 @@
 """The processes of one launch: who this one is, and how their sums become one."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,12 @@ class Processes:
         """Replaces the tensor by its sum over all processes, in each of them."""
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
+
+    def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replaces each tensor by that of rank 0, in every process."""
+        if self.count > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, src=0)
 
     def on_main(self, function: Callable[[], Any]) -> Any:
         """Returns what `function` returns on rank 0, in every process.

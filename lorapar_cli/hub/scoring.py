@@ -9,14 +9,14 @@ from peft import PeftModel
 
 from lorapar_cli.core.importance import GradientSums
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.hub.batches import Layout, make_batch
-from lorapar_cli.hub.gradients import (
-    Capture,
-    capture_gradients,
+from lorapar_cli.hub.batches import (
+    Layout,
+    decoder_start,
+    make_batch,
     prediction_logits,
-    routes_tokens,
     sample_losses,
 )
+from lorapar_cli.hub.gradients import Capture, capture_gradients, routes_tokens
 from lorapar_cli.hub.prompts import Encoded
 
 _GPU_TOKENS = 4096
@@ -237,9 +237,3 @@ def step0_difference(
         differences.append((prediction_logits(model, batch).float() - base).abs().max().item())
         largest.append(base.abs().max().item())
     return max(differences), max(largest)
-
-
-def decoder_start(model: PeftModel) -> int | None:
-    """Returns the token that an encoder-decoder's decoder begins with, else None."""
-    config = model.get_base_model().config
-    return config.decoder_start_token_id if config.is_encoder_decoder else None

@@ -117,7 +117,7 @@ def score(
     work = _Work(target, options, manifest, progress, save_seconds)
     work.find(name, trust_remote_code)
     samples = {system: work.encode(system, records[system]) for system in System}
-    work.create(samples[System.SYSTEM1])
+    work.create(samples)
     tensors: dict[str, Any] = {}
     halves = []
     for system in System:
@@ -150,12 +150,10 @@ class _Work:
         progress: Progress,
         save_seconds: float,
     ) -> None:
-        from lorapar_cli.core.importance import FORMULAS
         from lorapar_cli.hub.inits import changes_base, check_init
         from lorapar_cli.hub.processes import join_processes
 
-        formula = FORMULAS[options.formula]
-        check_init(options.init, options.init_scale, formula.needs_product)
+        check_init(options.init, options.init_scale, options.formula, options.quantize)
         self.raw_rank = options.r if changes_base(options.init) else None
         self.target, self.options, self.manifest = target, options, manifest
         self.processes = join_processes()
@@ -211,23 +209,33 @@ class _Work:
             self.manifest.counts.setdefault(key, {})[system.value] = count
         return [kept[index] for index in sorted(kept)]
 
-    def create(self, samples: list) -> None:
+    def create(self, samples: dict[System, list]) -> None:
         """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.hub.gradients import scored_values
-        from lorapar_cli.hub.models import create_adapter, load_base, stacked_experts
+        from lorapar_cli.hub.models import (
+            adapter_parameters,
+            create_adapter,
+            load_base,
+            stacked_experts,
+        )
         from lorapar_cli.hub.scoring import require_apart, step0_difference
 
         options = self.options
         self.progress("loading the base model", 0, None)
+        base = load_base(self.base, options.dtype, self.trust_remote_code, options.quantize)
+        self.progress(f"creating the adapter, init {options.init}", 0, None)
         self.model = create_adapter(
-            load_base(self.base, options.dtype, self.trust_remote_code, options.quantize),
+            base,
             r=options.r,
             lora_alpha=options.lora_alpha,
             target_modules=list(options.target_modules),
             init=options.init,
             init_scale=options.init_scale,
             seed=options.seed,
+            data=self._init_data(list(samples.values())),
         ).eval()
+        # Sums over data on GPUs do not end in the same digits in every process.
+        self.processes.copy_from_main(p.data for p in adapter_parameters(self.model).values())
         self.values = scored_values(self.model, self.raw_rank)
         self.fingerprint = layout_fingerprint({n: tuple(v.shape) for n, v in self.values.items()})
         self.manifest.layout_fingerprint = self.fingerprint
@@ -236,9 +244,10 @@ class _Work:
         if experts := stacked_experts(self.model):
             self.manifest.notes.append(f"{experts} and have no elements in the adapter")
         if options.packing:
-            require_apart(self.model, samples, self.tokenizer.pad_token_id)
+            every = [sample for own in samples.values() for sample in own]
+            require_apart(self.model, every, self.tokenizer.pad_token_id)
         difference, largest = step0_difference(
-            self.model, samples[:_PROBED], self.tokenizer.pad_token_id
+            self.model, samples[System.SYSTEM1][:_PROBED], self.tokenizer.pad_token_id
         )
         self.manifest.metrics["step0_logit_difference"] = difference
         self.manifest.metrics["step0_largest_logit"] = largest
@@ -247,6 +256,28 @@ class _Work:
                 f"init `{options.init}` changes the base model's function at step 0: logits by up "
                 f"to {difference:.1e}, the largest logit is {largest:.1f}"
             )
+
+    def _init_data(self, systems: list[list]):
+        """Returns what the init looks at, None where it looks at nothing; says what that is."""
+        from lorapar_cli.hub.data_inits import NEEDS_SAMPLES, InitData, choose_samples
+        from lorapar_cli.hub.models import load_base
+
+        options, notes = self.options, self.manifest.notes
+        pad = self.tokenizer.pad_token_id
+        if options.init in NEEDS_SAMPLES:
+            chosen = choose_samples(systems, options.seed)
+            notes.append(
+                f"init `{options.init}` looked at {len(chosen)} samples, as many of each system"
+            )
+            return InitData(chosen, pad)
+        if options.init == "loftq":
+            notes.append(
+                "init `loftq` corrects the 4-bit weights: train, evaluate and load it with 4-bit "
+                "weights (`--quantize 4bit`)"
+            )
+            whole = load_base(self.base, options.dtype, self.trust_remote_code, keep_on_cpu=True)
+            return InitData([], pad, whole)
+        return None
 
     def score_system(self, system: System, samples: list) -> tuple[dict, list]:
         """Returns name -> importance and, where gradients were summed, the halves' sets."""

@@ -38,7 +38,14 @@ def partitioned(tmp_path_factory, tiny_model_dir, labelled_records):
         scale = 0.01 if init == "gaussian" else None
         score(
             run_dir,
-            ScoreOptions(r=4, lora_alpha=8, dtype="float32", init=init, init_scale=scale),
+            ScoreOptions(
+                r=4,
+                lora_alpha=8,
+                dtype="float32",
+                init=init,
+                init_scale=scale,
+                quantize="4bit" if init == "loftq" else None,
+            ),
         )
         partition(run_dir, PartitionOptions(theta=0.6))
         return run_dir

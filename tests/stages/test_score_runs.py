@@ -70,6 +70,24 @@ def launch(*launcher, root, model, splits, extra=()):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.parametrize("init", ["corda", "lora_ga"])
+def test_two_processes_draw_the_same_adapter_from_data(tmp_path, tiny_model_dir, splits, init):
+    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29618")
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    arguments = {"model": tiny_model_dir, "splits": splits, "extra": ("--init", init)}
+    done = launch(*launcher, root=both, **arguments)
+    assert done.returncode == 0, done.stderr
+    options = replace(OPTIONS, init=init)
+    outcome = score(RunDir(alone), options, model=str(tiny_model_dir), splits=splits)
+    assert relative_norm(importance_of(both), importance_of(alone)) < 1e-6
+    assert any("looked at 24 samples" in note for note in outcome.manifest.notes)
+    adapters = [
+        (root / "score" / "adapter" / "adapter_model.safetensors").read_bytes()
+        for root in (both, alone)
+    ]
+    assert adapters[0] == adapters[1]
+
+
 @pytest.mark.parametrize("extra", [(), ("--packing", "--batch-tokens", "400")])
 def test_two_processes_equal_one(alone, tmp_path, tiny_model_dir, splits, extra):
     launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617")
@@ -237,7 +255,7 @@ def test_the_noise_of_the_halves_is_reported(alone):
     assert any("sampling noise" in note for note in content["notes"])
 
 
-@pytest.mark.parametrize("init", ["pissa", "olora"])
+@pytest.mark.parametrize("init", ["pissa", "olora", "corda", "lora_ga"])
 def test_base_changing_inits_load_on_the_unmodified_base(tmp_path, tiny_model_dir, splits, init):
     import torch
     from peft import PeftModel
@@ -260,12 +278,48 @@ def test_base_changing_inits_load_on_the_unmodified_base(tmp_path, tiny_model_di
     assert all(value.any() for value in raw.values())
 
 
-@pytest.mark.parametrize("init", ["default", "gaussian", "mica", "eva", "corda", "xavier", "loftq"])
+@pytest.mark.parametrize("init", ["default", "gaussian", "mica", "eva", "xavier", "pissa_niter_N"])
 def test_inits_that_cannot_be_scored_are_refused_before_loading(tmp_path, splits, init):
     with pytest.raises(UsageError) as raised:
         score(RunDir(tmp_path / "run"), replace(OPTIONS, init=init), model="nowhere", splits=splits)
     assert "orthogonal" in raised.value.hint
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"init": "corda", "quantize": "4bit"}, "unquantised"),
+        ({"init": "lora_ga", "quantize": "8bit"}, "unquantised"),
+        ({"init": "loftq"}, "4-bit"),
+        ({"init": "loftq", "quantize": "8bit"}, "4-bit"),
+        ({"init": "mica", "formula": "magnitude"}, "leave B frozen"),
+        ({"init": "mica", "formula": "random"}, "leave B frozen"),
+    ],
+)
+def test_inits_say_what_they_need_before_loading(tmp_path, splits, changed, words):
+    with pytest.raises(UsageError, match=words) as raised:
+        score(RunDir(tmp_path / "run"), replace(OPTIONS, **changed), model="nowhere", splits=splits)
+    assert "--" in raised.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("init", "frozen"), [("default", "A"), ("gaussian", "A"), ("eva", "A"), ("mica", "B")]
+)
+def test_fisher_scores_what_has_a_gradient_where_half_of_the_adapter_is_zero(
+    tmp_path, tiny_model_dir, splits, init, frozen
+):
+    """With B = 0 no loss depends on A yet, and the other way round: B of `mica` stays frozen."""
+    options = replace(OPTIONS, init=init, formula="fisher")
+    outcome = score(RunDir(tmp_path), options, model=str(tiny_model_dir), splits=splits)
+    assert outcome.manifest.metrics["step0_logit_difference"] == 0
+    found = importance_of(tmp_path)
+    assert all(values.any() != (f".lora_{frozen}." in name) for name, values in found.items())
+    mask, _ = read_tensors(
+        partition(RunDir(tmp_path), PartitionOptions(theta=1.0)).folder / "mask.safetensors"
+    )
+    assert not any(flags.any() for name, flags in mask.items() if f".lora_{frozen}." in name)
 
 
 def test_gaussian_with_a_scale_says_what_it_changes(tmp_path, tiny_model_dir, splits):
@@ -327,6 +381,46 @@ def test_quantised_base_weights(tmp_path, wider_model_dir, splits, quantize, ini
         # The weights differ by their rounding, and the importance with them, but not by much.
         difference = relative_norm(importance_of(tmp_path), importance_of(tmp_path / "whole"))
         assert 1e-4 < difference < 0.5
+
+
+def test_loftq_corrects_what_four_bit_weights_have_lost(tmp_path, wider_model_dir, splits):
+    pytest.importorskip("bitsandbytes")
+    import torch
+    from peft import PeftModel
+    from transformers import LlamaForCausalLM
+
+    from lorapar_cli.hub.models import find_base_model, load_base
+
+    options = replace(OPTIONS, init="loftq", quantize="4bit", r=8, lora_alpha=32)
+    outcome = score(RunDir(tmp_path), options, model=str(wider_model_dir), splits=splits)
+    assert outcome.manifest.metrics["step0_logit_difference"] > 1e-3
+    for words in ("changes the base model's function at step 0", "--quantize 4bit"):
+        assert any(words in note for note in outcome.manifest.notes)
+    assert all(values.any() for values in importance_of(tmp_path).values())
+    ids = torch.arange(5, 65)[None]
+    whole = LlamaForCausalLM.from_pretrained(wider_model_dir).eval()
+    quantised = load_base(find_base_model(str(wider_model_dir)), quantize="4bit")
+    with torch.no_grad():
+        expected = whole(ids).logits
+        rounded = (quantised(ids).logits - expected).norm()
+        adapted = PeftModel.from_pretrained(quantised, str(outcome.folder / "adapter")).eval()
+        corrected = (adapted(ids).logits - expected).norm()
+    assert corrected < 0.95 * rounded
+    again = score(
+        RunDir(tmp_path / "again"), options, model=str(wider_model_dir), splits=splits
+    ).folder
+    assert importance_of(tmp_path / "again").keys() == importance_of(tmp_path).keys()
+    assert (again / "importance.safetensors").read_bytes() == (
+        outcome.folder / "importance.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("init", ["eva", "mica"])
+def test_inits_of_a_zero_half_on_quantised_weights(tmp_path, wider_model_dir, splits, init):
+    pytest.importorskip("bitsandbytes")
+    options = replace(OPTIONS, init=init, formula="fisher", quantize="4bit")
+    outcome = score(RunDir(tmp_path), options, model=str(wider_model_dir), splits=splits)
+    assert outcome.manifest.metrics["step0_logit_difference"] == 0
 
 
 def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider_model_dir, splits):
