@@ -153,5 +153,7 @@ def train_rl(
 
 def _render(manifest) -> list:
     rows = t.training_rows(manifest)
-    rows.insert(2, ("mean reward of the last step", f"{manifest.metrics['reward']:.3f}"))
-    return [two_columns("GRPO on System-2 records", rows)]
+    reward = manifest.metrics["reward"]
+    if reward is not None:
+        rows.insert(2, ("mean reward of the last step", f"{reward:.3f}"))
+    return [two_columns(f"GRPO on {t.records_trained_on(manifest)}", rows)]

@@ -1,5 +1,6 @@
 """`lorapar train-sft`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -112,6 +113,8 @@ def train_sft(
 
 def _show_tokens(records: list) -> None:
     """Prints records token by token; those that carry loss stand in brackets."""
+    if int(os.environ.get("RANK", "0")):
+        return  # Of the processes of one launch the first speaks.
     console = stdout()
     console.print("records as tokens; [in brackets]: carries loss", markup=False)
     for tokens in records:
@@ -122,4 +125,4 @@ def _show_tokens(records: list) -> None:
 def _render(manifest) -> list:
     rows = t.training_rows(manifest)
     rows.insert(2, ("mean loss", f"{manifest.metrics['loss']:.3f}"))
-    return [two_columns("SFT on System-1 records", rows)]
+    return [two_columns(f"SFT on {t.records_trained_on(manifest)}", rows)]

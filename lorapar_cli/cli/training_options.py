@@ -156,6 +156,13 @@ def dry_run_tables(manifest) -> list:
     return [two_columns("dry run: nothing was trained or written", rows)]
 
 
+def records_trained_on(manifest) -> str:
+    """Returns what a title calls the records of `--data`."""
+    data = manifest.settings["data"]
+    named = {"system1": "System-1 records", "system2": "System-2 records", "all": "all records"}
+    return named.get(data, data)
+
+
 def training_rows(manifest) -> list[tuple[str, str]]:
     """Returns label and value of what both training stages report."""
     counts, metrics = manifest.counts, manifest.metrics
@@ -163,7 +170,8 @@ def training_rows(manifest) -> list[tuple[str, str]]:
     return [
         (
             "records",
-            ", ".join(f"{n} {system}" for system, n in counts["records"].items() if n),
+            ", ".join(f"{n:,} {system}" for system, n in counts["records"].items() if n)
+            or f"{counts['trained_records']:,}",
         ),
         ("steps", str(metrics["steps"])),
         ("active elements", f"{counts['active']:,} of {counts['elements']:,} ({share:.1%})"),

@@ -22,6 +22,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import trainer_prompt
 from lorapar_cli.hub.rewarding import checked_rewards
+from lorapar_cli.hub.trainers import checked_arguments, logged
 from lorapar_cli.hub.training import TrainingRun
 from lorapar_cli.hub.training_arguments import build_config, common_arguments
 from lorapar_cli.hub.training_callbacks import FlatRewards
@@ -134,6 +135,8 @@ def train(
 ) -> dict[str, float]:
     """Trains the run's model in place; returns steps and the last step's mean reward.
 
+    The reward is None where the user's logging settings left it out.
+
     Args:
         rewards: Name -> reward and weight.
     """
@@ -150,23 +153,25 @@ def train(
     config = build_config(GRPOConfig, own, extra)
     _require_a_step(config, len(records))
     log = CompletionLog(run.open_log("completions.jsonl"), list(rewards), run.callback.progress)
-    trainer = MaskedGRPOTrainer(
-        run.masked,
-        args=config,
-        reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
-        train_dataset=to_dataset(records, tokenizer),
-        processing_class=tokenizer,
-        callbacks=[
-            FlatRewards(
-                options.patience_steps,
-                options.stop_without_spread,
-                run.notes,
-                run.callback.progress,
-            )
-        ],
-    )
+    with checked_arguments(extra):
+        trainer = MaskedGRPOTrainer(
+            run.masked,
+            args=config,
+            reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
+            train_dataset=to_dataset(records, tokenizer),
+            processing_class=tokenizer,
+            callbacks=[
+                FlatRewards(
+                    options.patience_steps,
+                    options.stop_without_spread,
+                    run.notes,
+                    run.callback.progress,
+                )
+            ],
+        )
     run.fit(trainer)
-    return {"steps": trainer.state.global_step, "reward": run.callback.last.get("reward")}
+    rewarded = logged(trainer, "reward")
+    return {"steps": trainer.state.global_step, "reward": rewarded[-1] if rewarded else None}
 
 
 def _require_a_step(config: GRPOConfig, records: int) -> None:

@@ -34,7 +34,7 @@ from lorapar_cli.store.tensors import read_shapes, read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 # Methods of the trainer that are not public; were one renamed, ours would not be called.
-_OVERRIDDEN = ("_clip_grad_norm", "_get_grad_norm", "_prepare_for_training")
+_OVERRIDDEN = ("_clip_grad_norm", "_get_grad_norm", "_prepare_for_training", "_run_epoch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +222,14 @@ class MaskedTrainer:
             parameters = adapter_parameters(self.masked.model)
             self.elements.find_shards(parameters, fresh=resume_from_checkpoint is None)
         return prepared
+
+    def _run_epoch(self, *args, **kwargs):
+        # The library looks at the number of steps after a step only: a run that goes on from its
+        # last checkpoint would take one more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     def training_step(self, *args, **kwargs):
         """Runs forward and backward; gathers gradients once they are those of a whole batch."""

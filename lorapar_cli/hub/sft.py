@@ -16,6 +16,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import Encoded
+from lorapar_cli.hub.trainers import checked_arguments, logged
 from lorapar_cli.hub.training import TrainingRun
 from lorapar_cli.hub.training_arguments import build_config, common_arguments
 from lorapar_cli.settings import SftOptions
@@ -57,17 +58,23 @@ def train(
     options: SftOptions,
     extra: dict[str, Any],
 ) -> dict[str, float]:
-    """Trains the run's model in place; returns steps and mean loss."""
+    """Trains the run's model in place; returns steps and mean loss.
+
+    The mean is over all steps, those before a resume included.
+    """
     own = common_arguments(options, run.work, run.device) | {
         "max_length": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
-    trainer = MaskedSFTTrainer(
-        run.masked,
-        args=build_config(SFTConfig, own, extra),
-        train_dataset=to_dataset(encoded),
-        processing_class=tokenizer,
-        data_collator=collator(tokenizer),
-    )
+    config = build_config(SFTConfig, own, extra)
+    with checked_arguments(extra):
+        trainer = MaskedSFTTrainer(
+            run.masked,
+            args=config,
+            train_dataset=to_dataset(encoded),
+            processing_class=tokenizer,
+            data_collator=collator(tokenizer),
+        )
     run.fit(trainer)
-    return {"steps": trainer.state.global_step, "loss": trainer.state.log_history[-1]["train_loss"]}
+    losses = logged(trainer, "loss")
+    return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}
