@@ -1,5 +1,6 @@
 """What a person sees: results on stdout, everything else on stderr."""
 
+import ctypes
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
+from typing import TextIO
 
 from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.manifest import Manifest, Outcome
@@ -15,6 +17,8 @@ from lorapar_cli.store.manifest import Manifest, Outcome
 _PLAIN_SECONDS = 15.0
 
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
+# Where results go while what libraries print goes elsewhere; None otherwise.
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 
 @contextmanager
@@ -31,7 +35,47 @@ def stdout():
     """Returns the console for results; honours NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    file = _results.get() or sys.stdout
+    return Console(file=file, highlight=False, width=None if file.isatty() else 100)
+
+
+@contextmanager
+def _results_alone() -> Iterator[None]:
+    """Sends to stderr what libraries print meanwhile, so that stdout holds results alone.
+
+    Both ways of writing are turned over: Python's stream and, for compiled code and processes that
+    are started, the file descriptor. `stdout()` goes on to write where it did.
+    """
+    if _results.get() is not None or sys.stdout is None:
+        yield
+        return
+    python_stdout = sys.stdout
+    python_stdout.flush()
+    kept = None
+    try:
+        kept = os.dup(1)
+        is_descriptor = python_stdout.fileno() == 1
+    except (OSError, ValueError):
+        is_descriptor = False  # Closed, or a buffer of somebody who calls this from Python.
+    results = python_stdout
+    if is_descriptor:
+        encoding, errors = python_stdout.encoding, python_stdout.errors
+        results = os.fdopen(kept, "w", encoding=encoding, errors=errors, closefd=False)
+    token = _results.set(results)
+    sys.stdout = sys.stderr
+    if kept is not None:
+        os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        results.flush()
+        sys.stdout = python_stdout
+        _results.reset(token)
+        if kept is not None:
+            # What compiled code has buffered must not come out after the results.
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def stderr():
@@ -48,9 +92,12 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress_display() -> Iterator[Progress]:
-    """Yields the progress callback: bars on a terminal, a line now and then elsewhere."""
+    """Yields the progress callback: bars on a terminal, a line now and then elsewhere.
+
+    Meanwhile stdout is kept for results.
+    """
     display = _bars() if sys.stderr.isatty() else _lines()
-    with display as progress:
+    with _results_alone(), display as progress:
         yield progress
 
 

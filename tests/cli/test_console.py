@@ -1,0 +1,74 @@
+"""Stdout holds results and nothing else, whatever libraries print while a stage works."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lorapar_cli.cli import console
+
+# Prints in every way that a library can while the rules classify, and once more at the end.
+_NOISY = """
+import atexit, ctypes, os, subprocess, sys
+from lorapar_cli.stages import classify as stage
+real = stage.classify
+def noisy(*args, **kwargs):
+    print("NOISE print")
+    sys.stdout.write("NOISE write\\n")
+    os.write(1, b"NOISE descriptor\\n")
+    ctypes.CDLL(None).printf(b"NOISE printf\\n")
+    subprocess.run(["echo", "NOISE child"], check=True)
+    late = sys.stdout
+    atexit.register(lambda: late.write("NOISE late\\n"))
+    return real(*args, **kwargs)
+stage.classify = noisy
+from lorapar_cli.cli.main import main
+main(sys.argv[1:])
+"""
+_NOISES = ("print", "write", "descriptor", "printf", "child", "late")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_libraries_print_goes_to_stderr(tmp_path, as_json):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"question": "1+1?", "answer": "#### 2"}\n' * 3)
+    command = ["classify", str(data), "--teachers", "rules-cues", "--run-dir", str(tmp_path / "r")]
+    done = subprocess.run(
+        [sys.executable, "-c", _NOISY, *command, *(["--json"] if as_json else [])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOISE" not in done.stdout
+    for noise in _NOISES:
+        assert f"NOISE {noise}\n" in done.stderr
+    if as_json:
+        assert json.loads(done.stdout)["stage"] == "classify"
+    else:
+        assert "records" in done.stdout
+
+
+def test_results_printed_meanwhile_reach_stdout(capfd):
+    with console.progress_display() as progress:
+        print("from a library")
+        console.stdout().print("a result")
+        progress("working", 1, 1)
+        with console.progress_display():
+            os.write(1, b"deeper\n")
+    print("after")
+    out, err = capfd.readouterr()
+    assert out == "a result\nafter\n"
+    assert "from a library" in err
+    assert "deeper" in err
+
+
+def test_a_caller_who_took_stdout_over_gets_the_results(capsys):
+    with console.progress_display():
+        print("from a library")
+        console.stdout().print("a result")
+    out, err = capsys.readouterr()
+    assert out == "a result\n"
+    assert "from a library" in err
