@@ -1,6 +1,37 @@
 """Settings of the training stages and their defaults; standard library only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+# What a training stage writes beside its result, and when, may change without another result.
+_BESIDE = {"save_steps", "report_to"}
+_BESIDE_IN_TRAINING = {
+    *("run_name", "project", "logging_dir", "trackio_space_id", "log_level", "log_level_replica"),
+    *("log_on_each_node", "logging_steps", "logging_first_step", "disable_tqdm"),
+    *("log_completions", "num_completions_to_print", "log_unique_prompts"),
+}
+
+
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a training stage's settings without those that cannot change its adapter.
+
+    Runs whose deciding settings are equal resume each other and need not be repeated.
+
+    Args:
+        settings: A manifest's, or those of one that is about to be made.
+    """
+    beside = _BESIDE if settings.get("stop_without_spread") else _BESIDE | {"patience_steps"}
+    kept = {key: value for key, value in settings.items() if key not in beside}
+    if "training" in settings:
+        kept["training"] = [
+            pair for pair in settings["training"] if _key(pair) not in _BESIDE_IN_TRAINING
+        ]
+    return kept
+
+
+def _key(pair: str) -> str:
+    return pair.partition("=")[0].strip().replace("-", "_")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from lorapar_cli.core.mixing import mix_replay
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.datasets import open_source
 from lorapar_cli.names import Stage, System
-from lorapar_cli.settings import RlOptions, SftOptions
+from lorapar_cli.settings import RlOptions, SftOptions, deciding
 from lorapar_cli.store.manifest import Manifest, describe_inputs, is_up_to_date
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.rundir import ADAPTERS, RunDir
@@ -46,8 +46,8 @@ class TrainingInputs:
         return Manifest(stage, self.settings, given or [], self.described, seed=seed)
 
     def up_to_date(self, folder: Path) -> bool:
-        """Returns whether `folder` holds the result of exactly this."""
-        return is_up_to_date(folder, self.settings, self.described)
+        """Returns whether `folder` holds the result of this, whatever was written beside it."""
+        return is_up_to_date(folder, self.settings, self.described, deciding)
 
 
 def find_training_inputs(

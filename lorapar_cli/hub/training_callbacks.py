@@ -28,6 +28,10 @@ class StageCallback(TrainerCallback):
         self._log, self._label, self._shown, self.progress = log, label, shown, progress
         self.last: dict[str, float] = {}
 
+    def on_train_begin(self, args, state, control, **_):
+        """Saves at the steps that were asked for, not at those of the run that is resumed."""
+        state.compute_steps(args, state.max_steps)
+
     def on_log(self, args, state, control, logs=None, **_):
         """Appends one line a step; the closing summary of a run is no step."""
         if "train_runtime" in logs:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,14 +178,21 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def is_up_to_date(
-    folder: Path, settings: dict[str, Any], inputs: dict[str, dict[str, str]]
+    folder: Path,
+    settings: dict[str, Any],
+    inputs: dict[str, dict[str, str]],
+    deciding: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> bool:
     """Returns whether `folder` holds the finished result of these settings and inputs.
 
     Inputs are compared by content, not by path; outputs must all be there with their sizes.
+
+    Args:
+        deciding: Returns those of the settings that the result depends on.
     """
     manifest = read_manifest(folder)
-    if manifest is None or manifest.settings != json.loads(json.dumps(settings)):
+    wanted = deciding(json.loads(json.dumps(settings)))
+    if manifest is None or deciding(manifest.settings) != wanted:
         return False
     if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
         k: v["sha256"] for k, v in inputs.items()

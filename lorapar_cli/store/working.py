@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.settings import deciding
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
 from lorapar_cli.store.publish import (
     atomic_file,
@@ -53,7 +54,7 @@ def open_working_folder(folder: Path, manifest: Manifest, overwrite: bool) -> Pa
             hint="name a new or empty folder with `--out`",
         )
     identity = {
-        "settings": json.loads(json.dumps(manifest.settings)),
+        "settings": deciding(json.loads(json.dumps(manifest.settings))),
         "inputs": {name: described["sha256"] for name, described in manifest.inputs.items()},
     }
     unfinished = _read_identity(work)
@@ -96,6 +97,7 @@ def _read_identity(work: Path) -> dict | None:
 
 def _differences(old: Manifest, new: Manifest) -> str:
     now, then = json.loads(json.dumps(asdict(new))), asdict(old)
+    now["settings"], then["settings"] = deciding(now["settings"]), deciding(then["settings"])
     lines = [
         f"`{name}` was {then['settings'].get(name)}, is {now['settings'].get(name)}"
         for name in sorted(now["settings"].keys() | then["settings"].keys())
