@@ -9,6 +9,9 @@ import torch
 from lorapar_cli.hub.scoring import Scoring
 from lorapar_cli.store.partial import read_partial, write_partial
 
+# Writing that takes so many seconds costs 3 % of a minute.
+_CHEAP_SECONDS = 2.0
+
 
 class SavedSums:
     """One process's sums of one system, saved now and then.
@@ -16,13 +19,13 @@ class SavedSums:
     Args:
         path: The file.
         identity: Everything that must be the same for sums to be gone on from.
-        seconds: Time between two copies.
+        seconds: Time between two copies; more where writing one takes long, in proportion.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], seconds: float) -> None:
         self._path = path
         self._identity = identity
-        self._seconds = seconds
+        self._seconds = self._wait = seconds
         self._last = time.monotonic()
         self._written = False
 
@@ -39,7 +42,7 @@ class SavedSums:
 
     def keep(self, scoring: Scoring) -> None:
         """Saves if it is time to."""
-        if time.monotonic() - self._last >= self._seconds:
+        if time.monotonic() - self._last >= self._wait:
             self._write(scoring)
 
     def finish(self, scoring: Scoring) -> None:
@@ -48,8 +51,10 @@ class SavedSums:
             self._write(scoring)
 
     def _write(self, scoring: Scoring) -> None:
+        started = time.monotonic()
         sums = scoring.sums
         arrays = {"flat": sums.flat.cpu().numpy(), "tally": sums.tally.cpu().numpy()}
         write_partial(self._path, arrays, scoring.done, self._identity)
         self._last = time.monotonic()
+        self._wait = self._seconds * max(1.0, (self._last - started) / _CHEAP_SECONDS)
         self._written = True
