@@ -13,7 +13,7 @@ from lorapar_cli.errors import UsageError
 
 LearningRate = Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")]
 Epochs = Annotated[float, typer.Option(min=0.0, help="Passes over the records.")]
-MaxSteps = Annotated[int, typer.Option(help="Optimizer steps; -1 follows `--epochs`.")]
+MaxSteps = Annotated[int, typer.Option(min=-1, help="Optimizer steps; -1 follows `--epochs`.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sequences a device handles at once.")]
 Accumulation = Annotated[
     int, typer.Option(min=1, help="Batches whose gradients make one optimizer step.")
@@ -119,17 +119,24 @@ DryRun = Annotated[
 ]
 
 
+_TRAINS_NOTHING = {"learning_rate": 0, "epochs": 0, "max_steps": 0}
+
+
 def collect(options_class: type, values: dict):
     """Returns an options dataclass from a command's arguments by the names of its fields.
 
     Raises:
-        UsageError: A number is nan or infinite, which passes every check of a range.
+        UsageError: A number is nan or infinite, which passes every check of a range, or leaves
+            nothing to train by.
     """
     for field in fields(options_class):
         value = values[field.name]
         if isinstance(value, float) and not math.isfinite(value):
             option = "--" + field.name.replace("_", "-")
             raise UsageError(f"`{option}` is not a finite number", str(value))
+    for name, nothing in _TRAINS_NOTHING.items():
+        if values[name] == nothing:
+            raise UsageError(f"`--{name.replace('_', '-')} {nothing}` trains nothing")
     return options_class(**{f.name: _plain(values[f.name]) for f in fields(options_class)})
 
 

@@ -224,10 +224,11 @@ class MaskedTrainer:
         return prepared
 
     def _run_epoch(self, *args, **kwargs):
-        # The library looks at the number of steps after a step only: a run that goes on from its
-        # last checkpoint would take one more.
+        # The library looks whether to stop after a step only: a run that goes on from its last
+        # checkpoint would take one more.
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
+        if self.control.should_training_stop:
             return
         super()._run_epoch(*args, **kwargs)
 

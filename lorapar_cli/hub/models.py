@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lorapar_cli.core.doubling import raw_part
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub import inits
 from lorapar_cli.hub.data_inits import NEEDS_SAMPLES, InitData, look_at_data
 from lorapar_cli.names import EMBEDDED
@@ -29,6 +29,8 @@ from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
 # Bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Returns the base model's dtype for `auto`, `float32`, `bfloat16` or `float16`.
 
     `auto` is bfloat16 on a GPU that computes it and float32 elsewhere.
+
+    Raises:
+        UsageError: Another name.
     """
+    if name not in _DTYPES:
+        raise UsageError(f"unknown dtype `{name}`", hint=f"dtypes: {', '.join(_DTYPES)}")
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if fast else torch.float32

@@ -153,7 +153,9 @@ def train(
         )
         main = processes.rank == 0
         log = None if dry or not main else _open_log(work / METRICS, checkpoint)
-        callback = StageCallback(log, manifest.stage, shown, progress if main else silent)
+        callback = StageCallback(
+            log, manifest.stage, shown, progress if main else silent, processes.wait
+        )
         return TrainingRun(
             masked, work, checkpoint, pick_device(), main, callback, manifest.notes, dry
         )

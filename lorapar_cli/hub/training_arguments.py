@@ -13,28 +13,43 @@ from lorapar_cli.store.working import CHECKPOINTS
 
 TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 
-# Arguments that the stage decides, with the option that decides them.
+# Arguments that the stage decides, with the option that decides them or the reason.
 _OWNED = {
-    "output_dir": "--out",
-    "optim": "--optimizer",
-    "gradient_accumulation_steps": "--gradient-accumulation",
-    "report_to": "--report-to",
-    "save_steps": "--save-steps",
-    "save_strategy": "--save-steps",
-    "save_total_limit": "(two checkpoints are kept, so that one is always whole)",
-    "resume_from_checkpoint": "(resuming is automatic)",
-    "bf16": "--dtype",
-    "fp16": "--dtype",
-    "use_cpu": "(follows the machine)",
-    "max_length": "--max-length",
-    "dataset_kwargs": "(records are tokenized by lorapar)",
-    "remove_unused_columns": "(records are tokenized by lorapar)",
-    "reward_weights": "--rewards",
-    "fsdp": "accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
-    "fsdp_config": "accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
-    "deepspeed": "accelerate launch (sample_configs/accelerate-zero3.yaml)",
-    "parallelism_config": "accelerate launch",
+    "output_dir": "set by --out",
+    "save_strategy": "set by --save-steps",
+    "bf16": "set by --dtype",
+    "fp16": "set by --dtype",
+    "reward_weights": "set by --rewards",
+    "trust_remote_code": "set by --trust-remote-code",
+    "use_vllm": "set by --vllm",
+    "vllm_mode": "set by --vllm",
+    "use_cpu": "not needed: training follows the machine",
+    "save_total_limit": "fixed: two checkpoints are kept, so that one is always whole",
+    "resume_from_checkpoint": "not needed: resuming is automatic",
+    "fsdp": "asked for by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "fsdp_config": "asked for by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "deepspeed": "asked for by accelerate launch (sample_configs/accelerate-zero3.yaml)",
+    "parallelism_config": "asked for by accelerate launch",
 }
+_REASONS = {
+    "refused: records are rendered and tokenized by lorapar (`--template`)": (
+        *("dataset_kwargs", "dataset_text_field", "dataset_num_proc", "remove_unused_columns"),
+        *("completion_only_loss", "assistant_only_loss", "chat_template_path", "eos_token"),
+        *("pad_token", "truncation_mode", "packing", "packing_strategy", "padding_free"),
+    ),
+    "refused: the base model is loaded by lorapar": ("model_init_kwargs",),
+    "refused: an interrupted run could not go on to the same numbers": (
+        *("save_only_model", "ignore_data_skip", "auto_find_batch_size"),
+    ),
+    "refused: there are no records to evaluate on while training (`lorapar eval`)": (
+        *("eval_strategy", "eval_on_start", "do_eval", "load_best_model_at_end", "eval_packing"),
+    ),
+    "refused: nothing is published by a training stage (`lorapar export`)": (
+        *("push_to_hub", "hub_model_id", "hub_token", "hub_strategy", "hub_private_repo"),
+        *("hub_always_push", "hub_revision", "log_completions_hub_repo"),
+    ),
+}
+_OWNED |= {key: reason for reason, keys in _REASONS.items() for key in keys}
 
 
 def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, Any]:
@@ -43,7 +58,7 @@ def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, 
     Raises:
         UsageError: Unknown keys, all of them with the nearest valid name, or owned ones.
     """
-    known = {field.name for field in dataclasses.fields(config_class)}
+    known = {field.name: field for field in dataclasses.fields(config_class)}
     arguments, problems = {}, []
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -51,16 +66,32 @@ def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, 
         if not equals:
             problems.append(f"`{pair}` is not KEY=VALUE")
         elif key in _OWNED:
-            problems.append(f"`{key}` is set by {_OWNED[key]}")
+            problems.append(f"`{key}` is {_OWNED[key]}")
         elif key not in known:
             problems.append(f"`{key}` is unknown{nearest(key, sorted(known))}")
         else:
-            arguments[key] = yaml.safe_load(value)
+            try:
+                arguments[key] = _read_value(value, str(known[key].type))
+            except yaml.YAMLError:
+                problems.append(f"`{pair}` is no YAML value")
+    if arguments.get("use_liger_kernel") and not importlib.util.find_spec("liger_kernel"):
+        problems.append("`use_liger_kernel` needs a package: `pip install liger-kernel`")
     if problems:
         raise UsageError(
             f"training arguments that `{config_class.__name__}` does not take", "\n".join(problems)
         )
     return arguments
+
+
+def _read_value(text: str, kind: str) -> Any:
+    """Returns a value read as YAML; where a number is wanted also 1e-4, a word to YAML."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and "float" in kind:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def require_tracker(name: str) -> None:

@@ -1,6 +1,7 @@
 """What happens beside the steps of a training run: metrics, checkpoints, early stops."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,13 +21,19 @@ class StageCallback(TrainerCallback):
         log: metrics.jsonl; None in processes that write nothing.
         label: What the progress display calls this training.
         shown: Key of the trainer's logs -> short name in the progress display.
+        wait: Returns when every process has called it.
     """
 
     def __init__(
-        self, log: StepLog | None, label: str, shown: dict[str, str], progress: Progress
+        self,
+        log: StepLog | None,
+        label: str,
+        shown: dict[str, str],
+        progress: Progress,
+        wait: Callable[[], None],
     ) -> None:
         self._log, self._label, self._shown, self.progress = log, label, shown, progress
-        self.last: dict[str, float] = {}
+        self._wait = wait
 
     def on_train_begin(self, args, state, control, **_):
         """Saves at the steps that were asked for, not at those of the run that is resumed."""
@@ -43,7 +50,6 @@ class StageCallback(TrainerCallback):
                 hint="lower `--learning-rate`; the last checkpoint is kept, "
                 "the same command goes on from it",
             )
-        self.last = logs
         if self._log is None:
             return
         # JSON knows no nan, which the gradient norm of a step is that a loss scaler left out.
@@ -54,7 +60,8 @@ class StageCallback(TrainerCallback):
         self.progress(label, state.global_step, state.max_steps)
 
     def on_save(self, args, state, control, **_):
-        """Marks the checkpoint that has just been written."""
+        """Marks the checkpoint once every process has written its part of it."""
+        self._wait()
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -81,13 +88,24 @@ class FlatRewards(TrainerCallback):
         self._flat = 0
         self._said = False
 
+    def on_train_begin(self, args, state, control, **_):
+        """Counts the steps before a resume, so that it stops where a straight run does."""
+        for entry in state.log_history:
+            self._count(entry)
+        if self._stop and self._flat >= self._patience:
+            self._say(state)
+            control.should_training_stop = True
+
     def on_log(self, args, state, control, logs=None, **_):
-        """Counts steps in which every group was flat."""
-        if _FLAT not in logs:
-            return
-        self._flat = self._flat + 1 if logs[_FLAT] == 1 else 0
+        """Says, once, that no group has had a spread for too long."""
+        self._count(logs)
         if self._flat < self._patience or self._said:
             return
+        self._say(state)
+        if self._stop:
+            control.should_training_stop = True
+
+    def _say(self, state) -> None:
         self._said = True
         self._notes.append(
             f"up to step {state.global_step} no group of completions had a spread in its rewards "
@@ -96,8 +114,10 @@ class FlatRewards(TrainerCallback):
             "or other rewards give a spread"
         )
         self._progress(NOTE + self._notes[-1], state.global_step, state.max_steps)
-        if self._stop:
-            control.should_training_stop = True
+
+    def _count(self, logs: dict[str, float]) -> None:
+        if _FLAT in logs:
+            self._flat = self._flat + 1 if logs[_FLAT] == 1 else 0
 
 
 class FirstStep(BaseException):

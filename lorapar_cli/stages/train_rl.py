@@ -49,9 +49,11 @@ def train_rl(
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: An option or training argument is unknown or does not fit the others.
     """
+    from lorapar_cli.hub.option_names import adopt_options
     from lorapar_cli.hub.rewarding import CODE, resolve_rewards
     from lorapar_cli.hub.selection import find_training_inputs, read_training_records
 
+    options = adopt_options(options, given)
     rewards = resolve_rewards(options.rewards, allow_code_execution, unsafe_code_execution)
     _check_batch(options)
     folder = out or run_dir.folder(Stage.TRAIN_RL)

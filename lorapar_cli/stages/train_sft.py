@@ -50,8 +50,10 @@ def train_sft(
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: A training argument is unknown, or no base model is known.
     """
+    from lorapar_cli.hub.option_names import adopt_options
     from lorapar_cli.hub.selection import find_training_inputs, read_training_records
 
+    options = adopt_options(options, given)
     folder = out or run_dir.folder(Stage.TRAIN_SFT)
     source = find_training_inputs(
         run_dir, options, start or "init", splits=splits, mask=mask, adapter=adapter, model=model

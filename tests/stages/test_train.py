@@ -222,6 +222,42 @@ def test_unknown_training_arguments_are_all_named(run_dir):
     assert "--dtype" in caught.value.found
 
 
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        ("completion_only_loss=false", "tokenized by lorapar"),
+        ("packing=true", "tokenized by lorapar"),
+        ("save_only_model=true", "same numbers"),
+        ("eval_strategy=steps", "no records to evaluate"),
+        ("push_to_hub=true", "lorapar export"),
+        ("trust_remote_code=true", "--trust-remote-code"),
+        ("model_init_kwargs={}", "loaded by lorapar"),
+        ("adam_epsilon=[", "no YAML value"),
+        ("use_liger_kernel=true", "pip install liger-kernel"),
+    ],
+)
+def test_training_arguments_that_would_break_a_promise_are_refused(run_dir, pair, reason):
+    with pytest.raises(UsageError) as caught:
+        train_sft(run_dir, replace(SFT, training=(pair,)))
+    assert reason in caught.value.found
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+def test_an_option_by_its_trainer_name_is_that_option(run_dir):
+    outcome = train_sft(run_dir, replace(SFT, training=("learning_rate=2e-3", "adam_epsilon=1e-6")))
+    settings = outcome.manifest.settings
+    assert settings["learning_rate"] == 2e-3
+    assert settings["training"] == ["adam_epsilon=1e-6"]
+    same = replace(SFT, learning_rate=2e-3, training=("adam_epsilon=1e-6",))
+    assert not train_sft(run_dir, same).fresh
+
+
+def test_unknown_dtype_is_refused(run_dir):
+    with pytest.raises(UsageError, match="unknown dtype `int4`") as caught:
+        train_sft(run_dir, replace(SFT, dtype="int4"))
+    assert "bfloat16" in caught.value.hint
+
+
 def test_stale_mask_is_refused(run_dir):
     from lorapar_cli.stages.partition import PartitionOptions, partition
 

@@ -311,7 +311,7 @@ def test_optimizers_that_engines_cannot_divide_are_refused(monkeypatch, engine):
         require_optimizer(SftOptions(optimizer="adafactor"), engine, {})
 
 
-def test_optimizer_has_one_option(run_dir):
+def test_optimizer_has_one_name_a_run(run_dir):
     with pytest.raises(UsageError) as caught:
-        train_sft(run_dir, SftOptions(training=("optim=sgd",)))
+        train_sft(run_dir, SftOptions(training=("optim=sgd",)), given=["optimizer"])
     assert "--optimizer" in caught.value.found
