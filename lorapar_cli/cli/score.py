@@ -78,8 +78,7 @@ def score(
     init_scale: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            help="Standard deviation of A and B for `--init gaussian`; the authors' is 0.01. "
+            help="Standard deviation of A and B for `--init gaussian`, above 0; the authors' is 0.01. "
             "Default: PEFT's gaussian, where B = 0.",
         ),
     ] = None,

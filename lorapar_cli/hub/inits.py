@@ -1,5 +1,7 @@
 """How A and B start: PEFT's inits, those that would change the base weights, and the authors'."""
 
+import math
+
 import torch
 from peft import PeftModel, get_peft_model
 from peft.utils.integrations import dequantize_module_weight
@@ -40,6 +42,12 @@ def check_init(init: str, init_scale: float | None, formula: str, quantize: str 
         raise UsageError(f"unknown init `{init}`", hint=f"inits: {', '.join(INITS)}")
     if init_scale is not None and init != "gaussian":
         raise UsageError(f"`--init-scale` belongs to init `gaussian`, not to `{init}`")
+    if init_scale is not None and not 0 < init_scale < math.inf:
+        raise UsageError(
+            "the scale of an init must be a number above 0",
+            f"{init_scale}",
+            "the authors' is `--init-scale 0.01`",
+        )
     if FORMULAS[formula].needs_product and init in _ZERO and init_scale is None:
         raise zero_importance(init)
     if init == "mica" and formula != "fisher":
@@ -66,8 +74,10 @@ def zero_importance(init: str, system: str | None = None) -> UsageError:
     """Returns the error for importance that is zero throughout, with cause and remedy."""
     return UsageError(
         "the importance of every element is zero" + (f" for {system}" if system else ""),
-        f"init `{init}` starts from {_ZERO.get(init, 'values')} where gradient times value "
-        "vanishes in both matrices",
+        f"init `{init}` starts from {_ZERO[init]}, where gradient times value vanishes in both "
+        "matrices"
+        if system is None
+        else f"gradient times value is below what float32 holds throughout, after init `{init}`",
         "use `--init orthogonal`, which starts from the base model's function with A and B "
         "non-zero, or `--init gaussian --init-scale 0.01`, which changes the function slightly",
     )

@@ -293,6 +293,9 @@ def test_inits_that_cannot_be_scored_are_refused_before_loading(tmp_path, splits
         ({"init": "lora_ga", "quantize": "8bit"}, "unquantised"),
         ({"init": "loftq"}, "4-bit"),
         ({"init": "loftq", "quantize": "8bit"}, "4-bit"),
+        ({"init": "gaussian", "init_scale": 0.0}, "above 0"),
+        ({"init": "gaussian", "init_scale": float("nan")}, "above 0"),
+        ({"init": "gaussian", "init_scale": float("inf")}, "above 0"),
         ({"init": "mica", "formula": "magnitude"}, "leave B frozen"),
         ({"init": "mica", "formula": "random"}, "leave B frozen"),
     ],
@@ -320,6 +323,13 @@ def test_fisher_scores_what_has_a_gradient_where_half_of_the_adapter_is_zero(
         partition(RunDir(tmp_path), PartitionOptions(theta=1.0)).folder / "mask.safetensors"
     )
     assert not any(flags.any() for name, flags in mask.items() if f".lora_{frozen}." in name)
+
+
+def test_importance_that_underflows_is_said(tmp_path, tiny_model_dir, splits):
+    options = replace(OPTIONS, init="gaussian", init_scale=1e-30)
+    with pytest.raises(UsageError, match="every element is zero for system1") as raised:
+        score(RunDir(tmp_path / "run"), options, model=str(tiny_model_dir), splits=splits)
+    assert "below what float32 holds" in raised.value.found
 
 
 def test_gaussian_with_a_scale_says_what_it_changes(tmp_path, tiny_model_dir, splits):
