@@ -110,10 +110,10 @@ def _describe_sample(line: dict) -> str:
 def trl_reward(name: str, reward: Reward, log: CompletionLog) -> Callable[..., list[float]]:
     """Returns `reward` as TRL calls it, checked and logged."""
 
-    def compute(completions, reference_answer, record_id, trainer_state, **_) -> list[float]:
+    def compute(completions, **columns) -> list[float]:
         texts = [text_of(completion) for completion in completions]
-        values = checked_rewards(name, reward, texts, reference_answer)
-        log.add(name, values, record_id, texts, trainer_state)
+        values = checked_rewards(name, reward, texts, columns["reference_answer"], columns)
+        log.add(name, values, columns["record_id"], texts, columns["trainer_state"])
         return values
 
     compute.__name__ = name

@@ -1,9 +1,13 @@
 """Rewards by name or by dotted path, checked each time they are called."""
 
+import asyncio
 import importlib
+import inspect
 import math
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from lorapar_cli.core.rewards import REWARDS, Reward, parse_weights
 from lorapar_cli.errors import LoraparError, UsageError
@@ -16,8 +20,8 @@ def resolve_rewards(
 ) -> dict[str, tuple[Reward, float]]:
     """Returns name -> reward and weight of an option such as `answer=2,mymodule.polite=0.5`.
 
-    A name with a dot is a user's function, imported from the working folder or the environment:
-    from completions and reference answers, both lists of strings, to one number each.
+    A name with a dot is a user's function, imported from the working folder or the environment;
+    `checked_rewards` says how it is called.
 
     Args:
         allow_code: Whether `code` may run what the model wrote, in a sandbox.
@@ -66,10 +70,10 @@ def _import(path: str) -> Reward:
         sys.path.insert(0, os.getcwd())
     try:
         reward = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as cause:
+    except Exception as cause:
         raise UsageError(
             f"cannot import reward `{path}`",
-            str(cause),
+            f"{type(cause).__name__}: {cause}",
             "give `module.function`, importable from here",
         ) from cause
     if not callable(reward):
@@ -78,16 +82,40 @@ def _import(path: str) -> Reward:
 
 
 def checked_rewards(
-    name: str, reward: Reward, texts: list[str], references: list[str | None]
+    name: str,
+    reward: Reward,
+    texts: list[str],
+    references: list[str | None],
+    columns: dict[str, Any] | None = None,
 ) -> list[float]:
     """Returns the reward's values, one finite number a completion.
+
+    A function whose parameters are all known by name is called by name, as TRL calls rewards, so
+    that functions written for TRL work: `completions`, `references` (also `reference_answer`), and
+    what is in `columns`. Any other is called with completions and references in this order. Both
+    may be coroutine functions.
+
+    Args:
+        columns: What TRL gives further, `prompts` and `record_id` among them.
 
     Raises:
         LoraparError: The reward raised, or gave something else; names it.
     """
+    known = (columns or {}) | {
+        "completions": texts,
+        "references": references,
+        "reference_answer": references,
+    }
+    wanted = _wanted_names(reward, known)
     try:
-        values = [float(value) for value in reward(texts, references)]
-    except Exception as cause:
+        if wanted is None:
+            given = reward(texts, references)
+        else:
+            given = reward(**{key: known[key] for key in wanted})
+        if inspect.iscoroutine(given):
+            given = asyncio.run(given)
+        values = [_to_number(value) for value in given]
+    except (Exception, SystemExit) as cause:
         raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
     if len(values) != len(texts):
         raise LoraparError(
@@ -96,3 +124,24 @@ def checked_rewards(
     if bad := [value for value in values if not math.isfinite(value)]:
         raise LoraparError(f"reward `{name}` gave {bad[0]}", hint="rewards are finite numbers")
     return values
+
+
+def _wanted_names(reward: Reward, known: dict[str, Any]) -> Sequence[str] | None:
+    """Returns what a function takes by name, None where it takes something that is not known."""
+    try:
+        parameters = inspect.signature(reward).parameters.values()
+    except (TypeError, ValueError):  # Some that are written in C have none.
+        return None
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = {p.name for p in named if p.default is p.empty}
+    if not ("completions" in needed and needed <= known.keys()):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return list(known)
+    return [p.name for p in named if p.name in known]
+
+
+def _to_number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

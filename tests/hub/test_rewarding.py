@@ -48,3 +48,70 @@ def test_what_cannot_be_is_refused(text):
 def test_values_are_one_finite_number_each(values):
     with pytest.raises(LoraparError, match="`mine`"):
         checked_rewards("mine", lambda texts, references: values, ["a", "b"], [None, None])
+
+
+def named(completions, **columns):
+    assert columns["references"] == columns["reference_answer"] == ["a", None]
+    return [len(prompt) for prompt in columns["prompts"]]
+
+
+def prompts_first(prompts, completions, record_id):
+    return [len(prompt) + len(record_id[row]) for row, prompt in enumerate(prompts)]
+
+
+def other_names(texts, answers):
+    assert answers == ["a", None]
+    return [len(text) for text in texts]
+
+
+def completions_only(completions):
+    return (len(text) for text in completions)
+
+
+async def waits(completions, references):
+    return [len(text) for text in completions]
+
+
+class Callable:
+    """A reward that is an object."""
+
+    def __call__(self, completions, references):
+        return [len(text) for text in completions]
+
+
+@pytest.mark.parametrize(
+    ("reward", "values"),
+    [
+        (named, [5.0, 2.0]),
+        (prompts_first, [7.0, 5.0]),
+        (other_names, [1.0, 2.0]),
+        (completions_only, [1.0, 2.0]),
+        (waits, [1.0, 2.0]),
+        (Callable(), [1.0, 2.0]),
+    ],
+)
+def test_functions_of_users_and_of_trl_get_what_they_name(reward, values):
+    columns = {"prompts": ["first", "2."], "record_id": ["r1", "r-2"], "reference_answer": None}
+    assert checked_rewards("mine", reward, ["x", "yz"], ["a", None], columns) == values
+
+
+def leaves(completions, references):
+    raise SystemExit(3)
+
+
+def digits(completions, references):
+    return "11"
+
+
+@pytest.mark.parametrize("reward", [leaves, digits])
+def test_leaving_and_text_are_no_rewards(reward):
+    with pytest.raises(LoraparError, match="`mine` failed"):
+        checked_rewards("mine", reward, ["x", "yz"], ["a", None])
+
+
+def test_a_module_that_does_not_run_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken_rewards.py").write_text("def f(:\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="broken_rewards") as caught:
+        resolve_rewards("broken_rewards.f")
+    assert "SyntaxError" in caught.value.found
