@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 
-_CACHE_KIB = 4096
+_CACHE_KIB = 2048
 _DISK_TROUBLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
