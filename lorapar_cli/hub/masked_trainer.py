@@ -170,6 +170,9 @@ class MaskedTrainer:
         super().create_accelerator_and_postprocess()
         self.engine = require_engine(self.accelerator)
 
+    def create_model_card(self, *_, **__) -> None:
+        """Writes none: checkpoints are not published, and TRL asks every tracker for its address."""
+
     def keep_float32(self) -> None:
         """Undoes what the trainer's constructor did to the adapter of a quantised base.
 

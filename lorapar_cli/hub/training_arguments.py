@@ -1,6 +1,7 @@
 """Arguments of TRL's trainers: those that options decide, and those that a user adds."""
 
 import dataclasses
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def require_tracker(name: str) -> None:
 
     Raises:
         UsageError: Unknown.
-        LoraparError: Not installed.
+        LoraparError: Not installed, or without what it needs.
     """
     if name == "none":
         return
@@ -108,8 +109,16 @@ def require_tracker(name: str) -> None:
             f"unknown tracker `{name}`{nearest(name, [*TRACKERS])}",
             hint=f"trackers: none, {', '.join(TRACKERS)}",
         )
-    if importlib.util.find_spec(name) is None:
+    # A folder of that name, such as wandb makes where it writes, looks like a package without a file.
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
         raise LoraparError(f"tracker `{name}` is not installed", hint=f"`pip install {name}`")
+    try:
+        importlib.import_module(name)
+    except ImportError as cause:
+        raise LoraparError(
+            f"tracker `{name}` cannot be imported", str(cause), f"`pip install -U {name}`"
+        ) from cause
 
 
 def build_config(config_class: type, own: dict[str, Any], extra: dict[str, Any]):
