@@ -216,6 +216,60 @@ def test_frozen_elements_stay_where_engines_compute_in_bfloat16(run_dir, engine)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("extra", ["--gradient-checkpointing", "--dtype=float16"])
+def test_what_changes_the_backward_pass_changes_nothing_else(run_dir, tmp_path, engine, extra):
+    whole = copy(run_dir, tmp_path / "whole")
+    finish("plain", [*SFT, extra], whole)
+    finish(engine, [*SFT, extra], run_dir)
+    assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
+    counts = run_dir.manifest(Stage.TRAIN_SFT).counts
+    assert counts["active_moved"] == counts["active"]
+    # Half precision rounds what processes add up.
+    close = 1e-6 if extra == "--gradient-checkpointing" else 2e-3
+    first, second = adapter(whole, Stage.TRAIN_SFT), adapter(run_dir, Stage.TRAIN_SFT)
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, rtol=0, atol=close)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_doubled_adapters_train_divided_too(make_run, tmp_path, engine, init):
+    """Their second half is frozen whole, and lies at the end of A's rows and of B's columns."""
+    run = make_run(init)
+    whole = copy(run, tmp_path / "whole")
+    finish("plain", SFT, whole)
+    finish(engine, SFT, run)
+    counts = run.manifest(Stage.TRAIN_SFT).counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] == counts["active"]
+    assert_same(whole, run, Stage.TRAIN_SFT)
+    for folder in ("adapter", "adapter-raw"):
+        path = folder + "/adapter_model.safetensors"
+        one, two = (read_tensors(r.folder(Stage.TRAIN_SFT) / path)[0] for r in (whole, run))
+        for name, tensor in one.items():
+            np.testing.assert_allclose(two[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grpo_divided_accumulates_and_resumes_to_the_same_bytes(run_dir, tmp_path, engine):
+    train_sft(run_dir, SftOptions(learning_rate=1e-2, max_steps=2))
+    straight = copy(run_dir, tmp_path / "straight")
+    arguments = [*RL, "--gradient-accumulation", "2", "--per-device-batch-size", "4"]
+    arguments += ["--max-steps", "3", "--save-steps", "1", "--gradient-checkpointing"]
+    finish(engine, arguments, straight)
+    assert run_on_two(engine, arguments, run_dir, DIE_AFTER_STEP="2").returncode != 0
+    finish(engine, arguments, run_dir)
+    assert "resumed" in " ".join(run_dir.manifest(Stage.TRAIN_RL).notes)
+    assert frozen_that_moved(run_dir, Stage.TRAIN_SFT, Stage.TRAIN_RL, Flag.RL) == 0
+    one, two = (adapter_file(run, Stage.TRAIN_RL).read_bytes() for run in (straight, run_dir))
+    assert one == two
+    assert losses(run_dir, Stage.TRAIN_RL) == losses(straight, Stage.TRAIN_RL)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adafactor", "adamw_bnb_8bit"])
 def test_optimizers_that_do_not_know_fsdp2_are_refused(run_dir, optimizer):
     if "bnb" in optimizer:
