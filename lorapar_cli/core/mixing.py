@@ -13,5 +13,10 @@ def mix_replay(own: list[Item], other: list[Item], share: float, seed: int) -> l
         share: Fraction of the result that comes from `other`, 0 to below 1.
         seed: Decides which of `other`; they are taken without repetition, all where too few.
     """
-    wanted = round(share / (1 - share) * len(own))
+    wanted = replay_count(len(own), share)
     return own + random.Random(seed).sample(other, min(wanted, len(other)))
+
+
+def replay_count(own: int, share: float) -> int:
+    """Returns how many replayed records beside `own` ones make up `share` of all."""
+    return round(share / (1 - share) * own)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.core.mixing import mix_replay
+from lorapar_cli.core.mixing import mix_replay, replay_count
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.datasets import open_source
 from lorapar_cli.names import Stage, System
@@ -122,12 +122,14 @@ def read_training_records(
     files: dict[str, Path],
     replay: float,
     seed: int,
+    notes: list[str],
     keep: Callable[[list[Record], Path], list[Record]] = lambda records, _: records,
 ) -> list[Record]:
     """Returns the records to train on, replayed ones behind the stage's own.
 
     Args:
         files: What `training_files` returned.
+        notes: Where a sentence is added if there are too few records to replay.
         keep: Leaves out of a file's records those that the stage cannot use.
 
     Raises:
@@ -135,7 +137,7 @@ def read_training_records(
     """
     parts = []
     for name, path in files.items():
-        read = list(open_source(str(path)).records()) if name == "data" else read_records(path)
+        read = _read_data(path) if name == "data" else read_records(path)
         if not read:
             raise LoraparError(
                 "there is nothing to train on",
@@ -143,6 +145,28 @@ def read_training_records(
                 "label more data, or ask other teachers, with `lorapar classify`",
             )
         parts.append(keep(read, path))
-    if replay:
-        return mix_replay(parts[0], parts[1], replay, seed)
-    return [record for part in parts for record in part]
+    if not replay:
+        return [record for part in parts for record in part]
+    own, other = parts
+    mixed = mix_replay(own, other, replay, seed)
+    replayed = len(mixed) - len(own)
+    if replayed < replay_count(len(own), replay):
+        notes.append(
+            f"`--replay {replay}` asks for {replay_count(len(own), replay)} records of the other "
+            f"system, there are {len(other)}: their share is {replayed / len(mixed):.1%}"
+        )
+    return mixed
+
+
+def _read_data(path: Path) -> list[Record]:
+    """Returns the records of a user's file."""
+    try:
+        return list(open_source(str(path)).records())
+    except LoraparError as error:
+        # The reader's hints name options that only `classify` has.
+        raise LoraparError(
+            error.what,
+            error.found,
+            "mend it, or let `lorapar classify` read it, which has options for that, and give its "
+            "`labels.jsonl`",
+        ) from error

@@ -1,5 +1,6 @@
 """Stage 5: GRPO of the elements that the mask activates, on System-2 records."""
 
+import os
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
@@ -67,6 +68,7 @@ def train_rl(
         source.files,
         options.replay,
         options.seed,
+        manifest.notes,
         lambda read, path: _with_reference(read, path, manifest.notes, CODE in rewards),
     )
     manifest.counts["records"] = count_systems(records)
@@ -111,13 +113,14 @@ def train_rl(
 
 
 def _check_batch(options: RlOptions) -> None:
-    completions = options.per_device_batch_size * options.gradient_accumulation
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    completions = options.per_device_batch_size * options.gradient_accumulation * processes
     if completions % options.num_generations:
         raise UsageError(
             f"{completions} completions a step are not groups of {options.num_generations}",
             f"`--per-device-batch-size` {options.per_device_batch_size} x "
-            f"`--gradient-accumulation` {options.gradient_accumulation}",
-            "make their product a multiple of `--num-generations`",
+            f"`--gradient-accumulation` {options.gradient_accumulation} x {processes} processes",
+            "make the product a multiple of `--num-generations`",
         )
 
 

@@ -60,8 +60,8 @@ def train_sft(
     )
     if not (dry_run or show_tokens) and source.up_to_date(folder):
         return Outcome(folder, read_manifest(folder), fresh=False)
-    records = read_training_records(source.files, options.replay, options.seed)
     manifest = source.new_manifest(Stage.TRAIN_SFT, given, options.seed)
+    records = read_training_records(source.files, options.replay, options.seed, manifest.notes)
     manifest.counts["records"] = count_systems(records)
 
     progress("loading the base model", 0, None)

@@ -108,3 +108,12 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(run_dir, tmp_path, st
     assert kills > 0
     assert adapter_bytes(run_dir, stage) == adapter_bytes(straight, stage)
     assert losses(run_dir, stage) == losses(straight, stage)
+
+
+def test_a_group_may_lie_in_several_processes(run_dir):
+    arguments = [*COMMAND["train-rl"], "--max-steps", "2", "--rewards", "format,tags,integer"]
+    arguments[arguments.index("--per-device-batch-size") + 1] = "2"
+    finish(start([*arguments, "--from", "init"], run_dir, processes=2))
+    lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
+    groups = [[json.loads(line)["id"] for line in lines[first : first + 4]] for first in (0, 4)]
+    assert [len(set(group)) for group in groups] == [1, 1]
