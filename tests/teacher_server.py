@@ -68,6 +68,7 @@ class Server:
         self.knows_no_system = settings.get("knows_no_system", False)
         self.capacity = settings.get("capacity", 10**9)
         self.always = settings.get("always")
+        self.tokens_needed = settings.get("tokens_needed", {})
         self.usage = settings.get("usage", {"prompt_tokens": 100, "completion_tokens": 10})
         self.knows_no_schema = settings.get("knows_no_schema", False)
         self.failed = set()
@@ -149,18 +150,21 @@ class Server:
         label = true_label(model, question)
         text = words_for(label, chance.choice(STYLES))
         text = self.always or text
+        if request.get("max_tokens", 0) < self.tokens_needed.get(model, 0):
+            thought = "System 2 questions need several steps, and this one"
+            return await self.reply(writer, 200, self.completion(thought, "length"))
         if self.echo_key:
             text += f" (you are {self.key})"
         return await self.reply(writer, 200, self.completion(text))
 
-    def completion(self, text):
+    def completion(self, text, finish_reason="stop"):
         message = {"role": "assistant", "content": text}
         return {
             "id": "c",
             "object": "chat.completion",
             "created": 0,
             "model": "m",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
             "usage": self.usage,
         }
 

@@ -20,7 +20,7 @@ def teachers(
     """List the teachers that `classify` knows by name, and what they lack."""
     from rich.table import Table
 
-    from lorapar_cli.hub.teachers import known_teachers
+    from lorapar_cli.hub.teachers import how_to_price, known_teachers
 
     known = known_teachers(teachers_file)
     if as_json:
@@ -51,4 +51,6 @@ def teachers(
             teacher.name, teacher.model, "free" if free else shown, teacher.missing() or ""
         )
     stdout().print(table)
+    if any(teacher.price is None for teacher in known.values()):
+        say(how_to_price([teacher for teacher in known.values() if teacher.price is None]))
     say("also: `name=model@http://host:port/v1` for any OpenAI-compatible server, `hf:PATH`")

@@ -34,6 +34,7 @@ _SIDE_BY_SIDE = re.compile(r'(?:"[^"]*"|\b(?:or|and|json)\b|[^\w"]|[\d_])*', re.
 _THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _MOST_VERDICT_WORDS = 6
+_FENCED = re.compile(r"\s*(?:```(?:json)?\s)?(.*?)(?:```\s*)?", re.IGNORECASE | re.DOTALL)
 
 
 def parse_label(text: str) -> System | None:
@@ -63,6 +64,20 @@ def parse_label(text: str) -> System | None:
         return None
     at_last = {label for (begin, _), label in mentions if begin >= last_line}
     return _last(text, mentions) if len(at_last) == 1 else None
+
+
+def parse_cut_label(text: str) -> System | None:
+    """Returns the system that an answer names although it was cut off, or None.
+
+    What comes next might say the opposite ("System 2 questions need ..."), so only an answer that
+    is complete counts: a JSON object, behind any thoughts, with nothing else around it.
+    """
+    said = _FENCED.fullmatch(_without_thoughts(text))[1]
+    try:
+        whole = isinstance(json.loads(said), dict)
+    except (ValueError, RecursionError):
+        return None
+    return parse_label(said) if whole else None
 
 
 def _without_thoughts(text: str) -> str:

@@ -14,7 +14,7 @@ from lorapar_cli.hub.indexing import Index
 from lorapar_cli.hub.interview import Tally
 from lorapar_cli.hub.labelling import LabelPrompt
 from lorapar_cli.hub.teachers import Teacher, answer_key, identities, plain_identity
-from lorapar_cli.store.journal_index import ASKED_ONCE, JournalIndex, short_key
+from lorapar_cli.store.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
 
 _OPEN = f"({voting.UNASKED}, {ASKED_ONCE})"
 _VOTE_BITS = 3
@@ -26,6 +26,7 @@ class Known:
 
     Attributes:
         unpriced: Prompt and completion tokens of those answers that have no cost.
+        estimated: How many answers have tokens that are an estimate.
     """
 
     answers: int = 0
@@ -33,10 +34,12 @@ class Known:
     completion_tokens: int = 0
     cost: float = 0.0
     unpriced: tuple[int, int] = (0, 0)
+    estimated: int = 0
 
-    def add(self, prompt: int, completion: int, cost: float | None) -> None:
+    def add(self, prompt: int, completion: int, estimated: int, cost: float | None) -> None:
         """Counts one answer."""
         self.answers += 1
+        self.estimated += estimated
         self.prompt_tokens += prompt
         self.completion_tokens += completion
         if cost is None:
@@ -50,8 +53,8 @@ class Ballot:
 
     It has one row for all records that hold the same, under the number of their first. A row is
     open while it is worth asking about: empty records are not, and settled ones need not be.
-    Of each teacher it holds the code of the answer (those of `core.voting` and `ASKED_ONCE`) and
-    where the journal holds its words, -1 if nowhere.
+    Of each teacher it holds the code of the answer (those of `core.voting` and of
+    `store.journal_index`, whose low two bits are one of the former) and where the journal holds its words, -1 if nowhere.
 
     Attributes:
         known: What the journal knew by teacher when this run began.
@@ -110,17 +113,18 @@ class Ballot:
         if self._journaled.empty:
             return known
         found = self.database.execute(
-            "SELECT code, offset, records.number, journal.prompt, completion, cost"
+            "SELECT code, offset, number, cut_at, journal.prompt, completion, estimated, cost"
             " FROM records CROSS JOIN journal"
             " WHERE owner = number AND key = key_of(?, digest) ORDER BY number, offset",
             (column,),
         )
 
         def updates() -> Iterator[tuple[int, int, int]]:
+            most = self.teachers[column].max_tokens
             # Of several answers the last one stays.
-            for code, offset, number, *sums in found:
+            for code, offset, number, cut_at, *sums in found:
                 known.add(*sums)
-                yield code, offset, number
+                yield voting.UNASKED if code == CUT and cut_at < most else code, offset, number
 
         self.fill_in(column, updates())
         return known
@@ -160,6 +164,10 @@ class Ballot:
         return self.index.ask_for(
             f"SELECT count(*) FROM answers WHERE open AND code{column} IN {_OPEN}"
         )
+
+    def count_cut(self, column: int) -> int:
+        """Returns how many of a teacher's answers are no votes because they were cut off."""
+        return self.index.ask_for(f"SELECT count(*) FROM answers WHERE code{column} = {CUT}")
 
     def close_settled(self, ties_to: int) -> None:
         """Closes the rows on which no teacher still to be asked can change the label.

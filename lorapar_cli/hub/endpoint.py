@@ -14,24 +14,41 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from lorapar_cli.core.labels import parse_cut_label, parse_label
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.hub.labelling import SCHEMA
 from lorapar_cli.hub.teachers import Teacher
+from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
 
 _SHOWN_CHARACTERS = 200
 _KEYLIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w\-*.]{6,}", re.IGNORECASE)
 _NO_CREDIT = 402
+_MOST_TOKENS = 1 << 40
+# How endpoints say that an answer reached `max_tokens`.
+_CUT = ("length", "max_tokens")
 _OVERLOADED = 529
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered: its words, and the tokens it says it counted."""
+    """What a teacher answered.
+
+    Attributes:
+        prompt_tokens, completion_tokens: As counted by it, None where it says nothing of use.
+        cut: Whether the answer ends because it reached the most tokens allowed.
+        estimated: Whether the tokens are our estimate.
+    """
 
     text: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    cut: bool = False
+    estimated: bool = False
+
+    def label(self) -> System | None:
+        """Returns the one system that the answer names, or None."""
+        return parse_cut_label(self.text) if self.cut else parse_label(self.text)
 
 
 class TryAgain(Exception):
@@ -174,7 +191,8 @@ class Endpoint:
     def _read(self, content: bytes) -> Reply:
         try:
             answer = json.loads(content)
-            message = answer["choices"][0]["message"]
+            choice = answer["choices"][0]
+            message = choice["message"]
             text = _text(message.get("content")) or _text(message.get("refusal"))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise TryAgain("the answer was not readable") from None
@@ -184,7 +202,8 @@ class Endpoint:
             _count(usage.get(name)) if isinstance(usage, dict) else None
             for name in ("prompt_tokens", "completion_tokens")
         )
-        return Reply(self._scrub(text), prompt, completion)
+        cut = str(choice.get("finish_reason")).lower() in _CUT
+        return Reply(self._scrub(text), prompt, completion, cut)
 
     def _words(self, reason: str, cause: Any) -> str:
         body = getattr(cause, "body", None)
@@ -215,7 +234,7 @@ def _text(content: Any) -> str:
 
 def _count(tokens: Any) -> int | None:
     """Returns a number of tokens, or None where the endpoint's is none."""
-    return tokens if type(tokens) is int and tokens >= 0 else None
+    return tokens if type(tokens) is int and 0 <= tokens < _MOST_TOKENS else None
 
 
 def _without_system(messages: list[Message]) -> list[Message]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lorapar_cli.hub.ballot import Ballot
 from lorapar_cli.hub.interview import estimate_tokens
-from lorapar_cli.hub.teachers import Teacher
+from lorapar_cli.hub.teachers import Teacher, how_to_price
 
 _ASSUMED_ANSWER_TOKENS = 60
 
@@ -43,9 +43,10 @@ def estimate(ballot: Ballot, economy_ties_to: int | None) -> Estimate:
             f"answers are taken to be as long as those in the journal, else "
             f"{_ASSUMED_ANSWER_TOKENS} tokens; a model that thinks first takes many more"
         )
-    unpriced = [name for name, row in rows.items() if row["cost"] is None]
-    if unpriced:
-        notes.append(f"no price is known for {', '.join(unpriced)}: their cost is not counted")
+    if unpriced := [teacher for teacher in ballot.teachers if teacher.price is None]:
+        names = ", ".join(teacher.name for teacher in unpriced)
+        notes.append(f"no price is known for {names}: their cost is not counted")
+        notes.append(how_to_price(unpriced))
     if missing := [f"`{t.name}`: {t.missing()}" for t in ballot.teachers if t.missing()]:
         notes.append(f"cannot be asked yet: {'; '.join(missing)}")
     return Estimate(rows, messages, notes)

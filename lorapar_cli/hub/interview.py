@@ -9,9 +9,8 @@ says. Other failures wait exponentially longer, with jitter.
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from lorapar_cli.core.labels import parse_label
 from lorapar_cli.hub.endpoint import Endpoint, Hopeless, Refused, Reply, TooFast, TryAgain
 from lorapar_cli.hub.pacing import Budget, Clock, Throttle
 from lorapar_cli.hub.teachers import Teacher
@@ -70,6 +69,7 @@ class Tally:
         down: Why the teacher is asked nothing more, or None.
         over_budget: Whether it stopped because the next question might have passed `max_cost`.
         left_open: Questions that got no answer in this run.
+        estimated: Answers whose tokens the endpoint did not count.
     """
 
     teacher: Teacher
@@ -84,7 +84,7 @@ class Tally:
     left_open: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    uncounted: int = 0
+    estimated: int = 0
     cost: float = 0.0
     down: str | None = None
     over_budget: bool = False
@@ -194,15 +194,12 @@ class Interview:
             started = self._clock.now()
             try:
                 final = await self._once(question, once_more)
-            except TooFast as cause:
-                wait = self._waiting(failures, cause.retry_after)
-                self._throttle.slow_down(started, cause.retry_after or 0.0)
-                self.tally.slowed += 1
-                failures += 1 if cause.retry_after is None else _TOLD_TO_WAIT
-                reason = str(cause)
             except TryAgain as cause:
                 wait = self._waiting(failures, cause.retry_after)
-                failures += 1
+                if isinstance(cause, TooFast) or cause.retry_after:
+                    self._throttle.slow_down(started, cause.retry_after or 0.0)
+                self.tally.slowed += isinstance(cause, TooFast)
+                failures += _TOLD_TO_WAIT if cause.retry_after else 1
                 reason = str(cause)
             except Refused as cause:
                 self._refuse(str(cause))
@@ -232,7 +229,7 @@ class Interview:
         self.tally.left_open += 1
 
     def _waiting(self, failures: int, retry_after: float | None) -> float:
-        if retry_after is not None:
+        if retry_after:
             return retry_after + random.uniform(0, 0.1)
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
         return random.uniform(longest / 2, longest)
@@ -248,14 +245,15 @@ class Interview:
         try:
             self.tally.requests += 1
             reply = await self._endpoint.ask(messages)
-            cost = self._book(reply, messages)
+            reply = self._counted(reply, messages)
+            cost = self._book(reply)
         finally:
             self._budget.settle(held, cost)
         seconds = self._clock.now() - started
         self._throttle.succeeded()
         self.tally.last_success = self._clock.now()
         self.tally.refused_in_a_row = 0
-        label = parse_label(reply.text)
+        label = reply.label()
         final = label is not None or once_more
         known_cost = cost if self.teacher.price else None
         self._on_answer(question, reply, label, final, seconds, known_cost)
@@ -285,11 +283,20 @@ class Interview:
         size = sum(len(message["content"].encode()) + 16 for message in messages)
         return self.teacher.price.of(size, self.teacher.max_tokens)
 
-    def _book(self, reply: Reply, messages: list[Message]) -> float:
-        prompt, completion = reply.prompt_tokens, reply.completion_tokens
-        if prompt is None or completion is None:
-            self.tally.uncounted += 1
-            prompt, completion = estimate_tokens(messages), len(reply.text) // _BYTES_PER_TOKEN
+    def _counted(self, reply: Reply, messages: list[Message]) -> Reply:
+        """Returns the reply with its tokens estimated where the endpoint does not count them."""
+        if reply.prompt_tokens is not None and reply.completion_tokens is not None:
+            return reply
+        return replace(
+            reply,
+            prompt_tokens=estimate_tokens(messages),
+            completion_tokens=len(reply.text.encode(errors="replace")) // _BYTES_PER_TOKEN,
+            estimated=True,
+        )
+
+    def _book(self, reply: Reply) -> float:
+        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        self.tally.estimated += reply.estimated
         self.tally.prompt_tokens += prompt
         self.tally.completion_tokens += completion
         cost = self.teacher.price.of(prompt, completion) if self.teacher.price else 0.0

@@ -6,7 +6,6 @@ from lorapar_cli.hub.teachers import Teacher
 from lorapar_cli.store.records import Message
 
 BATCH = 8
-_MOST_NEW_TOKENS = 256
 
 
 class LocalTeacher:
@@ -21,7 +20,7 @@ class LocalTeacher:
         from lorapar_cli.hub.models import find_base_model, load_base, load_tokenizer
 
         base = find_base_model(teacher.model, trust_remote_code)
-        self._name = teacher.name
+        self._name, self._most = teacher.name, teacher.max_tokens
         self._tokenizer = load_tokenizer(base, trust_remote_code)
         self._model = load_base(base, trust_remote_code=trust_remote_code)
         self._longest = getattr(self._model.config, "max_position_embeddings", None) or 2**31
@@ -59,15 +58,23 @@ class LocalTeacher:
             made = self._model.generate(
                 input_ids=padded,
                 attention_mask=mask,
-                max_new_tokens=min(_MOST_NEW_TOKENS, self._longest - width),
+                max_new_tokens=min(self._most, self._longest - width),
                 do_sample=False,
                 pad_token_id=pad,
             )[:, width:]
+        ends = {pad, *_as_list(self._model.generation_config.eos_token_id)}
         return [
             Reply(
                 self._tokenizer.decode(row, skip_special_tokens=True),
                 len(prompt),
                 int((row != pad).sum()),
+                cut=int(row[-1]) not in ends,
             )
             for prompt, row in zip(prompts, made, strict=True)
         ]
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    if ids is None:
+        return []
+    return ids if isinstance(ids, list) else [ids]

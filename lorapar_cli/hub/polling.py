@@ -3,14 +3,13 @@
 import time
 from collections.abc import Iterator
 
-from lorapar_cli.core.labels import parse_label
 from lorapar_cli.hub.ballot import Ballot
 from lorapar_cli.hub.endpoint import Reply
 from lorapar_cli.hub.interview import Manner, OnAnswer, Question, Tally, interview
 from lorapar_cli.hub.rules import RULES
 from lorapar_cli.names import Progress, System
 from lorapar_cli.store.journal import CODES, Answer, Journal
-from lorapar_cli.store.journal_index import ASKED_ONCE
+from lorapar_cli.store.journal_index import answer_code
 
 _AT_ONCE = 1000
 
@@ -113,9 +112,12 @@ def _recorder(ballot: Ballot, column: int, journal: Journal) -> OnAnswer:
             reply.completion_tokens,
             round(seconds, 3),
             cost,
+            reply.estimated or None,
+            teacher.max_tokens if reply.cut and vote is None else None,
         )
         offset = journal.append(answer)
-        ballot.fill_in(column, iter([(CODES[vote] if final else ASKED_ONCE, offset, number)]))
+        code = answer_code(vote, final, answer.cut_at)
+        ballot.fill_in(column, iter([(code, offset, number)]))
 
     return record
 
@@ -166,7 +168,7 @@ def _ask_local(
                 tally.left_open += 1
                 tally.last_refusal = "the prompt is longer than the model can read"
                 continue
-            vote = parse_label(reply.text)
+            vote = reply.label()
             final = again or vote is not None
             record(question, reply, vote, final, seconds, 0.0)
             tally.prompt_tokens += reply.prompt_tokens or 0

@@ -13,6 +13,9 @@ from lorapar_cli.hub.kinds import Kinds
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.splits import Verdict
 
+# So far that sums do not tell in which order their parts came, be it one run or several.
+_MONEY_DIGITS = 9
+
 
 def summarise(
     manifest: Manifest, ballot: Ballot, kinds: Kinds, verdict: Verdict, economy: int | None
@@ -28,6 +31,7 @@ def summarise(
     def count(which: np.ndarray) -> int:
         return int(kinds.counts[which].sum())
 
+    votes, waiting = ballot.open_votes()
     paid = [teacher for teacher in ballot.teachers if teacher.kind != "rule"]
     manifest.counts = {
         "records": len(index),
@@ -42,6 +46,7 @@ def summarise(
         "bad_lines": index.bad_count,
         "repeated_ids": index.repeated_ids,
         "repeated_records": index.copies,
+        "unanswered": int(((votes == voting.UNASKED).sum(axis=1) * waiting).sum()),
         "requests_saved": {
             "journal": sum(ballot.cached[teacher.name] for teacher in paid),
             "economy": 0 if economy is None else _count_spared(kinds, economy),
@@ -74,7 +79,9 @@ def _metrics(ballot: Ballot, kinds: Kinds, verdict: Verdict, kept: np.ndarray) -
             for a in range(len(names))
             for b in range(a + 1, len(names))
         },
-        "cost": ballot.spent() if all(t.price for t in ballot.teachers) else None,
+        "cost": round(ballot.spent(), _MONEY_DIGITS)
+        if all(teacher.price for teacher in ballot.teachers)
+        else None,
     }
     known = (kinds.truths > 0) & kept
     if known.any():
@@ -106,9 +113,12 @@ def _counts_of(ballot: Ballot, column: int, kinds: Kinds) -> dict[str, Any]:
         "retries": tally.retries,
         "too_many_requests": tally.slowed,
         "refused": tally.refused,
+        "cut": ballot.count_cut(column),
+        "max_tokens": None if teacher.kind == "rule" else teacher.max_tokens,
+        "tokens_estimated": known.estimated + tally.estimated,
         "prompt_tokens": known.prompt_tokens + tally.prompt_tokens,
         "completion_tokens": known.completion_tokens + tally.completion_tokens,
-        "cost": ballot.spent_on(teacher) if teacher.price else None,
+        "cost": round(ballot.spent_on(teacher), _MONEY_DIGITS) if teacher.price else None,
         "price_date": teacher.price.date if teacher.price else None,
     }
 
@@ -117,7 +127,7 @@ def add_notes(manifest: Manifest, ballot: Ballot, damaged: int) -> None:
     """Adds the sentences that a person should read to the manifest, which has its counts."""
     manifest.notes += [
         *_notes_on_records(manifest, ballot.index),
-        *_notes_on_teachers(ballot),
+        *_notes_on_teachers(ballot, manifest.counts),
         *([f"{damaged} damaged lines of the journal were passed over"] if damaged else []),
     ]
 
@@ -143,15 +153,27 @@ def _notes_on_records(manifest: Manifest, index: Index) -> Iterator[str]:
             yield f"no record is {name}: the stages that follow need both systems"
 
 
-def _notes_on_teachers(ballot: Ballot) -> Iterator[str]:
+def _notes_on_teachers(ballot: Ballot, counts: dict[str, Any]) -> Iterator[str]:
     for tally in ballot.tallies.values():
         name = tally.teacher.name
         if tally.down or tally.over_budget or tally.left_open > tally.refused:
             yield f"teacher {name} answered {tally.done} of {tally.total}{what_happened(tally)}"
         elif tally.refused:
             yield f"teacher {name} refused {tally.refused} questions: {tally.last_refusal}"
-        if tally.uncounted:
-            yield f"teacher {name} reported no tokens for {tally.uncounted} answers: estimated"
+    for name, row in counts["teachers"].items():
+        if row["tokens_estimated"]:
+            yield f"teacher {name} reported no tokens for {row['tokens_estimated']} answers: estimated"
+        if row["cut"]:
+            yield (
+                f"teacher {name}: {row['cut']} answers were cut off at {row['max_tokens']} tokens "
+                "before they named a label, and count as no vote; with a higher `max_tokens` in a "
+                "teachers file (`--teachers-file`) the same command asks for these again"
+            )
+    if counts["unanswered"]:
+        yield (
+            f"{counts['unanswered']} questions have no answer: `--min-votes` decided without; "
+            "the same command asks them again"
+        )
 
 
 def what_happened(tally: Tally) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,10 +108,12 @@ def known_teachers(config: Path | None = None) -> dict[str, Teacher]:
         UsageError: A teacher in it has unknown or missing fields.
     """
     known = rule_teachers() | _read_presets(_PRESETS, whole_file=True)
-    return known | (_read_presets(config, whole_file=False) if config else {})
+    return known | (_read_presets(config, whole_file=False, known=known) if config else {})
 
 
-def _read_presets(path: Path, whole_file: bool) -> dict[str, Teacher]:
+def _read_presets(
+    path: Path, whole_file: bool, known: dict[str, Teacher] | None = None
+) -> dict[str, Teacher]:
     import yaml
 
     try:
@@ -124,10 +126,13 @@ def _read_presets(path: Path, whole_file: bool) -> dict[str, Teacher]:
         content = content.get("teachers", {}) if isinstance(content, dict) else None
     if not isinstance(content, dict):
         raise UsageError(f"`{path}` has no mapping `teachers:` of teachers by name")
-    return {str(name): _read_teacher(str(name), entry, path) for name, entry in content.items()}
+    return {
+        str(name): _read_teacher(str(name), entry, path, (known or {}).get(str(name)))
+        for name, entry in content.items()
+    }
 
 
-def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
+def _read_teacher(name: str, entry: Any, path: Path, preset: Teacher | None) -> Teacher:
     allowed = [field.name for field in fields(Teacher) if field.name not in _NOT_IN_FILES]
     where = f"teacher `{name}` in `{path}`"
     if not isinstance(entry, dict):
@@ -135,8 +140,12 @@ def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
     if unknown := [key for key in entry if key not in allowed]:
         listed = ", ".join(f"`{key}`{nearest(str(key), allowed)}" for key in unknown)
         raise UsageError(f"{where} has unknown fields: {listed}")
-    if missing := [key for key in ("base_url", "model") if key not in entry]:
-        raise UsageError(f"{where} lacks `{missing[0]}`")
+    changed = preset is not None and preset.kind == "api" and not {"base_url", "model"} & {*entry}
+    local = _LOCAL.fullmatch(str(entry.get("model")))
+    if not changed:
+        needed = ("model",) if local else ("base_url", "model")
+        if missing := [key for key in needed if key not in entry]:
+            raise UsageError(f"{where} lacks `{missing[0]}`")
     for key, value in entry.items():
         if key in _KINDS and (not isinstance(value, _KINDS[key]) or isinstance(value, bool)):
             raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_WANTED[key]}")
@@ -147,9 +156,22 @@ def _read_teacher(name: str, entry: Any, path: Path) -> Teacher:
         raise UsageError(
             f"{where} has `structured: {entry['structured']}`", hint=f"{', '.join(STRUCTURED)}"
         )
+    if changed:
+        return replace(preset, **(entry | ({"price": price} if "price" in entry else {})))
+    if local:
+        if other := sorted({*entry} - {"model", "max_tokens"}):
+            raise UsageError(
+                f"{where} has `{other[0]}`, and is a local model",
+                hint="beside `model`, it takes `max_tokens`",
+            )
+        return replace(_local_teacher(name, local["path"]), **_only(entry, "max_tokens"))
     given = {"key_required": "key_env" in entry} | entry | {"price": price}
     _check_url(str(given["base_url"]), name)
     return Teacher(name=name, kind="api", **given)
+
+
+def _only(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: entry[name]} if name in entry else {}
 
 
 def _read_price(price: Any, where: str) -> Price:
@@ -229,6 +251,18 @@ def _local_teacher(name: str, path: str) -> Teacher:
             digest.update(content.read())
     resolved = str(folder.resolve())
     return Teacher(name, "hf", resolved, price=Price(0, 0), revision=digest.hexdigest()[:16])
+
+
+def how_to_price(teachers: list[Teacher]) -> str:
+    """Returns how the price of the first of some teachers can be given, as a YAML file's text."""
+    first = teachers[0]
+    preset = first.name in _read_presets(_PRESETS, whole_file=True)
+    where = "" if preset else f"base_url: {first.base_url}, model: {first.model}, "
+    entry = f"{first.name}: {{{where}price: {{input: DOLLARS, output: DOLLARS}}}}"
+    return (
+        f"give the dollars for a million tokens in a file `teachers: {{{entry}}}` and name it with "
+        "`--teachers-file`"
+    )
 
 
 def plain_identity(teacher: Teacher) -> str:

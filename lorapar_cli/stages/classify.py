@@ -23,7 +23,7 @@ from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
 from lorapar_cli.hub.marking import draw_labels, hold_out, read_review
 from lorapar_cli.hub.polling import poll
 from lorapar_cli.hub.summary import add_notes, summarise
-from lorapar_cli.hub.teachers import Teacher, find_teachers, identities
+from lorapar_cli.hub.teachers import Teacher, find_teachers, how_to_price, identities
 from lorapar_cli.hub.verdict import check_complete, decide, economy_ties_to
 from lorapar_cli.names import EMBEDDED, Progress, Stage, silent
 from lorapar_cli.store.journal import JOURNAL, Journal
@@ -179,7 +179,9 @@ def classify(
             ballot, _ = _open_ballot(database, job, progress)
             return estimate(ballot, economy_ties_to(settings))
     if is_up_to_date(folder, settings, inputs):
-        return Outcome(folder, read_manifest(folder), fresh=False)
+        known = read_manifest(folder)
+        if not _wants_more(known, chosen):
+            return Outcome(folder, known, fresh=False)
     base_model = _find_student(model, trust_remote_code) if model is not None else remembered
     manifest = Manifest(
         Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=base_model
@@ -217,12 +219,12 @@ def _check_options(
         raise UsageError("`--economy` leaves out votes that `--vote weighted` needs")
     if min_votes is not None and min_votes > len(teachers):
         raise UsageError(f"`--min-votes {min_votes}` is more than the {len(teachers)} teachers")
-    unknown = [t.name for t in teachers if t.kind == "api" and t.price is None]
+    unknown = [teacher for teacher in teachers if teacher.price is None]
     if manner.max_cost is not None and unknown:
         raise UsageError(
             "`--max-cost` cannot be kept where a price is unknown",
-            f"teachers without a price: {', '.join(unknown)}",
-            "give their prices under `teachers:` in a file and name it with `--teachers-file`",
+            f"teachers without a price: {', '.join(teacher.name for teacher in unknown)}",
+            how_to_price(unknown),
         )
 
 
@@ -240,6 +242,15 @@ def _find_student(model: str, trust_remote_code: bool) -> dict[str, str | None]:
     from lorapar_cli.hub.models import find_base_model
 
     return find_base_model(model, trust_remote_code).to_manifest()
+
+
+def _wants_more(manifest: Manifest, teachers: list[Teacher]) -> bool:
+    """Returns whether a finished result lacks answers that the same command may now get."""
+    rows = manifest.counts["teachers"]
+    return bool(manifest.counts.get("unanswered")) or any(
+        rows[teacher.name].get("cut") and teacher.max_tokens > rows[teacher.name]["max_tokens"]
+        for teacher in teachers
+    )
 
 
 def _open_ballot(

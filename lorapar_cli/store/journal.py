@@ -37,6 +37,8 @@ class Answer:
         final: False for a first answer without a vote, after which the teacher is asked again.
         seconds: From sending the request to the end of its answer.
         cost: In the currency of the price, US dollars; None where the price is unknown.
+        estimated: True where the tokens are an estimate.
+        cut_at: The most tokens allowed, where the answer was cut off there and holds no vote.
     """
 
     key: str
@@ -50,6 +52,8 @@ class Answer:
     completion_tokens: int | None = None
     seconds: float | None = None
     cost: float | None = None
+    estimated: bool | None = None
+    cut_at: int | None = None
     at: str | None = None
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lorapar_cli.core.voting import NO_VOTE
+from lorapar_cli.names import System
 from lorapar_cli.store.journal import CODES
 
 ASKED_ONCE = 4
@@ -13,14 +15,17 @@ ASKED_ONCE = 4
 
 The low two bits of a code are the vote, so this one is none.
 """
+CUT = 4 + NO_VOTE
+"""No vote because the answer was cut off; with more tokens allowed it is asked for again."""
 
 _MOST_TOKENS = 1 << 50
 
-# Where an answer begins; its key and code; its tokens, its cost or NULL.
+# Where an answer begins; its key and code; its tokens and whether they are estimated, its cost or
+# NULL, and the most tokens that were allowed where it was cut off there, else 0.
 _TABLE = """
 CREATE TABLE journal (
     offset INTEGER PRIMARY KEY, key INTEGER, code INTEGER, prompt INTEGER, completion INTEGER,
-    cost REAL
+    estimated INTEGER, cost REAL, cut_at INTEGER
 )"""
 
 
@@ -45,20 +50,25 @@ class JournalIndex:
     def read_on(self) -> bool:
         """Reads the lines that were added since; returns whether there were any."""
         before = self._read_to
-        self._database.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", self._rows())
+        self._database.executemany(
+            "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows()
+        )
         self._database.execute("CREATE INDEX IF NOT EXISTS journal_keys ON journal (key)")
         return self._read_to > before
 
-    def _rows(self) -> Iterator[tuple[int, int, int, int, int, float | None]]:
+    def _rows(self) -> Iterator[tuple[int | float | None, ...]]:
         for offset, line in self._lines():
             try:
-                code = CODES[line["vote"]] if line.get("final", True) else ASKED_ONCE
-                prompt, completion = (
-                    int(line.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")
+                code = answer_code(line["vote"], line.get("final", True), line.get("cut_at"))
+                prompt, completion, cut_at = (
+                    int(line.get(name) or 0)
+                    for name in ("prompt_tokens", "completion_tokens", "cut_at")
                 )
+                estimated = bool(line.get("estimated"))
                 cost = None if line.get("cost") is None else float(line["cost"])
-                row = (offset, short_key(line["key"]), code, prompt, completion, cost)
-                if not 0 <= prompt + completion < _MOST_TOKENS:
+                key = short_key(line["key"])
+                row = (offset, key, code, prompt, completion, estimated, cost, cut_at)
+                if not 0 <= prompt + completion + cut_at < _MOST_TOKENS:
                     raise ValueError("no number of tokens")
             except (KeyError, ValueError, TypeError):
                 self.damaged += 1
@@ -86,6 +96,17 @@ class JournalIndex:
         with open(self._path, "rb") as file:
             file.seek(offset)
             return json.loads(file.readline()).get("teacher")
+
+
+def answer_code(vote: System | None, final: bool, cut_at: int | None) -> int:
+    """Returns the code of an answer.
+
+    Raises:
+        KeyError: It is no vote.
+    """
+    if not final:
+        return ASKED_ONCE
+    return CUT if vote is None and cut_at else CODES[vote]
 
 
 def short_key(key: str) -> int:

@@ -1,6 +1,6 @@
 import pytest
 
-from lorapar_cli.core.labels import parse_label
+from lorapar_cli.core.labels import parse_cut_label, parse_label
 from lorapar_cli.names import System
 
 ONE, TWO = System.SYSTEM1, System.SYSTEM2
@@ -87,3 +87,26 @@ def test_long_answers_are_read_in_time_linear_in_their_length():
         parse_label(f'{{"label": "System1"}} or {text} x {{"label": "System2"}}')
         parse_label(f"System 1 {text} System 2")
     assert perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("System 2", None),
+        ("System 2 questions need several steps, while", None),
+        ("Label: System 1", None),
+        ('{"reason": "It is System2 and so', None),
+        ('{"label": "System1"} no, wait, the steps', None),
+        ("<think>System 2, since", None),
+        ("1", None),
+        ("", None),
+        ("[" * 100_000, None),
+        ('{"reason": "x", "label": "System2"}', TWO),
+        ('{"reason": "x", "label": "System2"}\n   \n', TWO),
+        ('```json\n{"label": "System1"}\n```', ONE),
+        ('<think>System 2?</think>\n{"label": "System1"}\n', ONE),
+        ('{"label": "System1 or System2"}', None),
+    ],
+)
+def test_of_an_answer_that_was_cut_off_only_a_complete_object_counts(text, label):
+    assert parse_cut_label(text) is label

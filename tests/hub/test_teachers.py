@@ -1,7 +1,13 @@
+import json
+import shutil
+from dataclasses import replace
+
 import pytest
+from tiny_teachers import build_model
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.labelling import ONCE_MORE, PLAIN, ROLE_PLAY, read_prompt
+from lorapar_cli.hub.local_teacher import LocalTeacher
 from lorapar_cli.hub.teachers import (
     STRUCTURED,
     Price,
@@ -78,6 +84,7 @@ def test_an_address_that_carries_a_secret_is_refused_without_repeating_it(url):
             "teachers:\n  a: {model: x, base_url: http://h/v1, price: {input: 1, output: .nan}}",
             "price of teacher `a`",
         ),
+        ("teachers:\n  a: {model: 'hf:x', price: {input: 1, output: 1}}", "is a local model"),
         ("teachers: [a]", "no mapping `teachers:`"),
         ("- a", "no mapping `teachers:`"),
     ],
@@ -100,6 +107,43 @@ def test_a_file_adds_and_replaces_teachers(tmp_path):
     assert (known["gpt4o"].model, known["gpt4o"].key_required) == ("other", True)
     assert (known["mine"].key_required, known["mine"].price.output) == (False, 2)
     assert known["mine"].missing() is None
+
+
+def test_a_file_changes_fields_of_a_preset_and_sets_up_local_models(tmp_path, tiny_model_dir):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "teachers:\n  qwen: {price: {input: 1, output: 2}}\n  gpt4o: {max_tokens: 9000}\n"
+        f"  mine: {{model: 'hf:{tiny_model_dir}', max_tokens: 7}}\n"
+    )
+    before, known = known_teachers(), known_teachers(path)
+    assert known["qwen"] == replace(before["qwen"], price=Price(1, 2))
+    assert known["gpt4o"] == replace(before["gpt4o"], max_tokens=9000)
+    (given,) = find_teachers([f"mine=hf:{tiny_model_dir}"])
+    assert known["mine"] == replace(given, max_tokens=7)
+    assert given.max_tokens > 256
+
+
+def test_a_local_model_answers_as_long_as_it_may(tmp_path, tiny_model_dir):
+    folder = tmp_path / "endless"
+    shutil.copytree(tiny_model_dir, folder)
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": None}))
+    (teacher,) = find_teachers([f"t=hf:{folder}"])
+    chat = [{"role": "user", "content": "Which system?"}]
+    for most in (3, 300):
+        (reply,) = LocalTeacher(replace(teacher, max_tokens=most)).answer([chat])
+        assert (reply.completion_tokens, reply.cut) == (most, True)
+
+
+def test_a_local_model_that_ends_its_answer_was_not_cut_off(tmp_path, tiny_model_dir):
+    from transformers import AutoTokenizer
+
+    folder = build_model(tmp_path / "two", "2", AutoTokenizer.from_pretrained(tiny_model_dir))
+    (teacher,) = find_teachers([f"t=hf:{folder}"])
+    chat = [{"role": "user", "content": "Which system?"}]
+    (reply,) = LocalTeacher(teacher).answer([chat])
+    assert not reply.cut
+    assert reply.label() == "system2"
 
 
 def test_an_answers_key_depends_on_model_prompt_and_record_only():
@@ -153,8 +197,6 @@ def test_a_template_of_ones_own(tmp_path):
 def test_a_local_model_that_was_trained_on_is_another_teacher(
     tiny_model_dir, tmp_path, monkeypatch
 ):
-    import shutil
-
     copy = tmp_path / "model"
     shutil.copytree(tiny_model_dir, copy)
     monkeypatch.chdir(tmp_path)

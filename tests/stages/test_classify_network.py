@@ -123,14 +123,27 @@ def test_a_teacher_that_dies_is_reported_and_the_run_goes_on_later(tmp_path):
         assert "--min-votes" in error.value.hint
         assert not (tmp_path / "run" / "classify" / "manifest.json").exists()
         before = server.stats()
-        quorum = ask(tmp_path / "run", data, server, "abc", manner={"retries": 1}, min_votes=2)
+        options = {"manner": {"retries": 1}, "min_votes": 2}
+        quorum = ask(tmp_path / "run", data, server, "abc", **options)
         after = server.stats()
+        first = (quorum.folder / "labels.jsonl").read_bytes()
+        again = ask(tmp_path / "run", data, server, "abc", **options)
     # The two healthy teachers had answered everything; nobody is asked again but the dead one.
     assert before["billed"] == after["billed"]
     assert quorum.manifest.counts["records"] == 60
     assert any("teacher b answered 0 of 40" in note for note in quorum.manifest.notes)
     lines = read_lines(quorum.folder / "labels.jsonl")
     assert {len(line["votes"]) for line in lines} == {2, 3}
+    # It is not up to date for ever: while the teacher is away all stays as it is, and once it is
+    # back the same command asks what is missing, and nothing else.
+    assert quorum.manifest.counts["unanswered"] == again.manifest.counts["unanswered"] == 40
+    assert (again.folder / "labels.jsonl").read_bytes() == first
+    with running_server() as server:
+        back = ask(tmp_path / "run", data, server, "abc", **options)
+        assert server.stats()["requests"] == {"model-b": 40}
+        assert not ask(tmp_path / "run", data, server, "abc", **options).fresh
+    assert back.manifest.counts["unanswered"] == 0
+    assert labels_of(back.folder) == expected_labels(back.folder, "abc")
 
 
 def test_an_earlier_result_survives_a_failed_run(tmp_path):
@@ -528,13 +541,18 @@ def test_an_endpoint_that_takes_few_requests_at_a_time_is_found_out(tmp_path):
     assert requests < 2 * 400
 
 
-def test_a_teacher_that_only_ever_says_later_is_given_up_after_a_long_patience(tmp_path):
+@pytest.mark.parametrize(
+    ("status", "said"), [(429, "too many requests (429)"), (503, "server error 503")]
+)
+def test_a_teacher_that_only_ever_says_later_is_given_up_after_a_long_patience(
+    tmp_path, status, said
+):
     data = write_questions(tmp_path / "data.jsonl", 4)
     manner = {"concurrency": 1, "clock": Clock(speed=1000), "retries": 1}
-    with running_server(refuses_after={"model-a": 0}, refuses_with=429, later="15") as server:
+    with running_server(refuses_after={"model-a": 0}, refuses_with=status, later="15") as server:
         with pytest.raises(LoraparError) as error:
             ask(tmp_path / "run", data, server, "a", manner=manner)
-        assert "too many requests (429), 11 times in a row" in error.value.found
+        assert f"{said}, 11 times in a row" in error.value.found
         assert asked(server) >= 11
 
 
@@ -573,3 +591,113 @@ def test_a_teacher_keeps_its_answers_when_another_of_its_model_joins(tmp_path):
         for chosen in (teachers, teachers[::-1]):
             classify(again, data=str(data), teachers=chosen, manner=Manner(clock=FAST))
         assert (asked(first), asked(second)) == (40, 40)
+
+
+def limited(path, server, tokens):
+    fields = f"base_url: '{server.url}', model: model-a, max_tokens: {tokens}"
+    path.write_text(f"teachers:\n  a: {{{fields}}}\n")
+    return path
+
+
+def test_an_answer_that_was_cut_off_is_no_vote_and_is_had_with_more_tokens(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 20)
+    with running_server(tokens_needed={"model-a": 500}) as server:
+
+        def run(tokens):
+            options = {"teachers_file": limited(tmp_path / "t.yaml", server, tokens)}
+            options |= {"data": str(data), "teachers": ["a"], "manner": Manner(clock=FAST)}
+            return classify(RunDir(tmp_path / "run"), **options)
+
+        outcome = run(100)
+        counts = outcome.manifest.counts["teachers"]["a"]
+        assert (counts["no_vote"], counts["cut"], counts["system2"]) == (20, 20, 0)
+        assert asked(server) == 40
+        (note,) = [note for note in outcome.manifest.notes if "cut off" in note]
+        assert "20 answers were cut off at 100 tokens" in note
+        assert "`max_tokens`" in note
+        assert not run(100).fresh
+        assert not run(50).fresh
+        more = run(500)
+        assert asked(server) == 60
+        assert more.manifest.counts["teachers"]["a"]["cut"] == 0
+        assert more.manifest.counts["teachers"]["a"]["prompt_tokens"] == 60 * 100
+        assert not run(900).fresh
+    assert labels_of(more.folder) == expected_labels(more.folder, "a")
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 101, "completion_tokens": 13}])
+def test_tokens_and_money_are_the_same_for_straight_and_resumed_runs(tmp_path, usage):
+    data = write_questions(tmp_path / "data.jsonl", 40)
+    sums = []
+    for name, parts in (("straight", (40,)), ("resumed", (7, 23, 40))):
+        with running_server(usage=usage, fault_share=0.3, faults={"both": 1}) as server:
+            mine = priced(tmp_path / "mine.yaml", server, "{input: 0.37, output: 1.13}")
+            for limit in parts:
+                outcome = classify(
+                    RunDir(tmp_path / name),
+                    data=str(data),
+                    teachers=["a", "b"],
+                    teachers_file=mine,
+                    limit=limit,
+                    manner=Manner(clock=FAST),
+                )
+        wanted = ("prompt_tokens", "completion_tokens", "cost", "tokens_estimated")
+        rows = outcome.manifest.counts["teachers"].values()
+        notes = [note for note in outcome.manifest.notes if "estimated" in note]
+        sums.append(([[row[key] for key in wanted] for row in rows], notes))
+        assert outcome.manifest.metrics["cost"] == round(sum(row["cost"] for row in rows), 9)
+    assert sums[0] == sums[1]
+    assert all(prompt > 40 * 100 for prompt, *_ in sums[0][0])
+    assert len(sums[0][1]) == (2 if usage is None else 0)
+
+
+def test_what_economy_spared_is_not_taken_for_a_refusal(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 60)
+    with running_server(refuse=["Natalia", "Ann has 7 "]) as server:
+        outcome = ask(tmp_path / "run", data, server, "abc", economy=True, min_votes=1)
+    counts = outcome.manifest.counts
+    spared = counts["requests_saved"]["economy"]
+    assert spared > 0
+    rows = counts["teachers"]["c"]
+    assert rows["no_vote"] == rows["refused"]
+    assert rows["system1"] + rows["system2"] + rows["no_vote"] == 60 - spared
+
+
+def test_a_full_disk_under_the_working_file_keeps_every_answer(tmp_path):
+    """Files may have 512 KiB each: the journal fits, what is kept of 10,000 records does not."""
+    rows = [{"id": f"{i:0200}", "question": f"{i}?", "answer": f"#### {i}"} for i in range(10_000)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows[:10]))
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "lorapar_cli", "classify", str(data)]
+    command += ["--teachers", "rules-cues", "--run-dir", str(run_dir)]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    journal = (run_dir / "classify" / "votes.jsonl").read_bytes()
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    limit = f"trap '' XFSZ; ulimit -f 512; exec {shlex.join(command)}"
+    full = subprocess.run(["bash", "-c", limit], capture_output=True, text=True)
+    assert full.returncode == 1
+    assert "cannot write a working file" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert (run_dir / "classify" / "votes.jsonl").read_bytes().startswith(journal)
+    assert [path.name for path in run_dir.iterdir()] == ["classify"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_how_to_give_a_price_is_said_and_works(tmp_path):
+    import yaml
+
+    data = write_questions(tmp_path / "data.jsonl", 2)
+    for name in ("qwen", "m=org/model:7b@http://127.0.0.1:9/v1"):
+        options = {"data": str(data), "teachers": [name]}
+        with pytest.raises(UsageError, match="--max-cost") as error:
+            classify(RunDir(tmp_path / "run"), manner=Manner(max_cost=1.0), **options)
+        plan = classify(RunDir(tmp_path / "run"), dry_run=True, **options)
+        assert error.value.hint in plan.notes
+        said = re.search(r"`(teachers: .*?)` and", error.value.hint)[1].replace("DOLLARS", "2")
+        mine = tmp_path / "mine.yaml"
+        mine.write_text(said)
+        named = list(yaml.safe_load(said)["teachers"])
+        options |= {"teachers": named, "teachers_file": mine}
+        plan = classify(RunDir(tmp_path / "run"), dry_run=True, **options)
+        assert plan.rows[named[0]]["cost"] > 0

@@ -6,7 +6,7 @@ from lorapar_cli.core.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.journal import Answer, Journal
-from lorapar_cli.store.journal_index import ASKED_ONCE, JournalIndex, short_key
+from lorapar_cli.store.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
 from lorapar_cli.store.scratch import scratch_database
 
 KEYS = [f"{(i + 1) * 0x123456789ABCDEF:016x}{i:016x}" for i in range(6)]
@@ -33,20 +33,20 @@ def test_the_index_holds_every_answer_with_its_place_tokens_and_cost(tmp_path, d
     path = tmp_path / "votes.jsonl"
     with Journal(path) as journal:
         journal.append(answer(0, System.SYSTEM1, prompt_tokens=10, completion_tokens=2, cost=0.5))
-        journal.append(answer(1, None, final=False, prompt_tokens=10))
-        third = journal.append(answer(2, None))
+        journal.append(answer(1, None, final=False, prompt_tokens=10, estimated=True))
+        third = journal.append(answer(2, None, cut_at=64))
         last = journal.append(answer(1, System.SYSTEM2, prompt_tokens=20, cost=0.125))
         assert journal.read_at(last)["vote"] == "system2"
         assert journal.read_at(0)["text"] == "words 0 ?é"
     index = JournalIndex(database, path)
     found = rows(database)
-    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0.5)
-    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, None)
-    assert found[2] == (third, 2, NO_VOTE, 0, 0, None)
-    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0.125)
+    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0, 0.5, 0)
+    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, 1, None, 0)
+    assert found[2] == (third, 2, CUT, 0, 0, 0, None, 64)
+    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0, 0.125, 0)
     assert not index.empty
     assert index.teacher_at(third) == "t"
-    assert ASKED_ONCE & 3 == UNASKED
+    assert (ASKED_ONCE & 3, CUT & 3) == (UNASKED, NO_VOTE)
 
 
 def test_what_was_added_since_is_read_on(tmp_path, database):
