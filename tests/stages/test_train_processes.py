@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -117,3 +118,54 @@ def test_a_group_may_lie_in_several_processes(run_dir):
     lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
     groups = [[json.loads(line)["id"] for line in lines[first : first + 4]] for first in (0, 4)]
     assert [len(set(group)) for group in groups] == [1, 1]
+
+
+def finish_on_two_nodes(arguments, run_dir):
+    """Runs a command on two launchers of one process each; returns what both wrote to stdout."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+    launcher += ["--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", port]
+    command = ["-m", "lorapar_cli", *arguments, "--run-dir", str(run_dir.root), "--json"]
+    nodes = [
+        subprocess.Popen(
+            [*launcher, "--node_rank", rank, *command],
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    written = [node.communicate(timeout=240) for node in nodes]
+    for node, (_, stderr) in zip(nodes, written, strict=True):
+        assert node.returncode == 0, stderr
+    return [stdout for stdout, _ in written]
+
+
+@pytest.mark.slow
+def test_two_nodes_give_the_bytes_of_one_with_two_processes(run_dir, tmp_path):
+    one = copy(run_dir, tmp_path / "one")
+    score = ["score", "--rank", "4", "--lora-alpha", "8", "--dtype", "float32", "--out"]
+    commands = [
+        ([*score, "SCORED"], "score", ["importance.safetensors"]),
+        ([*COMMAND["train-sft"], "--max-steps", "4"], "train-sft", ["metrics.jsonl"]),
+        (COMMAND["train-rl"], "train-rl", ["metrics.jsonl", "completions.jsonl"]),
+    ]
+    for arguments, stage, files in commands:
+        folders = [run.root / ("scored" if stage == "score" else stage) for run in (one, run_dir)]
+        first, second = (
+            [str(folder) if part == "SCORED" else part for part in arguments] for folder in folders
+        )
+        finish(start(first, one, processes=2))
+        speaking, silent = finish_on_two_nodes(second, run_dir)
+        assert json.loads(speaking)["stage"] == stage
+        assert not silent
+        for file in [*files, "adapter/adapter_model.safetensors"]:
+            if file == "metrics.jsonl":
+                # GRPO's lines also hold seconds.
+                assert losses(one, stage) == losses(run_dir, stage)
+            else:
+                same = [(folder / file).read_bytes() for folder in folders]
+                assert same[0] == same[1], file
