@@ -221,7 +221,9 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
 
     try:
         number = 0
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Without these, whole row groups are read ahead: mostly all of the file.
+        streamed = {"pre_buffer": False, "buffer_size": _READ_CHARACTERS}
+        with pyarrow.parquet.ParquetFile(path, **streamed) as file:
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1

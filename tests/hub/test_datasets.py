@@ -2,6 +2,9 @@
 
 import csv
 import json
+import random
+import subprocess
+import sys
 import tracemalloc
 from datetime import datetime
 from decimal import Decimal
@@ -378,3 +381,44 @@ def test_an_id_that_cannot_be_used_is_kept_beside():
     record = read_row({"question": "q", "answer": "a", "id": 1.5}, Fields())
     assert len(record.id) == 16
     assert record.extra == {"source_id": 1.5}
+
+
+def peak_of_reading(path):
+    """Peak resident memory, in MB, of a process that reads a file once."""
+    program = (
+        "import sys; from lorapar_cli.hub.datasets import open_source\n"
+        "for _ in open_source(sys.argv[1], skip_bad=True).records(): pass\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout) / 1024
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet", "jsonl", "bad.jsonl", "bad.json"])
+def test_reading_takes_no_memory_for_a_record(tmp_path, kind):
+    """The larger file holds 30 MB of text that does not compress."""
+    noise = random.Random(0)
+    peaks = []
+    for count in (2_000, 30_000):
+        rows = [
+            {"question": noise.randbytes(400).hex(), "answer": noise.randbytes(100).hex()}
+            for _ in range(count)
+        ]
+        path = tmp_path / f"{count}.{kind}"
+        lines = [json.dumps(row) for row in rows]
+        if kind.startswith("bad"):
+            lines[1::2] = [line[:-9] for line in lines[1::2]]
+        if kind == "parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        elif kind == "csv":
+            path.write_text(
+                "".join(["question,answer\n", *(",".join(r.values()) + "\n" for r in rows)])
+            )
+        elif kind.endswith("json"):
+            path.write_text("[" + ",\n".join(lines) + "]")
+        else:
+            path.write_text("\n".join(lines))
+        peaks.append(peak_of_reading(path))
+    assert peaks[1] - peaks[0] < 10
