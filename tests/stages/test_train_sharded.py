@@ -105,6 +105,7 @@ def run_on_two(engine, arguments, run_dir, **variables):
 def finish(*arguments, **variables):
     done = run_on_two(*arguments, **variables)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def copy(run_dir, folder):
@@ -209,7 +210,9 @@ def test_grpo_divided_is_grpo_whole(run_dir, tmp_path, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_frozen_elements_stay_where_engines_compute_in_bfloat16(run_dir, engine):
     """DeepSpeed rounds its float32 copies from a bfloat16 model: a frozen one would move."""
-    finish(engine, [*SFT, "--dtype", "bfloat16"], run_dir, BFLOAT16="1")
+    printed = finish(engine, [*SFT, "--dtype", "bfloat16", "--json"], run_dir, BFLOAT16="1")
+    # DeepSpeed writes to stdout, where results alone may be.
+    assert json.loads(printed)["stage"] == "train-sft"
     assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
     counts = run_dir.manifest(Stage.TRAIN_SFT).counts
     assert counts["active_moved"] == counts["active"]
