@@ -51,6 +51,6 @@ def teachers(
             teacher.name, teacher.model, "free" if free else shown, teacher.missing() or ""
         )
     stdout().print(table)
-    if any(teacher.price is None for teacher in known.values()):
-        say(how_to_price([teacher for teacher in known.values() if teacher.price is None]))
+    if unpriced := [teacher for teacher in known.values() if teacher.price is None]:
+        say(f"where a price is unknown, {how_to_price(unpriced)}")
     say("also: `name=model@http://host:port/v1` for any OpenAI-compatible server, `hf:PATH`")

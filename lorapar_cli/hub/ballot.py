@@ -5,7 +5,6 @@ It starts from the journal, so a question whose answer stands there is never ask
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -72,7 +71,6 @@ class Ballot:
         self.tallies: dict[str, Tally] = {}
         self._identities = identities(teachers)
         columns = range(len(teachers))
-        self.codes = ", ".join(f"code{column}" for column in columns)
         self.votes = ", ".join(f"code{column} & {_VOTE_BITS}" for column in columns)
         self.offsets = ", ".join(f"offset{column}" for column in columns)
         fields = ["number INTEGER PRIMARY KEY", "open INTEGER"]
@@ -84,10 +82,10 @@ class Ballot:
             "INSERT INTO answers (number, open)"
             " SELECT number, NOT empty FROM records WHERE owner = number"
         )
-        self.database.create_function(
-            "key_of", 2, lambda column, digest: short_key(self._key(column, digest))
-        )
-        self.database.create_function("is_settled", -1, _is_settled)
+        self.database.execute("CREATE TABLE keys (number INTEGER PRIMARY KEY, key INTEGER)")
+        if teachers:
+            codes = ", ".join(f"code{column}" for column in columns)
+            self.database.execute(f"CREATE TABLE settled ({codes})")
         self.look_up()
 
     def key(self, column: int, number: int) -> str:
@@ -102,21 +100,30 @@ class Ballot:
     def look_up(self) -> None:
         """Fills in what the journal knows."""
         for column, teacher in enumerate(self.teachers):
+            self._fill_in_keys(column)
             self._keep_identity(column)
             self.known[teacher.name] = self._look_up(column)
             self.cached[teacher.name] = self.index.ask_for(
                 f"SELECT count(*) FROM answers WHERE open AND code{column} NOT IN {_OPEN}"
             )
 
+    def _fill_in_keys(self, column: int) -> None:
+        """Sets the table `keys` to those of a teacher's answers; to none without a journal."""
+        self.database.execute("DELETE FROM keys")
+        if self._journaled.empty:
+            return
+        digests = self.database.execute("SELECT number, digest FROM records WHERE owner = number")
+        # Not by a function of ours within the query: SQLite would swallow an interrupt in it.
+        self.database.executemany(
+            "INSERT INTO keys VALUES (?, ?)",
+            ((number, short_key(self._key(column, digest))) for number, digest in digests),
+        )
+
     def _look_up(self, column: int) -> Known:
         known = Known()
-        if self._journaled.empty:
-            return known
         found = self.database.execute(
             "SELECT code, offset, number, cut_at, journal.prompt, completion, estimated, cost"
-            " FROM records CROSS JOIN journal"
-            " WHERE owner = number AND key = key_of(?, digest) ORDER BY number, offset",
-            (column,),
+            " FROM keys CROSS JOIN journal USING (key) ORDER BY number, offset"
         )
 
         def updates() -> Iterator[tuple[int, int, int]]:
@@ -139,15 +146,14 @@ class Ballot:
         """Lets a teacher that answered before another of its model joined keep its answers."""
         teacher, apart = self.teachers[column], self._identities[column]
         plain = plain_identity(teacher)
-        if apart == plain or self._journaled.empty:
+        if apart == plain:
             return
         self._identities[column] = plain
-        first = self.index.ask_for(
-            "SELECT min(offset) FROM records CROSS JOIN journal WHERE key = key_of(?, digest)",
-            column,
-        )
+        self._fill_in_keys(column)
+        first = self.index.ask_for("SELECT min(offset) FROM keys CROSS JOIN journal USING (key)")
         if first is None or self._journaled.teacher_at(first) != teacher.name:
             self._identities[column] = apart
+            self._fill_in_keys(column)
 
     def waiting(self, column: int) -> Iterator[tuple[int, bool]]:
         """Yields the numbers of the records that a teacher has yet to answer, in order.
@@ -175,8 +181,18 @@ class Ballot:
         Args:
             ties_to: What a tie becomes: a system, or `UNDECIDED` where it becomes neither.
         """
+        votes, _ = self.open_votes()
+        open_ = (votes == voting.UNASKED).sum(axis=1)
+        settled = votes[voting.settled(votes, open_, ties_to)]
+        if len(settled) == 0:
+            return
+        self.database.execute("DELETE FROM settled")
+        self.database.executemany(
+            f"INSERT INTO settled VALUES ({', '.join('?' * len(self.teachers))})",
+            settled.tolist(),
+        )
         self.database.execute(
-            f"UPDATE answers SET open = 0 WHERE open AND is_settled(?, {self.votes})", (ties_to,)
+            f"UPDATE answers SET open = 0 WHERE open AND ({self.votes}) IN (SELECT * FROM settled)"
         )
 
     def open_votes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -215,10 +231,3 @@ class Ballot:
         unpriced = teacher.price.of(*known.unpriced) if teacher.price else 0.0
         tally = self.tallies.get(teacher.name)
         return known.cost + unpriced + (tally.cost if tally else 0.0)
-
-
-@cache
-def _is_settled(ties_to: int, *codes: int) -> bool:
-    votes = np.array([codes], np.uint8)
-    waiting = (votes == voting.UNASKED).sum(axis=1)
-    return bool(voting.settled(votes, waiting, ties_to)[0])

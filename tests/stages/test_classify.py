@@ -192,6 +192,7 @@ def test_random_labels_have_the_exact_share_and_no_votes(tmp_path, corpus):
         strategy="random",
         share=0.3,
         holdout=0.0,
+        economy=True,
     )
     assert labels_of(again.folder) == labels
 
