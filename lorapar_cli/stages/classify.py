@@ -4,13 +4,11 @@ Differs from the paper: ties and records without a vote become System 2 unless t
 (the paper does not say), and some records are held out for `eval`.
 """
 
-import math
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.errors import UsageError
 from lorapar_cli.hub.ballot import Ballot
 from lorapar_cli.hub.datasets import Source, open_source
 from lorapar_cli.hub.endpoint import check_keys
@@ -23,8 +21,9 @@ from lorapar_cli.hub.labelling import LabelPrompt, read_prompt
 from lorapar_cli.hub.marking import draw_labels, hold_out, read_review
 from lorapar_cli.hub.polling import poll
 from lorapar_cli.hub.summary import add_notes, summarise
-from lorapar_cli.hub.teachers import Teacher, find_teachers, how_to_price, identities
+from lorapar_cli.hub.teachers import Teacher, find_teachers, identities
 from lorapar_cli.hub.verdict import check_complete, decide, economy_ties_to
+from lorapar_cli.hub.vote_options import check_numbers, check_options
 from lorapar_cli.names import EMBEDDED, Progress, Stage, silent
 from lorapar_cli.store.journal import JOURNAL, Journal
 from lorapar_cli.store.journal_index import JournalIndex
@@ -124,7 +123,7 @@ def classify(
     Source: LoRA-PAR Sec. 3.1.
     """
     manner = manner or Manner()
-    _check_numbers(
+    check_numbers(
         {
             "--holdout": holdout,
             "--share": share,
@@ -133,7 +132,7 @@ def classify(
         }
     )
     chosen = find_teachers(teachers, teachers_file)
-    _check_options(chosen, strategy, vote, economy, min_votes, manner)
+    check_options(chosen, strategy, vote, economy, min_votes, manner)
     fields = Fields(format, prompt_field, completion_field, id_field)
     source = open_source(data, fields, split=split, subset=subset, limit=limit, skip_bad=skip_bad)
     folder = out or run_dir.folder(Stage.CLASSIFY)
@@ -187,45 +186,6 @@ def classify(
         Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=base_model
     )
     return _label(job, manifest, manner, trust_remote_code, progress)
-
-
-def _check_numbers(options: dict[str, float]) -> None:
-    """Refuses nan and inf, which pass every check of a range."""
-    for name, value in options.items():
-        if not math.isfinite(value):
-            raise UsageError(f"`{name} {value}` is no number that can be kept")
-
-
-def _check_options(
-    teachers: list[Teacher],
-    strategy: str,
-    vote: str,
-    economy: bool,
-    min_votes: int | None,
-    manner: Manner,
-) -> None:
-    if strategy == "vote" and not teachers:
-        raise UsageError("no teachers", hint="name them with `--teachers`")
-    if strategy == "random" and teachers:
-        raise UsageError(
-            "`--strategy random` asks no teachers", f"{len(teachers)} are named", "leave them out"
-        )
-    if vote == "weighted" and len(teachers) < 3:
-        raise UsageError(
-            "`--vote weighted` needs at least three teachers",
-            f"{len(teachers)}: with two nobody can tell which of them errs",
-        )
-    if vote == "weighted" and economy:
-        raise UsageError("`--economy` leaves out votes that `--vote weighted` needs")
-    if min_votes is not None and min_votes > len(teachers):
-        raise UsageError(f"`--min-votes {min_votes}` is more than the {len(teachers)} teachers")
-    unknown = [teacher for teacher in teachers if teacher.price is None]
-    if manner.max_cost is not None and unknown:
-        raise UsageError(
-            "`--max-cost` cannot be kept where a price is unknown",
-            f"teachers without a price: {', '.join(teacher.name for teacher in unknown)}",
-            how_to_price(unknown),
-        )
 
 
 def _model_id(model: str) -> str:
