@@ -74,5 +74,5 @@ def _unwritable(place: Path, cause: str) -> LoraparError:
     return LoraparError(
         f"cannot write a working file in `{place}`",
         cause,
-        "make room and give the same command again; the answers so far are kept",
+        "mend that and give the same command again; the answers so far are kept",
     )
