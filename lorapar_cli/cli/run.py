@@ -60,7 +60,28 @@ def _plan(ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, ove
             content = content | {key: (settings or {}) | {"overwrite": True}}
     steps = plan_steps(content, ctx.parent.command.commands, {"run_dir": run_dir})
     _require_model(steps)
+    _check_training(steps)
     return steps
+
+
+def _check_training(steps: list[Step]) -> None:
+    """Refuses rewards, optimizers, trackers and trainer arguments that training would refuse."""
+    from lorapar_cli.cli.options import given_options
+    from lorapar_cli.cli.training_options import collect
+    from lorapar_cli.hub.training_checks import check_training_options
+    from lorapar_cli.names import Stage
+    from lorapar_cli.settings import RlOptions, SftOptions
+
+    for step in steps:
+        kind = {Stage.TRAIN_SFT: SftOptions, Stage.TRAIN_RL: RlOptions}.get(step.stage)
+        if kind is not None:
+            values = step.context.params
+            check_training_options(
+                collect(kind, values),
+                given_options(step.context),
+                allow_code=values.get("allow_code_execution", False),
+                unsafe_code=values.get("unsafe_code_execution", False),
+            )
 
 
 def _require_model(steps: list[Step]) -> None:

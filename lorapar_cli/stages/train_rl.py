@@ -1,9 +1,8 @@
 """Stage 5: GRPO of the elements that the mask activates, on System-2 records."""
 
-import os
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.settings import RlOptions
 from lorapar_cli.store.manifest import Outcome, read_manifest
@@ -51,12 +50,12 @@ def train_rl(
         UsageError: An option or training argument is unknown or does not fit the others.
     """
     from lorapar_cli.hub.option_names import adopt_options
-    from lorapar_cli.hub.rewarding import CODE, resolve_rewards
+    from lorapar_cli.hub.rewarding import CODE
     from lorapar_cli.hub.selection import find_training_inputs, read_training_records
+    from lorapar_cli.hub.training_checks import find_rewards
 
     options = adopt_options(options, given)
-    rewards = resolve_rewards(options.rewards, allow_code_execution, unsafe_code_execution)
-    _check_batch(options)
+    rewards = find_rewards(options, allow_code_execution, unsafe_code_execution)
     folder = out or run_dir.folder(Stage.TRAIN_RL)
     source = find_training_inputs(
         run_dir, options, start or "sft", splits=splits, mask=mask, adapter=adapter, model=model
@@ -110,18 +109,6 @@ def train_rl(
         dry_run=dry_run,
         progress=progress,
     )
-
-
-def _check_batch(options: RlOptions) -> None:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    completions = options.per_device_batch_size * options.gradient_accumulation * processes
-    if completions % options.num_generations:
-        raise UsageError(
-            f"{completions} completions a step are not groups of {options.num_generations}",
-            f"`--per-device-batch-size` {options.per_device_batch_size} x "
-            f"`--gradient-accumulation` {options.gradient_accumulation} x {processes} processes",
-            "make the product a multiple of `--num-generations`",
-        )
 
 
 def _with_reference(

@@ -86,3 +86,30 @@ RUNS = sorted(path for path in SAMPLES.glob("*.yaml") if not path.name.startswit
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_sample_configs_are_valid(commands, path):
     assert len(plan_steps(read_config(path), commands, {})) == len(Stage)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("train-sft: {training: {neftun_noise_alpha: 5}}", "did you mean `neftune_noise_alpha`"),
+        ("train-sft: {learning_rate: 1e-3, training: {learning_rate: 1e-3}}", "are both given"),
+        ("train-rl: {rewards: answr}", "unknown reward `answr`"),
+        ("train-rl: {rewards: code}", "--allow-code-execution"),
+        ("train-rl: {num_generations: 7}", "are not groups of 7"),
+        ("train-rl: {optimizer: adamw}", "adamw"),
+        ("train-sft: {report_to: wandbb}", "unknown tracker `wandbb`"),
+    ],
+)
+def test_slips_in_training_are_found_before_the_first_stage(tmp_path, capsys, section, message):
+    (tmp_path / "data.jsonl").write_text('{"prompt": "1+1?", "completion": "2"}\n')
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"run_dir: {tmp_path / 'run'}\nmodel: embedded\n"
+        f"classify: {{data: {tmp_path / 'data.jsonl'}, teachers: [rules-shape]}}\n{section}\n"
+    )
+    for options in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit) as ended:
+            main.main(["run", str(config), *options])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
