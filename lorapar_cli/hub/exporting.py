@@ -14,6 +14,7 @@ from lorapar_cli.hub.models import (
     load_base,
     load_tokenizer,
     pick_device,
+    pick_dtype,
     save_adapter,
 )
 from lorapar_cli.hub.prompts import encode_prompt
@@ -51,7 +52,9 @@ def export(
     tokenizer = load_tokenizer(base, trust, template)
     trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False).eval()
     expected = _logits(trained, tokenizer)
-    stored = _stored_dtype(base, trust) if dtype == "auto" else getattr(torch, dtype)
+    stored = (
+        _stored_dtype(base, trust) if dtype == "auto" else pick_dtype(dtype, torch.device("cpu"))
+    )
     if merge:
         merged = trained.merge_and_unload().to(stored)
         merged.save_pretrained(built)

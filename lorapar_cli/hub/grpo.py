@@ -10,6 +10,7 @@ How this differs from a plain TRL run:
 """
 
 import importlib.util
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.core.rewards import Reward
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.hub.masked_trainer import MaskedModel, MaskedTrainer
 from lorapar_cli.hub.prompts import trainer_prompt
 from lorapar_cli.hub.rewarding import checked_rewards
@@ -152,6 +153,7 @@ def train(
         own |= _vllm_arguments(options.vllm)
     config = build_config(GRPOConfig, own, extra)
     _require_a_step(config, len(records))
+    _require_whole_generations(config)
     log = CompletionLog(run.open_log("completions.jsonl"), list(rewards), run.callback.progress)
     with checked_arguments(extra):
         trainer = MaskedGRPOTrainer(
@@ -172,6 +174,19 @@ def train(
     run.fit(trainer)
     rewarded = logged(trainer, "reward")
     return {"steps": trainer.state.global_step, "reward": rewarded[-1] if rewarded else None}
+
+
+def _require_whole_generations(config: GRPOConfig) -> None:
+    """Refuses checkpoints inside of what is generated at once: completions are not saved there."""
+    generated = config.steps_per_generation * config.num_iterations
+    if config.save_steps * config.gradient_accumulation_steps % generated:
+        every = generated // math.gcd(generated, config.gradient_accumulation_steps)
+        raise UsageError(
+            f"`--save-steps {config.save_steps:g}` falls inside of one generation",
+            f"completions are used for {config.steps_per_generation} batches "
+            f"{config.num_iterations} times over, and a run could not go on from the middle",
+            f"give a multiple of {every}",
+        )
 
 
 def _require_a_step(config: GRPOConfig, records: int) -> None:

@@ -135,7 +135,7 @@ def classify(
     check_options(chosen, strategy, vote, economy, min_votes, manner)
     fields = Fields(format, prompt_field, completion_field, id_field)
     source = open_source(data, fields, split=split, subset=subset, limit=limit, skip_bad=skip_bad)
-    folder = out or run_dir.folder(Stage.CLASSIFY)
+    folder = run_dir.target(Stage.CLASSIFY, out)
     earlier = run_dir.manifest(Stage.CLASSIFY) if out is None else read_manifest(folder)
     remembered = earlier.base_model if earlier is not None else None
     model_id = _model_id(model) if model else (remembered["id"] if remembered else None)

@@ -105,7 +105,7 @@ def partition(
     path = importance or _own_importance(run_dir)
     inputs = describe_inputs({"importance": path})
     source = ImportanceFile(path)
-    target = out or run_dir.folder(Stage.PARTITION)
+    target = run_dir.target(Stage.PARTITION, out)
     settings = asdict(options)
     if is_up_to_date(target, settings, inputs):
         return Outcome(target, read_manifest(target), fresh=False)

@@ -104,7 +104,7 @@ def score(
     folder = splits or run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
     paths = {system.value: folder / f"{system}.jsonl" for system in System}
     inputs = describe_inputs(paths)
-    target = out or run_dir.folder(Stage.SCORE)
+    target = run_dir.target(Stage.SCORE, out)
     options = replace(options, target_modules=tuple(sorted(options.target_modules)))
     settings = {"model": name} | asdict(options)
     if is_up_to_date(target, settings, inputs):

@@ -33,6 +33,31 @@ class RunDir:
         """Returns the stage's folder, finished or not."""
         return self.root / str(stage)
 
+    def target(self, stage: Stage, out: Path | None) -> Path:
+        """Returns the folder that a stage replaces: its own, or the one that `out` names.
+
+        Raises:
+            LoraparError: `out` holds something else than an earlier result of this stage.
+        """
+        if out is None:
+            return self.folder(stage)
+        if not out.exists():
+            return out
+        if out.is_dir():
+            from lorapar_cli.store.journal import (
+                JOURNAL,
+            )  # It imports numpy; `--help` does without.
+
+            # A journal is what an interrupted classify leaves in a folder.
+            ours = {path.name for path in out.iterdir()} <= {JOURNAL}
+            earlier = read_manifest(out)
+            if ours or (earlier is not None and earlier.stage == stage.value):
+                return out
+        raise LoraparError(
+            f"`{out}` holds something else than a result of `{stage.value}`",
+            hint="name a new or empty folder with `--out`",
+        )
+
     def manifest(self, stage: Stage | str) -> Manifest | None:
         """Returns the stage's manifest, or None where it has not finished."""
         recover(self.folder(stage))

@@ -5,7 +5,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 from lorapar_cli.settings import SftOptions
 from lorapar_cli.stages.export import export
@@ -60,3 +60,9 @@ def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path,
 def test_unfinished_stage_is_named(run_dir, tmp_path):
     with pytest.raises(LoraparError, match="adapter of `rl`"):
         export(run_dir, what="rl", out=tmp_path / "out", merge=False, dtype="auto")
+
+
+def test_unknown_dtype_is_refused(run_dir, tmp_path):
+    with pytest.raises(UsageError, match="unknown dtype `foo`"):
+        export(run_dir, what="init", out=tmp_path / "out", merge=True, dtype="foo")
+    assert not (tmp_path / "out").exists()

@@ -523,3 +523,14 @@ def test_trackers_are_checked_before_anything_is_loaded(run_dir):
     if importlib.util.find_spec("trackio") is None:
         with pytest.raises(LoraparError, match="`trackio` is not installed"):
             train_sft(run_dir, replace(SFT, report_to="trackio"))
+
+
+def test_checkpoints_inside_of_one_generation_are_refused(run_dir):
+    source = run_dir.folder(Stage.SCORE) / "adapter"
+    twice = replace(RL, save_steps=1, training=("num_iterations=2",))
+    with pytest.raises(UsageError, match="falls inside of one generation") as caught:
+        train_rl(run_dir, twice, adapter=source)
+    assert caught.value.hint == "give a multiple of 2"
+    assert run_dir.manifest(Stage.TRAIN_RL) is None
+    outcome = train_rl(run_dir, replace(twice, save_steps=2), adapter=source, overwrite=True)
+    assert outcome.manifest.counts["frozen_moved"] == 0
