@@ -169,6 +169,12 @@ def load_tokenizer(base: BaseModel, trust_remote_code: bool = False, template: s
         raise LoraparError(
             f"cannot load the tokenizer of `{base.id}`", str(cause).strip().splitlines()[0]
         ) from cause
+    if tokenizer.eos_token_id is None:
+        raise LoraparError(
+            f"the tokenizer of `{base.id}` has no end-of-sequence token",
+            "completions are trained to end with it",
+            "name one as `eos_token` in its tokenizer_config.json",
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if template is not None:

@@ -6,6 +6,9 @@ the assistant's; without one the prompt is its text and a newline.
 
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
+
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.records import Message, Record
 
 
@@ -47,10 +50,27 @@ def trainer_prompt(tokenizer, prompt: str | list[Message]) -> str | list[Message
 def encode_prompt(tokenizer, prompt: str | list[Message]) -> list[int]:
     """Returns the prompt's token ids, ready for generation."""
     if tokenizer.chat_template:
-        return tokenizer.apply_chat_template(
-            to_messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
-        )["input_ids"]
+        return _render(tokenizer, to_messages(prompt), add_generation_prompt=True)
     return tokenizer(to_text(prompt))["input_ids"]
+
+
+def _render(tokenizer, messages: list[Message], **options) -> list[int]:
+    """Returns the token ids of a conversation in the model's chat template.
+
+    Raises:
+        LoraparError: The template refuses the messages.
+    """
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)[
+            "input_ids"
+        ]
+    except TemplateError as cause:
+        roles = ", ".join(message["role"] for message in messages)
+        raise LoraparError(
+            "the chat template does not take a record's messages",
+            f"{cause}; its roles are {roles}",
+            "give another template with `--template`, or change the records",
+        ) from cause
 
 
 def encode(tokenizer, record: Record) -> Encoded:
@@ -73,14 +93,16 @@ def _completion_from_template(tokenizer, record: Record, prompt: list[int]) -> l
     if not tokenizer.chat_template:
         return None
     messages = [*to_messages(record.prompt), {"role": "assistant", "content": record.completion}]
-    whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+    whole = _render(tokenizer, messages)
     if whole[: len(prompt)] != prompt:
         return None
     completion = whole[len(prompt) :]
-    # A newline that the template adds after the end of sequence is never generated.
+    # A newline that the template adds after the end of sequence is never generated. Words there are
+    # the answer's own, which has the end of sequence within it.
     if tokenizer.eos_token_id in completion:
-        last = len(completion) - 1 - completion[::-1].index(tokenizer.eos_token_id)
-        completion = completion[: last + 1]
+        behind = len(completion) - completion[::-1].index(tokenizer.eos_token_id)
+        if not tokenizer.decode(completion[behind:]).strip():
+            completion = completion[:behind]
     return completion
 
 
