@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 import lorapar_cli
-from lorapar_cli.hub.generation import Decoding, complete_batch, plan_batches
-from lorapar_cli.hub.models import find_base_model, load_base, load_tokenizer
-from lorapar_cli.hub.prompts import encode_prompt
-from lorapar_cli.hub.tasks import Asked, load_task
+from lorapar_cli.evaluation.tasks.load import Asked, load_task
+from lorapar_cli.models.adapter import find_base_model, load_base, load_tokenizer
+from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
+from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import EMBEDDED
 
 ROUNDS = 5

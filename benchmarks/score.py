@@ -20,7 +20,7 @@ def build_model():
     """Returns a random Llama of hidden size 1024 with the default adapter, float32."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from lorapar_cli.hub.models import create_adapter
+    from lorapar_cli.models.adapter import create_adapter
     from lorapar_cli.names import TARGET_MODULES
 
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def build_model():
 
 def draw_samples():
     """Returns samples of about the lengths of GSM8K's records."""
-    from lorapar_cli.hub.prompts import Encoded
+    from lorapar_cli.models.tokenization import Encoded
 
     draw = random.Random(0)
     lengths = [(draw.randint(40, 120), draw.randint(60, 200)) for _ in range(SAMPLES)]
@@ -73,9 +73,9 @@ def loop_over_samples(model, samples) -> None:
 
 def score_pass(model, samples, packing: bool = False) -> None:
     """What `lorapar score` does, at its default batch tokens."""
-    from lorapar_cli.core.importance import GradientSums
-    from lorapar_cli.hub.gradients import scored_values
-    from lorapar_cli.hub.scoring import Scoring, sum_gradients
+    from lorapar_cli.elements.importance import GradientSums
+    from lorapar_cli.scoring.accumulate import Scoring, sum_gradients
+    from lorapar_cli.scoring.gradients import scored_values
 
     values = scored_values(model, None)
     sums = GradientSums({name: value.numel() for name, value in values.items()})

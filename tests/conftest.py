@@ -14,6 +14,8 @@ import pytest
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
+pytest_plugins = ["tests.pipeline_runs"]
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"

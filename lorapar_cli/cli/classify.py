@@ -234,10 +234,10 @@ def classify(
     as_json: JsonOption = False,
 ) -> Outcome | None:
     """Label records as System 1 or System 2 by the votes of several teachers."""
-    from lorapar_cli.hub.estimate import Estimate
-    from lorapar_cli.hub.interview import Manner
-    from lorapar_cli.stages.classify import classify as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.labelling.classify import classify as stage
+    from lorapar_cli.labelling.cost_estimate import Estimate
+    from lorapar_cli.labelling.teachers.dispatch import Manner
+    from lorapar_cli.store.run_dir import RunDir
 
     try:
         with progress_display() as progress:

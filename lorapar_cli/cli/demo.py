@@ -41,7 +41,7 @@ def demo(
 def _write_corpus(path: Path, seed: int) -> None:
     """Writes the embedded training records, unless they are there already."""
     from lorapar_cli.embedded.corpus import training_records
-    from lorapar_cli.store.publish import atomic_file
+    from lorapar_cli.store.atomic import atomic_file
 
     text = "".join(json.dumps(record) + "\n" for record in training_records(seed))
     if path.is_file() and path.read_text(encoding="utf-8") == text:

@@ -19,8 +19,8 @@ def doctor(
     ] = False,
 ) -> None:
     """Check this machine: versions, GPUs, disk, keys, sandbox; exit 1 where something is wrong."""
-    from lorapar_cli.stages import doctor as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.tools import doctor as stage
 
     findings = stage.doctor(RunDir(run_dir))
     if as_json:

@@ -18,7 +18,7 @@ from lorapar_cli.cli.options import (
 )
 from lorapar_cli.errors import UsageError
 from lorapar_cli.store.manifest import Manifest, Outcome
-from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.run_dir import RunDir
 
 
 def evaluate(
@@ -129,7 +129,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> Outcome:
     """Measure the base model and every adapter: accuracy by system, with 95 % intervals."""
-    from lorapar_cli.stages import evaluate as stage
+    from lorapar_cli.evaluation import evaluate as stage
 
     drawing = stage.Drawing(max_new_tokens, samples, temperature, top_p, _parse_ks(k), seed)
     with progress_display() as progress:

@@ -35,8 +35,8 @@ def export(
     trust_remote_code: TrustOption = False,
 ) -> None:
     """Write an adapter or merged weights for use without lorapar, checked by their logits."""
-    from lorapar_cli.stages import export as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.tools import export as stage
 
     with progress_display() as progress:
         difference = stage.export(

@@ -26,7 +26,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what an importance or mask file holds: header, regions, top elements, one tensor."""
-    from lorapar_cli.stages.inspect_file import inspect_file
+    from lorapar_cli.tools.inspect_file import inspect_file
 
     report = inspect_file(path, tensor=tensor, top=top)
     if as_json:

@@ -20,7 +20,7 @@ from lorapar_cli.cli.options import (
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Region
 from lorapar_cli.store.manifest import Manifest, Outcome
-from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.run_dir import RunDir
 
 _REGIONS = (Region.S1_ONLY, Region.S2_ONLY, Region.SHARED, Region.UNSELECTED)
 
@@ -105,7 +105,7 @@ def partition(
     as_json: JsonOption = False,
 ) -> Outcome | None:
     """Cut the importance into regions and write the mask of active elements."""
-    from lorapar_cli.stages import partition as stage
+    from lorapar_cli.partition import partition as stage
 
     if sweep is not None:
         thetas = _thetas(sweep)

@@ -16,8 +16,8 @@ def plot(
     run_dir: RunDirOption = RUN_DIR,
 ) -> None:
     """Draw loss, reward and other curves of the training stages; needs `lorapar[plot]`."""
-    from lorapar_cli.stages import plot as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.tools import plot as stage
 
     for path in stage.plot(RunDir(run_dir), out=out):
         stdout().print(str(path), soft_wrap=True)

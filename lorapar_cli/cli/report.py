@@ -22,9 +22,9 @@ def report(
     run_dir: RunDirOption = RUN_DIR,
 ) -> None:
     """Write what a run reached and how, as Markdown; or compare several runs."""
-    from lorapar_cli.stages import report as stage
-    from lorapar_cli.store.publish import atomic_file
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.atomic import atomic_file
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.tools import report as stage
 
     if runs:
         text = stage.compare_runs([RunDir(root) for root in runs])

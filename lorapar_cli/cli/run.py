@@ -68,9 +68,9 @@ def _check_training(steps: list[Step]) -> None:
     """Refuses rewards, optimizers, trackers and trainer arguments that training would refuse."""
     from lorapar_cli.cli.options import given_options
     from lorapar_cli.cli.training_options import collect
-    from lorapar_cli.hub.training_checks import check_training_options
     from lorapar_cli.names import Stage
-    from lorapar_cli.settings import RlOptions, SftOptions
+    from lorapar_cli.training.options import RlOptions, SftOptions
+    from lorapar_cli.training.preflight import check_training_options
 
     for step in steps:
         kind = {Stage.TRAIN_SFT: SftOptions, Stage.TRAIN_RL: RlOptions}.get(step.stage)
@@ -85,7 +85,7 @@ def _check_training(steps: list[Step]) -> None:
 
 
 def _require_model(steps: list[Step]) -> None:
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
 
     named = any(step.context.params.get("model") for step in steps)
     root = Path(steps[0].context.params["run_dir"])
@@ -100,7 +100,7 @@ def run_stages(
     ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
 ) -> None:
     """Runs the stages of a configuration and prints the closing report."""
-    from lorapar_cli.cli.closing import closing_report
+    from lorapar_cli.cli.run_summary import closing_report
 
     steps = _plan(ctx, content, run_dir, overwrite)
     outcomes = {}

@@ -22,7 +22,7 @@ from lorapar_cli.cli.options import (
 )
 from lorapar_cli.names import TARGET_MODULES, System
 from lorapar_cli.store.manifest import Manifest, Outcome
-from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.run_dir import RunDir
 
 
 class Formula(StrEnum):
@@ -129,7 +129,7 @@ def score(
     as_json: JsonOption = False,
 ) -> Outcome:
     """Create the LoRA adapter and compute every element's importance for both systems."""
-    from lorapar_cli.stages import score as stage
+    from lorapar_cli.scoring import score as stage
 
     options = stage.ScoreOptions(
         samples=samples,

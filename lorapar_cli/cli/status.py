@@ -16,7 +16,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Show each stage of the run directory: done, stale, unfinished or missing."""
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
 
     run = RunDir(run_dir)
     if not run.root.is_dir():
@@ -41,7 +41,7 @@ def status(
 
 def _rows(run, stage: Stage) -> list[dict]:
     """Returns one row a stage; `eval` has one an evaluation."""
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
 
     if stage is not Stage.EVAL or not run.folder(stage).is_dir():
         return [_row(run, stage, stage.value)]

@@ -20,7 +20,7 @@ def teachers(
     """List the teachers that `classify` knows by name, and what they lack."""
     from rich.table import Table
 
-    from lorapar_cli.hub.teachers import how_to_price, known_teachers
+    from lorapar_cli.labelling.teachers.catalog import how_to_price, known_teachers
 
     known = known_teachers(teachers_file)
     if as_json:

@@ -20,7 +20,7 @@ from lorapar_cli.cli.options import (
     given_options,
     read_template,
 )
-from lorapar_cli.settings import RlOptions
+from lorapar_cli.training.options import RlOptions
 
 _DEFAULT = RlOptions()
 _NONE: list[str] = []
@@ -122,8 +122,8 @@ def train_rl(
     as_json: JsonOption = False,
 ):
     """Train the elements active in RL by GRPO on System-2 records (stage 5)."""
-    from lorapar_cli.stages.train_rl import train_rl as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.training.train_rl import train_rl as stage
 
     options = t.collect(RlOptions, locals() | {"template": read_template(template)})
     with progress_display() as progress:

@@ -26,7 +26,7 @@ from lorapar_cli.cli.options import (
     given_options,
     read_template,
 )
-from lorapar_cli.settings import SftOptions
+from lorapar_cli.training.options import SftOptions
 
 _DEFAULT = SftOptions()
 _NONE: list[str] = []
@@ -82,8 +82,8 @@ def train_sft(
     as_json: JsonOption = False,
 ):
     """Train the elements active in SFT on System-1 records (stage 4)."""
-    from lorapar_cli.stages.train_sft import train_sft as stage
-    from lorapar_cli.store.rundir import RunDir
+    from lorapar_cli.store.run_dir import RunDir
+    from lorapar_cli.training.train_sft import train_sft as stage
 
     options = t.collect(SftOptions, locals() | {"template": read_template(template)})
     with progress_display() as progress:

@@ -16,7 +16,7 @@ from typing import Any
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
-from lorapar_cli.store.publish import atomic_file
+from lorapar_cli.store.atomic import atomic_file
 
 MANIFEST = "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")

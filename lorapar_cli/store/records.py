@@ -8,7 +8,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
-from lorapar_cli.store.publish import atomic_file
+from lorapar_cli.store.atomic import atomic_file
 
 Message = dict[str, str]
 

@@ -79,7 +79,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
         read_config(path)
 
 
-# Those of accelerate are read by accelerate (tests/stages/test_train_sharded.py).
+# Those of accelerate are read by accelerate (tests/training/test_train_sharded.py).
 RUNS = sorted(path for path in SAMPLES.glob("*.yaml") if not path.name.startswith("accelerate-"))
 
 

@@ -74,7 +74,7 @@ def test_message_code_and_nothing_written(call, line, code, parts):
 
 
 def test_interrupt_exits_with_130(call, monkeypatch):
-    from lorapar_cli.stages import partition
+    from lorapar_cli.partition import partition
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -84,7 +84,7 @@ def test_interrupt_exits_with_130(call, monkeypatch):
 
 
 def test_own_bugs_show_their_traceback(tmp_path, monkeypatch):
-    from lorapar_cli.stages import partition
+    from lorapar_cli.partition import partition
 
     def bug(*_, **__):
         raise ZeroDivisionError

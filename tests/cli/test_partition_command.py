@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lorapar_cli.names import System
-from lorapar_cli.store.tensors import layout_fingerprint, write_tensors
+from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
 
 SHAPES = {
     f"base_model.model.layers.{layer}.q_proj.lora_{side}.weight": (4, 25)

@@ -6,6 +6,7 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import (
     Manifest,
     describe_inputs,
@@ -13,8 +14,7 @@ from lorapar_cli.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from lorapar_cli.store.publish import new_folder
-from lorapar_cli.store.rundir import RunDir
+from lorapar_cli.store.run_dir import RunDir
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Records in: files, folders and hub data sets, whatever their layout."""

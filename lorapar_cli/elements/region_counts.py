@@ -1,0 +1,65 @@
+"""Sizes of regions and active sets, from the flags of a mask; numpy only."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lorapar_cli.elements.matrix_names import MatrixPlace, layer_label, matrix_place
+from lorapar_cli.names import Flag, Region
+
+KINDS_OF_FLAGS = 16
+
+
+def count_row(counted: np.ndarray) -> dict[str, Any]:
+    """Returns elements, region sizes and active elements from counts by flags `[16]`."""
+    flags = np.arange(KINDS_OF_FLAGS)
+    return {
+        "elements": int(counted.sum()),
+        "regions": {
+            region.value: int(counted[place::4].sum()) for place, region in enumerate(Region)
+        },
+        "active_sft": int(counted[(flags & Flag.SFT) > 0].sum()),
+        "active_rl": int(counted[(flags & Flag.RL) > 0].sum()),
+    }
+
+
+def count_mask(mask: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the counts of a whole mask, by module kind and matrix, and by layer."""
+    by_name = {
+        name: np.bincount(flags.reshape(-1), minlength=KINDS_OF_FLAGS)
+        for name, flags in mask.items()
+    }
+    return count_row(sum(by_name.values())) | {
+        "by_kind": [
+            {"module": kind, "matrix": side} | count_row(counted)
+            for (kind, side), counted in _add_up(by_name, lambda p: (p.module, p.matrix))
+        ],
+        "by_layer": [
+            {"layer": layer_label(layer)} | count_row(counted)
+            for layer, counted in _add_up(by_name, lambda p: p.layer)
+        ],
+    }
+
+
+def _add_up(
+    by_name: dict[str, np.ndarray], part: Callable[[MatrixPlace], Any]
+) -> list[tuple[Any, np.ndarray]]:
+    """Returns the counts added up by a part of the matrices' places, in the parts' order."""
+    groups: dict[Any, np.ndarray] = {}
+    for name, counted in by_name.items():
+        key = part(matrix_place(name))
+        groups[key] = groups.get(key, 0) + counted
+    return sorted(groups.items(), key=lambda item: item[0])
+
+
+def region_shares(counts: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the Jaccard of the two top sets and the shares of active and selected elements."""
+    elements, regions = counts["elements"], counts["regions"]
+    union = elements - regions[Region.UNSELECTED]
+    return {
+        "jaccard": regions[Region.SHARED] / union,
+        "share_active_sft": counts["active_sft"] / elements,
+        "share_active_rl": counts["active_rl"] / elements,
+        "share_selected": union / elements,
+    }

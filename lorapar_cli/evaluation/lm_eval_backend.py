@@ -1,0 +1,151 @@
+"""Asks through lm-evaluation-harness (extra `harness`): the same model and data, its own code.
+
+The harness builds the prompts, asks the model and judges by its own task files; what comes back is
+in the form of our samples, with the harness's verdict as `correct_strict` (gsm8k) or `correct`
+(mmlu). Both sides can be compared sample by sample.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
+from lorapar_cli.evaluation.tasks.load import Item, Task
+from lorapar_cli.grading.grade import Sample, describe_sample, judge
+
+TASKS = ("gsm8k", "mmlu")
+_INVALID = "[invalid]"
+
+
+def check_harness(task: Task) -> None:
+    """Checks that the harness is installed and has this task in this style.
+
+    Raises:
+        LoraparError, UsageError: It is not, or has not.
+    """
+    try:
+        import lm_eval  # noqa: F401
+    except ImportError as cause:
+        raise LoraparError(
+            "`--backend lm-eval` needs lm-evaluation-harness",
+            hint="install it with `pip install 'lorapar[harness]'`",
+        ) from cause
+    if task.name not in TASKS or not task.plain:
+        raise UsageError(
+            f"`--backend lm-eval` does not ask task `{task.name}` in this style",
+            hint="give `--task gsm8k --style harness` or `--task mmlu`",
+        )
+
+
+def ask_harness(
+    task: Task, name: str, model: Any, tokenizer, batch_size: int, max_new_tokens: int
+) -> Iterator[Sample]:
+    """Yields the judged samples of a model of that name, greedy, in the items' order."""
+    quiet = contextlib.redirect_stdout(sys.stderr)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its evaluation would otherwise fetch a table of metrics from the network.
+    os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")
+    with quiet:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        asked = HFLM(pretrained=inner, tokenizer=tokenizer, batch_size=batch_size)
+        makers = {"gsm8k": _gsm8k, "mmlu": _mmlu}
+        found = simple_evaluate(
+            model=asked,
+            tasks=makers[task.name](task),
+            num_fewshot=task.shots,
+            log_samples=True,
+            bootstrap_iters=0,
+            gen_kwargs=f"max_gen_toks={max_new_tokens}" if task.name == "gsm8k" else None,
+        )["samples"]
+    by_item = {}
+    for harness_task, samples in found.items():
+        for sample in samples:
+            place = (harness_task, sample["doc_id"])
+            by_item.setdefault(place, {})[sample["filter"]] = sample
+    describe = {"gsm8k": _describe_gsm8k, "mmlu": _describe_mmlu}[task.name]
+    counts: dict[str, int] = {}
+    for item in task.items:
+        harness_task = f"mmlu_{item.groups['subject']}" if task.name == "mmlu" else "gsm8k"
+        number = counts.get(harness_task, 0)
+        counts[harness_task] = number + 1
+        yield describe(name, item, by_item[harness_task, number])
+
+
+def _task(name: str, file: str, rows: dict[str, list[dict]], **changes: Any) -> Any:
+    """Returns the harness's task of one of its own files, on these rows."""
+    import lm_eval
+    import yaml
+    from datasets import Dataset
+    from lm_eval.api.task import ConfigurableTask
+
+    text = (Path(lm_eval.__file__).parent / "tasks" / file).read_text(encoding="utf-8")
+    config = yaml.safe_load(text) | changes | {"task": name}
+    for key in ("tag", "dataset_name", "dataset_path"):
+        config.pop(key, None)
+    # A split that is not used must still have the fields.
+    filled = {split: Dataset.from_list(given or rows["test"]) for split, given in rows.items()}
+    read: Callable[..., dict] = lambda **_: filled  # noqa: E731
+    return ConfigurableTask(config=config | {"custom_dataset": read})
+
+
+def _gsm8k(task: Task) -> list:
+    rows = {"train": task.examples, "test": task.questions}
+    return [_task("gsm8k", "gsm8k/gsm8k.yaml", rows)]
+
+
+def _mmlu(task: Task) -> list:
+    tasks = []
+    for subject in dict.fromkeys(row["subject"] for row in task.questions):
+        rows = {
+            split: [_mmlu_row(row) for row in given if row["subject"] == subject]
+            for split, given in (("dev", task.examples), ("test", task.questions))
+        }
+        tasks.append(
+            _task(
+                f"mmlu_{subject}",
+                "mmlu/default/_default_template_yaml",
+                rows,
+                description=mmlu.describe_task(subject),
+            )
+        )
+    return tasks
+
+
+def _mmlu_row(row: dict) -> dict:
+    index = mmlu.LETTERS.index(mmlu.answer_letter(row))
+    return {"question": row["question"], "choices": row["choices"], "answer": index}
+
+
+def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample:
+    strict = by_filter["strict-match"]
+    completion = strict["resps"][0][0]
+    found = strict["filtered_resps"][0]
+    verdict = judge("answer", [item], [completion])[0] | {
+        "extracted_strict": None if found == _INVALID else found,
+        "correct_strict": bool(strict["exact_match"]),
+    }
+    prompt = strict["arguments"][0][0]
+    return describe_sample(name, item, 0, completion, verdict) | {"prompt": prompt}
+
+
+def _describe_mmlu(name: str, item: Item, by_filter: dict[str, dict]) -> Sample:
+    (sample,) = by_filter.values()
+    scores = [float(response[0]) for response in sample["filtered_resps"]]
+    verdict = {
+        "extracted": item.choices[scores.index(max(scores))].strip(),
+        "correct": bool(sample["acc"]),
+    }
+    return describe_sample(name, item, 0, "", verdict) | {
+        "prompt": sample["arguments"][0][0],
+        "scores": [round(score, 6) for score in scores],
+    }

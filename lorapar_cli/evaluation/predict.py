@@ -1,0 +1,146 @@
+"""Asks a model a task's items, batch by batch, and hands out judged samples."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.evaluation.tasks.load import Item, Task
+from lorapar_cli.grading.grade import Sample, describe_sample, judge
+from lorapar_cli.models.generation import (
+    Completion,
+    Decoding,
+    complete_batch,
+    encode_choice,
+    plan_batches,
+    score_choices,
+)
+from lorapar_cli.models.tokenization import encode_prompt
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items that are asked together, always in this composition: it decides the rounding."""
+
+    number: int
+    draw: int
+    places: list[int]
+
+
+class Writer(Protocol):
+    """What answers: a model of transformers or of vLLM, with or without an adapter."""
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
+        """Returns one completion a prompt, in order."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The writer of transformers."""
+
+    model: Any
+    tokenizer: Any
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
+        """Returns one completion a prompt, in order."""
+        return complete_batch(self.model, self.tokenizer, prompts, decoding, seed)
+
+
+class Questions:
+    """A task in the tokens of one tokenizer, in batches that depend on nothing else.
+
+    Args:
+        draws: Completions of each item.
+        longest: Tokens that the model's positions reach, where known.
+
+    Attributes:
+        cut: Prompts that were cut from the left, as the harness does, to fit the model.
+
+    Raises:
+        LoraparError: A prompt of the user's own data leaves no room for an answer.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        tokenizer,
+        decoding: Decoding,
+        *,
+        batch_size: int,
+        draws: int,
+        seed: int,
+        longest: int | None,
+        sandbox: str | None,
+    ) -> None:
+        self.task, self.tokenizer, self.decoding = task, tokenizer, decoding
+        self.batch_size = batch_size
+        self.seed, self.longest, self.sandbox, self.cut = seed, longest, sandbox, 0
+        self._prompts = [self._encode(item) for item in task.items]
+        lengths = [len(prompt) for prompt in self._prompts]
+        self.batches = [
+            Batch(number, draw, places)
+            for draw in range(draws)
+            for number, places in enumerate(plan_batches(lengths, batch_size))
+        ]
+
+    def _encode(self, item: Item) -> list[int]:
+        if self.task.plain:
+            prompt = list(self.tokenizer(item.prompt)["input_ids"])
+        else:
+            prompt = encode_prompt(self.tokenizer, item.prompt)
+        if item.choices or self.longest is None:
+            return prompt
+        room = self.longest - self.decoding.max_new_tokens
+        if self.task.plain and 0 < room < len(prompt):
+            self.cut += 1
+            return prompt[-room:]
+        if len(prompt) >= self.longest:
+            raise LoraparError(
+                f"the prompt of `{item.id}` leaves no room for an answer",
+                f"{len(prompt):,} tokens, the model reaches {self.longest:,}",
+                "leave the record out, give fewer examples, or give another model",
+            )
+        return prompt
+
+    def ask(self, name: str, writer: Writer, batch: Batch) -> Iterator[Sample]:
+        """Yields the batch's judged samples of a model of that name."""
+        items = [self.task.items[place] for place in batch.places]
+        if isinstance(writer, LoadedModel) and self.task.match == "likelihood":
+            yield from self._compare(name, writer.model, items)
+            return
+        prompts = [self._prompts[place] for place in batch.places]
+        # Each model, draw and batch draws from a stream of its own.
+        stream = f"{self.seed} {name} {batch.draw} {batch.number}"
+        seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
+        written = writer.complete(prompts, self._fitting(prompts), seed)
+        texts = [completion.text for completion in written]
+        judged = judge(self.task.match, items, texts, self.sandbox)
+        for item, completion, verdict in zip(items, written, judged, strict=True):
+            yield describe_sample(name, item, batch.draw, completion.text, verdict) | {
+                "tokens": completion.tokens,
+                "finished": completion.finished,
+            }
+
+    def _fitting(self, prompts: list[list[int]]) -> Decoding:
+        """Returns the decoding with no more new tokens than the model's positions leave."""
+        if self.longest is None:
+            return self.decoding
+        room = self.longest - max(map(len, prompts))
+        new = min(self.decoding.max_new_tokens, room)
+        return Decoding(new, self.decoding.temperature, self.decoding.top_p, self.decoding.stop)
+
+    def _compare(self, name: str, model, items: list[Item]) -> Iterator[Sample]:
+        asked = [
+            [encode_choice(self.tokenizer, item.prompt, choice) for choice in item.choices]
+            for item in items
+        ]
+        scores = score_choices(model, self.tokenizer, asked, self.longest)
+        for item, values in zip(items, scores, strict=True):
+            chosen = item.choices[values.index(max(values))].strip()
+            verdict = {"extracted": chosen, "correct": chosen == item.reference}
+            yield describe_sample(name, item, 0, "", verdict) | {
+                "scores": [round(value, 6) for value in values],
+                "tokens": 0,
+                "finished": True,
+            }

@@ -1,0 +1,92 @@
+"""Generation by vLLM (extra `vllm`), for GPUs: the same prompts, its own batching.
+
+Greedy completions may differ from transformers' where two tokens are nearly equally likely.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.tasks.load import Task
+from lorapar_cli.models.adapter import BaseModel, read_adapter_config
+from lorapar_cli.models.generation import Completion, Decoding
+
+# The ranks that vLLM has kernels for.
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def check_vllm(task: Task) -> None:
+    """Checks that vLLM is installed and that the task generates text.
+
+    Raises:
+        LoraparError, UsageError: It is not, or does not.
+    """
+    if task.match == "likelihood":
+        raise UsageError(
+            f"`--backend vllm` does not compare likelihoods, as `--task {task.name}` does",
+            hint="leave `--backend` out",
+        )
+    try:
+        import vllm  # noqa: F401
+    except ImportError as cause:
+        raise LoraparError(
+            "`--backend vllm` needs vLLM", hint="install it with `pip install 'lorapar[vllm]'`"
+        ) from cause
+
+
+class VllmEngine:
+    """A base model in vLLM that answers with or without an adapter.
+
+    Args:
+        adapters: Every adapter folder that will be asked; decides the largest rank.
+    """
+
+    def __init__(self, base: BaseModel, dtype: str, adapters: list[Path], trust: bool) -> None:
+        from vllm import LLM
+
+        ranks = [read_adapter_config(folder).r for folder in adapters]
+        lora: dict[str, Any] = {"enable_lora": False}
+        if ranks:
+            fitting = [rank for rank in _RANKS if rank >= max(ranks)]
+            if not fitting:
+                raise LoraparError(f"vLLM takes adapters up to r {_RANKS[-1]}, not {max(ranks)}")
+            lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": fitting[0]}
+        self._engine = LLM(model=base.path, dtype=dtype, trust_remote_code=trust, **lora)
+        self._numbers = {folder: number for number, folder in enumerate(adapters, 1)}
+
+    def writer(self, folder: Path | None) -> "VllmWriter":
+        """Returns what answers with the adapter of that folder, None for the base model."""
+        number = self._numbers.get(folder) if folder is not None else None
+        return VllmWriter(self._engine, folder, number)
+
+
+@dataclass(frozen=True)
+class VllmWriter:
+    """The writer of vLLM: one adapter, or none, of its engine."""
+
+    engine: Any
+    folder: Path | None
+    number: int | None
+
+    def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
+        """Returns one completion a prompt, in order."""
+        from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
+
+        drawing = SamplingParams(
+            max_tokens=decoding.max_new_tokens,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            stop=decoding.stop or None,
+            seed=seed % 2**31,
+        )
+        request = None
+        if self.number is not None:
+            request = LoRARequest(f"adapter-{self.number}", self.number, str(self.folder))
+        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
+        found = self.engine.generate(asked, drawing, lora_request=request, use_tqdm=False)
+        written = [answer.outputs[0] for answer in found]
+        return [
+            Completion(one.text, len(one.token_ids), one.finish_reason == "stop") for one in written
+        ]

@@ -1,0 +1,111 @@
+"""From a completion to a verdict, by each of the rules that a task can name."""
+
+import re
+from typing import Any
+
+from lorapar_cli.evaluation.tasks.load import Code, Item
+from lorapar_cli.grading.answers import (
+    answers_match,
+    extract_answer,
+    extract_choice,
+    extract_strict,
+    strict_match,
+)
+from lorapar_cli.grading.latex import latex_match
+from lorapar_cli.grading.sandbox.runner import Program, run_programs
+
+Sample = dict[str, Any]
+"""One line of samples.jsonl."""
+
+# Opened at the start of a line, of whatever language: `python`, `Python`, `python3`, `py`, none.
+_FENCED = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def judge(
+    match: str, items: list[Item], completions: list[str], sandbox: str | None = None
+) -> list[dict[str, Any]]:
+    """Returns for each completion what was found in it and whether it is right.
+
+    Args:
+        match: `answer` (final answer, by the flexible rule, with the strict one beside it),
+            `latex` (final answer, as mathematics), `exact` (the whole text, blanks around it aside), `choice` (an option's letter) or
+            `code` (the program passes its tests).
+        sandbox: Backend of `grading.sandbox.runner` for `code`.
+
+    Returns:
+        Dicts with `extracted` and `correct`; for `answer` also `extracted_strict` and
+        `correct_strict`, for `code` also `reason`.
+    """
+    pairs = list(zip(items, completions, strict=True))
+    if match == "code":
+        if sandbox is None:
+            raise AssertionError("code is judged in a sandbox only")
+        programs = [to_program(item.code, text) for item, text in pairs if item.code]
+        return [
+            {"extracted": program.text, "correct": verdict.passed, "reason": verdict.reason}
+            for program, verdict in zip(programs, run_programs(programs, sandbox), strict=True)
+        ]
+    rules = {
+        "answer": _judge_answer,
+        "exact": _judge_exact,
+        "choice": _judge_choice,
+        "latex": _judge_latex,
+    }
+    return [rules[match](text, item.reference) for item, text in pairs]
+
+
+def _judge_answer(text: str, reference: str) -> dict[str, Any]:
+    found, strict = extract_answer(text), extract_strict(text)
+    return {
+        "extracted": found,
+        "correct": answers_match(found, reference),
+        "extracted_strict": strict,
+        "correct_strict": strict_match(strict, reference),
+    }
+
+
+def _judge_exact(text: str, reference: str) -> dict[str, Any]:
+    return {"extracted": text.strip(), "correct": text.strip() == reference.strip()}
+
+
+def _judge_choice(text: str, reference: str) -> dict[str, Any]:
+    found = extract_choice(text)
+    return {"extracted": found, "correct": found is not None and found == reference.strip().upper()}
+
+
+def _judge_latex(text: str, reference: str) -> dict[str, Any]:
+    found = extract_answer(text)
+    return {"extracted": found, "correct": latex_match(found, reference)}
+
+
+def to_program(code: Code, completion: str) -> Program:
+    """Returns the program that a completion stands for.
+
+    A fenced block counts alone. A text that defines the function itself replaces the prompt's
+    beginning of it; any other text goes on where the prompt ends.
+    """
+    fenced = _FENCED.search(completion)
+    text = fenced[1] if fenced else completion
+    # The prompt's imports and helpers, with an empty body for the function that is asked for.
+    setup = f"{code.prompt.rstrip()}\n    pass\n"
+    whole = re.search(rf"^(?:async )?def {re.escape(code.entry_point)}\b", text, re.MULTILINE)
+    return Program(
+        text=f"{setup}\n{text}" if whole else code.prompt + text,
+        entry_point=code.entry_point,
+        setup=setup,
+        test=code.test,
+    )
+
+
+def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
+    """Returns the fields that every sample has, in their order."""
+    return {
+        "model": name,
+        "id": item.id,
+        "draw": draw,
+        "prompt": item.prompt,
+        "completion": completion,
+        "reference": item.reference,
+        **verdict,
+        **item.groups,
+    }

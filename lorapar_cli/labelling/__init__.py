@@ -1,0 +1,1 @@
+"""`lorapar classify`: records in, labelled splits out."""

@@ -1,0 +1,87 @@
+"""What is decided on records apart from votes: held out, labelled by chance, or by a person."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.labelling.holdout import choose_held_out, held_out_count, share_count
+from lorapar_cli.labelling.votes.journal import CODES
+from lorapar_cli.labelling.votes.record_index import Index
+from lorapar_cli.labelling.votes.voting import SYSTEM1, SYSTEM2
+from lorapar_cli.names import System
+from lorapar_cli.store.records import read_jsonl
+
+
+def hold_out(index: Index, share: float, most: int) -> None:
+    """Marks the records that are held out; empty ones never are."""
+    usable = index.ask_for("SELECT count(*) FROM records WHERE NOT empty")
+    count = held_out_count(usable, share, most)
+    if count == 0:
+        return
+    groups = index.database.execute(
+        "SELECT prompt, count(*) FROM records WHERE NOT empty"
+        " GROUP BY prompt ORDER BY min(draw), prompt"
+    )
+    index.database.execute("CREATE TABLE held_out (prompt INTEGER PRIMARY KEY)")
+    chosen = ((prompt,) for prompt in choose_held_out(groups, count))
+    index.database.executemany("INSERT INTO held_out VALUES (?)", chosen)
+    index.database.execute(
+        "UPDATE records SET held_out = 1"
+        " WHERE NOT empty AND prompt IN (SELECT prompt FROM held_out)"
+    )
+
+
+def draw_labels(index: Index, share: float) -> None:
+    """Labels every record by chance; exactly the share, rounded, is System 2."""
+    ordered = index.database.execute("SELECT draw, number FROM records ORDER BY draw, number")
+    count = share_count(len(index), share)
+    last = next(islice(ordered, count - 1, None)) if count else (-(1 << 63), -1)
+    index.database.execute(
+        f"UPDATE records SET drawn ="
+        f" CASE WHEN (draw, number) <= (?, ?) THEN {SYSTEM2} ELSE {SYSTEM1} END",
+        last,
+    )
+
+
+def read_review(path: Path, index: Index) -> None:
+    """Marks the records that a person has labelled.
+
+    Raises:
+        LoraparError: A line is no reviewed record, or its id is not in the data.
+    """
+    database = index.database
+    database.execute("CREATE TABLE review (id TEXT UNIQUE, label INTEGER, line INTEGER)")
+    database.executemany(
+        "INSERT INTO review VALUES (?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET label = excluded.label, line = excluded.line",
+        _review_lines(path),
+    )
+    name = "CASE suffix WHEN 0 THEN records.id ELSE records.id || '#' || suffix END"
+    found = database.execute(
+        f"UPDATE records SET reviewed = (SELECT label FROM review WHERE review.id = {name})"
+        f" WHERE {name} IN (SELECT id FROM review)"
+    ).rowcount
+    if unknown := index.ask_for("SELECT count(*) FROM review") - found:
+        first, line = database.execute(
+            f"SELECT id, line FROM review WHERE id NOT IN (SELECT {name} FROM records)"
+            " ORDER BY rowid"
+        ).fetchone()
+        raise LoraparError(
+            f"`{path}` has ids that are not in the data",
+            f"{unknown}, first `{first}` on line {line}",
+        )
+
+
+def _review_lines(path: Path) -> Iterator[tuple[str, int, int]]:
+    for number, line in read_jsonl(path):
+        label = line.get("label")
+        if label is None and "id" in line:
+            continue
+        if label not in tuple(System) or "id" not in line:
+            raise LoraparError(
+                f"`{path}:{number}` is no reviewed record",
+                f"id {line.get('id')!r}, label {label!r}",
+                "each line needs an `id` and a `label`, system1 or system2",
+            )
+        yield str(line["id"]).encode(errors="replace").decode(), CODES[System(label)], number

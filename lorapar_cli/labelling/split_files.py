@@ -1,0 +1,116 @@
+"""The labelled splits of `classify`, written record by record."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNDECIDED
+from lorapar_cli.names import System
+from lorapar_cli.store.records import Record, to_line
+
+_SYSTEMS = {SYSTEM1: System.SYSTEM1, SYSTEM2: System.SYSTEM2, NO_VOTE: None}
+
+
+# A record, its kind, and where the journal holds each teacher's words on it, -1 if nowhere.
+Judged = tuple[Record, int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided on every kind of record.
+
+    Attributes:
+        teachers: Their names, in the order of the votes' columns.
+        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
+        labels: uint8 `[kinds]`; `UNDECIDED` for dropped records.
+        undecided: bool `[kinds]`, ties and records without votes, before they were broken.
+        agreement: float64 `[kinds]`, NaN without votes.
+        held_out: bool `[kinds]`.
+        contested: bool `[kinds]`, for a person to read.
+        reviewed: bool `[kinds]`, the label is a person's.
+    """
+
+    teachers: list[str]
+    votes: np.ndarray
+    labels: np.ndarray
+    undecided: np.ndarray
+    agreement: np.ndarray
+    held_out: np.ndarray
+    contested: np.ndarray
+    reviewed: np.ndarray
+
+
+def write_splits(
+    folder: Path,
+    records: Iterable[Judged],
+    verdict: Verdict,
+    why_dropped: Callable[[Record], str],
+    words: Callable[[tuple[int, ...]], dict[str, str]],
+    written: Callable[[int], None],
+) -> None:
+    """Writes labels, system1, system2, heldout, and dropped and disagreements where there are any.
+
+    Args:
+        folder: Where; it is not yet published, so the files need no care of their own.
+        why_dropped: Says why a record without a label has none.
+        words: The teachers' words on a contested record, by teacher.
+        written: Called with the number of records done, now and then.
+    """
+    with ExitStack() as stack:
+
+        def create(name: str) -> IO[str]:
+            path = folder / f"{name}.jsonl"
+            return stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
+
+        files = {name: create(name) for name in ("labels", "system1", "system2", "heldout")}
+        if (verdict.labels == UNDECIDED).any():
+            files["dropped"] = create("dropped")
+        if verdict.contested.any():
+            files["disagreements"] = create("disagreements")
+        for number, (record, kind, offsets) in enumerate(records):
+            labelled = _labelled(record, verdict, kind).to_json()
+            if labelled["label"] is None:
+                labelled["dropped"] = why_dropped(record)
+            line = to_line(labelled)
+            for name in _files_of(labelled["label"], bool(verdict.held_out[kind])):
+                files[name].write(line)
+            if verdict.contested[kind]:
+                files["disagreements"].write(to_line(labelled | {"words": words(offsets)}))
+            if number % 1000 == 0:
+                written(number)
+
+
+def _labelled(record: Record, verdict: Verdict, kind: int) -> Record:
+    share = verdict.agreement[kind]
+    votes = {
+        teacher: _SYSTEMS[int(code)]
+        for teacher, code in zip(verdict.teachers, verdict.votes[kind], strict=True)
+        if int(code) in _SYSTEMS
+    }
+    return replace(
+        record,
+        label=_SYSTEMS.get(int(verdict.labels[kind])),
+        votes=votes,
+        agreement=None if np.isnan(share) else round(float(share), 6),
+        extra=record.extra | ({"reviewed": True} if verdict.reviewed[kind] else {}),
+    )
+
+
+def _files_of(label: System | None, held_out: bool) -> tuple[str, ...]:
+    if label is None:
+        return ("dropped",)
+    return ("heldout",) if held_out else ("labels", str(label))
+
+
+def keep_file(path: Path, beside: Path) -> None:
+    """Makes a file stand in a second place too, by a link where the disk can, else by a copy."""
+    try:
+        os.link(path, beside)
+    except OSError:
+        shutil.copyfile(path, beside)

@@ -1,0 +1,1 @@
+"""Who votes: rules, local models and endpoints, and how they are asked."""

@@ -1,0 +1,295 @@
+"""Teachers: found by name, and what their answers depend on. No key is kept here, only its place."""
+
+import hashlib
+import math
+import os
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.labelling.teachers.rules import RULES
+
+_PRESETS = Path(__file__).with_name("teachers.yaml")
+_INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
+_LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
+_NOT_IN_FILES = ("name", "kind", "revision")
+_EDGE_BYTES = 1 << 16
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "base_url": str,
+    "model": str,
+    "key_env": str,
+    "temperature": (int, float),
+    "max_tokens": int,
+}
+_WANTED = {
+    "base_url": "an address",
+    "model": "the provider's name of the model",
+    "key_env": "the name of an environment variable",
+    "temperature": "a number",
+    "max_tokens": "a whole number",
+}
+STRUCTURED = ("json_schema", "json_object", "none")
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens, as published on a date."""
+
+    input: float
+    output: float
+    date: str | None = None
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Returns what so many tokens cost, in US dollars."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One voter.
+
+    Attributes:
+        name: What the user calls it; the key in a record's `votes`.
+        kind: `rule` (a function here), `api` (an OpenAI-compatible endpoint) or `hf` (a local
+            transformers model in this process).
+        model: What answers: a rule's name and version, the provider's model name, or a folder.
+        key_env: Environment variable that holds the key; None for none.
+        key_required: Whether the endpoint refuses requests without a key.
+        structured: What the endpoint honours: `json_schema`, `json_object` or `none`.
+        temperature: Sent with each request; None leaves it out.
+        max_tokens: Most tokens of an answer, thinking included.
+        revision: Digest of a local model's files, so that a model trained on is another one.
+    """
+
+    name: str
+    kind: str
+    model: str
+    base_url: str | None = None
+    key_env: str | None = None
+    key_required: bool = True
+    structured: str = "none"
+    temperature: float | None = None
+    max_tokens: int = 1024
+    price: Price | None = None
+    revision: str | None = None
+
+    def key(self) -> str | None:
+        """Returns the key from the environment, or None."""
+        return os.environ.get(self.key_env, "").strip() or None if self.key_env else None
+
+    def missing(self) -> str | None:
+        """Returns what keeps this teacher from being asked, or None."""
+        if self.kind == "api" and self.key_required and self.key() is None:
+            return f"no key in `{self.key_env}`"
+        if self.kind == "api" and not re.fullmatch(r"[!-~]*", self.key() or ""):
+            return f"`{self.key_env}` holds characters that no key has"
+        return None
+
+
+def rule_teachers() -> dict[str, Teacher]:
+    """Returns the offline teachers by name."""
+    return {
+        name: Teacher(name, "rule", f"{name}/{version}", price=Price(0, 0))
+        for name, (version, _) in RULES.items()
+    }
+
+
+def known_teachers(config: Path | None = None) -> dict[str, Teacher]:
+    """Returns every teacher that has a name: rules, presets, and those of the user's file.
+
+    Args:
+        config: A YAML file with a mapping `teachers:`; its other keys are not read here.
+
+    Raises:
+        LoraparError: The file cannot be read.
+        UsageError: A teacher in it has unknown or missing fields.
+    """
+    known = rule_teachers() | _read_presets(_PRESETS, whole_file=True)
+    return known | (_read_presets(config, whole_file=False, known=known) if config else {})
+
+
+def _read_presets(
+    path: Path, whole_file: bool, known: dict[str, Teacher] | None = None
+) -> dict[str, Teacher]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
+    except yaml.YAMLError as cause:
+        raise LoraparError(f"`{path}` is not valid YAML", str(cause)) from cause
+    if not whole_file:
+        content = content.get("teachers", {}) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise UsageError(f"`{path}` has no mapping `teachers:` of teachers by name")
+    return {
+        str(name): _read_teacher(str(name), entry, path, (known or {}).get(str(name)))
+        for name, entry in content.items()
+    }
+
+
+def _read_teacher(name: str, entry: Any, path: Path, preset: Teacher | None) -> Teacher:
+    allowed = [field.name for field in fields(Teacher) if field.name not in _NOT_IN_FILES]
+    where = f"teacher `{name}` in `{path}`"
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is no mapping", hint=f"fields: {', '.join(allowed)}")
+    if unknown := [key for key in entry if key not in allowed]:
+        listed = ", ".join(f"`{key}`{nearest(str(key), allowed)}" for key in unknown)
+        raise UsageError(f"{where} has unknown fields: {listed}")
+    changed = preset is not None and preset.kind == "api" and not {"base_url", "model"} & {*entry}
+    local = _LOCAL.fullmatch(str(entry.get("model")))
+    if not changed:
+        needed = ("model",) if local else ("base_url", "model")
+        if missing := [key for key in needed if key not in entry]:
+            raise UsageError(f"{where} lacks `{missing[0]}`")
+    for key, value in entry.items():
+        if key in _KINDS and (not isinstance(value, _KINDS[key]) or isinstance(value, bool)):
+            raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_WANTED[key]}")
+    if not entry.get("max_tokens", 1) > 0:
+        raise UsageError(f"{where} has `max_tokens: {entry['max_tokens']}`", hint="1 or more")
+    price = None if entry.get("price") is None else _read_price(entry["price"], where)
+    if entry.get("structured", "none") not in STRUCTURED:
+        raise UsageError(
+            f"{where} has `structured: {entry['structured']}`", hint=f"{', '.join(STRUCTURED)}"
+        )
+    if changed:
+        return replace(preset, **(entry | ({"price": price} if "price" in entry else {})))
+    if local:
+        if other := sorted({*entry} - {"model", "max_tokens"}):
+            raise UsageError(
+                f"{where} has `{other[0]}`, and is a local model",
+                hint="beside `model`, it takes `max_tokens`",
+            )
+        return replace(_local_teacher(name, local["path"]), **_only(entry, "max_tokens"))
+    given = {"key_required": "key_env" in entry} | entry | {"price": price}
+    _check_url(str(given["base_url"]), name)
+    return Teacher(name=name, kind="api", **given)
+
+
+def _only(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: entry[name]} if name in entry else {}
+
+
+def _read_price(price: Any, where: str) -> Price:
+    try:
+        read = Price(
+            float(price["input"]), float(price["output"]), str(price.get("date") or "") or None
+        )
+        if min(read.input, read.output) < 0 or not math.isfinite(read.input + read.output):
+            raise ValueError("no amount of money")
+    except (KeyError, TypeError, ValueError) as cause:
+        raise UsageError(
+            f"the price of {where} is none", repr(price), "write `{input: 2.5, output: 10}`"
+        ) from cause
+    return read
+
+
+def _check_url(url: str, name: str) -> None:
+    """Refuses addresses that carry a secret: they would stand in the manifest and in messages."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            f"the address of teacher `{name}` holds a user, a password or a query",
+            hint="give a plain address; keys come from environment variables only",
+        )
+
+
+def find_teachers(names: list[str], config: Path | None = None) -> list[Teacher]:
+    """Returns the teachers of these names, in their order.
+
+    A name is a known teacher, `name=model@http://host:port/v1` or `hf:PATH`.
+
+    Raises:
+        UsageError: A name is unknown; the message lists what there is.
+    """
+    known = known_teachers(config)
+    found = [_find(name, known) for name in names]
+    if len({teacher.name for teacher in found}) < len(found):
+        raise UsageError("two teachers have the same name", ", ".join(t.name for t in found))
+    return found
+
+
+def _find(name: str, known: dict[str, Teacher]) -> Teacher:
+    if name in known:
+        return known[name]
+    if local := _LOCAL.fullmatch(name):
+        return _local_teacher(local["name"] or name, local["path"])
+    if inline := _INLINE.fullmatch(name):
+        _check_url(inline["url"], inline["name"])
+        return Teacher(
+            inline["name"],
+            "api",
+            inline["model"],
+            inline["url"],
+            key_env="OPENAI_API_KEY",
+            key_required=False,
+            structured="json_schema",
+            temperature=0,
+        )
+    shown = name.partition("@")[0]
+    raise UsageError(
+        f"unknown teacher `{shown}`{nearest(shown, list(known))}",
+        hint=f"teachers: {', '.join(known)}; or `name=model@http://host:port/v1`, or `hf:PATH`",
+    )
+
+
+def _local_teacher(name: str, path: str) -> Teacher:
+    folder = Path(path)
+    if not folder.is_dir():
+        return Teacher(name, "hf", path, price=Price(0, 0))
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        # Of weights both ends: training changes them, and all of a large model takes minutes.
+        with open(file, "rb") as content:
+            digest.update(content.read(_EDGE_BYTES))
+            content.seek(-min(_EDGE_BYTES, file.stat().st_size), os.SEEK_END)
+            digest.update(content.read())
+    resolved = str(folder.resolve())
+    return Teacher(name, "hf", resolved, price=Price(0, 0), revision=digest.hexdigest()[:16])
+
+
+def how_to_price(teachers: list[Teacher]) -> str:
+    """Returns how the price of the first of some teachers can be given, as a YAML file's text."""
+    first = teachers[0]
+    preset = first.name in _read_presets(_PRESETS, whole_file=True)
+    where = "" if preset else f"base_url: {first.base_url}, model: {first.model}, "
+    entry = f"{first.name}: {{{where}price: {{input: DOLLARS, output: DOLLARS}}}}"
+    return (
+        f"give the dollars for a million tokens in a file `teachers: {{{entry}}}` and name it with "
+        "`--teachers-file`"
+    )
+
+
+def plain_identity(teacher: Teacher) -> str:
+    """Returns a teacher's identity where no other of the run shares its model's name."""
+    return teacher.model if teacher.revision is None else f"{teacher.model} {teacher.revision}"
+
+
+def identities(teachers: list[Teacher]) -> list[str]:
+    """Returns what stands for each teacher in its answers' keys: its model, and its revision.
+
+    The address is no part of it: a moved server asks nothing again. Only where two teachers of one
+    run share a model name do their own names tell them apart.
+    """
+    models = [plain_identity(teacher) for teacher in teachers]
+    return [
+        f"{model} {teacher.name}" if models.count(model) > 1 else model
+        for model, teacher in zip(models, teachers, strict=True)
+    ]
+
+
+def answer_key(identity: str, prompt_digest: str, record_digest: bytes) -> str:
+    """Returns the 32 hex digits under which a teacher's answer on a record is journaled.
+
+    Args:
+        identity: The teacher's, from `identities`.
+        prompt_digest: Digest of the prompt template and the student played; empty for rules.
+        record_digest: Digest of the record's prompt and completion.
+    """
+    text = f"{identity}\n{prompt_digest}\n".encode() + record_digest
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -1,0 +1,348 @@
+"""Asks many questions of several endpoints at once, each as fast as it allows, and gives up never
+too early and never too late.
+
+Each teacher has its own adaptive number of requests in flight: halved when the endpoint says 429,
+raised by one for each round of successes. A Retry-After stops the whole teacher for as long as it
+says. Other failures wait exponentially longer, with jitter.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from lorapar_cli.labelling.teachers.catalog import Teacher
+from lorapar_cli.labelling.teachers.client import (
+    Endpoint,
+    Hopeless,
+    Refused,
+    Reply,
+    TooFast,
+    TryAgain,
+)
+from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, Throttle
+from lorapar_cli.names import Progress, System
+from lorapar_cli.store.records import Message
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 60.0
+_BYTES_PER_TOKEN = 4
+_BREATH = 200
+_MOST_REFUSED = 20
+_TELL_SECONDS = 5.0
+# A server that says when to come back is well, so that counts little; but not for ever.
+_TOLD_TO_WAIT = 0.1
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How teachers are asked.
+
+    Attributes:
+        concurrency: Most requests in flight, for each teacher.
+        timeout: Seconds after which a request counts as hung.
+        retries: How often a question that failed is tried again.
+        max_cost: US dollars that must not be passed, or None.
+    """
+
+    concurrency: int = 16
+    timeout: float = 120.0
+    retries: int = 8
+    max_cost: float | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One record for one teacher.
+
+    Attributes:
+        index: The record's place.
+        once_more: The first answer held no label; this is the second and last time.
+        messages: Renders the chat, for the first or the second time.
+    """
+
+    index: int
+    id: str
+    once_more: bool
+    messages: Callable[[bool], list[Message]]
+
+
+@dataclass
+class Tally:
+    """What has become of one teacher's questions.
+
+    Attributes:
+        down: Why the teacher is asked nothing more, or None.
+        over_budget: Whether it stopped because the next question might have passed `max_cost`.
+        left_open: Questions that got no answer in this run.
+        estimated: Answers whose tokens the endpoint did not count.
+    """
+
+    teacher: Teacher
+    total: int
+    done: int = 0
+    requests: int = 0
+    retries: int = 0
+    slowed: int = 0
+    no_vote: int = 0
+    refused: int = 0
+    refused_in_a_row: int = 0
+    left_open: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0
+    cost: float = 0.0
+    down: str | None = None
+    over_budget: bool = False
+    last_success: float = -1.0
+    last_refusal: str | None = None
+
+    def label(self, seconds: float) -> str:
+        """Returns the progress line: name, rate, retries, money and time left."""
+        rate = self.done / seconds if seconds > 0 else 0.0
+        left = (self.total - self.done) / rate if rate > 0 else None
+        parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
+        parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
+        if left is not None:
+            parts.append(f"{_duration(left)} left")
+        return f"{self.teacher.name} | {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+OnAnswer = Callable[[Question, Reply, System | None, bool, float, float | None], None]
+
+
+class _OverBudget(Exception):
+    """The next request might pass `max_cost`."""
+
+
+class Interview:
+    """One teacher's questions, asked to the end.
+
+    Args:
+        questions: In order; read only as fast as they are asked.
+        on_answer: Called with question, reply, label, whether this was the last word on it, its
+            seconds, and its cost or None.
+    """
+
+    def __init__(
+        self,
+        tally: Tally,
+        questions: Iterator[Question],
+        on_answer: OnAnswer,
+        manner: Manner,
+        budget: Budget,
+        progress: Progress,
+    ) -> None:
+        self.tally, self.teacher = tally, tally.teacher
+        self._questions, self._on_answer = questions, on_answer
+        self._manner, self._clock, self._budget = manner, manner.clock, budget
+        self._progress = progress
+        self._halt = asyncio.Event()
+        self._error: BaseException | None = None
+        self._throttle = Throttle(manner.concurrency, manner.clock, self._halt)
+        self._endpoint = Endpoint(
+            tally.teacher, manner.timeout / manner.clock.speed, manner.concurrency
+        )
+        self._started = self._clock.now()
+
+    async def run(self) -> None:
+        """Asks every question; returns when all are answered or the teacher is down."""
+        tasks: set[asyncio.Task] = set()
+        # As many may wait for their next try as may be in flight, so that failures block nobody.
+        places = asyncio.Semaphore(2 * self._manner.concurrency)
+        teller = asyncio.create_task(self._tell_now_and_then())
+        try:
+            for count, question in enumerate(self._questions):
+                await places.acquire()
+                if self._halt.is_set():
+                    break
+                task = asyncio.create_task(self._ask(question))
+                tasks.add(task)
+                task.add_done_callback(lambda ended: (places.release(), self._ended(ended, tasks)))
+                if count % _BREATH == 0:
+                    await asyncio.sleep(0)
+            while tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._error is not None:
+                raise self._error
+        finally:
+            for task in (teller, *tasks):
+                task.cancel()
+            await asyncio.gather(teller, *tasks, return_exceptions=True)
+            await self._endpoint.close()
+
+    def _ended(self, task: asyncio.Task, tasks: set[asyncio.Task]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()
+            self._halt.set()
+
+    def _give_up(self, reason: str) -> None:
+        """Asks this teacher nothing more; requests in flight are still waited for."""
+        self.tally.down = self.tally.down or reason
+        self._halt.set()
+
+    async def _ask(self, question: Question) -> None:
+        asked_since, once_more = self._clock.now(), question.once_more
+        tries, failures = 0, 0.0
+        while not self._halt.is_set():
+            await self._throttle.enter()
+            if self._halt.is_set():
+                self._throttle.leave()
+                break
+            wait = None
+            started = self._clock.now()
+            try:
+                final = await self._once(question, once_more)
+            except TryAgain as cause:
+                wait = self._waiting(failures, cause.retry_after)
+                if isinstance(cause, TooFast) or cause.retry_after:
+                    self._throttle.slow_down(started, cause.retry_after or 0.0)
+                self.tally.slowed += isinstance(cause, TooFast)
+                failures += _TOLD_TO_WAIT if cause.retry_after else 1
+                reason = str(cause)
+            except Refused as cause:
+                self._refuse(str(cause))
+                return
+            except Hopeless as cause:
+                self._give_up(str(cause))
+                break
+            except _OverBudget:
+                self.tally.over_budget = True
+                self._halt.set()
+                break
+            finally:
+                self._throttle.leave()
+            if wait is None:
+                if final:
+                    return
+                tries, failures, once_more = 0, 0.0, True
+                continue
+            tries += 1
+            if failures > self._manner.retries:
+                # If nothing at all came back since, it is the teacher; else only the question.
+                if self.tally.last_success < asked_since:
+                    self._give_up(f"{reason}, {tries} times in a row")
+                break
+            self.tally.retries += 1
+            await self._clock.sleep(wait, self._halt)
+        self.tally.left_open += 1
+
+    def _waiting(self, failures: int, retry_after: float | None) -> float:
+        if retry_after:
+            return retry_after + random.uniform(0, 0.1)
+        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
+        return random.uniform(longest / 2, longest)
+
+    async def _once(self, question: Question, once_more: bool) -> bool:
+        """Asks once; returns whether that was the last word on the question."""
+        messages = question.messages(once_more)
+        held = self._most_it_can_cost(messages)
+        if not await self._budget.hold(held):
+            raise _OverBudget
+        cost = 0.0
+        started = self._clock.now()
+        try:
+            self.tally.requests += 1
+            reply = await self._endpoint.ask(messages)
+            reply = self._counted(reply, messages)
+            cost = self._book(reply)
+        finally:
+            self._budget.settle(held, cost)
+        seconds = self._clock.now() - started
+        self._throttle.succeeded()
+        self.tally.last_success = self._clock.now()
+        self.tally.refused_in_a_row = 0
+        label = reply.label()
+        final = label is not None or once_more
+        known_cost = cost if self.teacher.price else None
+        self._on_answer(question, reply, label, final, seconds, known_cost)
+        if final:
+            self.tally.done += 1
+            self.tally.no_vote += label is None
+            self._tell()
+        return final
+
+    def _tell(self) -> None:
+        label = self.tally.label(self._clock.now() - self._started)
+        pause = self._throttle.pause()
+        if pause >= 1:
+            label += f", told to wait {_duration(pause)}"
+        self._progress(label, self.tally.done, self.tally.total)
+
+    async def _tell_now_and_then(self) -> None:
+        """Keeps the display alive while no answer comes."""
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            self._tell()
+
+    def _most_it_can_cost(self, messages: list[Message]) -> float:
+        """An upper bound, in US dollars: a token is at least one byte of the prompt."""
+        if self.teacher.price is None:
+            return 0.0
+        size = sum(len(message["content"].encode()) + 16 for message in messages)
+        return self.teacher.price.of(size, self.teacher.max_tokens)
+
+    def _counted(self, reply: Reply, messages: list[Message]) -> Reply:
+        """Returns the reply with its tokens estimated where the endpoint does not count them."""
+        if reply.prompt_tokens is not None and reply.completion_tokens is not None:
+            return reply
+        return replace(
+            reply,
+            prompt_tokens=estimate_tokens(messages),
+            completion_tokens=len(reply.text.encode(errors="replace")) // _BYTES_PER_TOKEN,
+            estimated=True,
+        )
+
+    def _book(self, reply: Reply) -> float:
+        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        self.tally.estimated += reply.estimated
+        self.tally.prompt_tokens += prompt
+        self.tally.completion_tokens += completion
+        cost = self.teacher.price.of(prompt, completion) if self.teacher.price else 0.0
+        self.tally.cost += cost
+        return cost
+
+    def _refuse(self, reason: str) -> None:
+        """An endpoint that refuses one question after the other is down; a few have reasons."""
+        self.tally.refused += 1
+        self.tally.refused_in_a_row += 1
+        self.tally.left_open += 1
+        self.tally.last_refusal = reason
+        if self.tally.refused_in_a_row >= _MOST_REFUSED:
+            self._give_up(reason)
+
+
+def estimate_tokens(messages: list[Message]) -> int:
+    """Returns about how many tokens a chat has: a quarter of its bytes."""
+    return sum(len(message["content"].encode()) + 16 for message in messages) // _BYTES_PER_TOKEN
+
+
+def interview(
+    jobs: list[tuple[Tally, Iterator[Question], OnAnswer]],
+    manner: Manner,
+    spent: float,
+    progress: Progress,
+) -> None:
+    """Asks all teachers their questions at the same time; the tallies say what became of them.
+
+    Args:
+        spent: US dollars that earlier answers to these questions did cost, for `max_cost`.
+    """
+
+    async def all_of_them() -> None:
+        budget = Budget(manner.max_cost, spent)
+        interviews = [
+            Interview(tally, questions, on_answer, manner, budget, progress)
+            for tally, questions, on_answer in jobs
+        ]
+        await asyncio.gather(*(one.run() for one in interviews))
+
+    asyncio.run(all_of_them())

@@ -1,0 +1,97 @@
+"""What a teacher is asked: the prompt around a record, from a template that the user can replace.
+
+A template is a text file. A line of three dashes parts the system message from the user message
+(without one, all of it is the user message). `{{question}}` and `{{answer}}` must occur;
+`{{student}}` and `{{description}}` may.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.labelling.teachers.rules import prompt_text
+from lorapar_cli.store.records import Message, Record
+
+_FOLDER = Path(__file__).parent
+ROLE_PLAY = _FOLDER / "label_prompt.txt"
+PLAIN = _FOLDER / "label_prompt_plain.txt"
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+_PLACES = {"student", "description", "question", "answer"}
+NAMELESS_STUDENT = "a small language model"
+
+# Added when a first answer named no system, or both.
+ONCE_MORE = (
+    "\n\nYour last answer to this named no label, or more than one. "
+    "Reply with one word: System1 or System2."
+)
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string"},
+        "label": {"type": "string", "enum": ["System1", "System2"]},
+    },
+    "required": ["reason", "label"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class LabelPrompt:
+    """A template with the student filled in.
+
+    Attributes:
+        digest: Identifies template, student and description: what an answer depends on beside
+            the teacher and the record.
+    """
+
+    system: str
+    user: str
+    digest: str
+
+    def messages(self, record: Record, once_more: bool = False) -> list[Message]:
+        """Returns the chat that asks for this record's label."""
+        values = {"question": prompt_text(record), "answer": record.completion}
+        system, user = _fill(self.system, values), _fill(self.user, values)
+        if once_more:
+            user += ONCE_MORE
+        asked = [{"role": "user", "content": user}]
+        return [{"role": "system", "content": system}, *asked] if system else asked
+
+
+def read_prompt(
+    path: Path | None, *, role_play: bool, student: str | None, description: str | None
+) -> LabelPrompt:
+    """Returns the prompt of a template file, by default the one that comes with lorapar.
+
+    Raises:
+        LoraparError: The file cannot be read, lacks a place or has an unknown one.
+    """
+    path = path or (ROLE_PLAY if role_play else PLAIN)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise LoraparError(f"cannot read prompt template `{path}`", str(cause)) from cause
+    places = set(_PLACE.findall(text))
+    if wrong := sorted(places - _PLACES) or sorted({"question", "answer"} - places):
+        kind = "has an unknown place" if places - _PLACES else "lacks the place"
+        raise LoraparError(
+            f"prompt template `{path}` {kind} `{{{{{wrong[0]}}}}}`",
+            hint="places are {{question}} and {{answer}}, and may be {{student}}, {{description}}",
+        )
+    known = {
+        "student": student or NAMELESS_STUDENT,
+        "description": f"{description.strip()} " if description else "",
+    }
+    filled = _fill(text, known)
+    head, line, tail = filled.partition("\n---\n")
+    system, user = (head, tail) if line else ("", filled)
+    digest = hashlib.sha256(filled.encode()).hexdigest()
+    return LabelPrompt(system.strip(), user.strip(), digest)
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Fills places in one pass, so that text put in is never read as a place itself."""
+    return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)

@@ -1,0 +1,1 @@
+"""From answers to labels: the journal, the vote and its figures."""

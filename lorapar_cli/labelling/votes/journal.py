@@ -1,0 +1,165 @@
+"""`votes.jsonl`: the append-only journal of every teacher's answer.
+
+One answer a line, written as it arrives and flushed to the disk in small batches, so that an
+interrupted run goes on without asking anything twice. It is looked up by key, a digest of all that
+an answer depends on (the teacher's model, the prompt, the record), so renaming a teacher or
+reordering the data asks nothing again.
+"""
+
+import fcntl
+import json
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2
+from lorapar_cli.names import System
+from lorapar_cli.store.atomic import fsync_path
+from lorapar_cli.store.manifest import now
+
+JOURNAL = "votes.jsonl"
+_SYNC_SECONDS = 0.2
+
+CODES = {System.SYSTEM1: SYSTEM1, System.SYSTEM2: SYSTEM2, None: NO_VOTE}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of the journal; fields that are None are left out there.
+
+    Attributes:
+        key: 32 hex digits, the digest of teacher, prompt and record.
+        id: The record's id, for people.
+        vote: The label, or None where the answer holds none.
+        text: The teacher's words.
+        final: False for a first answer without a vote, after which the teacher is asked again.
+        seconds: From sending the request to the end of its answer.
+        cost: In the currency of the price, US dollars; None where the price is unknown.
+        estimated: True where the tokens are an estimate.
+        cut_at: The most tokens allowed, where the answer was cut off there and holds no vote.
+    """
+
+    key: str
+    teacher: str
+    model: str
+    id: str
+    vote: System | None
+    text: str
+    final: bool = True
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    cost: float | None = None
+    estimated: bool | None = None
+    cut_at: int | None = None
+    at: str | None = None
+
+
+class Journal:
+    """The journal of one stage folder, open for one process at a time.
+
+    Raises:
+        LoraparError: Another process has it open, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._failure: OSError | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            # The name of a new file lasts only once its folder is on the disk too.
+            for folder in (path.parent, path.parent.parent):
+                fsync_path(folder)
+        except OSError as cause:
+            raise self._unwritable(cause) from cause
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            os.close(self._file)
+            raise LoraparError(
+                f"another `lorapar classify` is writing `{path}`",
+                hint="wait for it, or give this run its own `--run-dir`",
+            ) from cause
+        self._end = self._drop_torn_line()
+        self._dirty, self._closed = threading.Event(), False
+        self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
+        self._syncer.start()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._dirty.set()
+        self._syncer.join()
+        self._sync()
+        os.close(self._file)
+        if self._failure is not None:
+            raise self._unwritable(self._failure)
+
+    def _unwritable(self, cause: OSError) -> LoraparError:
+        return LoraparError(
+            f"cannot write `{self.path}`",
+            cause.strerror,
+            "the answers so far are kept: make room and give the same command again",
+        )
+
+    def _drop_torn_line(self) -> int:
+        """Cuts off what a kill or a full disk left of a last line; returns the length."""
+        size = os.fstat(self._file).st_size
+        end = size
+        while end > 0:
+            start = max(0, end - 65536)
+            newline = os.pread(self._file, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            os.ftruncate(self._file, end)
+        return end
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._file)
+        except OSError as cause:
+            self._failure = self._failure or cause
+
+    def _sync_now_and_then(self) -> None:
+        pause = threading.Event()
+        while not self._closed:
+            self._dirty.wait()
+            self._dirty.clear()
+            self._sync()
+            pause.wait(_SYNC_SECONDS)
+
+    def append(self, answer: Answer) -> int:
+        """Writes an answer to the end; returns where its line begins."""
+        line = {key: value for key, value in vars(answer).items() if value is not None}
+        line |= {"vote": answer.vote, "at": now()}
+        content = (json.dumps(line, ensure_ascii=False) + "\n").encode(errors="replace")
+        start = self._end
+        try:
+            if self._failure is not None:
+                raise self._failure
+            written = os.write(self._file, content)
+            while written < len(content):
+                written += os.write(self._file, content[written:])
+        except OSError as cause:
+            os.ftruncate(self._file, start)
+            raise self._unwritable(cause) from cause
+        self._end += len(content)
+        self._dirty.set()
+        return start
+
+    def read_at(self, offset: int) -> dict:
+        """Returns the line that begins at an offset."""
+        content = b""
+        while not content.endswith(b"\n"):
+            more = os.pread(self._file, 65536, offset + len(content))
+            newline = more.find(b"\n")
+            content += more if newline < 0 else more[: newline + 1]
+        return json.loads(content)

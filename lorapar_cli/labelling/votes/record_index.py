@@ -1,0 +1,180 @@
+"""One pass over a data set that checks every record and writes what matters of each to disk.
+
+With that, later passes stream: they know which ids stand twice, which records hold the same text,
+which are held out, and under which key each answer is journaled.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from lorapar_cli.data.formats import content_digest, empty_side, source_label
+from lorapar_cli.data.readers import Source
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.labelling.holdout import draw
+from lorapar_cli.labelling.votes.journal import CODES
+from lorapar_cli.names import Progress
+from lorapar_cli.store.records import Record
+
+_DIGEST_BYTES = 16
+
+# number: from 0, in input order. digest: of prompt and completion. id: as the source has it.
+# prompt: hash. draw: uniform by id and seed. truth: the source's own label as a vote code, else 0.
+# empty: teaches nothing. owner: the first record with the same prompt and completion.
+# suffix: what is added to a repeated id, else 0. held_out: kept apart for `eval`.
+# drawn, reviewed: labels by chance and by a person as vote codes, else 0.
+_TABLE = """
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY, digest BLOB, id TEXT, prompt INTEGER, draw INTEGER, truth INTEGER,
+    empty INTEGER, owner INTEGER, suffix INTEGER DEFAULT 0, held_out INTEGER DEFAULT 0,
+    drawn INTEGER DEFAULT 0, reviewed INTEGER DEFAULT 0
+)"""
+
+
+@dataclass
+class Index:
+    """The table `records` of a scratch database.
+
+    Attributes:
+        source: The data set that was read.
+        bad: Places and causes of the first rows that were left out.
+        bad_count: How many rows were left out.
+        copies: How many records hold the same as an earlier one.
+        repeated_ids: How many records share an id with an earlier one.
+    """
+
+    database: sqlite3.Connection
+    source: Source
+    count: int
+    bad: list[str]
+    bad_count: int
+    copies: int = 0
+    repeated_ids: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def records(self) -> Iterator[Record]:
+        """Yields the records again; a repeated id gets a suffix `#2`, `#3`, ...
+
+        Raises:
+            LoraparError: The data is no longer what was indexed.
+        """
+        known = self.database.execute("SELECT digest, suffix FROM records ORDER BY number")
+        for record in self.source.records():
+            digest, suffix = known.fetchone() or (None, 0)
+            if _digest(record) != digest:
+                break
+            yield replace(record, id=f"{record.id}#{suffix}") if suffix else record
+        else:
+            if known.fetchone() is None:
+                return
+        raise LoraparError(
+            f"`{self.source.name}` changed while it was read",
+            hint="give the same command again, answers so far are kept",
+        )
+
+    def ask_for(self, query: str, *values: object) -> int:
+        """Returns the one number that a query yields."""
+        return self.database.execute(query, values).fetchone()[0]
+
+
+def signed_hash(text: str) -> int:
+    """Returns a 64-bit hash as the database holds it: a signed number of the same order."""
+    return _signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 63)
+
+
+def _digest(record: Record) -> bytes:
+    return bytes.fromhex(content_digest(record.prompt, record.completion))[:_DIGEST_BYTES]
+
+
+def build_index(
+    database: sqlite3.Connection, source: Source, seed: int, progress: Progress
+) -> Index:
+    """Reads the whole data set once and returns its index.
+
+    Raises:
+        LoraparError: A row is no record (unless the source skips such), or there are none.
+    """
+    count = 0
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        nonlocal count
+        for record in source.records():
+            truth = source_label(record)
+            yield (
+                count,
+                _digest(record),
+                record.id,
+                signed_hash(repr(record.prompt)),
+                _signed(draw(record.id, seed, "records")),
+                CODES[truth] if truth else 0,
+                empty_side(record) is not None,
+                count,
+            )
+            count += 1
+            if count % 1000 == 0:
+                progress("reading", count, None)
+
+    database.execute(_TABLE)
+    columns = "number, digest, id, prompt, draw, truth, empty, owner"
+    database.executemany(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
+    if not count:
+        raise LoraparError(
+            f"`{source.name}` holds no records",
+            f"{source.bad_count} lines were left out, first {source.bad[0]}"
+            if source.bad
+            else None,
+        )
+    progress("reading", count, count)
+    index = Index(database, source, count, source.bad, source.bad_count)
+    _find_copies(index)
+    _find_repeated_ids(index)
+    return index
+
+
+def _find_copies(index: Index) -> None:
+    """Names each record's owner; until now every record was its own."""
+    index.database.execute("CREATE TABLE copied (digest BLOB PRIMARY KEY, first) WITHOUT ROWID")
+    index.database.execute(
+        "INSERT INTO copied SELECT digest, min(number) FROM records"
+        " GROUP BY digest HAVING count(*) > 1"
+    )
+    index.copies = index.database.execute(
+        "UPDATE records SET owner = (SELECT first FROM copied WHERE digest = records.digest)"
+        " WHERE digest IN (SELECT digest FROM copied)"
+    ).rowcount - index.ask_for("SELECT count(*) FROM copied")
+
+
+def _find_repeated_ids(index: Index) -> None:
+    """Gives all records but the first of an id a suffix that makes an id which is not taken."""
+    database = index.database
+    database.execute("CREATE TABLE repeated (id TEXT, number INTEGER)")
+    database.execute("CREATE INDEX record_ids ON records (id)")
+    database.execute(
+        "INSERT INTO repeated SELECT id, number FROM records WHERE id IN"
+        " (SELECT id FROM records GROUP BY id HAVING count(*) > 1) ORDER BY id, number"
+    )
+
+    def suffixes() -> Iterator[tuple[int, int]]:
+        before, suffix = None, 2
+        for name, number in database.execute("SELECT id, number FROM repeated ORDER BY rowid"):
+            if name != before:
+                before, suffix = name, 2
+                continue
+            while _is_taken(database, f"{name}#{suffix}"):
+                suffix += 1
+            yield suffix, number
+            index.repeated_ids += 1
+            suffix += 1
+
+    database.executemany("UPDATE records SET suffix = ? WHERE number = ?", suffixes())
+
+
+def _is_taken(database: sqlite3.Connection, name: str) -> bool:
+    return database.execute("SELECT 1 FROM records WHERE id = ?", (name,)).fetchone() is not None

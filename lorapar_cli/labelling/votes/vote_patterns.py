@@ -1,0 +1,81 @@
+"""Kinds of records: those alike in all that a verdict depends on, counted together.
+
+Votes are few different rows that come again and again, so whatever is computed from them takes no
+more memory for a million records than for a thousand.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorapar_cli.labelling.votes.vote_table import Ballot
+
+_MARKS = ("truth", "empty", "owner = records.number", "held_out", "drawn", "reviewed")
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """One entry a kind; at most 4 to the power of the teachers, times the marks that occur.
+
+    Attributes:
+        counts: int64, how many records are of it.
+        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
+        truths: uint8, the source's own label as a vote code, 0 where it has none.
+        empty: bool, records that teach nothing.
+        first: bool, the first record with its prompt and completion, as opposed to copies.
+        held_out: bool, kept apart for `eval`.
+        drawn: uint8, a label by chance as a vote code, else 0.
+        reviewed: uint8, a person's label as a vote code, else 0.
+    """
+
+    counts: np.ndarray
+    votes: np.ndarray
+    truths: np.ndarray
+    empty: np.ndarray
+    first: np.ndarray
+    held_out: np.ndarray
+    drawn: np.ndarray
+    reviewed: np.ndarray
+
+
+def read_kinds(ballot: Ballot) -> Kinds:
+    """Returns the kinds of a ballot's records, in the order of votes and marks."""
+    fields = _fields(ballot)
+    found = ballot.database.execute(
+        f"SELECT count(*), {fields} {_JOINED} GROUP BY {fields} ORDER BY {fields}"
+    ).fetchall()
+    table = np.array(found, np.int64)
+    teachers = len(ballot.teachers)
+    truths, empty, first, held_out, drawn, reviewed = table[:, 1 + teachers :].T
+    return Kinds(
+        table[:, 0],
+        table[:, 1 : 1 + teachers].astype(np.uint8),
+        truths.astype(np.uint8),
+        empty.astype(bool),
+        first.astype(bool),
+        held_out.astype(bool),
+        drawn.astype(np.uint8),
+        reviewed.astype(np.uint8),
+    )
+
+
+def kind_of_each(ballot: Ballot, kinds: Kinds) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yields each record's kind, and where the journal holds each teacher's words on it or -1."""
+    marks = (kinds.truths, kinds.empty, kinds.first, kinds.held_out, kinds.drawn, kinds.reviewed)
+    table = np.column_stack((kinds.votes, *marks)).astype(int).tolist()
+    places = {tuple(row): place for place, row in enumerate(table)}
+    width = len(ballot.teachers) + len(_MARKS)
+    offsets = f", {ballot.offsets}" if ballot.teachers else ""
+    rows = ballot.database.execute(
+        f"SELECT {_fields(ballot)}{offsets} {_JOINED} ORDER BY records.number"
+    )
+    for row in rows:
+        yield places[row[:width]], row[width:]
+
+
+_JOINED = "FROM records JOIN answers ON answers.number = records.owner"
+
+
+def _fields(ballot: Ballot) -> str:
+    return ", ".join((*([ballot.votes] if ballot.teachers else []), *_MARKS))

@@ -1,0 +1,400 @@
+"""Base models and LoRA adapters: found, loaded, created, named and saved."""
+
+import copy
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from lorapar_cli.elements.rank_doubling import raw_part
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models import lora_inits as inits
+from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, look_at_data
+from lorapar_cli.models.weights_digest import local_folder, local_revision
+from lorapar_cli.names import EMBEDDED
+from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
+
+# Bars and notices of the library would be drawn over our own display.
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model as the run directory remembers it.
+
+    Attributes:
+        id: What the user said: `embedded`, a folder (made absolute) or a hub id.
+        path: What transformers loads.
+        revision: Hub commit, or `local:` and a digest of config and weights.
+        max_length: Tokens that the model's positions reach, where its config says so.
+        encoder_decoder: Whether prompts are encoded apart from what is generated.
+    """
+
+    id: str
+    path: str
+    revision: str | None
+    max_length: int | None = None
+    encoder_decoder: bool = False
+
+    def to_manifest(self) -> dict[str, str | None]:
+        """Returns the manifest's `base_model` value."""
+        return {"id": self.id, "revision": self.revision}
+
+
+def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
+    """Returns the base model of that name without loading its weights.
+
+    Raises:
+        LoraparError: There is no such folder or hub model, or it is no model.
+    """
+    folder = local_folder(name)
+    path = folder or name
+    if name.startswith((".", "/", "~")) and folder is None:
+        raise LoraparError(
+            f"no such folder: `{name}`", hint="a base model is a folder, a hub id, or `embedded`"
+        )
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as cause:
+        raise LoraparError(
+            f"cannot load base model `{name}`",
+            str(cause).strip().splitlines()[0],
+            "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
+        ) from cause
+    identity, revision = name, getattr(config, "_commit_hash", None)
+    if folder is not None:
+        identity = name if name == EMBEDDED else str(folder.resolve())
+        revision = local_revision(name)
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return BaseModel(identity, str(path), revision, longest, config.is_encoder_decoder)
+
+
+def pick_device() -> torch.device:
+    """Returns this process's GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Returns the base model's dtype for `auto`, `float32`, `bfloat16` or `float16`.
+
+    `auto` is bfloat16 on a GPU that computes it and float32 elsewhere.
+
+    Raises:
+        UsageError: Another name.
+    """
+    if name not in _DTYPES:
+        raise UsageError(f"unknown dtype `{name}`", hint=f"dtypes: {', '.join(_DTYPES)}")
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return getattr(torch, name)
+
+
+def load_base(
+    base: BaseModel,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    quantize: str | None = None,
+    keep_on_cpu: bool = False,
+) -> torch.nn.Module:
+    """Returns the base model in evaluation mode on this process's device.
+
+    Args:
+        quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
+        keep_on_cpu: Leave it in memory, for an engine that divides it between devices.
+    """
+    device = pick_device()
+    loader = AutoModelForSeq2SeqLM if base.encoder_decoder else AutoModelForCausalLM
+    options = {"dtype": pick_dtype(dtype, device), "trust_remote_code": trust_remote_code}
+    if quantize is not None:
+        options |= _quantization(quantize, options["dtype"], device)
+    model = loader.from_pretrained(base.path, **options)
+    if quantize is None:
+        return (model if keep_on_cpu else model.to(device)).eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes repacks 4-bit weights in evaluation mode for a CPU kernel that has no
+            # backward pass: gradients would stop at each of these modules, without a word.
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
+
+
+def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> dict:
+    """Returns the loader's arguments for a quantised base.
+
+    Raises:
+        LoraparError: bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LoraparError(
+            f"`--quantize {quantize}` needs bitsandbytes",
+            hint="pip install 'lorapar[quantize]'",
+        )
+    config = (
+        BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+        if quantize == "4bit"
+        else BitsAndBytesConfig(load_in_8bit=True)
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def load_tokenizer(base: BaseModel, trust_remote_code: bool = False, template: str | None = None):
+    """Returns the tokenizer, with a pad token that is not treated as text.
+
+    Args:
+        template: Jinja text of a chat template in place of the model's own; None keeps that.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as cause:
+        raise LoraparError(
+            f"cannot load the tokenizer of `{base.id}`", str(cause).strip().splitlines()[0]
+        ) from cause
+    if tokenizer.eos_token_id is None:
+        raise LoraparError(
+            f"the tokenizer of `{base.id}` has no end-of-sequence token",
+            "completions are trained to end with it",
+            "name one as `eos_token` in its tokenizer_config.json",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+def create_adapter(
+    base: torch.nn.Module,
+    *,
+    r: int,
+    lora_alpha: int,
+    target_modules: list[str],
+    init: str,
+    seed: int,
+    init_scale: float | None = None,
+    data: InitData | None = None,
+) -> PeftModel:
+    """Returns the base model with a new trainable float32 LoRA adapter.
+
+    The base weights are left as they are. Inits that would change them (`pissa`, `olora`, `corda`,
+    `lora_ga`) become the equivalent adapter of rank 2r, whose second half is not to be trained
+    (`elements.rank_doubling`).
+
+    Args:
+        base: A causal or encoder-decoder LM; its modules are wrapped in place.
+        init: One of `models.lora_inits.INITS`. `orthogonal` leaves the model's function unchanged and
+            makes A and B non-zero, so that every element has an importance.
+        seed: Decides A and B completely.
+        init_scale: Standard deviation of A and B for `gaussian`; None for PEFT's, where B = 0.
+        data: What `corda`, `lora_ga`, `eva` and `loftq` look at; None for the others.
+
+    Raises:
+        LoraparError: No module has one of the target names, they reach routed experts, or the init
+            refuses these settings.
+    """
+    linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    experts = stacked_experts(base)
+    if missing := [target for target in target_modules if target not in linear]:
+        raise LoraparError(
+            f"target modules match nothing: `{', '.join(missing)}`",
+            f"linear modules of this model: {', '.join(sorted(linear))}"
+            + (f"\n{experts}" if experts else ""),
+            "choose from these with `--target-modules`",
+        )
+    width = 2 if inits.changes_base(init) else 1
+    config = LoraConfig(
+        r=width * r,
+        lora_alpha=width * lora_alpha,
+        target_modules=sorted(target_modules),
+        lora_dropout=0.0,
+        init_lora_weights=inits.peft_init(init),
+        fan_in_fan_out=all(_is_transposed(linear[target]) for target in target_modules),
+        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
+    )
+    set_seed(seed)
+    try:
+        found = {}
+        if init in NEEDS_SAMPLES:
+            found = look_at_data(base, init, r, lora_alpha, sorted(target_modules), data)
+        model = get_peft_model(base, config, autocast_adapter_dtype=True)
+        if config.target_parameters:
+            # For some models PEFT takes names that experts had before they were stacked for these.
+            reached = sorted(set(target_modules) - set(config.target_modules))
+            raise LoraparError(
+                f"target modules reach routed experts: `{', '.join(reached)}`",
+                experts,
+                "choose others with `--target-modules`",
+            )
+        inits.set_initial(model, init, r, lora_alpha, data, found)
+    except (ValueError, TypeError) as cause:
+        raise LoraparError(
+            f"cannot create the adapter with init `{init}`",
+            str(cause) + (f"\n{experts}" if experts else ""),
+        ) from cause
+    if init_scale is not None:
+        inits.set_gaussian(adapter_parameters(model), init_scale)
+    inits.require_finite(adapter_parameters(model), init)
+    return model
+
+
+def stacked_experts(model: torch.nn.Module) -> str | None:
+    """Returns a sentence on routed experts that no target can reach, None where there are none.
+
+    transformers keeps the weights of all experts of a layer as one parameter `[experts, out, in]`.
+    """
+    for name, parameter in model.named_parameters():
+        if ".experts." in name and parameter.dim() == 3:
+            return (
+                f"the routed experts are 3-D tensors (`{name}`, {list(parameter.shape)}), no linear "
+                "modules: they cannot be targets"
+            )
+    return None
+
+
+def _is_transposed(module: torch.nn.Module) -> bool:
+    """Returns whether the module is GPT-2's Conv1D, a linear map with weight `[in, out]`."""
+    return type(module).__name__ == "Conv1D"
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear) or _is_transposed(module)
+
+
+def read_adapter_config(folder: Path) -> PeftConfig:
+    """Returns an adapter folder's PEFT configuration.
+
+    Raises:
+        LoraparError: The folder is missing or holds no adapter.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise LoraparError(
+            f"no adapter in `{folder}`",
+            "`adapter_config.json` is missing",
+            "an adapter is a folder that PEFT wrote, for instance `lorapar-run/score/adapter`",
+        )
+    try:
+        return PeftConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, json.JSONDecodeError) as cause:
+        raise LoraparError(f"`{folder}/adapter_config.json` is damaged", str(cause)) from cause
+
+
+def load_adapter(
+    base: torch.nn.Module, folder: Path, *, trainable: bool, dropout: float | None = None
+) -> PeftModel:
+    """Returns the base model with a saved adapter, its parameters in float32.
+
+    Args:
+        trainable: PEFT loads for inference by default, where training would change nothing.
+        dropout: LoRA dropout; must be set here, since it cannot be changed once modules exist.
+
+    Raises:
+        LoraparError: No adapter there, or its tensors do not fit this base model.
+    """
+    config = read_adapter_config(folder)
+    if dropout is not None:
+        config.lora_dropout = dropout
+    # Drawing the initial values again would be wasted, and for inits that change the base wrong.
+    config.init_lora_weights = True
+    try:
+        model = PeftModel.from_pretrained(
+            base, str(folder), is_trainable=trainable, config=config, autocast_adapter_dtype=True
+        )
+    except (RuntimeError, ValueError, KeyError) as cause:
+        raise LoraparError(
+            f"adapter `{folder}` does not fit the base model",
+            str(cause).strip().splitlines()[0],
+            "use the base model that the adapter was made for",
+        ) from cause
+    return model
+
+
+def adapter_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
+    """Returns the LoRA matrices by their key in PEFT's `adapter_model.safetensors`, sorted.
+
+    A is `[r, in_features]`, B is `[out_features, r]`, both float32.
+    """
+    found = {
+        name.replace(".default.", "."): parameter
+        for name, parameter in model.named_parameters()
+        if ".lora_A.default." in name or ".lora_B.default." in name
+    }
+    saved = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if set(found) != saved:
+        raise LoraparError(
+            "this adapter holds more than LoRA matrices",
+            ", ".join(sorted(saved ^ set(found))[:5]),
+            "adapters with saved modules, embeddings or DoRA are not supported",
+        )
+    return dict(sorted(found.items()))
+
+
+def model_fingerprint(model: PeftModel) -> str:
+    """Returns the layout fingerprint of the model's adapter."""
+    return layout_fingerprint({n: tuple(p.shape) for n, p in adapter_parameters(model).items()})
+
+
+def save_adapter(
+    model: PeftModel, folder: Path, values: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Writes the adapter as a plain PEFT folder that loads on the unmodified base model.
+
+    Args:
+        values: Name -> matrix, names as in the file; None for those of the model.
+    """
+    state = None
+    if values is not None:
+        suffix = ".weight"
+        state = {f"{n.removesuffix(suffix)}.default{suffix}": v for n, v in values.items()}
+    # The saved values are the adapter: loading must not draw an initialisation first.
+    config = model.peft_config["default"]
+    drawn, config.init_lora_weights = config.init_lora_weights, True
+    training, config.inference_mode = config.inference_mode, True
+    try:
+        model.save_pretrained(
+            str(folder),
+            selected_adapters=["default"],
+            save_embedding_layers=False,
+            state_dict=state,
+        )
+    finally:
+        config.init_lora_weights, config.inference_mode = drawn, training
+
+
+def save_raw_adapter(
+    model: PeftModel, r: int, folder: Path, values: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Writes the raw part of a rank-2r adapter, named and shaped as in the mask.
+
+    Alone it is not the model's function: `adapter/` beside it is (`elements.rank_doubling`).
+
+    Args:
+        values: Name -> matrix of rank 2r; None for those of the model.
+    """
+    raw = {
+        name: raw_part(name, parameter.detach(), r).cpu().contiguous().numpy()
+        for name, parameter in (values or adapter_parameters(model)).items()
+    }
+    config = copy.copy(model.peft_config["default"])
+    config.lora_alpha = config.lora_alpha * r // config.r
+    config.r, config.init_lora_weights, config.inference_mode = r, True, True
+    config.save_pretrained(str(folder))
+    write_tensors(folder / "adapter_model.safetensors", raw, {"format": "pt"})

@@ -1,0 +1,172 @@
+"""Batches of samples, padded or packed into one row, and the losses of a model on them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from lorapar_cli.models.tokenization import Encoded
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How samples become what a model is called with.
+
+    Attributes:
+        packing: One row of all samples, without padding. Positions begin anew with each sample,
+            and models of transformers keep samples apart by that.
+        decoder_start: For an encoder-decoder, the token its decoder begins with: the prompt is
+            encoded, the completion decoded. None for a model of one stack.
+    """
+
+    packing: bool = False
+    decoder_start: int | None = None
+
+    def tokens(self, samples: list[Encoded]) -> int:
+        """Returns the tokens of these samples as one batch, padding included."""
+        if self.packing:
+            return sum(len(sample.input_ids) for sample in samples)
+        if self.decoder_start is None:
+            return len(samples) * max(len(sample.input_ids) for sample in samples)
+        longest = max(sample.prompt_length for sample in samples)
+        return len(samples) * (longest + max(sample.completion_length for sample in samples))
+
+    def divide(self, samples: list[Encoded], indices: Iterable[int], limit: int) -> list[list[int]]:
+        """Returns the samples' indices in batches, in their order, each within so many tokens.
+
+        A sample that is longer than allowed is a batch of its own.
+        """
+        batches: list[list[int]] = []
+        for index in indices:
+            larger = [*batches[-1], index] if batches else []
+            if larger and self.tokens([samples[i] for i in larger]) <= limit:
+                batches[-1] = larger
+            else:
+                batches.append([index])
+        return batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model is called with, and where its samples and their losses lie.
+
+    Attributes:
+        inputs: `[rows, tokens]` each.
+        lengths: Tokens of each sample; of a packed row they lie end to end.
+        packed: Whether several samples lie in one row.
+        rows, columns: `[predictions]`, the positions whose logits predict completion tokens.
+        owners: `[predictions]`, the samples that they belong to.
+        targets: `[predictions]`, the completion tokens.
+        weights: `[predictions]` float32, one over the number of the sample's completion tokens.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    lengths: list[int]
+    packed: bool
+    rows: torch.Tensor
+    columns: torch.Tensor
+    owners: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return len(self.lengths)
+
+
+def _pad(lists: list[list[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the lists as one `[batch, longest]` tensor and the mask of what is no padding."""
+    longest = max(map(len, lists))
+    tokens = torch.full((len(lists), longest), value, dtype=torch.long)
+    attended = torch.zeros_like(tokens)
+    for row, ids in enumerate(lists):
+        start = longest - len(ids) if left else 0
+        tokens[row, start : start + len(ids)] = torch.tensor(ids)
+        attended[row, start : start + len(ids)] = 1
+    return tokens, attended
+
+
+def make_batch(
+    samples: list[Encoded],
+    pad_token_id: int,
+    device: torch.device,
+    layout: Layout,
+    padding_side: str = "right",
+) -> Batch:
+    """Returns the samples as one batch, with positions that ignore padding and neighbours."""
+    prompts = [sample.input_ids[: sample.prompt_length] for sample in samples]
+    completions = [sample.input_ids[sample.prompt_length :] for sample in samples]
+    lengths = [len(sample.input_ids) for sample in samples]
+    first = [len(ids) - 1 for ids in prompts]
+    rows = list(range(len(samples)))
+    if layout.packing:
+        inputs = {
+            "input_ids": torch.tensor([[i for sample in samples for i in sample.input_ids]]),
+            # Without a mask, and only then, the library reads borders from these.
+            "position_ids": torch.tensor([[i for length in lengths for i in range(length)]]),
+        }
+        first = [sum(lengths[:row]) + place for row, place in enumerate(first)]
+        rows = [0] * len(samples)
+    elif layout.decoder_start is not None:
+        inputs = _named(_pad(prompts, pad_token_id, padding_side == "left"))
+        shifted = [[layout.decoder_start, *ids[:-1]] for ids in completions]
+        inputs |= _named(_pad(shifted, pad_token_id, left=False), "decoder_")
+        first = [0] * len(samples)
+    else:
+        left = padding_side == "left"
+        inputs = _named(_pad([sample.input_ids for sample in samples], pad_token_id, left))
+        if left:
+            attended = inputs["attention_mask"]
+            inputs["position_ids"] = (attended.cumsum(1) - 1).clamp(min=0)
+            first = [place + max(lengths) - n for place, n in zip(first, lengths, strict=True)]
+    # The logits at one position predict the next token.
+    columns = [
+        place + offset
+        for place, ids in zip(first, completions, strict=True)
+        for offset in range(len(ids))
+    ]
+    counts = torch.tensor([len(ids) for ids in completions])
+    return Batch(
+        {name: tensor.to(device) for name, tensor in inputs.items()},
+        lengths,
+        layout.packing and len(samples) > 1,
+        torch.tensor(rows).repeat_interleave(counts).to(device),
+        torch.tensor(columns, device=device),
+        torch.arange(len(samples)).repeat_interleave(counts).to(device),
+        torch.tensor([token for ids in completions for token in ids], device=device),
+        (1 / counts).repeat_interleave(counts).to(device),
+    )
+
+
+def _named(padded: tuple[torch.Tensor, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
+    return {f"{prefix}input_ids": padded[0], f"{prefix}attention_mask": padded[1]}
+
+
+def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Returns the logits where a completion token is predicted, `[predictions, vocabulary]`.
+
+    No other logits are computed: with a vocabulary of 100,000 they would be most of the memory.
+    """
+
+    def keep_predictions(_module, arguments):
+        return (arguments[0][batch.rows, batch.columns].unsqueeze(0), *arguments[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep_predictions)
+    try:
+        return model(**batch.inputs, use_cache=False).logits[0]
+    finally:
+        handle.remove()
+
+
+def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Returns each sample's mean cross-entropy over its completion tokens, `[batch]` float32."""
+    logits = prediction_logits(model, batch).float()
+    losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    return losses.new_zeros(batch.size).index_add(0, batch.owners, losses * batch.weights)
+
+
+def decoder_start(model: torch.nn.Module) -> int | None:
+    """Returns the token that an encoder-decoder's decoder begins with, else None."""
+    config = model.config
+    return config.decoder_start_token_id if config.is_encoder_decoder else None

@@ -1,0 +1,177 @@
+"""Inits that look at data or at unquantised weights first, through PEFT's own implementations."""
+
+import random
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora.config import CordaConfig, EvaConfig, LoraGAConfig
+from peft.tuners.lora.corda import preprocess_corda
+from peft.tuners.lora.eva import get_eva_state_dict
+from peft.tuners.lora.loraga import preprocess_loraga
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.batches import (
+    Layout,
+    decoder_start,
+    make_batch,
+    prediction_logits,
+    sample_losses,
+)
+from lorapar_cli.models.tokenization import Encoded
+
+NEEDS_SAMPLES = ("corda", "lora_ga", "eva")
+FIELDS = {"corda": "eigens", "lora_ga": "_peft_loraga_grad"}
+"""Init -> what PEFT leaves on a base module, for the init of its adapter."""
+
+SAMPLES = 256
+_EVA_TOKENS = 2048
+_EVA_PASSES = 20
+
+
+@dataclass(frozen=True)
+class InitData:
+    """What such an init looks at.
+
+    Attributes:
+        samples: Of both systems (`choose_samples`).
+        pad_token_id: For batches of several.
+        whole: The base model with unquantised weights, for `loftq`.
+    """
+
+    samples: list[Encoded]
+    pad_token_id: int
+    whole: torch.nn.Module | None = None
+
+
+def choose_samples(systems: list[list[Encoded]], seed: int) -> list[Encoded]:
+    """Returns at most `SAMPLES` samples, as many of each system as there are, chosen by seed."""
+    each = min(SAMPLES // len(systems), *map(len, systems))
+    return [sample for samples in systems for sample in random.Random(seed).sample(samples, each)]
+
+
+def look_at_data(
+    base: torch.nn.Module, init: str, r: int, lora_alpha: int, targets: list[str], data: InitData
+) -> dict[str, torch.Tensor]:
+    """Runs the passes over data that an init needs, each sample alone where that matters.
+
+    Returns:
+        Module name -> A for `eva`. For the others PEFT leaves `FIELDS` on the base modules.
+
+    Raises:
+        LoraparError: The data do not suffice.
+    """
+    config = data_config(init, r, lora_alpha, targets)
+    layout = Layout(decoder_start=decoder_start(base))
+    device = next(base.parameters()).device
+
+    def batches() -> Iterator[Any]:
+        for sample in data.samples:
+            yield make_batch([sample], data.pad_token_id, device, layout)
+
+    def run() -> None:
+        for batch in batches():
+            prediction_logits(base, batch)
+
+    def step() -> None:
+        base.eval()  # Differs: PEFT leaves dropout on.
+        for batch in batches():
+            sample_losses(base, batch).sum().backward()
+
+    if init == "eva":
+        return _eva(base, config, data, device)
+    if init == "corda":
+        preprocess_corda(base, config, run)
+    else:
+        with warnings.catch_warnings():
+            # The first matrices' inputs need no gradient, which PEFT's hooks do not mind.
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
+            preprocess_loraga(base, config, step)
+    return {}
+
+
+def data_config(init: str, r: int, lora_alpha: int, targets: list[str]) -> LoraConfig:
+    """Returns PEFT's configuration of an init, with PEFT's defaults but for `eva`.
+
+    Differs: `eva` does not give layers other ranks than r (rho is 1), since an importance, a mask
+    and their layout are about matrices of rank r.
+    """
+    own: dict[str, Any] = {
+        "corda": {"corda_config": CordaConfig()},
+        "lora_ga": {"lora_ga_config": LoraGAConfig()},
+        "eva": {"eva_config": EvaConfig(rho=1.0)},
+    }.get(init, {})
+    return LoraConfig(
+        r=r, lora_alpha=lora_alpha, target_modules=targets, init_lora_weights=init, **own
+    )
+
+
+class _Passes:
+    """Batches that PEFT goes through until the components no longer turn, but not for ever."""
+
+    def __init__(self, batches: list[dict[str, torch.Tensor]]) -> None:
+        self._batches = batches
+        self._begun = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        self._begun += 1
+        if self._begun > _EVA_PASSES:
+            raise LoraparError(
+                "init `eva` has not settled",
+                f"its components still turn after {_EVA_PASSES} passes over "
+                f"{len(self._batches)} batches",
+                "give more data (`--samples`), or another `--init`",
+            )
+        return iter(self._batches)
+
+
+def _eva(
+    base: torch.nn.Module, config: LoraConfig, data: InitData, device: torch.device
+) -> dict[str, torch.Tensor]:
+    if base.config.is_encoder_decoder:
+        raise LoraparError(
+            "init `eva` cannot be made for an encoder-decoder",
+            "PEFT's pass over data takes every module's input for that of one stack",
+            "choose another `--init`",
+        )
+    order = sorted(range(len(data.samples)), key=lambda i: len(data.samples[i].input_ids))
+    limit = max(_EVA_TOKENS, 2 * config.r)
+    divided = Layout().divide(data.samples, order, limit)
+    batches = [
+        make_batch([data.samples[i] for i in part], data.pad_token_id, device, Layout())
+        for part in divided
+    ]
+    large = [batch.inputs for batch in batches if sum(batch.lengths) >= config.r]
+    if not large:
+        raise LoraparError(
+            f"init `eva` needs at least {config.r} tokens in a batch, as many as r",
+            f"{sum(len(sample.input_ids) for sample in data.samples)} tokens in all samples",
+            "give more data, or a smaller `--r`",
+        )
+    return get_eva_state_dict(
+        base,
+        _Passes(large),
+        config,
+        prepare_model_inputs_fn=lambda inputs, _config: inputs["attention_mask"].bool().flatten(),
+        prepare_layer_inputs_fn=_real_tokens,
+        gather_distributed_inputs=False,
+        show_progress_bar=False,
+    )
+
+
+def _real_tokens(arguments: tuple, attended: torch.Tensor, name: str) -> torch.Tensor:
+    """Returns a module's inputs `[tokens, features]` without padding, batched or flat."""
+    inputs = arguments[0].flatten(0, -2)
+    if len(inputs) != len(attended):
+        raise LoraparError(
+            f"init `eva` cannot tell what is padding in `{name}`",
+            f"it sees {len(inputs)} tokens of {len(attended)}",
+            "choose other modules with `--target-modules`",
+        )
+    return inputs[attended]

@@ -1,0 +1,1 @@
+"""`lorapar partition`: importance in, the mask of active elements out."""

@@ -1,0 +1,1 @@
+"""Pictures of partitions and of training; needs the extra `plot`."""

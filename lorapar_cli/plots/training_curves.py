@@ -1,0 +1,63 @@
+"""Curves of a training run from its metrics.jsonl."""
+
+from pathlib import Path
+
+from lorapar_cli.plots.partition_plots import require_matplotlib
+
+# What is drawn where a run has logged it: key, title.
+_PANELS = (
+    ("loss", "loss"),
+    ("reward", "mean reward"),
+    ("reward_std", "spread of the rewards"),
+    ("frac_reward_zero_std", "share of groups without spread"),
+    ("completions/mean_length", "completion length, tokens"),
+    ("kl", "KL from the starting adapter"),
+    ("grad_norm", "gradient norm of active elements"),
+    ("learning_rate", "learning rate"),
+)
+_SMOOTHING = 0.9
+_COLUMNS = 2
+
+
+def draw_curves(metrics: list[dict], title: str, path: Path) -> list[str]:
+    """Writes a picture with a panel for each figure that the run logged.
+
+    The thin line is each step's value; the thick one an exponential mean of them, bias-corrected.
+
+    Args:
+        metrics: Lines of metrics.jsonl in order.
+        path: PNG, SVG or PDF by its ending.
+
+    Returns:
+        The panels' titles.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    panels = [(k, t) for k, t in _PANELS if sum(k in line for line in metrics) > 0]
+    rows = -(-len(panels) // _COLUMNS)
+    figure = Figure(figsize=(10, 2.6 * rows), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    for place, (key, name) in enumerate(panels, 1):
+        steps, values = zip(*((m["step"], m[key]) for m in metrics if key in m), strict=True)
+        axes = figure.add_subplot(rows, _COLUMNS, place)
+        noisy = key != "learning_rate"
+        axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45 if noisy else 1)
+        if noisy:
+            axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+    figure.savefig(path)
+    return [name for _, name in panels]
+
+
+def smooth(values) -> list[float]:
+    """Returns the bias-corrected exponential mean of the values up to each."""
+    smoothed, mean, weight = [], 0.0, 0.0
+    for value in values:
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        smoothed.append(mean / weight)
+    return smoothed

@@ -1,0 +1,60 @@
+"""Copies of the sums on disk, from which an interrupted `score` goes on."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorapar_cli.scoring.accumulate import Scoring
+from lorapar_cli.scoring.partial import read_partial, write_partial
+
+# Writing that takes so many seconds costs 3 % of a minute.
+_CHEAP_SECONDS = 2.0
+
+
+class SavedSums:
+    """One process's sums of one system, saved now and then.
+
+    Args:
+        path: The file.
+        identity: Everything that must be the same for sums to be gone on from.
+        seconds: Time between two copies; more where writing one takes long, in proportion.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], seconds: float) -> None:
+        self._path = path
+        self._identity = identity
+        self._seconds = self._wait = seconds
+        self._last = time.monotonic()
+        self._written = False
+
+    def restore(self, scoring: Scoring) -> int:
+        """Puts saved sums into `scoring`; returns the number of samples in them."""
+        saved = read_partial(self._path, self._identity)
+        if saved is None:
+            return 0
+        arrays, done = saved
+        scoring.sums.flat.copy_(torch.from_numpy(arrays["flat"]))
+        scoring.sums.tally.copy_(torch.from_numpy(arrays["tally"]))
+        scoring.done |= done
+        return len(done)
+
+    def keep(self, scoring: Scoring) -> None:
+        """Saves if it is time to."""
+        if time.monotonic() - self._last >= self._wait:
+            self._write(scoring)
+
+    def finish(self, scoring: Scoring) -> None:
+        """Saves the complete sums of a pass that was long enough to have been saved before."""
+        if self._written:
+            self._write(scoring)
+
+    def _write(self, scoring: Scoring) -> None:
+        started = time.monotonic()
+        sums = scoring.sums
+        arrays = {"flat": sums.flat.cpu().numpy(), "tally": sums.tally.cpu().numpy()}
+        write_partial(self._path, arrays, scoring.done, self._identity)
+        self._last = time.monotonic()
+        self._wait = self._seconds * max(1.0, (self._last - started) / _CHEAP_SECONDS)
+        self._written = True

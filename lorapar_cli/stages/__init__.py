@@ -1,1 +1,0 @@
-"""One file and one public function a stage; stages never import one another."""

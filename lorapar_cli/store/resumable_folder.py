@@ -1,0 +1,191 @@
+"""Folders of training runs: unfinished ones resume, finished ones are not thrown away unasked.
+
+A first run works in the stage folder itself, so that its checkpoints and metrics can be watched
+there; a run that will replace a finished result works beside it until it is finished too.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.atomic import (
+    atomic_file,
+    building_folder,
+    fsync_tree,
+    publish_folder,
+    recover,
+)
+from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
+from lorapar_cli.store.records import parse_line
+from lorapar_cli.training.options import deciding
+
+UNFINISHED = "unfinished.json"
+CHECKPOINTS = "checkpoints"
+_COMPLETE = "complete"
+
+
+def open_working_folder(folder: Path, manifest: Manifest, overwrite: bool) -> Path:
+    """Returns the folder to train in; an unfinished run of the same settings goes on there.
+
+    Raises:
+        LoraparError: A finished result, or an unfinished run with checkpoints, was made with other
+            settings or inputs, and `overwrite` was not given; or the folder holds something else.
+    """
+    recover(folder)
+    finished = read_manifest(folder)
+    if finished is not None and finished.stage != manifest.stage:
+        raise LoraparError(
+            f"`{folder}` holds a result of `{finished.stage}`",
+            hint="name a new folder with `--out`",
+        )
+    if finished is not None and not overwrite:
+        raise LoraparError(
+            f"`{folder}` holds a result of other settings or inputs",
+            _differences(finished, manifest),
+            "give `--overwrite` to train again (the old result stays until the new one is done)",
+        )
+    work = folder if finished is None else building_folder(folder)
+    if work == folder and not _is_ours(folder):
+        raise LoraparError(
+            f"`{folder}` is not empty and holds no training run",
+            hint="name a new or empty folder with `--out`",
+        )
+    identity = {
+        "settings": deciding(json.loads(json.dumps(manifest.settings))),
+        "inputs": {name: described["sha256"] for name, described in manifest.inputs.items()},
+    }
+    unfinished = _read_identity(work)
+    if unfinished == identity:
+        return work
+    if unfinished is not None and last_checkpoint(work) and not overwrite:
+        raise LoraparError(
+            f"`{work}` holds an unfinished run with other settings or inputs",
+            hint="repeat that run's command to resume it, or give `--overwrite` to start anew",
+        )
+    _clear(work)
+    with atomic_file(work / UNFINISHED) as file:
+        json.dump(identity, file, indent=2)
+    return work
+
+
+def _is_ours(folder: Path) -> bool:
+    """Returns whether a folder without a manifest may be cleared: a run's own, or empty."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and ((folder / UNFINISHED).is_file() or not any(folder.iterdir()))
+
+
+def _clear(work: Path) -> None:
+    """Empties a working folder; what marks it as one stays until its successor is written."""
+    work.mkdir(parents=True, exist_ok=True)
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != UNFINISHED:
+            path.unlink()
+
+
+def _read_identity(work: Path) -> dict | None:
+    try:
+        return json.loads((work / UNFINISHED).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _differences(old: Manifest, new: Manifest) -> str:
+    now, then = json.loads(json.dumps(asdict(new))), asdict(old)
+    now["settings"], then["settings"] = deciding(now["settings"]), deciding(then["settings"])
+    lines = [
+        f"`{name}` was {then['settings'].get(name)}, is {now['settings'].get(name)}"
+        for name in sorted(now["settings"].keys() | then["settings"].keys())
+        if now["settings"].get(name) != then["settings"].get(name)
+    ]
+    lines += [
+        f"input `{name}` has changed"
+        for name in sorted(now["inputs"].keys() | then["inputs"].keys())
+        if now["inputs"].get(name, {}).get("sha256") != then["inputs"].get(name, {}).get("sha256")
+    ]
+    return "\n".join(lines) or "its files are damaged"
+
+
+def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manifest:
+    """Publishes a finished run: the manifest last, then in place of an earlier result."""
+    written = write_manifest(work, manifest, skip=(CHECKPOINTS, UNFINISHED))
+    if work != folder:
+        publish_folder(work, folder)
+    # Last: until a run is in its place, a kill must leave one that can go on.
+    (folder / UNFINISHED).unlink()
+    return written
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Marks a checkpoint folder whose every file has been written, and hands it to the disk.
+
+    The mark holds each file's size, by which a file that was cut off later is known.
+    """
+    fsync_tree(checkpoint)
+    sizes = _sizes(checkpoint)
+    with atomic_file(checkpoint / _COMPLETE) as file:
+        json.dump(sizes, file, indent=2)
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    files = (path for path in checkpoint.rglob("*") if path.is_file())
+    return {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        marked = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return marked.items() <= _sizes(checkpoint).items()
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """Returns the newest complete checkpoint and removes those that are not.
+
+    A kill leaves a checkpoint half-written or half-removed, a full disk one with a file cut off.
+    """
+    complete = []
+    for path in (work / CHECKPOINTS).glob("checkpoint-*"):
+        if _is_complete(path):
+            complete.append((int(path.name.rsplit("-", 1)[1]), path))
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    return max(complete)[1] if complete else None
+
+
+class StepLog:
+    """A JSON Lines file that grows with training; going on from a step drops what came after.
+
+    Args:
+        path: The file.
+        resumed_step: Lines of later steps are of work that was lost, and are cut off.
+    """
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        self._path = path
+        kept = []
+        if path.exists() and resumed_step:
+            # Not splitlines: completions may hold other characters that it takes for line ends.
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            for number, line in enumerate(lines, 1):
+                try:
+                    value = parse_line(line, path, number)
+                except LoraparError:
+                    break  # The last line of a killed run may be cut off.
+                if value["step"] <= resumed_step:
+                    kept.append(line + "\n")
+        with atomic_file(path) as file:
+            file.writelines(kept)
+
+    def append(self, lines: list[dict]) -> None:
+        """Adds lines, each with its `step`, and hands them to the system."""
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,185 @@
+"""The run directory: where each stage's folder and its files lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Stage, System
+from lorapar_cli.store.atomic import recover
+from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
+
+DEFAULT_RUN_DIR = Path("lorapar-run")
+
+ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
+"""What an adapter of a run is called -> the stage that makes it."""
+
+_NEXT_COMMAND = {
+    Stage.CLASSIFY: "lorapar classify DATA --teachers a,b,c",
+    Stage.SCORE: "lorapar score",
+    Stage.PARTITION: "lorapar partition",
+    Stage.TRAIN_SFT: "lorapar train-sft",
+    Stage.TRAIN_RL: "lorapar train-rl",
+    Stage.EVAL: "lorapar eval",
+}
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths inside one run directory; nothing is created by asking for a path."""
+
+    root: Path
+
+    def folder(self, stage: Stage | str) -> Path:
+        """Returns the stage's folder, finished or not."""
+        return self.root / str(stage)
+
+    def target(self, stage: Stage, out: Path | None) -> Path:
+        """Returns the folder that a stage replaces: its own, or the one that `out` names.
+
+        Raises:
+            LoraparError: `out` holds something else than an earlier result of this stage.
+        """
+        if out is None:
+            return self.folder(stage)
+        if not out.exists():
+            return out
+        if out.is_dir():
+            from lorapar_cli.labelling.votes.journal import JOURNAL
+
+            # A journal is what an interrupted classify leaves in a folder.
+            ours = {path.name for path in out.iterdir()} <= {JOURNAL}
+            earlier = read_manifest(out)
+            if ours or (earlier is not None and earlier.stage == stage.value):
+                return out
+        raise LoraparError(
+            f"`{out}` holds something else than a result of `{stage.value}`",
+            hint="name a new or empty folder with `--out`",
+        )
+
+    def manifest(self, stage: Stage | str) -> Manifest | None:
+        """Returns the stage's manifest, or None where it has not finished."""
+        recover(self.folder(stage))
+        return read_manifest(self.folder(stage))
+
+    def require(self, stage: Stage, wanted: str, option: str) -> Path:
+        """Returns the folder of a finished stage.
+
+        Args:
+            wanted: What the caller needs from it, for the message ("labelled splits").
+            option: The option that names another place for it.
+
+        Raises:
+            LoraparError: The stage has not finished in this run directory.
+        """
+        if self.manifest(stage) is None:
+            folder = self.folder(stage)
+            state = "is unfinished" if folder.exists() else "does not exist"
+            raise LoraparError(
+                f"no {wanted} in run directory `{self.root}`",
+                f"`{folder}` {state}",
+                f"run `{_NEXT_COMMAND[stage]}` first, or name them with `{option}`",
+            )
+        return self.folder(stage)
+
+    def changed_inputs(self, stage: Stage | str) -> list[str]:
+        """Returns the inputs of a finished stage whose files hold something else by now.
+
+        A file that is gone is no change: data may lie elsewhere once it has been read.
+        """
+        manifest = self.manifest(stage)
+        inputs = manifest.inputs.items() if manifest else ()
+        return [
+            name
+            for name, described in inputs
+            if Path(described["path"]).is_file()
+            and sha256_file(Path(described["path"])) != described["sha256"]
+        ]
+
+    def require_current(self, stage: Stage) -> None:
+        """Checks that a stage's result still belongs to the files it was made from.
+
+        Raises:
+            LoraparError: It does not; names what changed.
+        """
+        if changed := self.changed_inputs(stage):
+            raise LoraparError(
+                f"`{self.folder(stage)}` is stale",
+                f"made from other contents of: {', '.join(changed)}",
+                f"run `lorapar {stage.value}` again, or name its files by their options",
+            )
+
+    def training_inputs(
+        self,
+        start: Stage,
+        splits: Path | None,
+        mask: str | None,
+        adapter: Path | None,
+        data: str,
+    ) -> tuple[Path, Path | None, Path]:
+        """Returns folder of splits, mask file (None: all elements) and adapter folder.
+
+        Args:
+            start: The stage whose adapter goes on training, unless `adapter` names one.
+            mask: A mask file, or `none` for all elements.
+            data: What the stage trains on; a file needs no splits.
+
+        Raises:
+            LoraparError: What was not named is missing, unfinished or stale in this run directory.
+        """
+        if splits is None:
+            splits = self.folder(Stage.CLASSIFY)
+            if data in (*System, "all"):
+                self.require(Stage.CLASSIFY, "labelled splits", "--splits")
+        if adapter is None:
+            adapter = self.require(start, "adapter", "--adapter") / "adapter"
+            self.require_current(start)
+        if mask == "none":
+            return splits, None, adapter
+        if mask is None:
+            self.require(Stage.PARTITION, "mask", "--mask")
+            self.require_current(Stage.PARTITION)
+            return splits, self.folder(Stage.PARTITION) / "mask.safetensors", adapter
+        return splits, Path(mask), adapter
+
+    def template(self, *stages: Stage) -> str | None:
+        """Returns the chat template that the first finished one of `stages` used.
+
+        None stands for the model's own. Without `stages` those that render prompts are asked, the
+        last one first.
+        """
+        for stage in stages or (Stage.TRAIN_RL, Stage.TRAIN_SFT, Stage.SCORE):
+            manifest = self.manifest(stage)
+            if manifest is not None:
+                return manifest.settings.get("template")
+        return None
+
+    def base_model(self) -> str | None:
+        """Returns the base model that the run remembers: the scored one, else the student."""
+        for stage in (Stage.SCORE, Stage.CLASSIFY):
+            manifest = self.manifest(stage)
+            if manifest is not None and manifest.base_model is not None:
+                return manifest.base_model["id"]
+        return None
+
+    def base_of_adapter(self, model: str | None) -> tuple[str, str | None]:
+        """Returns id and, where known, revision of the base model that adapters belong to.
+
+        Args:
+            model: What the user named, or None for what the run directory remembers.
+
+        Raises:
+            UsageError: Neither is there.
+        """
+        for stage in (Stage.SCORE, Stage.CLASSIFY):
+            manifest = self.manifest(stage)
+            if manifest is not None and manifest.base_model is not None:
+                known = manifest.base_model
+                if model is None or known["id"] in (model, str(Path(model).resolve())):
+                    return known["id"], known["revision"]
+                return model, None
+        if model is None:
+            raise UsageError(
+                f"no base model is known in run directory `{self.root}`",
+                hint="name it with `--model`: a folder, a hub id, or `embedded`",
+            )
+        return model, None

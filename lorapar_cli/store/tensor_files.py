@@ -1,0 +1,95 @@
+"""safetensors files of importance, masks and adapters; numpy only, so that no torch is needed."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import SCHEMA_VERSION
+from lorapar_cli.store.atomic import atomic_file
+
+Tensors = dict[str, np.ndarray]
+
+DTYPES = {
+    np.dtype(np.float64): "F64",
+    np.dtype(np.float32): "F32",
+    np.dtype(np.float16): "F16",
+    np.dtype(np.int64): "I64",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.uint8): "U8",
+    np.dtype(bool): "BOOL",
+}
+
+
+def layout_fingerprint(shapes: Mapping[str, Iterable[int]]) -> str:
+    """Returns the hex sha256 over the sorted lines `<name> <shape>` of an adapter's tensors.
+
+    A shape is written as JSON, for instance `[8, 128]`; lines end with a newline.
+    """
+    lines = sorted(f"{name} {json.dumps(list(shape))}\n" for name, shape in shapes.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, object]) -> None:
+    """Writes tensors and header metadata atomically; equal input gives equal bytes.
+
+    The library's own writer puts metadata in a different order each time, and copies all tensors
+    before it writes one.
+
+    Args:
+        tensors: Name -> array.
+        metadata: Becomes the header's strings; non-strings are written as JSON.
+    """
+    strings = {"schema": SCHEMA_VERSION} | dict(metadata)
+    strings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in strings.items()}
+    header: dict[str, object] = {"__metadata__": dict(sorted(strings.items()))}
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        header[name] = {
+            "dtype": DTYPES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)
+    with atomic_file(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for name in order:
+            file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
+
+
+@contextmanager
+def open_tensors(path: Path):
+    """Yields a lazy reader (`keys`, `get_tensor`, `get_slice`, `metadata`) of a safetensors file.
+
+    Raises:
+        LoraparError: The file is missing or is no safetensors file.
+    """
+    try:
+        handle = safe_open(path, framework="numpy")
+    except FileNotFoundError as cause:
+        raise LoraparError(f"no such file: `{path}`") from cause
+    except (SafetensorError, OSError) as cause:
+        raise LoraparError(f"`{path}` is not a safetensors file", str(cause)) from cause
+    with handle as opened:
+        yield opened
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Returns all tensors of a file and its header metadata."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Returns name -> shape of a file's tensors from its header alone."""
+    with open_tensors(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}

@@ -1,0 +1,1 @@
+"""What is not a stage: doctor, report, inspect, plot, export."""

@@ -1,0 +1,246 @@
+"""`doctor`: whether this machine can do what the stages will ask of it, before hours of them."""
+
+import fcntl
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.atomic import exchange
+from lorapar_cli.store.run_dir import RunDir
+
+_LITTLE_ROOM = 20 * 2**30
+_OLDEST_BFLOAT16 = (8, 0)
+
+
+class State(StrEnum):
+    """What a finding means."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        found: What is there, in words.
+        hint: What to do, None where nothing need be done.
+    """
+
+    topic: str
+    state: State
+    found: str
+    hint: str | None = None
+
+
+def doctor(run_dir: RunDir) -> list[Finding]:
+    """Returns what was found; the only thing it writes is a folder in the run directory's place,
+    which is gone when it returns.
+    """
+    return [
+        Finding("python", State.OK, f"{platform.python_version()}, {sys.executable}"),
+        *_packages(),
+        *_extras(),
+        *_gpus(),
+        *_run_directory(run_dir.root),
+        _hub(),
+        _teachers(),
+        _sandbox(),
+    ]
+
+
+def _requirements() -> Iterator[tuple]:
+    """Yields each requirement of the installed lorapar and the extra it belongs to, or None."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    distribution = metadata.distribution("lorapar")
+    extras = distribution.metadata.get_all("Provides-Extra") or []
+    for line in distribution.requires or []:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement, None
+            continue
+        for extra in extras:
+            if extra != "dev" and requirement.marker.evaluate({"extra": extra}):
+                yield requirement, extra
+
+
+def _installed(name: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    for requirement, extra in _requirements():
+        if extra is not None:
+            continue
+        version = _installed(requirement.name)
+        if version is None:
+            yield Finding(
+                requirement.name, State.PROBLEM, "not installed", f"pip install '{requirement}'"
+            )
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Finding(
+                requirement.name,
+                State.PROBLEM,
+                f"{version}, needed is {requirement.specifier}",
+                "install with `-c constraints.txt`: it names the versions that are tested",
+            )
+        else:
+            yield Finding(requirement.name, State.OK, version)
+
+
+def _extras() -> Iterator[Finding]:
+    for requirement, extra in _requirements():
+        if extra is None:
+            continue
+        version = _installed(requirement.name)
+        topic = f"extra {extra}"
+        if version is None:
+            yield Finding(
+                topic,
+                State.NOTE,
+                f"{requirement.name} is not installed",
+                f"pip install 'lorapar[{extra}]' if you need it",
+            )
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Finding(
+                topic,
+                State.PROBLEM,
+                f"{requirement.name} {version}, needed is {requirement.specifier}",
+                f"pip install 'lorapar[{extra}]'",
+            )
+        else:
+            yield Finding(topic, State.OK, f"{requirement.name} {version}")
+
+
+def _gpus() -> Iterator[Finding]:
+    try:
+        import torch
+    except (ImportError, OSError) as cause:
+        yield Finding("GPU", State.PROBLEM, f"PyTorch cannot be imported: {cause}")
+        return
+    driver = Path("/proc/driver/nvidia/version").exists()
+    if torch.version.cuda is None and torch.version.hip is None:
+        hint = "install the CUDA build of PyTorch: pytorch.org/get-started"
+        found = f"PyTorch {torch.__version__} is a build for CPUs"
+        if driver:
+            yield Finding("GPU", State.PROBLEM, f"{found}, the machine has an NVIDIA driver", hint)
+        else:
+            yield Finding("GPU", State.NOTE, f"none; {found}")
+        return
+    if not torch.cuda.is_available():
+        state = State.PROBLEM if driver else State.NOTE
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        found = f"none that PyTorch {torch.__version__} can use"
+        if hidden is not None:
+            found += f", `CUDA_VISIBLE_DEVICES` is `{hidden}`"
+        yield Finding("GPU", state, found, "compare `nvidia-smi` with PyTorch's CUDA version")
+        return
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        found = (
+            f"{torch.cuda.get_device_name(number)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB "
+            "free"
+        )
+        if torch.version.cuda and torch.cuda.get_device_capability(number) < _OLDEST_BFLOAT16:
+            yield Finding(
+                f"GPU {number}",
+                State.NOTE,
+                f"{found}, no bfloat16 of its own",
+                "choose `--dtype float16` or `float32`",
+            )
+        elif free < total / 2:
+            yield Finding(f"GPU {number}", State.NOTE, found, "another process uses it")
+        else:
+            yield Finding(f"GPU {number}", State.OK, found)
+
+
+def _run_directory(root: Path) -> Iterator[Finding]:
+    """Tries what publishing and the journal need of the filesystem."""
+    there = root.absolute()
+    while not there.is_dir() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lorapar-doctor-", dir=there) as tried:
+            first, second = Path(tried) / "first", Path(tried) / "second"
+            first.mkdir()
+            second.mkdir()
+            swaps = exchange(first, second)
+            with open(Path(tried) / "lock", "w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        yield Finding(
+            "run directory",
+            State.PROBLEM,
+            f"`{there}`: {cause.strerror}",
+            "name another place with `--run-dir`",
+        )
+        return
+    if swaps:
+        yield Finding("run directory", State.OK, f"`{root}`: can be written, locked and swapped")
+    else:
+        yield Finding(
+            "run directory",
+            State.NOTE,
+            f"`{root}`: this filesystem cannot swap two folders in one step",
+            "a kill while a result is replaced is mended by the next command",
+        )
+    free = shutil.disk_usage(there).free
+    room = f"{free / 2**30:.0f} GiB free"
+    if free < _LITTLE_ROOM:
+        yield Finding("disk", State.NOTE, room, "checkpoints and merged models need room")
+    else:
+        yield Finding("disk", State.OK, room)
+
+
+def _hub() -> Finding:
+    from huggingface_hub import constants, get_token
+
+    token = "a token is set" if get_token() else "no token: gated models cannot be read"
+    offline = ", offline: only what is in the cache can be read" if constants.HF_HUB_OFFLINE else ""
+    return Finding("model hub", State.OK, f"cache `{constants.HF_HUB_CACHE}`, {token}{offline}")
+
+
+def _teachers() -> Finding:
+    from lorapar_cli.labelling.teachers.catalog import known_teachers
+
+    known = [teacher for teacher in known_teachers().values() if teacher.kind == "api"]
+    ready = [teacher.name for teacher in known if not teacher.missing()]
+    if ready:
+        return Finding("teachers", State.OK, f"keys are set for {', '.join(ready)}")
+    return Finding(
+        "teachers",
+        State.NOTE,
+        f"no key is set for any of {', '.join(teacher.name for teacher in known)}",
+        "`lorapar teachers` names the variables; rules and local servers need none",
+    )
+
+
+def _sandbox() -> Finding:
+    from lorapar_cli.grading.sandbox.runner import find_backend
+
+    try:
+        return Finding("sandbox", State.OK, f"programs of a model are confined by {find_backend()}")
+    except LoraparError as cause:
+        return Finding(
+            "sandbox",
+            State.NOTE,
+            f"{cause.what}: {'; '.join((cause.found or '').splitlines())}",
+            "needed for `eval --task humaneval` and the reward `code` only",
+        )

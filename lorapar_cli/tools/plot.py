@@ -1,0 +1,49 @@
+"""`plot`: curves of the training stages, finished or still running."""
+
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.atomic import building_folder
+from lorapar_cli.store.records import read_jsonl
+from lorapar_cli.store.run_dir import RunDir
+
+TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+
+
+def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
+    """Draws `<stage>.png` for each training stage that has metrics; returns the files.
+
+    A run that is being replaced (`--overwrite`) is drawn while it trains.
+
+    Args:
+        out: Folder for the pictures; None for the run directory.
+
+    Raises:
+        LoraparError: No training stage has metrics, or matplotlib is not installed.
+    """
+    from lorapar_cli.plots.training_curves import draw_curves
+
+    drawn = []
+    for stage in TRAINING:
+        metrics = _metrics(run_dir.folder(stage))
+        if metrics:
+            folder = out or run_dir.root
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{stage}.png"
+            draw_curves(metrics, f"{stage}, {run_dir.root}", path)
+            drawn.append(path)
+    if not drawn:
+        raise LoraparError(
+            f"no training run in `{run_dir.root}` has metrics",
+            hint="run `lorapar train-sft` or `lorapar train-rl` first",
+        )
+    return drawn
+
+
+def _metrics(folder: Path) -> list[dict]:
+    for place in (building_folder(folder), folder):
+        path = place / "metrics.jsonl"
+        if path.is_file() and path.stat().st_size:
+            return [line for _, line in read_jsonl(path)]
+    return []

@@ -1,0 +1,379 @@
+"""`report`: one run in one Markdown page, several runs in one table; all of it from manifests."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Region, Stage, System
+from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.store.run_dir import ADAPTERS, RunDir
+
+_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+_PICTURES = ("partition/plots/*.png", *(f"{stage}.png" for stage in _TRAINING))
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run directory's finished stages and evaluations, by name."""
+
+    directory: RunDir
+    stages: dict[Stage, Manifest]
+    evaluations: dict[str, Manifest]
+
+
+def report(run_dir: RunDir, beside: Path) -> str:
+    """Returns a run directory's results and how they came about, as Markdown.
+
+    Args:
+        beside: The folder that the page will lie in, for its links to pictures.
+
+    Raises:
+        LoraparError: No stage has finished there.
+    """
+    run = _read_run(run_dir)
+    parts = [
+        f"# {run_dir.root}",
+        _stale(run),
+        _base_model(run),
+        *(_accuracy(name, manifest) for name, manifest in run.evaluations.items()),
+        _labels(run.stages.get(Stage.CLASSIFY)),
+        _importance(run.stages.get(Stage.SCORE)),
+        _regions(run.stages.get(Stage.PARTITION)),
+        _training(run),
+        _pictures(run_dir.root, beside),
+        _provenance(run),
+        _files(run),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def compare_runs(run_dirs: list[RunDir]) -> str:
+    """Returns a Markdown table with one row for each evaluated model of each run.
+
+    Raises:
+        LoraparError: A run has no finished evaluation.
+    """
+    rows = []
+    for run_dir in run_dirs:
+        run = _read_run(run_dir)
+        if not run.evaluations:
+            raise LoraparError(
+                f"run directory `{run_dir.root}` has no finished evaluation",
+                hint=f"run `lorapar eval --run-dir {run_dir.root}`",
+            )
+        for name, manifest in run.evaluations.items():
+            for entry in manifest.metrics["models"]:
+                rows.append([str(run_dir.root), name, entry["model"], *_way(run, entry)])
+    heads = ["run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"]
+    return _table([*heads, *(_title(system) for system in System)], rows, text=5) + "\n"
+
+
+def _way(run: _Run, entry: dict[str, Any]) -> list[str]:
+    """Returns how a model came about and what it reaches: the cells of a comparison."""
+    by_system = entry.get("by_system", {})
+    came_about = ["", "", "", ""]
+    if entry["model"] in ADAPTERS:
+        order = list(Stage)
+        last = order.index(ADAPTERS[entry["model"]])
+        passed = {
+            stage: run.stages.get(stage) if order.index(stage) <= last else None
+            for stage in _TRAINING
+        }
+        score = run.stages.get(Stage.SCORE)
+        came_about = [
+            _selection_of(run, [manifest for manifest in passed.values() if manifest is not None]),
+            score.settings["init"] if score else "",
+            *map(_share_active, passed.values()),
+        ]
+    return [
+        *came_about,
+        _interval(entry),
+        *(_interval(by_system[system]) if system in by_system else "" for system in System),
+    ]
+
+
+def _selection_of(run: _Run, trained: list[Manifest]) -> str:
+    """Returns what chose the elements that the trainings had active."""
+    if not trained:
+        return ""
+    if all("mask" not in manifest.inputs for manifest in trained):
+        return "all elements"
+    cut = run.stages.get(Stage.PARTITION)
+    return _selection(cut) if cut else ""
+
+
+def _read_run(run_dir: RunDir) -> _Run:
+    stages = {
+        stage: manifest
+        for stage in Stage
+        if stage is not Stage.EVAL and (manifest := run_dir.manifest(stage)) is not None
+    }
+    evaluations = {}
+    if (folder := run_dir.folder(Stage.EVAL)).is_dir():
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        found = {name: RunDir(folder).manifest(name) for name in names}
+        evaluations = {name: manifest for name, manifest in found.items() if manifest is not None}
+    if not stages and not evaluations:
+        raise LoraparError(
+            f"no stage has finished in run directory `{run_dir.root}`",
+            hint="name another with `--run-dir`, or start with `lorapar classify`",
+        )
+    return _Run(run_dir, stages, evaluations)
+
+
+def _table(heads: list[str], rows: list[list[str]], text: int = 1) -> str:
+    """Returns a Markdown table whose first `text` columns are words and the others figures."""
+    lines = [heads, ["---" if n < text else "---:" for n in range(len(heads))], *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _title(system: str) -> str:
+    return system.replace("system", "System ").replace("_", " ")
+
+
+def _interval(part: dict[str, Any]) -> str:
+    if part.get("accuracy") is None:
+        return ""
+    shown = f"{100 * part['accuracy']:.1f} %"
+    if "interval" not in part:
+        return shown
+    low, high = part["interval"]
+    return f"{shown} ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
+
+
+def _notes(manifest: Manifest) -> str:
+    return "\n".join(f"- {note}" for note in manifest.notes)
+
+
+def _section(title: str, *parts: str) -> str:
+    return "\n\n".join([f"## {title}", *(part for part in parts if part)])
+
+
+def _stale(run: _Run) -> str:
+    inside = RunDir(run.directory.folder(Stage.EVAL))
+    changed = {stage.value: run.directory.changed_inputs(stage) for stage in run.stages}
+    changed |= {f"eval/{name}": inside.changed_inputs(name) for name in run.evaluations}
+    return "\n".join(
+        f"**`{stage}` is stale: made from other contents of {', '.join(names)}.**\n"
+        for stage, names in changed.items()
+        if names
+    ).rstrip()
+
+
+def _base_model(run: _Run) -> str:
+    for manifest in (*run.stages.values(), *run.evaluations.values()):
+        if manifest.base_model is not None:
+            revision = manifest.base_model["revision"]
+            return f"Base model: `{manifest.base_model['id']}`" + (
+                f", revision `{revision}`" if revision else ""
+            )
+    return ""
+
+
+def _accuracy(name: str, manifest: Manifest) -> str:
+    models, pairs = manifest.metrics["models"], manifest.metrics["pairs"]
+    groups = [key for key in ("by_system", "by_group") if key in models[0]]
+    parts = [list(models[0][key]) for key in groups]
+    heads = ["model", "all", *(_title(part) for names in parts for part in names)]
+    rows = [
+        [
+            entry["model"],
+            _interval(entry),
+            *(
+                _interval(entry[key].get(part, {}))
+                for key, names in zip(groups, parts, strict=True)
+                for part in names
+            ),
+        ]
+        for entry in models
+    ]
+    differences = ""
+    if pairs:
+        systems = list(pairs[0].get("by_system", {}))
+        differences = "Paired differences in points, 95 % intervals, exact McNemar p:\n\n" + _table(
+            ["models", "all", *map(_title, systems)],
+            [
+                [
+                    f"{pair['model']} - {pair['against']}",
+                    *map(_difference, [pair, *(pair["by_system"][s] for s in systems)]),
+                ]
+                for pair in pairs
+            ],
+        )
+    task = manifest.settings["task"]
+    title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
+    intro = f"{manifest.counts['items']:,} records, 95 % intervals."
+    return _section(title, intro, _table(heads, rows), differences, _notes(manifest))
+
+
+def _difference(part: dict[str, Any]) -> str:
+    low, high = part["interval"]
+    return (
+        f"{100 * part['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), "
+        f"p {part['p_value']:.2g}"
+    )
+
+
+def _labels(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    counts, metrics = manifest.counts, manifest.metrics
+    numbers = ["records", "system1", "system2", "heldout", "contested", "undecided", "dropped"]
+    rows = [[_title(name), f"{counts[name]:,}"] for name in numbers]
+    if (alpha := metrics.get("krippendorff_alpha")) is not None:
+        rows.append(["Krippendorff's alpha", f"{alpha:.3f}"])
+    truth = metrics.get("accuracy", {})
+    heads = ["teacher", "System 1", "System 2", "no vote", "requests", "dollars"]
+    voters = [
+        [
+            name,
+            *(f"{found[key]:,}" for key in ("system1", "system2", "no_vote", "requests")),
+            "unknown" if found["cost"] is None else f"{found['cost']:.4f}",
+            *([f"{100 * truth[name]:.1f} %"] if truth else []),
+        ]
+        for name, found in counts["teachers"].items()
+    ]
+    if truth:
+        rows.append(["labels that are right, where known", f"{100 * truth['vote']:.1f} %"])
+        heads.append("right, where known")
+    return _section(
+        "Labels", _table(["", ""], rows), _table(heads, voters) if voters else "", _notes(manifest)
+    )
+
+
+def _importance(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    settings, counts = manifest.settings, manifest.counts
+    samples = ", ".join(f"{counts['samples'][system]:,} {_title(system)}" for system in System)
+    sentence = (
+        f"`{settings['formula']}` of {counts['elements']:,} elements in {counts['matrices']} "
+        f"matrices, init `{settings['init']}`, r {settings['r']}, lora_alpha "
+        f"{settings['lora_alpha']}; samples: {samples}."
+    )
+    return _section("Importance", sentence, _notes(manifest))
+
+
+def _selection(manifest: Manifest) -> str:
+    settings = manifest.settings
+    thetas = [settings[f"theta_s{n}"] or settings["theta"] for n in (1, 2)]
+    if (found := manifest.metrics.get("theta_of_budget")) is not None:
+        thetas = [found, found]
+    theta = f"{thetas[0]:g}" if thetas[0] == thetas[1] else f"{thetas[0]:g} and {thetas[1]:g}"
+    scope = "" if settings["scope"] == "global" else f", a cut for each {settings['scope']}"
+    return (
+        f"{settings['select']}, theta {theta}, alpha {settings['alpha']:g}, "
+        f"beta {settings['beta']:g}{scope}"
+    )
+
+
+def _regions(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    counts = manifest.counts
+    sizes = {region.value: counts["regions"][region] for region in Region}
+    sizes |= {"active in SFT": counts["active_sft"], "active in RL": counts["active_rl"]}
+    rows = [[name, f"{n:,}", f"{100 * n / counts['elements']:.1f} %"] for name, n in sizes.items()]
+    sentence = f"{_selection(manifest)}; Jaccard of the two sets {manifest.metrics['jaccard']:.3f}."
+    return _section(
+        "Partition", sentence, _table(["", "elements", "share"], rows), _notes(manifest)
+    )
+
+
+def _share_active(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    return f"{100 * manifest.counts['active'] / manifest.counts['elements']:.1f} %"
+
+
+def _training(run: _Run) -> str:
+    trained = {stage: run.stages[stage] for stage in _TRAINING if stage in run.stages}
+    if not trained:
+        return ""
+    rows = [
+        ["records", *(f"{m.counts['trained_records']:,}" for m in trained.values())],
+        ["of the other system", *(f"{100 * m.settings['replay']:g} %" for m in trained.values())],
+        ["steps", *(f"{m.metrics['steps']:,}" for m in trained.values())],
+        ["learning rate", *(f"{m.settings['learning_rate']:g}" for m in trained.values())],
+        ["optimizer", *(m.settings["optimizer"] for m in trained.values())],
+        ["last loss", *(_figure(m, "loss") for m in trained.values())],
+        ["last mean reward", *(_figure(m, "reward") for m in trained.values())],
+        ["active elements", *(_share_active(m) for m in trained.values())],
+        [
+            "frozen elements that moved",
+            *(f"{m.counts['frozen_moved']:,}" for m in trained.values()),
+        ],
+        ["processes", *(f"{m.metrics['processes']}" for m in trained.values())],
+    ]
+    notes = [_notes(manifest) for manifest in trained.values()]
+    return _section("Training", _table(["", *(stage.value for stage in trained)], rows), *notes)
+
+
+def _figure(manifest: Manifest, key: str) -> str:
+    value = manifest.metrics.get(key)
+    return "" if value is None else f"{value:.4f}"
+
+
+def _pictures(root: Path, beside: Path) -> str:
+    """Returns links to the pictures that `plot` and `partition --plot` have drawn."""
+    found = [path for pattern in _PICTURES for path in sorted(root.glob(pattern))]
+    links = [f"![{path.stem}]({Path(os.path.relpath(path, beside)).as_posix()})" for path in found]
+    return _section("Pictures", *links) if links else ""
+
+
+def _provenance(run: _Run) -> str:
+    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
+    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
+    rows = [
+        [
+            name,
+            manifest.started,
+            f"{manifest.seconds() or 0:.0f}",
+            _machine(manifest),
+            _given(manifest),
+        ]
+        for name, manifest in everything.items()
+    ]
+    versions = {
+        f"{library} {version}"
+        for manifest in everything.values()
+        for library, version in {"lorapar": manifest.lorapar_version, **manifest.libraries}.items()
+    }
+    return _section(
+        "How it was made",
+        _table(["stage", "started", "seconds", "machine", "given"], rows, text=5),
+        f"Versions: {', '.join(sorted(versions))}.",
+    )
+
+
+def _machine(manifest: Manifest) -> str:
+    gpus = manifest.hardware.get("gpus") or []
+    kinds = [f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)]
+    return ", ".join(kinds) or f"{manifest.hardware.get('cores')} CPU cores"
+
+
+def _given(manifest: Manifest) -> str:
+    settings = manifest.settings
+    values = {name: settings[name] for name in manifest.given if name in settings}
+    shown = {k: ",".join(v) if isinstance(v, (list, dict)) else v for k, v in values.items()}
+    return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
+
+
+def _files(run: _Run) -> str:
+    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
+    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
+    rows = []
+    for stage, manifest in everything.items():
+        read = {f"in: {name}": found["sha256"] for name, found in manifest.inputs.items()}
+        written = {name: found["sha256"] for name, found in manifest.outputs.items()}
+        rows += [
+            [stage, name, f"`{sha[:_SHOWN_DIGITS]}`"] for name, sha in (read | written).items()
+        ]
+    return _section("Files", _table(["stage", "file", "sha256"], rows, text=3))

@@ -1,0 +1,1 @@
+"""Keeps frozen elements bit-identical, whatever optimizer or engine trains the others."""

@@ -1,0 +1,1 @@
+"""Rewards: plain functions from completions to numbers."""

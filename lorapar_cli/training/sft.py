@@ -1,0 +1,80 @@
+"""Masked SFT through TRL's SFTTrainer.
+
+How this differs from a plain TRL run:
+1. The optimizer owns the active elements only (`training.masking.masked_trainer.MaskedTrainer`).
+2. Records are tokenized by `models.tokenization`, so that scoring and training see the same tokens, and
+   come with their labels: loss on the completion and the end of sequence, in every data format.
+3. Nothing is packed or cut: a record that is too long is left out before and counted.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq
+from trl import SFTConfig, SFTTrainer
+
+from lorapar_cli.models.tokenization import Encoded
+from lorapar_cli.training.masking.masked_trainer import MaskedModel, MaskedTrainer
+from lorapar_cli.training.options import SftOptions
+from lorapar_cli.training.run import TrainingRun
+from lorapar_cli.training.trainer_arguments import build_config, common_arguments
+from lorapar_cli.training.trainers import checked_arguments, logged
+
+IGNORED_LABEL = -100
+SHOWN = {"loss": "loss", "learning_rate": "lr"}
+
+
+class MaskedSFTTrainer(MaskedTrainer, SFTTrainer):
+    """TRL's SFTTrainer whose optimizer owns the active elements of `masked`."""
+
+    def __init__(self, masked: MaskedModel, **kwargs) -> None:
+        self.masked = masked
+        super().__init__(model=masked.model, **kwargs)
+        self.keep_float32()
+
+
+def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
+    """Returns rows of `input_ids` and `labels`; prompt tokens carry no loss."""
+    rows = [
+        {
+            "input_ids": item.input_ids,
+            "labels": [IGNORED_LABEL] * item.prompt_length + item.input_ids[item.prompt_length :],
+        }
+        for item in encoded
+    ]
+    return Dataset.from_list(rows)
+
+
+def collator(tokenizer) -> DataCollatorForSeq2Seq:
+    """Returns what pads rows of `to_dataset` to the longest of a batch."""
+    return DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL)
+
+
+def train(
+    run: TrainingRun,
+    tokenizer,
+    encoded: list[Encoded],
+    options: SftOptions,
+    extra: dict[str, Any],
+) -> dict[str, float]:
+    """Trains the run's model in place; returns steps and mean loss.
+
+    The mean is over all steps, those before a resume included.
+    """
+    own = common_arguments(options, run.work, run.device) | {
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+    config = build_config(SFTConfig, own, extra)
+    with checked_arguments(extra):
+        trainer = MaskedSFTTrainer(
+            run.masked,
+            args=config,
+            train_dataset=to_dataset(encoded),
+            processing_class=tokenizer,
+            data_collator=collator(tokenizer),
+        )
+    run.fit(trainer)
+    losses = logged(trainer, "loss")
+    return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}

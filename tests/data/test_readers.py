@@ -1,0 +1,424 @@
+"""Every data format, with content that is unusual but legal, and with broken lines."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+import tracemalloc
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from lorapar_cli.data.formats import BadRow, Fields, read_row, source_label
+from lorapar_cli.data.readers import open_source
+from lorapar_cli.errors import LoraparError, UsageError
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
+needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="the real data is not at hand")
+
+ROWS = {
+    "gsm8k": (
+        {"question": "How much?", "answer": "500*2=<<500*2=1000>>1,000\n#### 1,000"},
+        ("How much?", "500*2=<<500*2=1000>>1,000\n#### 1,000", "1,000"),
+    ),
+    "alpaca": (
+        {"instruction": "Sort this.", "input": "3, 1, 2", "output": "1, 2, 3"},
+        ("Sort this.\n\n3, 1, 2", "1, 2, 3", None),
+    ),
+    "alpaca without input": (
+        {"instruction": "Name a colour.", "input": "", "output": "Red"},
+        ("Name a colour.", "Red", "Red"),
+    ),
+    "platypus": (
+        {"input": "", "output": "So \\boxed{4}.", "instruction": "2+2?", "data_source": "MATH"},
+        ("2+2?", "So \\boxed{4}.", "4"),
+    ),
+    "dolly": (
+        {"instruction": "Who?", "context": "Ann sang.", "response": "Ann", "category": "qa"},
+        ("Who?\n\nAnn sang.", "Ann", "Ann"),
+    ),
+    "mmlu with an index": (
+        {"subject": "art", "question": "Which?", "choices": ["x", "y", "z"], "answer": 1},
+        ("Which?\nA. x\nB. y\nC. z\nAnswer:", "B", "B"),
+    ),
+    "mmlu with a letter": (
+        {"question": "Which?", "choices": ["x", "y"], "answer": "a"},
+        ("Which?\nA. x\nB. y\nAnswer:", "A", "A"),
+    ),
+    "prompt and completion": (
+        {"prompt": "Say 3.", "completion": "There are 3 of the 5.", "reference_answer": "3"},
+        ("Say 3.", "There are 3 of the 5.", "3"),
+    ),
+    "prose has no final answer": (
+        {"prompt": "Tell me.", "completion": "It has 7 legs, I think."},
+        ("Tell me.", "It has 7 legs, I think.", None),
+    ),
+    "humaneval": (
+        {"task_id": "t/0", "prompt": "def f():\n", "canonical_solution": "    return 1\n"},
+        ("def f():\n", "    return 1\n", None),
+    ),
+    "one message": (
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]},
+        ("Hi", "Yo", "Yo"),
+    ),
+}
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def records_of(path, **options):
+    return list(open_source(str(path), **options).records())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_fields_are_recognised(tmp_path, name):
+    row, (prompt, completion, reference) = ROWS[name]
+    (record,) = records_of(write_jsonl(tmp_path / "d.jsonl", [row]))
+    assert (record.prompt, record.completion) == (prompt, completion)
+    assert record.reference_answer == reference
+
+
+def test_longer_conversations_keep_their_messages(tmp_path):
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "#### 4"},
+    ]
+    path = write_jsonl(tmp_path / "d.jsonl", [{"messages": messages}])
+    (record,) = records_of(path)
+    assert record.prompt == messages[:-1]
+    assert (record.completion, record.reference_answer) == ("#### 4", "4")
+
+
+def test_all_file_kinds_hold_the_same_records(tmp_path):
+    rows = [
+        {"id": f"r{i}", "question": f"Wie viel? 🦆 {i}\r\nnext", "answer": f'é, "q"\n#### {i}'}
+        for i in range(700)
+    ]
+    write_jsonl(tmp_path / "d.jsonl", rows)
+    (tmp_path / "d.json").write_text(json.dumps(rows, indent=6), encoding="utf-8")
+    (tmp_path / "lines.json").write_text((tmp_path / "d.jsonl").read_text(), encoding="utf-8")
+    for name, delimiter in (("d.csv", ","), ("d.tsv", "\t")):
+        with open(tmp_path / name, "w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, ["id", "question", "answer"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    expected = records_of(tmp_path / "d.jsonl")
+    assert len(expected) == 700
+    assert expected[3].id == "r3"
+    for name in ("d.json", "lines.json", "d.csv", "d.tsv", "d.parquet"):
+        assert records_of(tmp_path / name) == expected, name
+
+
+def test_a_folder_is_read_through_datasets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    (tmp_path / "set").mkdir()
+    rows = [{"question": f"{i}?", "answer": f"#### {i}"} for i in range(3)]
+    write_jsonl(tmp_path / "set" / "train.jsonl", rows)
+    source = open_source(str(tmp_path / "set"))
+    assert [record.reference_answer for record in source.records()] == ["0", "1", "2"]
+    assert len(source.describe()["sha256"]) == 64
+
+
+def test_crlf_bom_emoji_empty_lines_long_prompts_and_extra_fields(tmp_path):
+    long = "word " * 20_000
+    rows = [
+        {"id": 7, "question": long, "answer": "#### 1", "extra": {"deep": [1, None]}},
+        {"id": "", "question": "🦆\r\nline", "answer": "a\u2028b\n#### 2", "votes": "mine"},
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    content = "\ufeff" + "\r\n".join([lines[0], "", "   ", lines[1]]) + "\r\n"
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(content.encode())
+    first, second = records_of(path)
+    assert first.id == "7"
+    assert first.prompt == long
+    assert first.extra == {"extra": {"deep": [1, None]}}
+    assert second.prompt == "🦆\r\nline"
+    assert second.completion == "a\u2028b\n#### 2"
+    assert len(second.id) == 16
+    # A field with one of our names is kept under another one, and never read as ours.
+    assert second.extra == {"source_votes": "mine"}
+    assert second.votes == {}
+
+
+def test_ids_are_stable_and_come_from_the_content(tmp_path):
+    rows = [{"question": f"{i}?", "answer": "#### 1"} for i in range(3)]
+    forwards = records_of(write_jsonl(tmp_path / "a.jsonl", rows))
+    backwards = records_of(write_jsonl(tmp_path / "b.jsonl", rows[::-1]))
+    assert [r.id for r in forwards] == [r.id for r in backwards[::-1]]
+    assert len({r.id for r in forwards}) == 3
+
+
+def test_a_label_of_the_source_is_kept_apart(tmp_path):
+    row = {"question": "1?", "answer": "#### 1", "label": "system2", "steps": 2}
+    (record,) = records_of(write_jsonl(tmp_path / "d.jsonl", [row]))
+    assert record.label is None
+    assert record.extra == {"source_label": "system2", "steps": 2}
+    assert source_label(record) == "system2"
+
+
+GOOD = '{"question": "1?", "answer": "#### 1"}'
+BROKEN = {
+    "not valid JSON": '{"question": "1?"',
+    "list instead of a JSON object": "[1]",
+    "of no recognised format": '{"foo": 1, "bar": 2}',
+    "is list, not text": '{"question": ["1?"], "answer": "#### 1"}',
+    "half a surrogate pair": '{"question": "\\ud83e", "answer": "#### 1"}',
+    "not a list of messages": '{"messages": "hi"}',
+    "no assistant message": '{"messages": [{"role": "user", "content": "hi"}]}',
+    "not one of 2 choices": '{"question": "q", "choices": ["a", "b"], "answer": 2}',
+}
+
+
+@pytest.mark.parametrize("found", BROKEN)
+def test_a_broken_line_is_named_with_its_place_or_skipped(tmp_path, found):
+    path = tmp_path / "d.jsonl"
+    path.write_text(f"{GOOD}\n\n{BROKEN[found]}\n{GOOD}\n", encoding="utf-8")
+    with pytest.raises(LoraparError) as error:
+        records_of(path)
+    assert f"`{path}:3`" in error.value.what
+    assert found in error.value.found
+    source = open_source(str(path), skip_bad=True)
+    assert len(list(source.records())) == 2
+    assert source.bad_count == 1
+    assert source.bad[0].startswith(f"{path}:3: ")
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(f"{GOOD}\n".encode() + b'{"question": "\xff"}\n')
+    with pytest.raises(LoraparError, match=r"d.jsonl:2"):
+        records_of(path)
+    (tmp_path / "d.csv").write_bytes(b"question,answer\n1?,1\n\xff?,2\n")
+    with pytest.raises(LoraparError, match=r"d.csv:3"):
+        records_of(tmp_path / "d.csv")
+
+
+def test_a_broken_array_is_named_with_its_line(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text('[\n{"question": "1?", "answer": "1"},\n{"question": \n', encoding="utf-8")
+    with pytest.raises(LoraparError, match=r"d.json:3"):
+        records_of(path)
+    path.write_text(f"[\n{GOOD},\n7,\n{GOOD}\n]", encoding="utf-8")
+    with pytest.raises(LoraparError, match=r"d.json:3") as error:
+        records_of(path)
+    assert error.value.found == "int instead of an object: '7'"
+    assert len(records_of(path, skip_bad=True)) == 2
+
+
+def test_a_csv_row_of_the_wrong_length_is_named_with_its_line(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text('question,answer\n"two\nlines",1\nonly\n', encoding="utf-8")
+    with pytest.raises(LoraparError, match=r"d.csv:4") as error:
+        records_of(path)
+    assert error.value.found == "1 cells where the header names 2"
+
+
+def test_a_large_array_is_read_in_pieces(tmp_path):
+    rows = [{"question": "x" * 5000 + str(i), "answer": f"#### {i}"} for i in range(100)]
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    assert [r.reference_answer for r in records_of(path)] == [str(i) for i in range(100)]
+
+
+def test_wrong_files_and_formats_are_refused(tmp_path):
+    with pytest.raises(LoraparError, match="no such data file"):
+        open_source(str(tmp_path / "missing.jsonl"))
+    (tmp_path / "d.txt").write_text("x")
+    with pytest.raises(LoraparError, match="cannot tell what kind"):
+        open_source(str(tmp_path / "d.txt"))
+    (tmp_path / "d.parquet").write_text("x")
+    with pytest.raises(LoraparError, match="not a Parquet file"):
+        records_of(tmp_path / "d.parquet")
+    with pytest.raises(UsageError, match="did you mean `gsm8k`"):
+        open_source(str(tmp_path / "d.txt"), Fields(format="gms8k"))
+    with pytest.raises(UsageError, match="go together"):
+        open_source(str(tmp_path / "d.txt"), Fields(prompt="x"))
+
+
+def test_field_options_override_the_format(tmp_path):
+    row = {"key": "k1", "task": "Do.", "solution": "Done.", "question": "q", "answer": "a"}
+    path = write_jsonl(tmp_path / "d.jsonl", [row])
+    fields = Fields(prompt="task", completion="solution", id="key")
+    (record,) = records_of(path, fields=fields)
+    assert (record.id, record.prompt, record.completion) == ("k1", "Do.", "Done.")
+    assert record.extra == {"question": "q", "answer": "a"}
+    with pytest.raises(LoraparError) as error:
+        records_of(path, fields=Fields(format="dolly"))
+    assert "field `instruction` is missing" in error.value.found
+
+
+@needs_real_data
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gsm8k/train.jsonl", 7473),
+        ("codealpaca/code_alpaca_2k.json", 2017),
+        ("mmlu/dev.jsonl", 285),
+        ("humaneval/HumanEval.jsonl", 164),
+    ],
+)
+def test_real_data_is_read_whole(name, count):
+    assert len(records_of(REAL / name)) == count
+
+
+@needs_real_data
+def test_gsm8k_answers_keep_their_text_and_their_separators():
+    path = REAL / "gsm8k" / "train.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records = records_of(path)
+    assert [r.completion for r in records] == [line["answer"] for line in lines]
+    golds = [line["answer"].rsplit("#### ", 1)[1] for line in lines]
+    assert [r.reference_answer for r in records] == golds
+    assert sum("," in gold for gold in golds) == 79
+
+
+def kept(path, **options):
+    source = open_source(str(path), skip_bad=True, **options)
+    return [record.prompt for record in source.records()], source
+
+
+def test_skip_bad_goes_on_behind_what_is_broken_in_an_array(tmp_path):
+    path = tmp_path / "data.json"
+    good = [json.dumps({"instruction": f"q{i}", "output": "a" * 9000}) for i in range(40)]
+    for indent in ("\n  ", " "):
+        broken = [*good[:20], '{"instruction": "bad",, "output": "x"}', *good[20:]]
+        path.write_text("[" + indent + f",{indent}".join(broken) + "]", encoding="utf-8")
+        prompts, source = kept(path)
+        assert prompts == [f"q{i}" for i in range(40)]
+        assert source.bad_count == 1
+        assert source.bad[0].startswith(f"{path}:{22 if indent[0] == chr(10) else 1}: not valid")
+    path.write_text("[" + good[0] + "]\n[" + good[1] + "]", encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0", "q1"], 1)
+    path.write_text("[" + good[0] + ",\n" + good[1][:-9000], encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0"], 1)
+    deep = '{"instruction": "d", "output": "x", "y": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    path.write_text(f"[{deep}, {good[0]}]", encoding="utf-8")
+    prompts, source = kept(path)
+    assert (prompts, source.bad_count) == (["q0"], 1)
+
+
+def test_a_broken_object_is_found_without_reading_the_whole_array(tmp_path):
+    path = tmp_path / "data.json"
+    line = json.dumps({"instruction": "q", "output": "a" * 1000})
+    path.write_text("[{,},\n" + ",\n".join([line] * 20_000) + "]", encoding="utf-8")
+    tracemalloc.start()
+    _, source = kept(path, limit=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert source.bad_count == 1
+    assert peak < 2e6
+
+
+def test_skip_bad_goes_on_behind_what_is_broken_in_csv(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = ["question,answer", '"a" b,1', '"c, d",2', "only", '"e\r\nf",3']
+    path.write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
+    prompts, source = kept(path)
+    assert prompts == ["c, d", "e\r\nf"]
+    assert [found.split(": ")[0] for found in source.bad] == [f"{path}:2", f"{path}:4"]
+
+
+def test_parquet_keeps_fields_that_json_has_no_type_for(tmp_path):
+    columns = {
+        "question": ["q"],
+        "answer": ["1"],
+        "when": [datetime(2020, 1, 2)],
+        "amount": [Decimal("1.50")],
+        "picture": [b"\x00\xff"],
+        "score": [float("nan")],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "data.parquet")
+    (record,) = open_source(str(tmp_path / "data.parquet")).records()
+    assert record.extra == {
+        "when": "2020-01-02T00:00:00",
+        "amount": "1.50",
+        "picture": "AP8=",
+        "score": None,
+    }
+
+
+@pytest.mark.parametrize(("answer", "letter"), [(2, "C"), ("2", "C"), (2.0, "C"), (" d", "D")])
+def test_an_answer_among_choices_is_an_index_or_a_letter(answer, letter):
+    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
+    assert read_row(row, Fields()).completion == letter
+
+
+@pytest.mark.parametrize("answer", ["AB", 4, -1, 2.5, "", "E", True, "22"])
+def test_an_answer_that_is_none_of_the_choices_is_bad(answer):
+    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
+    with pytest.raises(BadRow, match="not one of 4 choices"):
+        read_row(row, Fields())
+
+
+def test_messages_may_hold_their_text_in_parts():
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "three"}]
+    assert read_row({"messages": messages}, Fields()).prompt == "one two"
+    picture = [{"type": "image_url", "image_url": {"url": "x"}}]
+    messages[0] = {"role": "user", "content": picture}
+    with pytest.raises(BadRow, match="content is not text"):
+        read_row({"messages": messages}, Fields())
+
+
+def test_an_id_that_cannot_be_used_is_kept_beside():
+    record = read_row({"question": "q", "answer": "a", "id": 1.5}, Fields())
+    assert len(record.id) == 16
+    assert record.extra == {"source_id": 1.5}
+
+
+def peak_of_reading(path):
+    """Peak resident memory, in MB, of a process that reads a file once."""
+    program = (
+        "import sys; from lorapar_cli.data.readers import open_source\n"
+        "for _ in open_source(sys.argv[1], skip_bad=True).records(): pass\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout) / 1024
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet", "jsonl", "bad.jsonl", "bad.json"])
+def test_reading_takes_no_memory_for_a_record(tmp_path, kind):
+    """The larger file holds 30 MB more of text that does not compress."""
+    noise = random.Random(0)
+    peaks = []
+    for count in (10_000, 40_000):
+        rows = [
+            {"question": noise.randbytes(400).hex(), "answer": noise.randbytes(100).hex()}
+            for _ in range(count)
+        ]
+        path = tmp_path / f"{count}.{kind}"
+        lines = [json.dumps(row) for row in rows]
+        if kind.startswith("bad"):
+            lines[1::2] = [line[:-9] for line in lines[1::2]]
+        if kind == "parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        elif kind == "csv":
+            path.write_text(
+                "".join(["question,answer\n", *(",".join(r.values()) + "\n" for r in rows)])
+            )
+        elif kind.endswith("json"):
+            path.write_text("[" + ",\n".join(lines) + "]")
+        else:
+            path.write_text("\n".join(lines))
+        peaks.append(peak_of_reading(path))
+    assert peaks[1] - peaks[0] < 10

@@ -1,0 +1,79 @@
+"""What is reported from verdicts, against counting by hand."""
+
+import random
+
+import pytest
+
+from lorapar_cli.evaluation.intervals import mcnemar_exact, wilson_interval
+from lorapar_cli.evaluation.metrics import compare_models, describe_draws, summarize_samples
+
+
+def line(item, correct, draw=0, **other):
+    return {
+        "id": str(item),
+        "draw": draw,
+        "correct": correct,
+        "correct_strict": False,
+        "extracted": "1" if correct else "2",
+        "reference": "1",
+        **other,
+    }
+
+
+def test_figures_by_model_group_and_pair():
+    rng = random.Random(0)
+    groups = [{"system": rng.choice(["system1", "system2"])} for _ in range(50)]
+    verdicts = {name: [rng.random() < 0.5 for _ in groups] for name in ("base", "sft")}
+    samples = {name: [line(n, v) for n, v in enumerate(vs)] for name, vs in verdicts.items()}
+    found = summarize_samples("answer", samples, groups, [1])
+    for entry in found["models"]:
+        own = verdicts[entry["model"]]
+        assert entry["accuracy"] == sum(own) / 50
+        assert entry["strict"]["correct"] == 0
+        for system, part in entry["by_system"].items():
+            inside = [v for v, g in zip(own, groups, strict=True) if g["system"] == system]
+            assert (part["n"], part["correct"]) == (len(inside), sum(inside))
+            assert part["interval"] == list(wilson_interval(sum(inside), len(inside)))
+    (pair,) = found["pairs"]
+    only = [
+        sum(a and not b for a, b in zip(verdicts[x], verdicts[y], strict=True))
+        for x, y in (("sft", "base"), ("base", "sft"))
+    ]
+    assert [pair["only_first"], pair["only_second"]] == only
+    assert pair["p_value"] == mcnemar_exact(*only)
+    assert sum(part["n"] for part in pair["by_system"].values()) == 50
+
+
+def test_mean_of_subjects_counts_subjects_alike():
+    groups = [{"subject": "a"}] * 3 + [{"subject": "b"}]
+    samples = {"base": [line(n, n == 3) for n in range(4)]}
+    (entry,) = summarize_samples("likelihood", samples, groups, [1])["models"]
+    assert entry["accuracy"] == 0.25
+    assert entry["macro_accuracy"] == 0.5
+
+
+def test_several_draws():
+    samples = {
+        "base": [line(0, c, d) for d, c in enumerate([False, True, True])]
+        + [line(1, c, d) for d, c in enumerate([True, False, False])]
+    }
+    (entry,) = summarize_samples("answer", samples, [{}, {}], [1, 2, 3])["models"]
+    assert entry["n"] == 2
+    assert entry["accuracy"] == 0.5
+    assert entry["completions"] == 6
+    assert entry["pass_at_k"]["1"]["accuracy"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert entry["pass_at_k"]["3"]["accuracy"] == 1
+    assert entry["maj_at_k"]["3"]["correct"] == 1
+
+
+def test_draws_of_code_have_no_majority():
+    assert "maj_at_k" not in describe_draws([[True, False]], None, [""], [1])
+
+
+def test_pairs_of_three_models_come_later_against_earlier():
+    verdicts = {name: [True] for name in ("base", "sft", "rl")}
+    assert [(p["model"], p["against"]) for p in compare_models(verdicts, [{}])] == [
+        ("sft", "base"),
+        ("rl", "base"),
+        ("rl", "sft"),
+    ]

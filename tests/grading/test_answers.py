@@ -1,0 +1,252 @@
+"""The extractor on written examples, on every GSM8K answer, and on hostile text."""
+
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorapar_cli.grading.answers import (
+    answers_match,
+    extract_answer,
+    extract_choice,
+    extract_explicit,
+    extract_strict,
+    normalize_answer,
+    parse_number,
+    strict_match,
+)
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+
+
+@pytest.mark.parametrize(
+    ("text", "flexible", "strict"),
+    [
+        ("3*4=12. 12-5=7.\n#### 7", "7", "7"),
+        ("total\n#### 1,080", "1,080", "1,080"),
+        ("#### $1,080.50 dollars", "$1,080.50 dollars", None),
+        ("#### -5\n\nQuestion: next\n#### 9", "-5", "-5"),
+        ("#### Paris", "Paris", None),
+        ("####7", "7", None),
+        ("So it takes 1 1/2 hours.", "1 1/2", None),
+        ("So it takes 1½ hours.", "1½", None),
+        ("#### \nso it is 4", "4", None),
+        ("so #### 7 is said in the middle", "7", "7"),
+        ("<reasoning>\n2+2\n</reasoning>\n<answer>\n4\n</answer>\n", "4", None),
+        ("<answer>1</answer> no: <ANSWER>2</ANSWER>", "2", None),
+        (r"thus \boxed{\frac{3}{4}} cups of 9", r"\frac{3}{4}", None),
+        (r"\boxed{1}, better \boxed{2}", "2", None),
+        (r"\boxed{1, then 5", "5", None),
+        ("He has 7-3 apples", "3", None),
+        ("it fell to -3 degrees.", "-3", None),
+        ("it costs $1,200.50.", "$1,200.50", None),
+        ("that is 3/4.", "3/4", None),
+        ("48/2=24", "24", None),
+        ("Paris", "Paris", None),
+        ("**Paris.**", "Paris", None),
+        ("I do not know", None, None),
+        ("", None, None),
+    ],
+)
+def test_both_rules(text, flexible, strict):
+    assert extract_answer(text) == flexible
+    assert extract_strict(text) == strict
+
+
+def test_explicit_takes_no_stray_number():
+    assert extract_explicit("born in 1879 in Ulm") is None
+    assert extract_explicit("2+2\n#### 4") == "4"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1,080", "1080"),
+        ("$1,080.00", "1080"),
+        ("60,000", "60000"),
+        ("1,00,000", "100000"),
+        ("1\u202f080", "1080"),
+        ("50%", "50"),
+        (r"50\%", "50"),
+        ("3/4", "0.75"),
+        ("6/8", ".75"),
+        ("1 1/2", "1.5"),
+        ("1½", "1.5"),
+        ("¾ cup", "0.75"),
+        (r"1\frac{1}{2}", "1.5"),
+        (r"-2\frac12", "-2.5"),
+        (r"1{,}080", "1080"),
+        (r"\$1\,080\,000", "1080000"),
+        (r"18 \mathrm{~cm}^2", "18"),
+        (r"1.8 \times 10^{3}", "1800"),
+        (r"\frac{3}{4}", "0.75"),
+        (r"-\dfrac{1}{2}", "-0.5"),
+        ("18 dollars", "18"),
+        ("18 dollars per hour", "$18"),
+        ("-$5", "-5"),
+        ("$-5", "\u22125"),
+        ("+5", "5"),
+        ("5.", "5"),
+        ("5.0", "5"),
+        ("-0", "0"),
+        ("5 km/h", "5"),
+        ("5/hour", "5"),
+        ("5 m^2", "5 m²"),
+        ("90°", "90"),
+        (r"90^\circ", "90"),
+        ("3/4 cup", "0.75"),
+        ("1e3", "1000"),
+        ("€3.50", "3.5"),
+        ("3.5 €", "3.5"),
+        ("20 USD", "20"),
+        ("x = 5", "5"),
+        ("(5)", "5"),
+        ("$2.5 million", "2500000"),
+        ("3 thousand dollars", "3,000"),
+        ("The answer is 42.", "42"),
+        ("Answer: 42", "42"),
+        ("**12**", "12"),
+        ("$12$", "12"),
+        (r"\(12\)", "12"),
+        (r"12 \text{ cm}", "12"),
+        ("Paris", "paris."),
+        (r"\text{Paris}", "PARIS"),
+        ("new  york", "New York"),
+    ],
+)
+def test_equal_answers(one, other):
+    assert answers_match(one, other)
+    assert answers_match(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5", "-5"),
+        ("5^2", "5"),
+        ("5²", "5"),
+        ("1½", "1"),
+        (r"1\frac{1}{2}", "11/2"),
+        ("5", "50"),
+        ("1,080", "1"),
+        ("10,20", "1020"),
+        ("1,08", "108"),
+        ("5:30", "530"),
+        ("5 and 3", "5"),
+        ("5 apples and 3 pears", "5"),
+        ("1/0", "1"),
+        ("12", "1 2"),
+        ("0.33", "1/3"),
+        ("5 million", "5"),
+        ("1 or 2", "1"),
+        ("5-3", "5"),
+        ("--5", "5"),
+        ("x >= 5", "5"),
+        ("yes", "no"),
+        ("", "0"),
+        ("1e999999999", "1"),
+    ],
+)
+def test_different_answers(one, other):
+    assert not answers_match(one, other)
+    assert not answers_match(other, one)
+
+
+def test_none_matches_nothing():
+    assert not answers_match(None, "5")
+    assert not answers_match("5", None)
+    assert not answers_match(None, None)
+    assert not strict_match(None, "#### 5")
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K is not at hand")
+@pytest.mark.parametrize(("name", "rows", "with_comma"), [("train", 7473, 79), ("test", 1319, 14)])
+def test_every_gsm8k_answer(name, rows, with_comma):
+    lines = (GSM8K / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    answers = [json.loads(line)["answer"] for line in lines]
+    golds = [answer.rpartition("#### ")[2].strip() for answer in answers]
+    assert len(answers) == rows
+    assert sum("," in gold for gold in golds) == with_comma
+    for answer, gold in zip(answers, golds, strict=True):
+        assert extract_answer(answer) == extract_explicit(answer) == gold
+        assert strict_match(extract_strict(answer), answer)
+        assert parse_number(gold) == Fraction(gold.replace(",", "").replace("$", ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("(C)", "C"),
+        ("B. because", "B"),
+        ("The answer is (d).", "D"),
+        ("Answer: A", "A"),
+        ("<answer>c</answer>", "C"),
+        ("A long text that names nothing", None),
+        ("#### 7", None),
+    ],
+)
+def test_choice(text, letter):
+    assert extract_choice(text) == letter
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_any_whole_number_survives_formatting(number):
+    for text in (
+        f"{number}",
+        f"{number:,}",
+        f"#### {number:,}",
+        f"so it is {number:,}.",
+        f"{number}.00",
+    ):
+        assert answers_match(extract_answer(text), str(number)), text
+
+
+@given(st.fractions(max_denominator=1000), st.sampled_from(["", " apples", "%", " km/h"]))
+def test_fractions_are_exact(value, unit):
+    assert parse_number(f"{value}{unit}") == value
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_without_error(text):
+    found = extract_answer(text)
+    assert found is None or found
+    normalize_answer(text)
+    extract_choice(text)
+    assert answers_match(text, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1," * 20000,
+        "1" + " " * 20000 + "!",
+        "- " + " \n" * 20000 + "x",
+        "1" + r"\ " * 20000 + "!",
+        "USD" * 20000,
+        "5 " + "a" * 50000 + "!",
+        r"\boxed{" * 2000,
+        "#### x" + " " * 50000 + "y",
+        "<answer>" * 5000,
+        "answer " * 10000,
+        "1" * 4000 + "/" + "7" * 4000,
+        "1" * 9000,
+        "1e" + "9" * 9000,
+        "<" * 50000,
+        "{}" * 50000 + r"\boxed",
+        "= " * 20000,
+        "1 " * 20000 + "/3",
+        "(" * 50000,
+        "-" * 50000,
+    ],
+)
+def test_long_hostile_text_takes_no_time(text):
+    started = time.perf_counter()
+    normalize_answer(text)
+    extract_answer(text)
+    extract_choice(text)
+    assert time.perf_counter() - started < 2

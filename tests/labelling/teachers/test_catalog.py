@@ -1,0 +1,208 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.labelling.teachers.catalog import (
+    STRUCTURED,
+    Price,
+    answer_key,
+    find_teachers,
+    identities,
+    known_teachers,
+)
+from lorapar_cli.labelling.teachers.label_prompt import ONCE_MORE, PLAIN, ROLE_PLAY, read_prompt
+from lorapar_cli.labelling.teachers.local_model import LocalTeacher
+from lorapar_cli.store.records import Record
+from tests.labelling.tiny_teachers import build_model
+
+
+def test_presets_are_whole():
+    presets = {name: t for name, t in known_teachers().items() if t.kind == "api"}
+    assert {"gpt4o", "claude", "qwen", "deepseek", "gemini", "qwq", "r1"} <= set(presets)
+    for teacher in presets.values():
+        assert teacher.base_url.startswith("https://")
+        assert teacher.key_env.endswith("_API_KEY")
+        assert teacher.structured in STRUCTURED
+        # A price without the date on which it held is worth nothing.
+        assert teacher.price is None or teacher.price.date
+
+
+def test_prices_are_for_a_million_tokens():
+    assert Price(2.5, 10).of(1_000_000, 100_000) == 3.5
+
+
+def test_teachers_are_found_by_name_address_and_path():
+    found = find_teachers(
+        ["rules-cues", "q=org/model:7b@http://127.0.0.1:8000/v1", "hf:/models/x", "own=hf:y", "r1"]
+    )
+    assert [t.kind for t in found] == ["rule", "api", "hf", "hf", "api"]
+    assert [t.name for t in found] == ["rules-cues", "q", "hf:/models/x", "own", "r1"]
+    assert (found[1].model, found[1].base_url) == ("org/model:7b", "http://127.0.0.1:8000/v1")
+    assert (found[1].key_env, found[1].key_required) == ("OPENAI_API_KEY", False)
+    assert found[2].model == "/models/x"
+
+
+def test_an_unknown_teacher_is_an_error_with_the_nearest_name():
+    with pytest.raises(UsageError) as error:
+        find_teachers(["rules-cues", "gpt40"])
+    assert "`gpt40`, did you mean `gpt4o`" in str(error.value)
+    assert "rules-shape" in error.value.hint
+    with pytest.raises(UsageError, match="same name"):
+        find_teachers(["a=m@http://h/v1", "a=n@http://h/v1"])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@h/v1", "https://h/v1?key=secret", "http://secret@h:1/v1"]
+)
+def test_an_address_that_carries_a_secret_is_refused_without_repeating_it(url):
+    with pytest.raises(UsageError) as error:
+        find_teachers([f"a=m@{url}"])
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("teachers:\n  a: {modle: x}", "`modle`, did you mean `model`"),
+        ("teachers:\n  a: {model: x}", "lacks `base_url`"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, structured: maybe}", "structured"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, price: 3}", "price of teacher `a`"),
+        ("teachers:\n  a: 3", "is no mapping"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, key_env: 5}", "`key_env: 5`"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, temperature: hot}", "temperature"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, max_tokens: many}", "max_tokens"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, max_tokens: 0}", "max_tokens"),
+        ("teachers:\n  a: {model: 4, base_url: http://h/v1}", "`model: 4`"),
+        (
+            "teachers:\n  a: {model: x, base_url: http://h/v1, price: {input: -1, output: 1}}",
+            "price of teacher `a`",
+        ),
+        (
+            "teachers:\n  a: {model: x, base_url: http://h/v1, price: {input: 1, output: .nan}}",
+            "price of teacher `a`",
+        ),
+        ("teachers:\n  a: {model: 'hf:x', price: {input: 1, output: 1}}", "is a local model"),
+        ("teachers: [a]", "no mapping `teachers:`"),
+        ("- a", "no mapping `teachers:`"),
+    ],
+)
+def test_a_wrong_teachers_file_is_explained(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(UsageError) as error:
+        known_teachers(path)
+    assert message in str(error.value)
+
+
+def test_a_file_adds_and_replaces_teachers(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "run_dir: x\nteachers:\n  gpt4o: {base_url: http://h/v1, model: other, key_env: K}\n"
+        "  mine: {base_url: http://h/v1, model: m, price: {input: 1, output: 2}}\n"
+    )
+    known = known_teachers(path)
+    assert (known["gpt4o"].model, known["gpt4o"].key_required) == ("other", True)
+    assert (known["mine"].key_required, known["mine"].price.output) == (False, 2)
+    assert known["mine"].missing() is None
+
+
+def test_a_file_changes_fields_of_a_preset_and_sets_up_local_models(tmp_path, tiny_model_dir):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "teachers:\n  qwen: {price: {input: 1, output: 2}}\n  gpt4o: {max_tokens: 9000}\n"
+        f"  mine: {{model: 'hf:{tiny_model_dir}', max_tokens: 7}}\n"
+    )
+    before, known = known_teachers(), known_teachers(path)
+    assert known["qwen"] == replace(before["qwen"], price=Price(1, 2))
+    assert known["gpt4o"] == replace(before["gpt4o"], max_tokens=9000)
+    (given,) = find_teachers([f"mine=hf:{tiny_model_dir}"])
+    assert known["mine"] == replace(given, max_tokens=7)
+    assert given.max_tokens > 256
+
+
+def test_a_local_model_answers_as_long_as_it_may(tmp_path, tiny_model_dir):
+    folder = tmp_path / "endless"
+    shutil.copytree(tiny_model_dir, folder)
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": None}))
+    (teacher,) = find_teachers([f"t=hf:{folder}"])
+    chat = [{"role": "user", "content": "Which system?"}]
+    for most in (3, 300):
+        (reply,) = LocalTeacher(replace(teacher, max_tokens=most)).answer([chat])
+        assert (reply.completion_tokens, reply.cut) == (most, True)
+
+
+def test_a_local_model_that_ends_its_answer_was_not_cut_off(tmp_path, tiny_model_dir):
+    from transformers import AutoTokenizer
+
+    folder = build_model(tmp_path / "two", "2", AutoTokenizer.from_pretrained(tiny_model_dir))
+    (teacher,) = find_teachers([f"t=hf:{folder}"])
+    chat = [{"role": "user", "content": "Which system?"}]
+    (reply,) = LocalTeacher(teacher).answer([chat])
+    assert not reply.cut
+    assert reply.label() == "system2"
+
+
+def test_an_answers_key_depends_on_model_prompt_and_record_only():
+    here, there = (
+        find_teachers([f"a=m@http://{host}/v1", "b=n@http://h/v1"]) for host in ("h", "other")
+    )
+    assert identities(here) == identities(there) == ["m", "n"]
+    same = find_teachers(["a=m@http://h/v1", "b=m@http://other/v1"])
+    assert len(set(identities(same))) == 2
+    keys = {answer_key(i, p, r) for i in "mn" for p in ("x", "y") for r in (b"1", b"2")}
+    assert len(keys) == 8
+    assert all(len(key) == 32 for key in keys)
+
+
+RECORD = Record("1", "Is {{answer}} 4?\n---\nno", "It is {{student}}.")
+
+
+def test_the_prompt_plays_the_student_and_fills_each_place_once():
+    prompt = read_prompt(ROLE_PLAY, role_play=True, student="S", description=" Tiny. ")
+    system, user = prompt.messages(RECORD)
+    assert system["role"] == "system"
+    assert "You are S. Tiny. You are not" in system["content"]
+    assert (
+        "Task:\nIs {{answer}} 4?\n---\nno\n\nAnswer to the task:\nIt is {{student}}."
+        in (user["content"])
+    )
+    again = prompt.messages(RECORD, once_more=True)
+    assert again[-1]["content"] == user["content"] + ONCE_MORE
+
+
+def test_without_role_play_no_student_is_named():
+    prompt = read_prompt(None, role_play=False, student="Tiny", description=None)
+    assert "Tiny" not in str(prompt.messages(RECORD))
+    assert prompt == read_prompt(PLAIN, role_play=False, student="Other", description=None)
+
+
+def test_a_template_of_ones_own(tmp_path):
+    path = tmp_path / "template.txt"
+    path.write_text("Q {{question}} A {{answer}}")
+    prompt = read_prompt(path, role_play=True, student=None, description=None)
+    assert prompt.messages(Record("1", "q", "a")) == [{"role": "user", "content": "Q q A a"}]
+    path.write_text("Q {{question}} A {{answer}}!")
+    changed = read_prompt(path, role_play=True, student=None, description=None)
+    assert changed.digest != prompt.digest
+    for text, message in (("{{question}}", "lacks"), ("{{question}}{{answer}}{{x}}", "unknown")):
+        path.write_text(text)
+        with pytest.raises(LoraparError, match=message):
+            read_prompt(path, role_play=True, student=None, description=None)
+
+
+def test_a_local_model_that_was_trained_on_is_another_teacher(
+    tiny_model_dir, tmp_path, monkeypatch
+):
+    copy = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, copy)
+    monkeypatch.chdir(tmp_path)
+    before = identities(find_teachers(["hf:model"]))
+    assert identities(find_teachers([f"a=hf:{copy}"])) == before
+    weights = copy / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert identities(find_teachers(["hf:model"])) != before

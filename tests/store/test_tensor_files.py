@@ -1,0 +1,75 @@
+"""safetensors: equal input gives equal bytes, and wrong files are named."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.mask_file import read_mask, require_same_layout
+from lorapar_cli.store.tensor_files import (
+    layout_fingerprint,
+    read_shapes,
+    read_tensors,
+    write_tensors,
+)
+
+WRITE = """
+import pathlib, sys, numpy as np
+from lorapar_cli.store.tensors import write_tensors
+tensors = {"b": np.arange(6, dtype=np.uint8).reshape(2, 3), "a": np.ones(3, np.float32)}
+write_tensors(pathlib.Path(sys.argv[1]), tensors, {k: {"n": k} for k in "zyxwvuts"})
+"""
+
+
+def test_equal_input_gives_equal_bytes_in_every_process(tmp_path):
+    """The library writes header metadata in an order that differs from process to process."""
+    digests = set()
+    for number in range(4):
+        path = tmp_path / str(number)
+        subprocess.run([sys.executable, "-c", WRITE, str(path)], check=True)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+    tensors, metadata = read_tensors(path)
+    assert tensors["b"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert metadata["z"] == '{"n": "z"}'
+    assert metadata["schema"] == "1"
+    assert read_shapes(path) == {"a": (3,), "b": (2, 3)}
+
+
+def test_fingerprint_is_over_sorted_lines():
+    text = "a [8, 4]\nb [2]\n"
+    assert layout_fingerprint({"b": (2,), "a": (8, 4)}) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
+def test_missing_or_foreign_file_is_named(tmp_path, content):
+    path = tmp_path / "f.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LoraparError, match=r"f\.safetensors"):
+        read_tensors(path)
+
+
+def test_importance_is_not_taken_for_a_mask(tmp_path):
+    path = tmp_path / "f.safetensors"
+    write_tensors(path, {"a": np.ones(3, np.float32)}, {})
+    with pytest.raises(LoraparError, match="not a mask"):
+        read_mask(path)
+
+
+def test_mask_with_another_fingerprint_is_damaged(tmp_path):
+    path = tmp_path / "f.safetensors"
+    write_tensors(path, {"a": np.ones(3, np.uint8)}, {"fingerprint": "0"})
+    with pytest.raises(LoraparError, match="damaged"):
+        read_mask(path)
+
+
+def test_first_difference_of_layouts_is_named(tmp_path):
+    mask = {"a": np.zeros((2, 2), np.uint8)}
+    require_same_layout(tmp_path, mask, tmp_path, {"a": (2, 2)})
+    with pytest.raises(LoraparError) as caught:
+        require_same_layout(tmp_path, mask, tmp_path, {"a": (2, 3)})
+    assert "`a` is (2, 2)" in caught.value.found

@@ -1,0 +1,68 @@
+"""Exports compute what was trained, loaded by plain transformers and PEFT."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Stage
+from lorapar_cli.tools.export import export
+from lorapar_cli.training.options import SftOptions
+from lorapar_cli.training.train_sft import train_sft
+
+SFT = SftOptions(learning_rate=1e-2, max_steps=2, per_device_batch_size=4, gradient_accumulation=1)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(torch.arange(4, 40).unsqueeze(0)).logits
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "pissa", "olora", "gaussian"])
+@pytest.mark.parametrize("merge", [False, True])
+def test_export_gives_the_trained_logits(make_run, tmp_path, tiny_model_dir, init, merge):
+    run = make_run(init)
+    train_sft(run, SFT)
+    out = tmp_path / "out"
+    difference = export(run, what="sft", out=out, merge=merge, dtype="auto")
+    assert difference < 1e-4
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    plain = logits(base)
+    folder = run.folder(Stage.TRAIN_SFT) / "adapter"
+    trained = logits(PeftModel.from_pretrained(base, folder))
+    if merge:
+        written = AutoModelForCausalLM.from_pretrained(out)
+    else:
+        fresh = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+        written = PeftModel.from_pretrained(fresh, out)
+    torch.testing.assert_close(logits(written), trained, rtol=0, atol=1e-4)
+    assert not torch.allclose(plain, trained, atol=1e-3)
+
+
+def test_export_never_writes_over_something(run_dir, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("keep")
+    with pytest.raises(LoraparError, match="not empty"):
+        export(run_dir, what="init", out=tmp_path / "out", merge=False, dtype="auto")
+    assert (tmp_path / "out" / "mine").read_text() == "keep"
+
+
+def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path, monkeypatch):
+    from lorapar_cli.models import export as exporting
+
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(LoraparError, match="does not compute"):
+        export(run_dir, what="init", out=tmp_path / "out", merge=True, dtype="float32")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfinished_stage_is_named(run_dir, tmp_path):
+    with pytest.raises(LoraparError, match="adapter of `rl`"):
+        export(run_dir, what="rl", out=tmp_path / "out", merge=False, dtype="auto")
+
+
+def test_unknown_dtype_is_refused(run_dir, tmp_path):
+    with pytest.raises(UsageError, match="unknown dtype `foo`"):
+        export(run_dir, what="init", out=tmp_path / "out", merge=True, dtype="foo")
+    assert not (tmp_path / "out").exists()

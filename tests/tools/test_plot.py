@@ -1,0 +1,43 @@
+"""Training curves: the right numbers, from finished and running stages."""
+
+import json
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.tools.plot import plot
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDir(tmp_path / "run")
+    folder = run.folder(Stage.TRAIN_RL)
+    folder.mkdir(parents=True)
+    lines = [{"step": n, "loss": 1 / n, "reward": 0.1 * n, "kl": 0.0} for n in range(1, 9)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def test_smoothing_is_the_naive_weighted_mean():
+    from lorapar_cli.plots.training_curves import smooth
+
+    values = [3.0, -1.0, 4.0, 1.5]
+    for n in range(1, 5):
+        weights = [0.9 ** (n - 1 - i) for i in range(n)]
+        naive = sum(w * v for w, v in zip(weights, values, strict=False)) / sum(weights)
+        assert smooth(values)[n - 1] == pytest.approx(naive)
+
+
+def test_a_picture_for_each_stage_with_metrics(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = plot(run, out=tmp_path / "pictures")
+    assert [path.name for path in paths] == ["train-rl.png"]
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert paths[0].stat().st_size > 10_000
+
+
+def test_no_metrics_is_an_error(tmp_path):
+    with pytest.raises(LoraparError, match="has metrics"):
+        plot(RunDir(tmp_path))

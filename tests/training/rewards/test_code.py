@@ -1,0 +1,34 @@
+"""The `code` reward on right, wrong and hostile completions."""
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.grading.sandbox.runner import Limits, find_backend
+from lorapar_cli.training.rewards.code import code_reward, describe_tests
+
+TESTS = describe_tests(
+    {
+        "task_id": "T/0",
+        "prompt": "def double(x):\n    '''Twice x.'''\n",
+        "entry_point": "double",
+        "test": "def check(candidate):\n    assert candidate(4) == 8\n",
+    }
+)
+
+
+def test_one_for_programs_that_pass():
+    reward = code_reward(find_backend(), Limits(seconds=5))
+    completions = [
+        "    return 2 * x\n",
+        "```python\ndef double(x):\n    return x + x\n```",
+        "    return 9\n",
+        "    import os\n    os._exit(0)\n",
+        "",
+    ]
+    assert reward(completions, [TESTS] * 5) == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("reference", [None, "8", "[]", '{"prompt": ""}'])
+def test_a_record_without_tests_is_an_error(reference):
+    with pytest.raises(LoraparError, match="no tests for the reward"):
+        code_reward(find_backend())(["x"], [reference])

@@ -1,0 +1,317 @@
+"""Every optimizer that `TrainingArguments` can name: frozen is bit-identical, resumed is the same.
+
+Matrices here have more than 4,096 elements, below which 8-bit optimizers keep 32-bit state.
+"""
+
+import dataclasses
+import importlib.util
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers.training_args import OptimizerNames
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Flag, Stage
+from lorapar_cli.partition.partition import PartitionOptions, partition
+from lorapar_cli.scoring.score import ScoreOptions, score
+from lorapar_cli.store.mask_file import active_elements, read_mask
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.tensor_files import read_tensors
+from lorapar_cli.training.masking import optimizers
+from lorapar_cli.training.masking.engines import Engine
+from lorapar_cli.training.masking.optimizers import Owns, owned_by, require_optimizer
+from lorapar_cli.training.options import RlOptions, SftOptions
+from lorapar_cli.training.train_rl import train_rl
+from lorapar_cli.training.train_sft import train_sft
+
+NAMES = [each.value for each in OptimizerNames]
+ELSEWHERE = {"adamw_torch_xla", "adamw_torch_npu_fused", "adamw_anyprecision"}
+GPU = {"adalomo", "galore_adamw_8bit", "galore_adamw_8bit_layerwise"}
+# Of the many of bitsandbytes the default suite runs these.
+_FEW = {"adamw_bnb_8bit", "lion_8bit", "ademamix_8bit"}
+HERE = [
+    pytest.param(name, marks=pytest.mark.slow)
+    if name not in _FEW and any(p in name for p in ("bnb", "lion", "paged", "ademamix", "w_8bit"))
+    else name
+    for name in NAMES
+    if name not in ELSEWHERE | GPU
+]
+# One of each kind.
+IN_RL = ["adamw_bnb_8bit", "adafactor", "galore_adamw", "apollo_adamw_layerwise", "lomo"]
+IN_RL += ["adamw_torch_8bit", "schedule_free_adamw"]
+SFT = SftOptions(
+    learning_rate=1e-2,
+    # RAdam moves nothing in its first steps.
+    max_steps=8,
+    per_device_batch_size=4,
+    gradient_accumulation=1,
+    weight_decay=0.1,
+    max_grad_norm=0.1,
+    save_steps=6,
+    warmup=0.0,
+)
+RL = RlOptions(
+    learning_rate=1e-2,
+    max_steps=3,
+    per_device_batch_size=8,
+    gradient_accumulation=1,
+    num_generations=4,
+    max_completion_length=8,
+    weight_decay=0.1,
+    max_grad_norm=0.1,
+    save_steps=2,
+    warmup=0.0,
+    rewards="length",
+)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, labelled_records):
+    """A partitioned run directory whose LoRA matrices have 10,240 elements and more."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tests.conftest import build_tokenizer
+    from tests.pipeline_runs import write_splits
+
+    folder = tmp_path_factory.mktemp("large")
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=160,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    run = RunDir(folder / "run")
+    write_splits(run, labelled_records, str(folder / "model"))
+    targets = ("q_proj", "down_proj")
+    score(run, ScoreOptions(r=64, lora_alpha=64, dtype="float32", target_modules=targets))
+    partition(run, PartitionOptions(theta=0.9))
+    return run
+
+
+@pytest.fixture
+def run_dir(large, tmp_path):
+    return copy(large, tmp_path / "run")
+
+
+@pytest.fixture(autouse=True)
+def reward_with_spread(monkeypatch):
+    """A reward that a random model's completions differ in."""
+    from lorapar_cli.training.rewards.builtin import REWARDS
+
+    monkeypatch.setitem(REWARDS, "length", lambda texts, _: [len(set(t)) / 10 for t in texts])
+
+
+def copy(run, folder):
+    shutil.copytree(run.root, folder)
+    return RunDir(folder)
+
+
+def options_for(name, options):
+    schedule = "constant" if name.startswith("schedule_free") else options.scheduler
+    return dataclasses.replace(options, optimizer=name, scheduler=schedule)
+
+
+def skip_if_missing(name):
+    for parts, module, _ in optimizers._PACKAGES:
+        if any(part in name for part in parts) and importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+
+
+def adapter_path(run, stage):
+    return run.folder(stage) / "adapter" / "adapter_model.safetensors"
+
+
+def moved(run, before, after, flag):
+    """Counts (active, frozen) elements whose bytes differ; a restatement without torch."""
+    flags, _ = read_mask(run.folder(Stage.PARTITION) / "mask.safetensors")
+    was, now = (read_tensors(adapter_path(run, stage))[0] for stage in (before, after))
+    active = active_elements(flags, flag)
+    assert min(tensor.size for tensor in was.values()) > 2 * 4096
+    found = [0, 0]
+    for name in was:
+        differ = was[name].view(np.uint32) != now[name].view(np.uint32)
+        found[0] += int((differ & active[name]).sum())
+        found[1] += int((differ & ~active[name]).sum())
+    return tuple(found), sum(int(tensor.sum()) for tensor in active.values())
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def kill_at(step):
+    def progress(label, done, total):
+        if done >= step and total:
+            raise Killed
+
+    return progress
+
+
+def train_and_resume(stage, run, name, options, folder):
+    """Trains twice, once with a kill in between; returns the straight run."""
+    straight = copy(run, folder)
+    train = train_sft if stage is Stage.TRAIN_SFT else train_rl
+    manifest = train(straight, options_for(name, options)).manifest
+    with pytest.raises(Killed):
+        train(run, options_for(name, options), progress=kill_at(options.max_steps))
+    resumed = train(run, options_for(name, options)).manifest
+    assert any("resumed" in note for note in resumed.notes)
+    one, two = (adapter_path(each, stage).read_bytes() for each in (straight, run))
+    assert one == two
+    dense = any("frozen elements too" in note for note in manifest.notes)
+    assert dense is (owned_by(name) is not Owns.VECTORS and name != "lomo")
+    return straight
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_sft_keeps_frozen_elements_and_resumes_to_the_same_bytes(run_dir, tmp_path, name):
+    skip_if_missing(name)
+    straight = train_and_resume(Stage.TRAIN_SFT, run_dir, name, SFT, tmp_path / "straight")
+    (active, frozen), all_active = moved(straight, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT)
+    assert frozen == 0
+    assert active > 0.5 * all_active
+
+
+@pytest.mark.parametrize("name", IN_RL)
+def test_grpo_keeps_frozen_elements_and_resumes_to_the_same_bytes(run_dir, tmp_path, name):
+    skip_if_missing(name)
+    options = dataclasses.replace(RL, kl_beta=0.1)
+    source = run_dir.folder(Stage.SCORE)
+    shutil.copytree(source, run_dir.folder(Stage.TRAIN_SFT))
+    straight = train_and_resume(Stage.TRAIN_RL, run_dir, name, options, tmp_path / "straight")
+    (active, frozen), all_active = moved(straight, Stage.TRAIN_SFT, Stage.TRAIN_RL, Flag.RL)
+    assert frozen == 0
+    assert active > 0.5 * all_active
+
+
+@pytest.mark.parametrize("name", sorted(GPU))
+def test_those_that_call_cuda_by_name_where_that_is_stubbed(run_dir, tmp_path, monkeypatch, name):
+    """Not on a GPU: shows what is ours, the freezing and the checkpoints."""
+    skip_if_missing(name)
+    with pytest.raises(LoraparError, match="needs a GPU"):
+        train_sft(run_dir, options_for(name, SFT))
+    monkeypatch.setattr(optimizers, "_GPU_ONLY", ())
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    straight = train_and_resume(Stage.TRAIN_SFT, run_dir, name, SFT, tmp_path / "straight")
+    (active, frozen), all_active = moved(straight, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT)
+    assert frozen == 0
+    assert active > 0.5 * all_active
+
+
+def optimizer_state(run):
+    path = run.folder(Stage.TRAIN_SFT) / "checkpoints" / "checkpoint-8" / "optimizer.pt"
+    return torch.load(path, weights_only=True)
+
+
+def test_state_is_quantised_at_this_size(run_dir):
+    """Else the tests above would show nothing of 8-bit state."""
+    skip_if_missing("adamw_bnb_8bit")
+    train_sft(run_dir, options_for("adamw_bnb_8bit", SFT))
+    states = optimizer_state(run_dir)["state"].values()
+    moments = [state["__bnb_optimizer_quant_state__"]["state1"] for state in states]
+    assert {moment.dtype for moment in moments if len(moment) >= 4096} == {torch.uint8}
+
+
+def test_torchao_quantises_every_matrix(run_dir):
+    skip_if_missing("adamw_torch_8bit")
+    train_sft(run_dir, options_for("adamw_torch_8bit", SFT))
+    for state in optimizer_state(run_dir)["state"].values():
+        assert type(state["exp_avg"]).__name__ == "OptimState8bit"
+
+
+def test_default_keeps_state_for_active_elements_alone(run_dir):
+    counts = train_sft(run_dir, SFT).manifest.counts
+    state = optimizer_state(run_dir)["state"].values()
+    assert sum(each["exp_avg"].numel() for each in state) == counts["active"]
+
+
+def test_schedule_free_result_is_the_point_to_evaluate_at(run_dir):
+    """It trains at y and is to be used at x = y + (1 - 1/beta1) (z - y)."""
+    skip_if_missing("schedule_free_adamw")
+    train_sft(run_dir, options_for("schedule_free_adamw", SFT))
+    folder = run_dir.folder(Stage.TRAIN_SFT)
+    y = read_tensors(folder / "checkpoints/checkpoint-8/adapter_model.safetensors")[0]
+    x = read_tensors(adapter_path(run_dir, Stage.TRAIN_SFT))[0]
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / "mask.safetensors")
+    active = active_elements(flags, Flag.SFT)
+    for index, name in enumerate(sorted(y)):
+        z = optimizer_state(run_dir)["state"][index]["z"].numpy()
+        chosen = y[name][active[name]].astype("f8")
+        wanted = chosen + (1 - 1 / 0.9) * (z - chosen)
+        np.testing.assert_allclose(x[name][active[name]], wanted, rtol=1e-5, atol=1e-7)
+        assert np.abs(wanted - chosen).max() > 1e-5
+
+
+def test_warm_up_as_a_share_reaches_optimizers_as_steps(run_dir):
+    """schedulefree divides by it: a share of 0.03 would make the first step 33 times as long."""
+    skip_if_missing("schedule_free_adamw")
+    options = dataclasses.replace(options_for("schedule_free_adamw", SFT), warmup=0.3)
+    train_sft(run_dir, options)
+    assert optimizer_state(run_dir)["param_groups"][0]["warmup_steps"] == 3
+
+
+def refused(options, environment=None, engine=Engine.WHOLE):
+    with pytest.raises(LoraparError) as caught:
+        require_optimizer(options, engine, environment or {})
+    return caught.value
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in (*optimizers._PYTORCH, "adafactor")])
+def test_missing_packages_are_named_before_anything_is_loaded(run_dir, monkeypatch, name):
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("lorapar_cli.training.run.load_masked_model", None)
+    with pytest.raises(LoraparError, match=f"optimizer `{name}` needs `") as caught:
+        train_sft(run_dir, SftOptions(optimizer=name))
+    assert caught.value.hint
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_those_for_other_machines_name_what_is_missing(name):
+    assert "needs `torch" in refused(SftOptions(optimizer=name)).what
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    assert "did you mean `adafactor`" in refused(SftOptions(optimizer="adafactr")).what
+
+
+@pytest.mark.parametrize("name", ["lomo", "galore_adamw_layerwise", "apollo_adamw_layerwise"])
+def test_stepping_inside_the_backward_pass_has_conditions(monkeypatch, name):
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda _: object())
+    assert "--gradient-accumulation 1" in refused(SftOptions(optimizer=name)).hint
+    one = SftOptions(optimizer=name, gradient_accumulation=1)
+    assert "several processes" in refused(one, {"WORLD_SIZE": "2"}).what
+    assert "whole matrices" in refused(one, engine=Engine.ZERO3).found
+    require_optimizer(one, Engine.WHOLE, {})
+
+
+@pytest.mark.parametrize("engine", [Engine.FSDP2, Engine.ZERO2, Engine.ZERO3])
+def test_optimizers_that_engines_cannot_divide_are_refused(monkeypatch, engine):
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda _: object())
+    for name in ("galore_adamw", "adamw_torch_8bit", "schedule_free_sgd"):
+        assert str(engine) in refused(SftOptions(optimizer=name), engine=engine).what
+    for name in optimizers._PYTORCH:
+        require_optimizer(SftOptions(optimizer=name), engine, {})
+    if engine is Engine.FSDP2:
+        assert "does not know" in refused(SftOptions(optimizer="adafactor"), engine=engine).what
+    else:
+        require_optimizer(SftOptions(optimizer="adafactor"), engine, {})
+
+
+def test_optimizer_has_one_name_a_run(run_dir):
+    with pytest.raises(UsageError) as caught:
+        train_sft(run_dir, SftOptions(training=("optim=sgd",)), given=["optimizer"])
+    assert "--optimizer" in caught.value.found

@@ -1,0 +1,132 @@
+"""Trackers get what metrics.jsonl holds, offline; without one, none is touched.
+
+Each is tested where it is installed: `pip install wandb tensorboard trackio`.
+"""
+
+import importlib.util
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.training.trainer_arguments import require_tracker
+
+SFT = [
+    *("train-sft", "--max-steps", "3", "--per-device-batch-size", "2"),
+    *("--gradient-accumulation", "1", "--learning-rate", "1e-2"),
+]
+RL = [
+    *("train-rl", "--max-steps", "2", "--per-device-batch-size", "4"),
+    *("--gradient-accumulation", "1", "--num-generations", "4", "--max-completion-length", "8"),
+    *("--rewards", "integer,tags,format", "--learning-rate", "1e-2"),
+]
+
+
+def run(folder, run_dir, arguments, **variables):
+    """Runs a command in `folder`, where trackers write."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lorapar_cli", *arguments, "--run-dir", str(run_dir.root)],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def logged(run_dir, stage, key):
+    lines = (run_dir.folder(stage) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)[key] for line in lines]
+
+
+def test_tensorboard_gets_the_metrics(run_dir, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for stage, arguments, key in (
+        (Stage.TRAIN_SFT, SFT, "loss"),
+        (Stage.TRAIN_RL, RL, "reward"),
+    ):
+        run(tmp_path / "here", run_dir, [*arguments, "--report-to", "tensorboard"])
+        (events,) = (run_dir.folder(stage) / "checkpoints").glob("runs/*/events*")
+        scalars = EventAccumulator(str(events.parent)).Reload().Scalars(f"train/{key}")
+        assert [s.value for s in scalars] == pytest.approx(logged(run_dir, stage, key), rel=1e-6)
+
+
+def test_wandb_gets_the_metrics_offline(run_dir, tmp_path):
+    pytest.importorskip("wandb")
+    for arguments, key in ((SFT, b"train/loss"), (RL, b"train/reward")):
+        here = tmp_path / arguments[0]
+        run(here, run_dir, [*arguments, "--report-to", "wandb"], WANDB_MODE="offline")
+        (written,) = (here / "wandb").glob("offline-run-*/run-*.wandb")
+        assert key in written.read_bytes()
+
+
+def test_trackio_gets_the_metrics_offline(run_dir, tmp_path):
+    pytest.importorskip("trackio")
+    for stage, arguments, key in (
+        (Stage.TRAIN_SFT, SFT, "loss"),
+        (Stage.TRAIN_RL, RL, "reward"),
+    ):
+        folder = tmp_path / f"tracked-{arguments[0]}"
+        command = [*arguments, "--report-to", "trackio"]
+        run(tmp_path / "here", run_dir, command, TRACKIO_DIR=str(folder))
+        (database,) = folder.glob("*.db")
+        rows = sqlite3.connect(database).execute("SELECT metrics FROM metrics ORDER BY id")
+        tracked = [json.loads(row) for (row,) in rows]
+        found = [row[f"train/{key}"] for row in tracked if f"train/{key}" in row]
+        assert found == pytest.approx(logged(run_dir, stage, key), rel=1e-6)
+
+
+def test_none_is_none_where_one_is_installed_and_configured(run_dir, tmp_path):
+    """A stand-in that cannot be used: to import it is harmless, to start a run is not."""
+    package = tmp_path / "packages" / "wandb"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "run = None\n__version__ = '1.0'\ndef __getattr__(name):\n"
+        "    if name.startswith('__'):\n        raise AttributeError(name)\n"
+        "    raise SystemExit('wandb was used: ' + name)\n"
+    )
+    variables = {"WANDB_API_KEY": "0" * 40, "WANDB_PROJECT": "mine", "WANDB_MODE": "online"}
+    path = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
+    here = tmp_path / "here"
+    for arguments in (SFT, RL):
+        run(here, run_dir, arguments, PYTHONPATH=path, **variables)
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "trackio", "mlflow", "swanlab"])
+def test_a_missing_tracker_is_named(monkeypatch, name):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(LoraparError, match=f"tracker `{name}` is not installed") as caught:
+        require_tracker(name)
+    assert name in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken"])
+def test_a_folder_or_a_broken_package_is_no_tracker(tmp_path, monkeypatch, kind):
+    if importlib.util.find_spec("swanlab") is not None:
+        pytest.skip("swanlab is installed")
+    (tmp_path / "swanlab").mkdir()
+    said = "is not installed"
+    if kind == "broken":
+        (tmp_path / "swanlab" / "__init__.py").write_text("import package_that_is_missing\n")
+        said = "cannot be imported"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(LoraparError, match=said):
+        require_tracker("swanlab")
+
+
+def test_a_folder_named_as_a_tracker_does_no_harm(run_dir, tmp_path):
+    """wandb and trackio leave such folders where commands are typed."""
+    for name in ("wandb", "trackio"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+    run(tmp_path / "here", run_dir, [*SFT, "--save-steps", "1"])
