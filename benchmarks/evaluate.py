@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 import lorapar_cli
-from lorapar_cli.evaluation.tasks.load import Asked, load_task
-from lorapar_cli.models.adapter import find_base_model, load_base, load_tokenizer
+from lorapar_cli.evaluation.tasks.load import load_task
+from lorapar_cli.evaluation.tasks.task import Asked
+from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
 from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import EMBEDDED

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import run_python
-from lorapar_cli.elements.top_sets import Partition, Ranking, importance_keys, shared_cut
+from lorapar_cli.elements.regions import Partition, shared_cut
+from lorapar_cli.elements.top_sets import Ranking, importance_keys
 from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
 
 HIDDEN, INTERMEDIATE, LAYERS = 4096, 11008, 32

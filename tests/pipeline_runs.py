@@ -5,10 +5,12 @@ from functools import cache
 
 import pytest
 
-from lorapar_cli.models.adapter import find_base_model
+from lorapar_cli.models.base_model import find_base_model
 from lorapar_cli.names import Stage, System
-from lorapar_cli.partition.partition import PartitionOptions, partition
-from lorapar_cli.scoring.score import ScoreOptions, score
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import partition
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.score import score
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.records import write_records

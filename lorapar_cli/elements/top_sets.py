@@ -18,8 +18,6 @@ from itertools import accumulate
 
 import numpy as np
 
-from lorapar_cli.names import Flag, Region
-
 Keys = Callable[[], Iterable[np.ndarray]]
 """Every call goes through the same vectors again: 1-D uint32 keys, larger is more important."""
 
@@ -257,84 +255,3 @@ def random_keys(shape_sizes: Sequence[tuple[str, int]], seed: int, system: str) 
             yield bits.random_raw(-(-size // 2)).view(np.uint32)[:size]
 
     return draw
-
-
-def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by: int) -> Cut:
-    """Returns the top `floor(share * n)` of the n shared elements by one system's importance.
-
-    Args:
-        share: alpha (by System 1) or beta (by System 2), 0 to 1.
-        by: 1 or 2, the system whose importance ranks.
-    """
-    if share in (0, 1):
-        return _EVERYTHING if share else NOTHING
-
-    def shared() -> Iterable[np.ndarray]:
-        pick1, pick2 = Picker(cut1).pick, Picker(cut2).pick
-        for vector1, vector2 in zip(keys1(), keys2(), strict=True):
-            yield (vector1, vector2)[by - 1][pick1(vector1) & pick2(vector2)]
-
-    ranking = Ranking(shared, sums=False)
-    return ranking.by_fraction(share)
-
-
-class Partition:
-    """Turns the two systems' keys into flags, vector by vector in order.
-
-    Args:
-        cut1, cut2: The systems' top sets.
-        active1, active2: The shared elements active in SFT and RL, as cuts among the shared ones.
-    """
-
-    def __init__(self, cut1: Cut, cut2: Cut, active1: Cut, active2: Cut) -> None:
-        self._top = Picker(cut1), Picker(cut2)
-        self._active = Picker(active1), Picker(active2)
-
-    def flags(self, keys1: np.ndarray, keys2: np.ndarray) -> np.ndarray:
-        """Returns the elements' `Flag` bits, uint8.
-
-        Source: LoRA-PAR Sec. 3: SFT trains S1-only and the alpha part of shared, RL S2-only and
-        the beta part.
-        """
-        top = [picker.pick(keys) for picker, keys in zip(self._top, (keys1, keys2), strict=True)]
-        shared = np.flatnonzero(top[0] & top[1])
-        flags = top[0] * np.uint8(Flag.TOP1 | Flag.SFT) + top[1] * np.uint8(Flag.TOP2 | Flag.RL)
-        for bit, picker, keys in zip(
-            (Flag.SFT, Flag.RL), self._active, (keys1, keys2), strict=True
-        ):
-            active = picker.pick(keys[shared])
-            flags[shared[~active]] &= np.uint8(~bit & 0xFF)
-        return flags
-
-
-def sweep(
-    keys1: Keys, keys2: Keys, cuts1: Sequence[Cut], cuts2: Sequence[Cut]
-) -> list[dict[str, int]]:
-    """Returns the region sizes under each pair of cuts, from one pass.
-
-    Args:
-        cuts1, cuts2: The two systems' top sets, smallest first; each contains the one before it.
-    """
-    pickers = [[Picker(cut) for cut in cuts] for cuts in (cuts1, cuts2)]
-    base = len(cuts1) + 1
-    joint = np.zeros(base * base, np.int64)
-    for vectors in zip(keys1(), keys2(), strict=True):
-        # How many of the nested sets an element is in tells which: the largest ones.
-        depth = [
-            sum(picker.pick(vector).astype(np.uint16) for picker in own)
-            for own, vector in zip(pickers, vectors, strict=True)
-        ]
-        joint += np.bincount(depth[0] * np.uint16(base) + depth[1], minlength=base * base)
-    counts = joint.reshape(base, base)
-    rows = []
-    for place in range(len(cuts1)):
-        outside = base - 1 - place  # depths up to this are outside of the set at `place`
-        rows.append(
-            {
-                Region.S1_ONLY.value: int(counts[outside:, :outside].sum()),
-                Region.S2_ONLY.value: int(counts[:outside, outside:].sum()),
-                Region.SHARED.value: int(counts[outside:, outside:].sum()),
-                Region.UNSELECTED.value: int(counts[:outside, :outside].sum()),
-            }
-        )
-    return rows

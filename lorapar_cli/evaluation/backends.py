@@ -7,7 +7,8 @@ from typing import Any
 
 from lorapar_cli.evaluation.predict import LoadedModel, Questions, Writer
 from lorapar_cli.evaluation.sample_journal import SampleJournal
-from lorapar_cli.models.adapter import BaseModel, load_adapter, load_base
+from lorapar_cli.models.adapter import load_adapter
+from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.names import Progress
 
@@ -17,7 +18,7 @@ class Answering:
     """One evaluation's questions, and what it takes to have them answered.
 
     Attributes:
-        dtype, trust: Of the base model, as `models.adapter.load_base` takes them.
+        dtype, trust: Of the base model, as `models.base_model.load_base` takes them.
         journal: Where samples go; what it knows is not asked again.
         processes: Each of them answers its share of the batches.
     """

@@ -16,9 +16,10 @@ from typing import Any
 from peft import PeftModel
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.sample_journal import describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
-from lorapar_cli.evaluation.tasks.load import Item, Task
-from lorapar_cli.grading.grade import Sample, describe_sample, judge
+from lorapar_cli.evaluation.tasks.task import Item, Task
+from lorapar_cli.grading.grade import Sample, judge
 
 TASKS = ("gsm8k", "mmlu")
 _INVALID = "[invalid]"

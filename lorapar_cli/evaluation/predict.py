@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.tasks.load import Item, Task
-from lorapar_cli.grading.grade import Sample, describe_sample, judge
+from lorapar_cli.evaluation.sample_journal import describe_sample
+from lorapar_cli.evaluation.tasks.task import Item, Task
+from lorapar_cli.grading.grade import Sample, judge
 from lorapar_cli.models.generation import (
     Completion,
     Decoding,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.store.records import to_line
 
 Sample = dict[str, Any]
@@ -72,3 +73,17 @@ class SampleJournal:
             file.flush()
             os.fsync(file.fileno())
         self.known.update((sample_key(sample), sample) for sample in samples)
+
+
+def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
+    """Returns the fields that every sample has, in their order."""
+    return {
+        "model": name,
+        "id": item.id,
+        "draw": draw,
+        "prompt": item.prompt,
+        "completion": completion,
+        "reference": item.reference,
+        **verdict,
+        **item.groups,
+    }

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.tasks.load import Task
-from lorapar_cli.models.adapter import BaseModel, read_adapter_config
+from lorapar_cli.evaluation.tasks.task import Task
+from lorapar_cli.models.adapter import read_adapter_config
+from lorapar_cli.models.base_model import BaseModel
 from lorapar_cli.models.generation import Completion, Decoding
 
 # The ranks that vLLM has kernels for.

@@ -1,9 +1,8 @@
 """From a completion to a verdict, by each of the rules that a task can name."""
 
-import re
 from typing import Any
 
-from lorapar_cli.evaluation.tasks.load import Code, Item
+from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.answers import (
     answers_match,
     extract_answer,
@@ -12,13 +11,11 @@ from lorapar_cli.grading.answers import (
     strict_match,
 )
 from lorapar_cli.grading.latex import latex_match
-from lorapar_cli.grading.sandbox.runner import Program, run_programs
+from lorapar_cli.grading.programs import to_program
+from lorapar_cli.grading.sandbox.runner import run_programs
 
 Sample = dict[str, Any]
 """One line of samples.jsonl."""
-
-# Opened at the start of a line, of whatever language: `python`, `Python`, `python3`, `py`, none.
-_FENCED = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def judge(
@@ -76,36 +73,3 @@ def _judge_choice(text: str, reference: str) -> dict[str, Any]:
 def _judge_latex(text: str, reference: str) -> dict[str, Any]:
     found = extract_answer(text)
     return {"extracted": found, "correct": latex_match(found, reference)}
-
-
-def to_program(code: Code, completion: str) -> Program:
-    """Returns the program that a completion stands for.
-
-    A fenced block counts alone. A text that defines the function itself replaces the prompt's
-    beginning of it; any other text goes on where the prompt ends.
-    """
-    fenced = _FENCED.search(completion)
-    text = fenced[1] if fenced else completion
-    # The prompt's imports and helpers, with an empty body for the function that is asked for.
-    setup = f"{code.prompt.rstrip()}\n    pass\n"
-    whole = re.search(rf"^(?:async )?def {re.escape(code.entry_point)}\b", text, re.MULTILINE)
-    return Program(
-        text=f"{setup}\n{text}" if whole else code.prompt + text,
-        entry_point=code.entry_point,
-        setup=setup,
-        test=code.test,
-    )
-
-
-def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
-    """Returns the fields that every sample has, in their order."""
-    return {
-        "model": name,
-        "id": item.id,
-        "draw": draw,
-        "prompt": item.prompt,
-        "completion": completion,
-        "reference": item.reference,
-        **verdict,
-        **item.groups,
-    }

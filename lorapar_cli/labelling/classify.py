@@ -12,18 +12,20 @@ from typing import Any
 from lorapar_cli.data.formats import Fields, empty_side
 from lorapar_cli.data.readers import Source, open_source
 from lorapar_cli.labelling.cost_estimate import Estimate, estimate
+from lorapar_cli.labelling.holdout import hold_out
 from lorapar_cli.labelling.options import check_numbers, check_options
-from lorapar_cli.labelling.overrides import draw_labels, hold_out, read_review
+from lorapar_cli.labelling.overrides import draw_labels, read_review
 from lorapar_cli.labelling.scratch_database import scratch_database
-from lorapar_cli.labelling.split_files import Verdict, keep_file, write_splits
+from lorapar_cli.labelling.split_files import keep_file, write_splits
 from lorapar_cli.labelling.summary import add_notes, summarise
-from lorapar_cli.labelling.teachers.catalog import Teacher, find_teachers, identities
+from lorapar_cli.labelling.teachers.catalog import find_teachers
 from lorapar_cli.labelling.teachers.client import check_keys
 from lorapar_cli.labelling.teachers.dispatch import Manner
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt, read_prompt
-from lorapar_cli.labelling.votes.aggregate import check_complete, decide, economy_ties_to
+from lorapar_cli.labelling.teachers.teacher import Teacher, identities
+from lorapar_cli.labelling.votes.aggregate import Verdict, check_complete, decide, economy_ties_to
 from lorapar_cli.labelling.votes.collect import poll
-from lorapar_cli.labelling.votes.journal import JOURNAL, Journal
+from lorapar_cli.labelling.votes.journal import Journal
 from lorapar_cli.labelling.votes.journal_index import JournalIndex
 from lorapar_cli.labelling.votes.record_index import build_index
 from lorapar_cli.labelling.votes.vote_patterns import Kinds, kind_of_each, read_kinds
@@ -38,7 +40,7 @@ from lorapar_cli.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.run_dir import JOURNAL, RunDir
 
 MOST_HELD_OUT = 500
 
@@ -199,7 +201,7 @@ def _short_name(model: str | None) -> str | None:
 
 def _find_student(model: str, trust_remote_code: bool) -> dict[str, str | None]:
     # torch and transformers take seconds to import, and nothing else here needs them.
-    from lorapar_cli.models.adapter import find_base_model
+    from lorapar_cli.models.base_model import find_base_model
 
     return find_base_model(model, trust_remote_code).to_manifest()
 

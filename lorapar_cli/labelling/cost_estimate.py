@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lorapar_cli.labelling.teachers.catalog import Teacher, how_to_price
+from lorapar_cli.labelling.teachers.catalog import how_to_price
 from lorapar_cli.labelling.teachers.dispatch import estimate_tokens
+from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.labelling.votes.vote_table import Ballot
 
 _ASSUMED_ANSWER_TOKENS = 60

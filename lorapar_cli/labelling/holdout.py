@@ -1,13 +1,8 @@
 """Chance that depends on names and a seed, never on order: held-out records and random splits."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
-
-def draw(name: str, seed: int, purpose: str) -> int:
-    """Returns a uniform 64-bit number that is the same for the same name, seed and purpose."""
-    text = f"{purpose}\n{seed}\n{name}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+from lorapar_cli.labelling.votes.record_index import Index
 
 
 def share_count(total: int, share: float) -> int:
@@ -37,3 +32,22 @@ def choose_held_out(groups: Iterable[tuple[int, int]], count: int) -> Iterator[i
         if size <= left:
             left -= size
             yield group
+
+
+def hold_out(index: Index, share: float, most: int) -> None:
+    """Marks the records that are held out; empty ones never are."""
+    usable = index.ask_for("SELECT count(*) FROM records WHERE NOT empty")
+    count = held_out_count(usable, share, most)
+    if count == 0:
+        return
+    groups = index.database.execute(
+        "SELECT prompt, count(*) FROM records WHERE NOT empty"
+        " GROUP BY prompt ORDER BY min(draw), prompt"
+    )
+    index.database.execute("CREATE TABLE held_out (prompt INTEGER PRIMARY KEY)")
+    chosen = ((prompt,) for prompt in choose_held_out(groups, count))
+    index.database.executemany("INSERT INTO held_out VALUES (?)", chosen)
+    index.database.execute(
+        "UPDATE records SET held_out = 1"
+        " WHERE NOT empty AND prompt IN (SELECT prompt FROM held_out)"
+    )

@@ -3,8 +3,9 @@
 import math
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.labelling.teachers.catalog import Teacher, how_to_price
+from lorapar_cli.labelling.teachers.catalog import how_to_price
 from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.teacher import Teacher
 
 
 def check_numbers(options: dict[str, float]) -> None:

@@ -5,31 +5,11 @@ from itertools import islice
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.holdout import choose_held_out, held_out_count, share_count
-from lorapar_cli.labelling.votes.journal import CODES
+from lorapar_cli.labelling.holdout import share_count
 from lorapar_cli.labelling.votes.record_index import Index
-from lorapar_cli.labelling.votes.voting import SYSTEM1, SYSTEM2
+from lorapar_cli.labelling.votes.voting import CODES, SYSTEM1, SYSTEM2
 from lorapar_cli.names import System
 from lorapar_cli.store.records import read_jsonl
-
-
-def hold_out(index: Index, share: float, most: int) -> None:
-    """Marks the records that are held out; empty ones never are."""
-    usable = index.ask_for("SELECT count(*) FROM records WHERE NOT empty")
-    count = held_out_count(usable, share, most)
-    if count == 0:
-        return
-    groups = index.database.execute(
-        "SELECT prompt, count(*) FROM records WHERE NOT empty"
-        " GROUP BY prompt ORDER BY min(draw), prompt"
-    )
-    index.database.execute("CREATE TABLE held_out (prompt INTEGER PRIMARY KEY)")
-    chosen = ((prompt,) for prompt in choose_held_out(groups, count))
-    index.database.executemany("INSERT INTO held_out VALUES (?)", chosen)
-    index.database.execute(
-        "UPDATE records SET held_out = 1"
-        " WHERE NOT empty AND prompt IN (SELECT prompt FROM held_out)"
-    )
 
 
 def draw_labels(index: Index, share: float) -> None:

@@ -4,12 +4,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from lorapar_cli.labelling.votes.aggregate import Verdict
 from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNDECIDED
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record, to_line
@@ -19,31 +20,6 @@ _SYSTEMS = {SYSTEM1: System.SYSTEM1, SYSTEM2: System.SYSTEM2, NO_VOTE: None}
 
 # A record, its kind, and where the journal holds each teacher's words on it, -1 if nowhere.
 Judged = tuple[Record, int, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was decided on every kind of record.
-
-    Attributes:
-        teachers: Their names, in the order of the votes' columns.
-        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
-        labels: uint8 `[kinds]`; `UNDECIDED` for dropped records.
-        undecided: bool `[kinds]`, ties and records without votes, before they were broken.
-        agreement: float64 `[kinds]`, NaN without votes.
-        held_out: bool `[kinds]`.
-        contested: bool `[kinds]`, for a person to read.
-        reviewed: bool `[kinds]`, the label is a person's.
-    """
-
-    teachers: list[str]
-    votes: np.ndarray
-    labels: np.ndarray
-    undecided: np.ndarray
-    agreement: np.ndarray
-    held_out: np.ndarray
-    contested: np.ndarray
-    reviewed: np.ndarray
 
 
 def write_splits(

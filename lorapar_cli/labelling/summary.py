@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lorapar_cli.labelling.split_files import Verdict
-from lorapar_cli.labelling.teachers.dispatch import Tally
+from lorapar_cli.labelling.teachers.tally import Tally, what_happened
 from lorapar_cli.labelling.votes import reliability as trust
 from lorapar_cli.labelling.votes import voting
+from lorapar_cli.labelling.votes.aggregate import Verdict
 from lorapar_cli.labelling.votes.record_index import Index
 from lorapar_cli.labelling.votes.vote_patterns import Kinds
 from lorapar_cli.labelling.votes.vote_table import Ballot
@@ -175,12 +175,3 @@ def _notes_on_teachers(ballot: Ballot, counts: dict[str, Any]) -> Iterator[str]:
             f"{counts['unanswered']} questions have no answer: `--min-votes` decided without; "
             "the same command asks them again"
         )
-
-
-def what_happened(tally: Tally) -> str:
-    """Returns how a teacher's questions ended, as the rest of a sentence."""
-    if tally.down:
-        return f", then it failed: {tally.down}"
-    if tally.over_budget:
-        return ", then the budget was used up"
-    return f", {tally.left_open} failed again and again"

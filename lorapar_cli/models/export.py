@@ -8,14 +8,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.adapter import (
+from lorapar_cli.models.adapter import load_adapter, save_adapter
+from lorapar_cli.models.base_model import (
     BaseModel,
-    load_adapter,
     load_base,
     load_tokenizer,
     pick_device,
     pick_dtype,
-    save_adapter,
 )
 from lorapar_cli.models.tokenization import encode_prompt
 

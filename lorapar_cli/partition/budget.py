@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorapar_cli.elements.top_sets import Keys, Ranking, sweep
+from lorapar_cli.elements.regions import sweep
+from lorapar_cli.elements.top_sets import Keys, Ranking
 from lorapar_cli.names import Region
 
 STEPS = 10**6

@@ -1,13 +1,11 @@
 """Pictures of a partition; the only user of matplotlib."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
 from lorapar_cli.elements.matrix_names import layer_label, matrix_place
 from lorapar_cli.elements.top_sets import Ranking, importance_keys
-from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Flag, Region, System
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.tensor_files import Tensors
@@ -26,16 +24,6 @@ _LABELS = {
 }
 _DOTS = 30_000
 _DPI = 150
-
-
-def require_matplotlib() -> None:
-    """Refuses pictures where matplotlib is not installed.
-
-    Raises:
-        LoraparError: Names the extra.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise LoraparError("`--plot` needs matplotlib", hint="pip install 'lorapar[plot]'")
 
 
 def draw_partition(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lorapar_cli.plots.partition_plots import require_matplotlib
+from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 
 # What is drawn where a run has logged it: key, title.
 _PANELS = (

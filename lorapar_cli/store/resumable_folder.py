@@ -5,7 +5,6 @@ there; a run that will replace a finished result works beside it until it is fin
 """
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -14,17 +13,14 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.atomic import (
     atomic_file,
     building_folder,
-    fsync_tree,
     publish_folder,
     recover,
 )
+from lorapar_cli.store.checkpoints import CHECKPOINTS, last_checkpoint
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
-from lorapar_cli.store.records import parse_line
 from lorapar_cli.training.options import deciding
 
 UNFINISHED = "unfinished.json"
-CHECKPOINTS = "checkpoints"
-_COMPLETE = "complete"
 
 
 def open_working_folder(folder: Path, manifest: Manifest, overwrite: bool) -> Path:
@@ -119,73 +115,3 @@ def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manif
     # Last: until a run is in its place, a kill must leave one that can go on.
     (folder / UNFINISHED).unlink()
     return written
-
-
-def mark_complete(checkpoint: Path) -> None:
-    """Marks a checkpoint folder whose every file has been written, and hands it to the disk.
-
-    The mark holds each file's size, by which a file that was cut off later is known.
-    """
-    fsync_tree(checkpoint)
-    sizes = _sizes(checkpoint)
-    with atomic_file(checkpoint / _COMPLETE) as file:
-        json.dump(sizes, file, indent=2)
-
-
-def _sizes(checkpoint: Path) -> dict[str, int]:
-    files = (path for path in checkpoint.rglob("*") if path.is_file())
-    return {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    try:
-        marked = json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return marked.items() <= _sizes(checkpoint).items()
-
-
-def last_checkpoint(work: Path) -> Path | None:
-    """Returns the newest complete checkpoint and removes those that are not.
-
-    A kill leaves a checkpoint half-written or half-removed, a full disk one with a file cut off.
-    """
-    complete = []
-    for path in (work / CHECKPOINTS).glob("checkpoint-*"):
-        if _is_complete(path):
-            complete.append((int(path.name.rsplit("-", 1)[1]), path))
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-    return max(complete)[1] if complete else None
-
-
-class StepLog:
-    """A JSON Lines file that grows with training; going on from a step drops what came after.
-
-    Args:
-        path: The file.
-        resumed_step: Lines of later steps are of work that was lost, and are cut off.
-    """
-
-    def __init__(self, path: Path, resumed_step: int) -> None:
-        self._path = path
-        kept = []
-        if path.exists() and resumed_step:
-            # Not splitlines: completions may hold other characters that it takes for line ends.
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-            for number, line in enumerate(lines, 1):
-                try:
-                    value = parse_line(line, path, number)
-                except LoraparError:
-                    break  # The last line of a killed run may be cut off.
-                if value["step"] <= resumed_step:
-                    kept.append(line + "\n")
-        with atomic_file(path) as file:
-            file.writelines(kept)
-
-    def append(self, lines: list[dict]) -> None:
-        """Adds lines, each with its `step`, and hands them to the system."""
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from lorapar_cli.store.atomic import recover
 from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
+JOURNAL = "votes.jsonl"
 
 ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
 """What an adapter of a run is called -> the stage that makes it."""
@@ -44,8 +45,6 @@ class RunDir:
         if not out.exists():
             return out
         if out.is_dir():
-            from lorapar_cli.labelling.votes.journal import JOURNAL
-
             # A journal is what an interrupted classify leaves in a folder.
             ours = {path.name for path in out.iterdir()} <= {JOURNAL}
             earlier = read_manifest(out)

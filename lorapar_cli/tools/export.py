@@ -41,7 +41,7 @@ def export(
         raise LoraparError(f"`{out}` is not empty", hint="name a new folder with `--out`")
     progress("loading the base model", 0, None)
     from lorapar_cli.models import export as exporting
-    from lorapar_cli.models.adapter import find_base_model
+    from lorapar_cli.models.base_model import find_base_model
 
     base = find_base_model(base_id, trust_remote_code)
     with new_folder(out) as built:

@@ -22,15 +22,20 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.tokenization import trainer_prompt
 from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.records import Record
-from lorapar_cli.store.resumable_folder import StepLog
+from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import FlatRewards
-from lorapar_cli.training.masking.masked_trainer import MaskedModel, MaskedTrainer
+from lorapar_cli.training.masking.masked_adapter import MaskedModel
+from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.rewards.builtin import Reward
 from lorapar_cli.training.rewards.load import checked_rewards
 from lorapar_cli.training.run import TrainingRun
-from lorapar_cli.training.trainer_arguments import build_config, common_arguments
-from lorapar_cli.training.trainers import checked_arguments, logged
+from lorapar_cli.training.trainer_arguments import (
+    build_config,
+    checked_arguments,
+    common_arguments,
+    logged,
+)
 
 SAMPLE_STEPS = 20
 SAMPLE_CHARACTERS = 300

@@ -11,30 +11,28 @@ from transformers import PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.adapter import BaseModel, find_base_model, pick_device
+from lorapar_cli.models.base_model import BaseModel, find_base_model, pick_device
 from lorapar_cli.models.distributed import join_processes
 from lorapar_cli.names import Flag, Progress, silent
+from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
-from lorapar_cli.store.resumable_folder import (
-    StepLog,
-    finish_working_folder,
-    last_checkpoint,
-    open_working_folder,
-)
+from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder
+from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.store.tensor_files import layout_fingerprint
-from lorapar_cli.training.callbacks import DryRun, FirstStep, StageCallback
+from lorapar_cli.training.callbacks import StageCallback
+from lorapar_cli.training.dry_run import DryRun, FirstStep
 from lorapar_cli.training.inputs import TrainingInputs
 from lorapar_cli.training.masking.engines import Engine, requested_engine, require_same_engine
-from lorapar_cli.training.masking.masked_trainer import (
+from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     MaskedModel,
-    MaskedTrainer,
     load_masked_model,
     read_masked_adapter,
     save_masked,
     trained_values,
     verify_trained,
 )
+from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.masking.optimizers import optimizer_notes
 
 METRICS = "metrics.jsonl"

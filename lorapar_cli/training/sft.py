@@ -15,11 +15,16 @@ from transformers import DataCollatorForSeq2Seq
 from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.tokenization import Encoded
-from lorapar_cli.training.masking.masked_trainer import MaskedModel, MaskedTrainer
+from lorapar_cli.training.masking.masked_adapter import MaskedModel
+from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.run import TrainingRun
-from lorapar_cli.training.trainer_arguments import build_config, common_arguments
-from lorapar_cli.training.trainers import checked_arguments, logged
+from lorapar_cli.training.trainer_arguments import (
+    build_config,
+    checked_arguments,
+    common_arguments,
+    logged,
+)
 
 IGNORED_LABEL = -100
 SHOWN = {"loss": "loss", "learning_rate": "lr"}

@@ -73,7 +73,7 @@ def train_rl(
     manifest.counts["records"] = count_systems(records)
 
     progress("loading the base model", 0, None)
-    from lorapar_cli.models.adapter import load_tokenizer
+    from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.models.tokenization import encode_prompt
     from lorapar_cli.training import grpo
     from lorapar_cli.training.masking.engines import requested_engine

@@ -65,7 +65,7 @@ def train_sft(
     manifest.counts["records"] = count_systems(records)
 
     progress("loading the base model", 0, None)
-    from lorapar_cli.models.adapter import load_tokenizer
+    from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.models.tokenization import encode, shown_tokens
     from lorapar_cli.training import sft
     from lorapar_cli.training.masking.engines import requested_engine

@@ -3,14 +3,17 @@
 import dataclasses
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from transformers import Trainer
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.store.resumable_folder import CHECKPOINTS
+from lorapar_cli.store.checkpoints import CHECKPOINTS
 
 TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 
@@ -165,3 +168,27 @@ def common_arguments(options, work: Path, device: torch.device) -> dict[str, Any
         "save_total_limit": 2,
         "dataloader_pin_memory": on_gpu,
     }
+
+
+@contextmanager
+def checked_arguments(extra: dict[str, Any]) -> Iterator[None]:
+    """Turns what a trainer's constructor refuses into a usage error, where the user added to it.
+
+    Args:
+        extra: Trainer arguments that the user gave; without any a refusal is a defect of ours.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as cause:
+        if not extra:
+            raise
+        raise UsageError(
+            "the trainer does not take these training arguments",
+            str(cause).strip(),
+            f"given with `--training`: {', '.join(sorted(extra))}",
+        ) from cause
+
+
+def logged(trainer: Trainer, key: str) -> list[float]:
+    """Returns a figure of every step that logged it, those before a resume included."""
+    return [entry[key] for entry in trainer.state.log_history if key in entry]

@@ -8,14 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lorapar_cli.elements.top_sets import (
-    NOTHING,
-    Partition,
-    Picker,
-    Ranking,
-    importance_keys,
-    shared_cut,
-)
+from lorapar_cli.elements.regions import Partition, shared_cut
+from lorapar_cli.elements.top_sets import NOTHING, Picker, Ranking, importance_keys
 from lorapar_cli.names import Flag
 
 IMPORTANCE = hnp.arrays(

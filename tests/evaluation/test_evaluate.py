@@ -8,16 +8,11 @@ import torch
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation import predict as asking
-from lorapar_cli.evaluation.evaluate import Drawing, evaluate
+from lorapar_cli.evaluation.evaluate import evaluate
+from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.grading.answers import answers_match, extract_answer
-from lorapar_cli.models.adapter import (
-    create_adapter,
-    find_base_model,
-    load_adapter,
-    load_base,
-    load_tokenizer,
-    save_adapter,
-)
+from lorapar_cli.models.adapter import create_adapter, load_adapter, save_adapter
+from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import Stage
 from lorapar_cli.store.atomic import building_folder

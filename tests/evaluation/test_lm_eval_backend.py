@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from lorapar_cli.evaluation import lm_eval_backend as harness
-from lorapar_cli.evaluation.evaluate import Drawing, evaluate
+from lorapar_cli.evaluation.evaluate import evaluate
+from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.grading.answers import extract_strict, strict_match
-from lorapar_cli.models.adapter import create_adapter, find_base_model, load_base, save_adapter
+from lorapar_cli.models.adapter import create_adapter, save_adapter
+from lorapar_cli.models.base_model import find_base_model, load_base
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.records import read_jsonl, write_jsonl
 from lorapar_cli.store.run_dir import RunDir

@@ -9,9 +9,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.tasks.load import Task
+from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.evaluation.vllm_backend import VllmEngine, check_vllm
-from lorapar_cli.models.adapter import BaseModel
+from lorapar_cli.models.base_model import BaseModel
 from lorapar_cli.models.generation import Decoding
 
 BASE = BaseModel("base", "base-folder", None)

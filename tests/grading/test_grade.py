@@ -2,8 +2,9 @@
 
 import pytest
 
-from lorapar_cli.evaluation.tasks.load import Code, Item
-from lorapar_cli.grading.grade import judge, to_program
+from lorapar_cli.evaluation.tasks.task import Item
+from lorapar_cli.grading.grade import judge
+from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import Limits, find_backend, run_program
 
 CODE = Code(

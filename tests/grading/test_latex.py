@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.tasks.load import Item
+from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import judge
 from lorapar_cli.grading.latex import latex, latex_match
 from lorapar_cli.training.rewards.load import resolve_rewards

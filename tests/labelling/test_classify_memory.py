@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from lorapar_cli.data.formats import content_digest
-from lorapar_cli.labelling.teachers.catalog import answer_key
 from lorapar_cli.labelling.teachers.label_prompt import read_prompt
+from lorapar_cli.labelling.teachers.teacher import answer_key
 
 FEW, MANY = 20_000, 80_000
 # What sorting and the database's pages take at most. Were the smallest dict kept for each of the

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorapar_cli.labelling.holdout import choose_held_out, draw, held_out_count, share_count
+from lorapar_cli.labelling.holdout import choose_held_out, held_out_count, share_count
+from lorapar_cli.labelling.votes.record_index import draw
 
 
 @given(st.lists(st.integers(1, 8), max_size=40), st.integers(0, 40))

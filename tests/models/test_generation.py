@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from lorapar_cli.models.adapter import find_base_model, load_base, load_tokenizer
+from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
 from lorapar_cli.models.tokenization import encode_prompt
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.adapter import find_base_model, load_tokenizer
+from lorapar_cli.models.base_model import find_base_model, load_tokenizer
 from lorapar_cli.models.tokenization import encode, encode_prompt
 from lorapar_cli.store.records import Record
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer

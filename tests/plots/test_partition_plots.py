@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lorapar_cli.names import System
-from lorapar_cli.partition.partition import PartitionOptions, partition
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import partition
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, write_tensors

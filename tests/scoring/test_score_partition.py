@@ -8,8 +8,10 @@ import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Region, System
-from lorapar_cli.partition.partition import PartitionOptions, compare_thetas, partition
-from lorapar_cli.scoring.score import ScoreOptions, score
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import compare_thetas, partition
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.score import score
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, write_tensors

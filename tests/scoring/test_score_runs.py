@@ -13,9 +13,11 @@ from lorapar_cli.elements.top_sets import Picker, Ranking, importance_keys
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.distributed import join_processes
 from lorapar_cli.names import System
-from lorapar_cli.partition.partition import PartitionOptions, partition
-from lorapar_cli.scoring.partial import partial_folder
-from lorapar_cli.scoring.score import ScoreOptions, score
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import partition
+from lorapar_cli.scoring.checkpoint import partial_folder
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.score import score
 from lorapar_cli.scoring.split_half import jaccard
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.run_dir import RunDir
@@ -399,7 +401,7 @@ def test_loftq_corrects_what_four_bit_weights_have_lost(tmp_path, wider_model_di
     from peft import PeftModel
     from transformers import LlamaForCausalLM
 
-    from lorapar_cli.models.adapter import find_base_model, load_base
+    from lorapar_cli.models.base_model import find_base_model, load_base
 
     options = replace(OPTIONS, init="loftq", quantize="4bit", r=8, lora_alpha=32)
     outcome = score(RunDir(tmp_path), options, model=str(wider_model_dir), splits=splits)
@@ -437,7 +439,7 @@ def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider
     bnb = pytest.importorskip("bitsandbytes")
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    from lorapar_cli.models.adapter import find_base_model, load_base
+    from lorapar_cli.models.base_model import find_base_model, load_base
 
     quantised = load_base(find_base_model(str(wider_model_dir)), quantize="4bit")
     plain = LlamaForCausalLM.from_pretrained(wider_model_dir)

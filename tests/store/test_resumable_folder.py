@@ -6,14 +6,10 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.store.checkpoints import last_checkpoint, mark_complete
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
-from lorapar_cli.store.resumable_folder import (
-    StepLog,
-    finish_working_folder,
-    last_checkpoint,
-    mark_complete,
-    open_working_folder,
-)
+from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder
+from lorapar_cli.store.step_log import StepLog
 
 
 def sft(**settings) -> Manifest:

@@ -7,7 +7,8 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Flag, System
-from lorapar_cli.partition.partition import PartitionOptions, partition
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import partition
 from lorapar_cli.store import importance_file as streaming
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, write_tensors

@@ -6,7 +6,8 @@ import torch
 from transformers import TrainerControl, TrainerState
 
 from lorapar_cli.names import silent
-from lorapar_cli.training.callbacks import FlatRewards, StageCallback, _bytes
+from lorapar_cli.training.callbacks import FlatRewards, StageCallback
+from lorapar_cli.training.dry_run import _bytes
 
 
 def build_model():

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lorapar_cli.models.adapter import find_base_model, load_base
+from lorapar_cli.models.base_model import find_base_model, load_base
 from lorapar_cli.names import Stage
 from lorapar_cli.tools.export import export
 from lorapar_cli.training.options import RlOptions, SftOptions

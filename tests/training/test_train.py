@@ -259,7 +259,8 @@ def test_unknown_dtype_is_refused(run_dir):
 
 
 def test_stale_mask_is_refused(run_dir):
-    from lorapar_cli.partition.partition import PartitionOptions, partition
+    from lorapar_cli.partition.options import PartitionOptions
+    from lorapar_cli.partition.partition import partition
 
     train_sft(run_dir, SFT)
     partition(run_dir, PartitionOptions(theta=0.7))

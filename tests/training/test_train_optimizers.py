@@ -14,8 +14,10 @@ from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.partition.partition import PartitionOptions, partition
-from lorapar_cli.scoring.score import ScoreOptions, score
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.partition import partition
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.score import score
 from lorapar_cli.store.mask_file import active_elements, read_mask
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import read_tensors

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.training.trainers import checked_arguments, logged
+from lorapar_cli.training.trainer_arguments import checked_arguments, logged
 
 
 @pytest.mark.parametrize("cause", [ValueError("no such mode"), ImportError("no such package")])

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.teachers.catalog import Teacher
 from lorapar_cli.labelling.teachers.label_parser import parse_cut_label, parse_label
 from lorapar_cli.labelling.teachers.label_prompt import SCHEMA
+from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
 

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from lorapar_cli.labelling.teachers.catalog import Teacher
 from lorapar_cli.labelling.teachers.client import (
     Endpoint,
     Hopeless,
@@ -21,6 +20,7 @@ from lorapar_cli.labelling.teachers.client import (
     TryAgain,
 )
 from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, Throttle
+from lorapar_cli.labelling.teachers.tally import Tally, _duration
 from lorapar_cli.names import Progress, System
 from lorapar_cli.store.records import Message
 
@@ -66,53 +66,6 @@ class Question:
     id: str
     once_more: bool
     messages: Callable[[bool], list[Message]]
-
-
-@dataclass
-class Tally:
-    """What has become of one teacher's questions.
-
-    Attributes:
-        down: Why the teacher is asked nothing more, or None.
-        over_budget: Whether it stopped because the next question might have passed `max_cost`.
-        left_open: Questions that got no answer in this run.
-        estimated: Answers whose tokens the endpoint did not count.
-    """
-
-    teacher: Teacher
-    total: int
-    done: int = 0
-    requests: int = 0
-    retries: int = 0
-    slowed: int = 0
-    no_vote: int = 0
-    refused: int = 0
-    refused_in_a_row: int = 0
-    left_open: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: int = 0
-    cost: float = 0.0
-    down: str | None = None
-    over_budget: bool = False
-    last_success: float = -1.0
-    last_refusal: str | None = None
-
-    def label(self, seconds: float) -> str:
-        """Returns the progress line: name, rate, retries, money and time left."""
-        rate = self.done / seconds if seconds > 0 else 0.0
-        left = (self.total - self.done) / rate if rate > 0 else None
-        parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
-        parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
-        if left is not None:
-            parts.append(f"{_duration(left)} left")
-        return f"{self.teacher.name} | {', '.join(parts)}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 OnAnswer = Callable[[Question, Reply, System | None, bool, float, float | None], None]

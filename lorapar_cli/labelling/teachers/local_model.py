@@ -1,8 +1,8 @@
 """`hf:PATH`: a local transformers model as a teacher, in this process."""
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.teachers.catalog import Teacher
 from lorapar_cli.labelling.teachers.client import Reply
+from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.store.records import Message
 
 BATCH = 8
@@ -17,7 +17,7 @@ class LocalTeacher:
 
     def __init__(self, teacher: Teacher, trust_remote_code: bool = False) -> None:
         # torch and transformers take seconds to import, and other teachers need neither.
-        from lorapar_cli.models.adapter import find_base_model, load_base, load_tokenizer
+        from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 
         base = find_base_model(teacher.model, trust_remote_code)
         self._name, self._most = teacher.name, teacher.max_tokens

@@ -1,19 +1,45 @@
 """From votes to labels: whether they suffice, what they decide, and what becomes of ties."""
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.split_files import Verdict
-from lorapar_cli.labelling.summary import what_happened
 from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.tally import what_happened
 from lorapar_cli.labelling.votes import reliability as trust
 from lorapar_cli.labelling.votes import voting
 from lorapar_cli.labelling.votes.vote_patterns import Kinds, kind_of_each
 from lorapar_cli.labelling.votes.vote_table import Ballot
 from lorapar_cli.store.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided on every kind of record.
+
+    Attributes:
+        teachers: Their names, in the order of the votes' columns.
+        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
+        labels: uint8 `[kinds]`; `UNDECIDED` for dropped records.
+        undecided: bool `[kinds]`, ties and records without votes, before they were broken.
+        agreement: float64 `[kinds]`, NaN without votes.
+        held_out: bool `[kinds]`.
+        contested: bool `[kinds]`, for a person to read.
+        reviewed: bool `[kinds]`, the label is a person's.
+    """
+
+    teachers: list[str]
+    votes: np.ndarray
+    labels: np.ndarray
+    undecided: np.ndarray
+    agreement: np.ndarray
+    held_out: np.ndarray
+    contested: np.ndarray
+    reviewed: np.ndarray
+
 
 _TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
 

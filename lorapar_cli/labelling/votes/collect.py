@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 
 from lorapar_cli.labelling.teachers.client import Reply
-from lorapar_cli.labelling.teachers.dispatch import Manner, OnAnswer, Question, Tally, interview
+from lorapar_cli.labelling.teachers.dispatch import Manner, OnAnswer, Question, interview
 from lorapar_cli.labelling.teachers.rules import RULES
-from lorapar_cli.labelling.votes.journal import CODES, Answer, Journal
+from lorapar_cli.labelling.teachers.tally import Tally
+from lorapar_cli.labelling.votes.journal import Answer, Journal
 from lorapar_cli.labelling.votes.journal_index import answer_code
 from lorapar_cli.labelling.votes.vote_table import Ballot
+from lorapar_cli.labelling.votes.voting import CODES
 from lorapar_cli.names import Progress, System
 
 _AT_ONCE = 1000

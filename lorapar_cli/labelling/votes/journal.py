@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import fsync_path
 from lorapar_cli.store.manifest import now
 
-JOURNAL = "votes.jsonl"
 _SYNC_SECONDS = 0.2
-
-CODES = {System.SYSTEM1: SYSTEM1, System.SYSTEM2: SYSTEM2, None: NO_VOTE}
 
 
 @dataclass(frozen=True)

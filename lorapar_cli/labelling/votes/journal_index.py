@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.labelling.votes.journal import CODES
-from lorapar_cli.labelling.votes.voting import NO_VOTE
+from lorapar_cli.labelling.votes.voting import CODES, NO_VOTE
 from lorapar_cli.names import System
 
 ASKED_ONCE = 4

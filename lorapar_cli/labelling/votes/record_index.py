@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from lorapar_cli.data.formats import content_digest, empty_side, source_label
 from lorapar_cli.data.readers import Source
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.holdout import draw
-from lorapar_cli.labelling.votes.journal import CODES
+from lorapar_cli.labelling.votes.voting import CODES
 from lorapar_cli.names import Progress
 from lorapar_cli.store.records import Record
 
@@ -178,3 +177,9 @@ def _find_repeated_ids(index: Index) -> None:
 
 def _is_taken(database: sqlite3.Connection, name: str) -> bool:
     return database.execute("SELECT 1 FROM records WHERE id = ?", (name,)).fetchone() is not None
+
+
+def draw(name: str, seed: int, purpose: str) -> int:
+    """Returns a uniform 64-bit number that is the same for the same name, seed and purpose."""
+    text = f"{purpose}\n{seed}\n{name}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorapar_cli.labelling.teachers.catalog import Teacher, answer_key, identities, plain_identity
-from lorapar_cli.labelling.teachers.dispatch import Tally
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt
+from lorapar_cli.labelling.teachers.tally import Tally
+from lorapar_cli.labelling.teachers.teacher import Teacher, answer_key, identities, plain_identity
 from lorapar_cli.labelling.votes import voting
 from lorapar_cli.labelling.votes.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
 from lorapar_cli.labelling.votes.record_index import Index

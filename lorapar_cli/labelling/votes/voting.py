@@ -6,6 +6,8 @@ of `SYSTEM1`, `SYSTEM2` or `UNDECIDED`. One byte a vote keeps a million records 
 
 import numpy as np
 
+from lorapar_cli.names import System
+
 UNASKED = 0
 SYSTEM1 = 1
 SYSTEM2 = 2
@@ -58,3 +60,6 @@ def settled(votes: Votes, waiting: np.ndarray, ties_to: int) -> np.ndarray:
     first_wins = first + (ties_to == SYSTEM1) > second + waiting
     second_wins = second + (ties_to == SYSTEM2) > first + waiting
     return first_wins | second_wins
+
+
+CODES = {System.SYSTEM1: SYSTEM1, System.SYSTEM2: SYSTEM2, None: NO_VOTE}

@@ -8,8 +8,7 @@ import json
 from dataclasses import replace
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.tasks.load import Code
-from lorapar_cli.grading.grade import to_program
+from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import Limits, run_programs
 from lorapar_cli.store.records import Record
 from lorapar_cli.training.rewards.builtin import Reward

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.given_completions import read_completions
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
-from lorapar_cli.evaluation.tasks.load import Asked, load_task, read_completions
+from lorapar_cli.evaluation.tasks.load import load_task
+from lorapar_cli.evaluation.tasks.task import Asked
 from lorapar_cli.store.records import write_jsonl
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

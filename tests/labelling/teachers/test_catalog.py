@@ -5,16 +5,10 @@ from dataclasses import replace
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.labelling.teachers.catalog import (
-    STRUCTURED,
-    Price,
-    answer_key,
-    find_teachers,
-    identities,
-    known_teachers,
-)
+from lorapar_cli.labelling.teachers.catalog import find_teachers, known_teachers
 from lorapar_cli.labelling.teachers.label_prompt import ONCE_MORE, PLAIN, ROLE_PLAY, read_prompt
 from lorapar_cli.labelling.teachers.local_model import LocalTeacher
+from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, answer_key, identities
 from lorapar_cli.store.records import Record
 from tests.labelling.tiny_teachers import build_model
 

@@ -1,0 +1,61 @@
+"""What one teacher was asked, answered and cost."""
+
+from dataclasses import dataclass
+
+from lorapar_cli.labelling.teachers.teacher import Teacher
+
+
+@dataclass
+class Tally:
+    """What has become of one teacher's questions.
+
+    Attributes:
+        down: Why the teacher is asked nothing more, or None.
+        over_budget: Whether it stopped because the next question might have passed `max_cost`.
+        left_open: Questions that got no answer in this run.
+        estimated: Answers whose tokens the endpoint did not count.
+    """
+
+    teacher: Teacher
+    total: int
+    done: int = 0
+    requests: int = 0
+    retries: int = 0
+    slowed: int = 0
+    no_vote: int = 0
+    refused: int = 0
+    refused_in_a_row: int = 0
+    left_open: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0
+    cost: float = 0.0
+    down: str | None = None
+    over_budget: bool = False
+    last_success: float = -1.0
+    last_refusal: str | None = None
+
+    def label(self, seconds: float) -> str:
+        """Returns the progress line: name, rate, retries, money and time left."""
+        rate = self.done / seconds if seconds > 0 else 0.0
+        left = (self.total - self.done) / rate if rate > 0 else None
+        parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
+        parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
+        if left is not None:
+            parts.append(f"{_duration(left)} left")
+        return f"{self.teacher.name} | {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def what_happened(tally: Tally) -> str:
+    """Returns how a teacher's questions ended, as the rest of a sentence."""
+    if tally.down:
+        return f", then it failed: {tally.down}"
+    if tally.over_budget:
+        return ", then the budget was used up"
+    return f", {tally.left_open} failed again and again"

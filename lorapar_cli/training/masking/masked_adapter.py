@@ -1,0 +1,171 @@
+"""An adapter with its mask: read, loaded, saved, and verified after training."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from lorapar_cli.elements.rank_doubling import widen_mask
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.adapter import (
+    adapter_parameters,
+    load_adapter,
+    read_adapter_config,
+    save_adapter,
+    save_raw_adapter,
+)
+from lorapar_cli.models.base_model import BaseModel, load_base
+from lorapar_cli.names import Flag
+from lorapar_cli.store.mask_file import active_elements, read_mask, require_same_layout
+from lorapar_cli.store.tensor_files import read_shapes, read_tensors
+from lorapar_cli.training.masking.active_elements import count_moved
+from lorapar_cli.training.masking.engines import Engine
+from lorapar_cli.training.masking.sharded_masking import whole_values
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedAdapter:
+    """An adapter on disk and the elements of it that a stage trains.
+
+    Attributes:
+        folder: The PEFT folder.
+        weights: Name -> tensor as stored, float32.
+        active: Name -> bool tensor of the same shape, True = active in the stage.
+        shapes: Name -> shape in the mask. Where the init would have changed the base model these
+            are those of the raw rank-r part, else of the weights (`elements.rank_doubling`).
+        raw_rank: Rank of that part; None where all of the adapter may train.
+    """
+
+    folder: Path
+    weights: dict[str, torch.Tensor]
+    active: dict[str, torch.Tensor]
+    shapes: dict[str, tuple[int, ...]]
+    raw_rank: int | None
+
+    @property
+    def active_count(self) -> int:
+        """Number of active elements."""
+        return sum(int(tensor.sum()) for tensor in self.active.values())
+
+    @property
+    def element_count(self) -> int:
+        """Number of elements that the mask covers."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedModel:
+    """A model whose adapter is about to train, with what it started from."""
+
+    model: PeftModel
+    start: MaskedAdapter
+
+
+def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> MaskedAdapter:
+    """Returns an adapter and its active elements, checked to belong together.
+
+    Needs no model, so that a wrong pair fails before one is loaded. Without a mask every element
+    is active.
+
+    Raises:
+        LoraparError: Mask and adapter do not belong together, or nothing is active.
+    """
+    raw_rank = read_adapter_config(raw).r if (raw := _raw_folder(folder)) else None
+    shapes = read_shapes((raw or folder) / WEIGHTS)
+    if mask_path is None:
+        active = {name: np.ones(shape, bool) for name, shape in shapes.items()}
+    else:
+        flags, _ = read_mask(mask_path)
+        require_same_layout(mask_path, flags, raw or folder, shapes)
+        active = active_elements(flags, flag)
+    if not any(tensor.any() for tensor in active.values()):
+        raise LoraparError(
+            f"no element is active in {'train-sft' if flag is Flag.SFT else 'train-rl'}",
+            f"`{mask_path}` sets its flag nowhere",
+            "run `lorapar partition` with a larger `--theta`, `--alpha` or `--beta`",
+        )
+    arrays, _ = read_tensors(folder / WEIGHTS)
+    if raw_rank is not None:
+        active = {name: widen_mask(name, m, arrays[name].shape) for name, m in active.items()}
+    return MaskedAdapter(
+        folder,
+        {name: torch.from_numpy(array) for name, array in arrays.items()},
+        {name: torch.from_numpy(mask) for name, mask in active.items()},
+        shapes,
+        raw_rank,
+    )
+
+
+def _raw_folder(folder: Path) -> Path | None:
+    beside = folder.with_name(f"{folder.name}-raw")
+    return beside if beside.is_dir() else None
+
+
+def load_masked_model(
+    base: BaseModel,
+    start: MaskedAdapter,
+    *,
+    dtype: str,
+    quantize: str | None,
+    dropout: float,
+    trust: bool,
+    engine: Engine,
+) -> MaskedModel:
+    """Returns base and adapter, ready for a masked trainer.
+
+    They are on this process's device, or in its memory where an engine is to divide them first.
+    """
+    loaded = load_base(base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters)
+    model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
+    for name, parameter in adapter_parameters(model).items():
+        if not torch.equal(parameter.detach().cpu(), start.weights[name]):
+            raise AssertionError(f"{name} was not loaded as stored")
+    return MaskedModel(model, start)
+
+
+def trained_values(masked: MaskedModel) -> dict[str, torch.Tensor]:
+    """Returns name -> trained matrix, whole, float32 on the CPU; every process must call this."""
+    return whole_values(adapter_parameters(masked.model))
+
+
+def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Path) -> None:
+    """Writes the trained adapter, and beside it its raw part where the next stage needs it.
+
+    Args:
+        values: Of `trained_values`.
+    """
+    save_adapter(masked.model, folder / "adapter", values)
+    if masked.start.raw_rank is not None:
+        save_raw_adapter(masked.model, masked.start.raw_rank, folder / "adapter-raw", values)
+
+
+def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tuple[int, int]:
+    """Returns how many active elements moved and how many frozen ones did, which is 0.
+
+    Args:
+        after: Of `trained_values`.
+
+    Raises:
+        LoraparError: Nothing moved.
+        AssertionError: A frozen element moved: a defect of lorapar, never of the input.
+    """
+    if bad := [name for name, tensor in after.items() if not torch.isfinite(tensor).all()]:
+        raise LoraparError(
+            f"training made `{bad[0]}` infinite or not a number", hint="lower `--learning-rate`"
+        )
+    active, frozen = count_moved(start.weights, after, start.active)
+    if frozen:
+        raise AssertionError(f"{frozen} frozen elements moved during training")
+    if not active:
+        raise LoraparError(
+            "training changed no element of the adapter",
+            "every active element is bit-identical to its start",
+            "raise `--learning-rate` or the number of steps; in train-rl, rewards that do not "
+            "differ between the completions of a prompt teach nothing either",
+        )
+    return active, frozen
