@@ -74,7 +74,7 @@ def loop_over_samples(model, samples) -> None:
 def score_pass(model, samples, packing: bool = False) -> None:
     """What `lorapar score` does, at its default batch tokens."""
     from lorapar_cli.elements.importance import GradientSums
-    from lorapar_cli.scoring.accumulate import Scoring, sum_gradients
+    from lorapar_cli.scoring.accumulate import GradientPass, sum_gradients
     from lorapar_cli.scoring.gradients import scored_values
 
     values = scored_values(model, None)
@@ -82,7 +82,7 @@ def score_pass(model, samples, packing: bool = False) -> None:
     halves = [index % 2 for index in range(len(samples))]
     sum_gradients(
         model,
-        Scoring(samples, halves, sums, batch_tokens=0, packing=packing),
+        GradientPass(samples, halves, sums, batch_tokens=0, packing=packing),
         mine=lambda batches: batches,
         pad_token_id=0,
         raw_rank=None,

@@ -235,8 +235,8 @@ def classify(
 ) -> Outcome | None:
     """Label records as System 1 or System 2 by the votes of several teachers."""
     from lorapar_cli.labelling.classify import classify as stage
-    from lorapar_cli.labelling.cost_estimate import Estimate
-    from lorapar_cli.labelling.teachers.dispatch import Manner
+    from lorapar_cli.labelling.cost_estimate import CostEstimate
+    from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
     from lorapar_cli.store.run_dir import RunDir
 
     try:
@@ -269,7 +269,7 @@ def classify(
                 subset=subset,
                 skip_bad=skip_bad,
                 trust_remote_code=trust_remote_code,
-                manner=Manner(concurrency, timeout, retries, max_cost),
+                policy=RequestPolicy(concurrency, timeout, retries, max_cost),
                 dry_run=dry_run,
                 out=out,
                 given=given_options(ctx),
@@ -278,7 +278,7 @@ def classify(
     except KeyboardInterrupt:
         say("the answers so far are kept: the same command goes on from here")
         raise
-    if isinstance(outcome, Estimate):
+    if isinstance(outcome, CostEstimate):
         _show_estimate(outcome, as_json)
         return None
     show_outcome(outcome, as_json, _render, "lorapar score")

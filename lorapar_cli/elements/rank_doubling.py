@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def raw_part(name: str, matrix: Any, r: int) -> Any:
+def trained_half(name: str, matrix: Any, r: int) -> Any:
     """Returns the raw adapter's part of a rank-2r matrix, as a view (array or tensor).
 
     Args:
@@ -25,5 +25,5 @@ def widen_mask(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     """Returns a raw matrix's mask in the shape of the rank-2r matrix, its second half frozen."""
     widened = np.zeros(shape, mask.dtype)
     rank = mask.shape[0] if ".lora_A" in name else mask.shape[1]
-    raw_part(name, widened, rank)[...] = mask
+    trained_half(name, widened, rank)[...] = mask
     return widened

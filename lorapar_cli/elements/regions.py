@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lorapar_cli.elements.top_sets import _EVERYTHING, NOTHING, Cut, Keys, Picker, Ranking
+from lorapar_cli.elements.top_sets import EVERYTHING, NOTHING, Cutoff, Keys, Ranking, TopSetMask
 from lorapar_cli.names import Flag, Region
 
 
-def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by: int) -> Cut:
+def shared_cut(
+    keys1: Keys, keys2: Keys, cut1: Cutoff, cut2: Cutoff, share: float, by: int
+) -> Cutoff:
     """Returns the top `floor(share * n)` of the n shared elements by one system's importance.
 
     Args:
@@ -16,10 +18,10 @@ def shared_cut(keys1: Keys, keys2: Keys, cut1: Cut, cut2: Cut, share: float, by:
         by: 1 or 2, the system whose importance ranks.
     """
     if share in (0, 1):
-        return _EVERYTHING if share else NOTHING
+        return EVERYTHING if share else NOTHING
 
     def shared() -> Iterable[np.ndarray]:
-        pick1, pick2 = Picker(cut1).pick, Picker(cut2).pick
+        pick1, pick2 = TopSetMask(cut1).pick, TopSetMask(cut2).pick
         for vector1, vector2 in zip(keys1(), keys2(), strict=True):
             yield (vector1, vector2)[by - 1][pick1(vector1) & pick2(vector2)]
 
@@ -35,9 +37,9 @@ class Partition:
         active1, active2: The shared elements active in SFT and RL, as cuts among the shared ones.
     """
 
-    def __init__(self, cut1: Cut, cut2: Cut, active1: Cut, active2: Cut) -> None:
-        self._top = Picker(cut1), Picker(cut2)
-        self._active = Picker(active1), Picker(active2)
+    def __init__(self, cut1: Cutoff, cut2: Cutoff, active1: Cutoff, active2: Cutoff) -> None:
+        self._top = TopSetMask(cut1), TopSetMask(cut2)
+        self._active = TopSetMask(active1), TopSetMask(active2)
 
     def flags(self, keys1: np.ndarray, keys2: np.ndarray) -> np.ndarray:
         """Returns the elements' `Flag` bits, uint8.
@@ -57,14 +59,14 @@ class Partition:
 
 
 def sweep(
-    keys1: Keys, keys2: Keys, cuts1: Sequence[Cut], cuts2: Sequence[Cut]
+    keys1: Keys, keys2: Keys, cuts1: Sequence[Cutoff], cuts2: Sequence[Cutoff]
 ) -> list[dict[str, int]]:
     """Returns the region sizes under each pair of cuts, from one pass.
 
     Args:
         cuts1, cuts2: The two systems' top sets, smallest first; each contains the one before it.
     """
-    pickers = [[Picker(cut) for cut in cuts] for cuts in (cuts1, cuts2)]
+    pickers = [[TopSetMask(cut) for cut in cuts] for cuts in (cuts1, cuts2)]
     base = len(cuts1) + 1
     joint = np.zeros(base * base, np.int64)
     for vectors in zip(keys1(), keys2(), strict=True):

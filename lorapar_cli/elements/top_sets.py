@@ -52,7 +52,7 @@ def _negative(flat: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Cutoff:
     """A top set: the elements whose key is above `key`, and the first `ties` of those at it.
 
     Attributes:
@@ -64,14 +64,14 @@ class Cut:
     size: int
 
 
-NOTHING = Cut(key=2**32 - 1, ties=0, size=0)
-_EVERYTHING = Cut(key=0, ties=2**62, size=2**62)
+NOTHING = Cutoff(key=2**32 - 1, ties=0, size=0)
+EVERYTHING = Cutoff(key=0, ties=2**62, size=2**62)
 
 
-class Picker:
+class TopSetMask:
     """Applies a cut to the vectors in order; ties are decided by that order."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: Cutoff) -> None:
         self._key = np.uint32(cut.key)
         self._ties = cut.ties
 
@@ -142,7 +142,7 @@ class Ranking:
         unit = math.ldexp(1 / self.exact_total, max((high >> 7) - 1, 0))
         return _weigh(high << 16) / self.exact_total + np.arange(_BINS) * unit
 
-    def by_share(self, thetas: Sequence[float]) -> list[Cut]:
+    def by_share(self, thetas: Sequence[float]) -> list[Cutoff]:
         """Returns, for each theta, the smallest top set whose importance reaches it.
 
         Elements are taken by importance, largest first, equal ones in the vectors' order.
@@ -160,15 +160,15 @@ class Ranking:
         low_counts = self.low_counts({high for high, _, _ in places})
         return [_finish_share(*place, low_counts[place[0]]) for place in places]
 
-    def by_count(self, count: int) -> Cut:
+    def by_count(self, count: int) -> Cutoff:
         """Returns the top set of `count` elements, equal ones in the vectors' order."""
         if count <= 0:
             return NOTHING
         high, missing = _descend(self._counts, count)
         low, missing = _descend(self.low_counts({high})[high], missing)
-        return Cut(high << 16 | low, missing, count)
+        return Cutoff(high << 16 | low, missing, count)
 
-    def by_fraction(self, share: float) -> Cut:
+    def by_fraction(self, share: float) -> Cutoff:
         """Returns the top `floor(share * elements)` elements."""
         return self.by_count(int(as_fraction(share) * self.elements))
 
@@ -218,7 +218,7 @@ def _high(vector: np.ndarray) -> np.ndarray:
     return (vector >> np.uint32(16)).astype(np.uint16)
 
 
-def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarray) -> Cut:
+def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarray) -> Cutoff:
     """Returns the cut inside the bin in which the sum is reached."""
     for low in np.flatnonzero(low_counts)[::-1].tolist():
         key, count = high << 16 | low, int(low_counts[low])
@@ -227,7 +227,7 @@ def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarr
         missing -= count * _weigh(key)
         taken += count
     ties = math.ceil(missing / _weigh(key))
-    return Cut(key, ties, taken + ties)
+    return Cutoff(key, ties, taken + ties)
 
 
 def _descend(counts: np.ndarray, missing: int) -> tuple[int, int]:

@@ -49,7 +49,7 @@ def choose_models(run_dir: RunDir, adapter: list[str] | None) -> Models:
     return models
 
 
-def _check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | None) -> None:
+def check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | None) -> None:
     """Checks that the run's adapters were trained on this very base model."""
     trained = {
         name: run_dir.manifest(stage)
@@ -72,7 +72,7 @@ def _check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str |
         )
 
 
-def _adapter_files(models: Models) -> dict[str, Path]:
+def adapter_files(models: Models) -> dict[str, Path]:
     """Returns the files that decide what the adapters are, for `describe_inputs`."""
     from lorapar_cli.models.adapter import read_adapter_config
 

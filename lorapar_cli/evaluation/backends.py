@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.evaluation.predict import LoadedModel, Questions, Writer
+from lorapar_cli.evaluation.predict import Completer, LoadedModel, Predictor
 from lorapar_cli.evaluation.sample_journal import SampleJournal
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import BaseModel, load_base
@@ -23,7 +23,7 @@ class Answering:
         processes: Each of them answers its share of the batches.
     """
 
-    questions: Questions
+    questions: Predictor
     base: BaseModel
     dtype: str
     trust: bool
@@ -72,7 +72,7 @@ class Answering:
             seconds[name] = round(time.monotonic() - started, 3)
         return seconds
 
-    def _ask(self, name: str, writer: Writer) -> None:
+    def _ask(self, name: str, writer: Completer) -> None:
         mine = self.processes.share(self.questions.batches)
         done, total = 0, sum(len(batch.places) for batch in mine)
         self.progress(f"eval {name}", 0, total)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.adapters import choose_models
-from lorapar_cli.evaluation.evaluation_run import _Run
+from lorapar_cli.evaluation.evaluation_run import EvaluationRun
 from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.names import Progress, Stage, silent
 from lorapar_cli.store.manifest import (
@@ -62,17 +62,17 @@ def evaluate(
             together; nothing has been written then.
     """
     from lorapar_cli.evaluation.tasks.load import load_task
-    from lorapar_cli.evaluation.tasks.task import Asked
+    from lorapar_cli.evaluation.tasks.task import TaskOptions
 
     drawing = drawing or Drawing()
     if completions is None:
         drawing.check()
     source = str(_heldout(run_dir)) if task == "data" and data is None else data
-    asked = Asked(task, source, fewshot_data, num_fewshot, style, match, limit)
+    asked = TaskOptions(task, source, fewshot_data, num_fewshot, style, match, limit)
     folder = run_dir.folder(Stage.EVAL) / _folder_name(name, data, task)
     loaded = load_task(asked)
     sandbox = _sandbox(loaded, allow_code_execution, unsafe_code_execution)
-    run = _Run(folder, asked, loaded, drawing, sandbox, given or [], progress)
+    run = EvaluationRun(folder, asked, loaded, drawing, sandbox, given or [], progress)
     if completions is not None:
         return run.judge_file(completions)
     _check_backend(backend, loaded, drawing)

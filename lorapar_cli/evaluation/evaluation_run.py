@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.evaluation.adapters import Models, _adapter_files, _check_base
+from lorapar_cli.evaluation.adapters import Models, adapter_files, check_base
 from lorapar_cli.evaluation.metrics import summarize_samples
 from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.evaluation.sample_journal import SAMPLES, Sample, SampleJournal
@@ -25,8 +25,8 @@ from lorapar_cli.store.resumable_folder import finish_working_folder, open_worki
 from lorapar_cli.store.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from lorapar_cli.evaluation.predict import Questions
-    from lorapar_cli.evaluation.tasks.task import Asked, Task
+    from lorapar_cli.evaluation.predict import Predictor
+    from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
     from lorapar_cli.models.base_model import BaseModel
 
 
@@ -34,11 +34,11 @@ WRITTEN_ELSEWHERE = "completions"
 
 
 @dataclass
-class _Run:
+class EvaluationRun:
     """One evaluation: the same for models that are asked and for completions that are given."""
 
     folder: Path
-    asked: "Asked"
+    asked: "TaskOptions"
     task: "Task"
     drawing: Drawing
     sandbox: str | None
@@ -62,7 +62,7 @@ class _Run:
 
         base_id, revision = run_dir.base_of_adapter(model)
         base = find_base_model(base_id, trust_remote_code)
-        _check_base(run_dir, models, base, revision)
+        check_base(run_dir, models, base, revision)
         own = {
             "models": list(models),
             "base_model": base.to_manifest(),
@@ -73,7 +73,7 @@ class _Run:
             "dtype": dtype,
             "trust_remote_code": trust_remote_code,
         }
-        manifest = self._manifest(own, describe_inputs(_adapter_files(models)))
+        manifest = self._manifest(own, describe_inputs(adapter_files(models)))
         manifest.base_model = base.to_manifest()
         if is_up_to_date(self.folder, manifest.settings, manifest.inputs):
             return Outcome(self.folder, read_manifest(self.folder), fresh=False)
@@ -99,13 +99,13 @@ class _Run:
 
     def _questions(
         self, base: "BaseModel", batch_size: int, trust: bool, template: str | None
-    ) -> "Questions":
-        from lorapar_cli.evaluation.predict import Questions
+    ) -> "Predictor":
+        from lorapar_cli.evaluation.predict import Predictor
         from lorapar_cli.models.base_model import load_tokenizer
         from lorapar_cli.models.generation import Decoding
 
         drawing = self.drawing
-        return Questions(
+        return Predictor(
             self.task,
             load_tokenizer(base, trust, template),
             Decoding(
@@ -122,7 +122,7 @@ class _Run:
         """Judges completions that were written elsewhere; loads no model."""
         from lorapar_cli.evaluation.given_completions import read_completions
         from lorapar_cli.evaluation.sample_journal import describe_sample
-        from lorapar_cli.grading.grade import judge
+        from lorapar_cli.grading.grade import grade
 
         if self.task.match == "likelihood":
             raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
@@ -151,7 +151,7 @@ class _Run:
         chunk = 64
         for start in range(0, len(pairs), chunk):
             part = pairs[start : start + chunk]
-            verdicts = judge(
+            verdicts = grade(
                 self.task.match, [one[0] for one in part], [one[2] for one in part], self.sandbox
             )
             journal.append(

@@ -19,7 +19,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.sample_journal import describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.task import Item, Task
-from lorapar_cli.grading.grade import Sample, judge
+from lorapar_cli.grading.grade import Sample, grade
 
 TASKS = ("gsm8k", "mmlu")
 _INVALID = "[invalid]"
@@ -59,7 +59,7 @@ def ask_harness(
 
         inner = model.get_base_model() if isinstance(model, PeftModel) else model
         asked = HFLM(pretrained=inner, tokenizer=tokenizer, batch_size=batch_size)
-        makers = {"gsm8k": _gsm8k, "mmlu": _mmlu}
+        makers = {"gsm8k": load_gsm8k, "mmlu": load_mmlu}
         found = simple_evaluate(
             model=asked,
             tasks=makers[task.name](task),
@@ -99,12 +99,12 @@ def _task(name: str, file: str, rows: dict[str, list[dict]], **changes: Any) -> 
     return ConfigurableTask(config=config | {"custom_dataset": read})
 
 
-def _gsm8k(task: Task) -> list:
+def load_gsm8k(task: Task) -> list:
     rows = {"train": task.examples, "test": task.questions}
     return [_task("gsm8k", "gsm8k/gsm8k.yaml", rows)]
 
 
-def _mmlu(task: Task) -> list:
+def load_mmlu(task: Task) -> list:
     tasks = []
     for subject in dict.fromkeys(row["subject"] for row in task.questions):
         rows = {
@@ -131,7 +131,7 @@ def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample
     strict = by_filter["strict-match"]
     completion = strict["resps"][0][0]
     found = strict["filtered_resps"][0]
-    verdict = judge("answer", [item], [completion])[0] | {
+    verdict = grade("answer", [item], [completion])[0] | {
         "extracted_strict": None if found == _INVALID else found,
         "correct_strict": bool(strict["exact_match"]),
     }

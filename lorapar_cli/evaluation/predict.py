@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.sample_journal import describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task
-from lorapar_cli.grading.grade import Sample, judge
+from lorapar_cli.grading.grade import Sample, grade
 from lorapar_cli.models.generation import (
     Completion,
     Decoding,
@@ -21,7 +21,7 @@ from lorapar_cli.models.tokenization import encode_prompt
 
 
 @dataclass(frozen=True)
-class Batch:
+class PromptBatch:
     """Items that are asked together, always in this composition: it decides the rounding."""
 
     number: int
@@ -29,7 +29,7 @@ class Batch:
     places: list[int]
 
 
-class Writer(Protocol):
+class Completer(Protocol):
     """What answers: a model of transformers or of vLLM, with or without an adapter."""
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
@@ -48,7 +48,7 @@ class LoadedModel:
         return complete_batch(self.model, self.tokenizer, prompts, decoding, seed)
 
 
-class Questions:
+class Predictor:
     """A task in the tokens of one tokenizer, in batches that depend on nothing else.
 
     Args:
@@ -80,7 +80,7 @@ class Questions:
         self._prompts = [self._encode(item) for item in task.items]
         lengths = [len(prompt) for prompt in self._prompts]
         self.batches = [
-            Batch(number, draw, places)
+            PromptBatch(number, draw, places)
             for draw in range(draws)
             for number, places in enumerate(plan_batches(lengths, batch_size))
         ]
@@ -104,7 +104,7 @@ class Questions:
             )
         return prompt
 
-    def ask(self, name: str, writer: Writer, batch: Batch) -> Iterator[Sample]:
+    def ask(self, name: str, writer: Completer, batch: PromptBatch) -> Iterator[Sample]:
         """Yields the batch's judged samples of a model of that name."""
         items = [self.task.items[place] for place in batch.places]
         if isinstance(writer, LoadedModel) and self.task.match == "likelihood":
@@ -116,7 +116,7 @@ class Questions:
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
         written = writer.complete(prompts, self._fitting(prompts), seed)
         texts = [completion.text for completion in written]
-        judged = judge(self.task.match, items, texts, self.sandbox)
+        judged = grade(self.task.match, items, texts, self.sandbox)
         for item, completion, verdict in zip(items, written, judged, strict=True):
             yield describe_sample(name, item, batch.draw, completion.text, verdict) | {
                 "tokens": completion.tokens,

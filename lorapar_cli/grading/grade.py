@@ -18,7 +18,7 @@ Sample = dict[str, Any]
 """One line of samples.jsonl."""
 
 
-def judge(
+def grade(
     match: str, items: list[Item], completions: list[str], sandbox: str | None = None
 ) -> list[dict[str, Any]]:
     """Returns for each completion what was found in it and whether it is right.

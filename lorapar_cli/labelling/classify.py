@@ -11,25 +11,30 @@ from typing import Any
 
 from lorapar_cli.data.formats import Fields, empty_side
 from lorapar_cli.data.readers import Source, open_source
-from lorapar_cli.labelling.cost_estimate import Estimate, estimate
+from lorapar_cli.labelling.cost_estimate import CostEstimate, estimate
 from lorapar_cli.labelling.holdout import hold_out
 from lorapar_cli.labelling.options import check_numbers, check_options
-from lorapar_cli.labelling.overrides import draw_labels, read_review
+from lorapar_cli.labelling.overrides import assign_random_labels, read_review
 from lorapar_cli.labelling.scratch_database import scratch_database
 from lorapar_cli.labelling.split_files import keep_file, write_splits
 from lorapar_cli.labelling.summary import add_notes, summarise
 from lorapar_cli.labelling.teachers.catalog import find_teachers
 from lorapar_cli.labelling.teachers.client import check_keys
-from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt, read_prompt
 from lorapar_cli.labelling.teachers.teacher import Teacher, identities
-from lorapar_cli.labelling.votes.aggregate import Verdict, check_complete, decide, economy_ties_to
-from lorapar_cli.labelling.votes.collect import poll
+from lorapar_cli.labelling.votes.aggregate import (
+    LabelDecisions,
+    check_complete,
+    decide,
+    economy_ties_to,
+)
+from lorapar_cli.labelling.votes.collect import collect_votes
 from lorapar_cli.labelling.votes.journal import Journal
 from lorapar_cli.labelling.votes.journal_index import JournalIndex
 from lorapar_cli.labelling.votes.record_index import build_index
-from lorapar_cli.labelling.votes.vote_patterns import Kinds, kind_of_each, read_kinds
-from lorapar_cli.labelling.votes.vote_table import Ballot
+from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each, read_patterns
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import EMBEDDED, Progress, Stage, silent
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import (
@@ -88,12 +93,12 @@ def classify(
     subset: str | None = None,
     skip_bad: bool = False,
     trust_remote_code: bool = False,
-    manner: Manner | None = None,
+    policy: RequestPolicy | None = None,
     dry_run: bool = False,
     out: Path | None = None,
     given: list[str] | None = None,
     progress: Progress = silent,
-) -> Outcome | Estimate:
+) -> Outcome | CostEstimate:
     """Labels a data set by its teachers' votes and writes the splits.
 
     Args:
@@ -124,17 +129,17 @@ def classify(
 
     Source: LoRA-PAR Sec. 3.1.
     """
-    manner = manner or Manner()
+    policy = policy or RequestPolicy()
     check_numbers(
         {
             "--holdout": holdout,
             "--share": share,
-            "--timeout": manner.timeout,
-            "--max-cost": manner.max_cost or 0.0,
+            "--timeout": policy.timeout,
+            "--max-cost": policy.max_cost or 0.0,
         }
     )
     chosen = find_teachers(teachers, teachers_file)
-    check_options(chosen, strategy, vote, economy, min_votes, manner)
+    check_options(chosen, strategy, vote, economy, min_votes, policy)
     fields = Fields(format, prompt_field, completion_field, id_field)
     source = open_source(data, fields, split=split, subset=subset, limit=limit, skip_bad=skip_bad)
     folder = run_dir.target(Stage.CLASSIFY, out)
@@ -177,8 +182,8 @@ def classify(
     job = Job(folder, source, chosen, prompt, settings, inputs, review, remembered)
     if dry_run:
         with scratch_database(folder) as database:
-            ballot, _ = _open_ballot(database, job, progress)
-            return estimate(ballot, economy_ties_to(settings))
+            vote_table, _ = _open_ballot(database, job, progress)
+            return estimate(vote_table, economy_ties_to(settings))
     if is_up_to_date(folder, settings, inputs):
         known = read_manifest(folder)
         if not _wants_more(known, chosen):
@@ -187,7 +192,7 @@ def classify(
     manifest = Manifest(
         Stage.CLASSIFY, settings, given or [], inputs, seed=seed, base_model=base_model
     )
-    return _label(job, manifest, manner, trust_remote_code, progress)
+    return _label(job, manifest, policy, trust_remote_code, progress)
 
 
 def _model_id(model: str) -> str:
@@ -217,56 +222,56 @@ def _wants_more(manifest: Manifest, teachers: list[Teacher]) -> bool:
 
 def _open_ballot(
     database: sqlite3.Connection, job: Job, progress: Progress
-) -> tuple[Ballot, JournalIndex]:
+) -> tuple[VoteTable, JournalIndex]:
     index = build_index(database, job.source, job.settings["seed"], progress)
     journaled = JournalIndex(database, job.folder / JOURNAL)
-    return Ballot(index, job.teachers, job.prompt, journaled), journaled
+    return VoteTable(index, job.teachers, job.prompt, journaled), journaled
 
 
 def _label(
-    job: Job, manifest: Manifest, manner: Manner, trust_remote_code: bool, progress: Progress
+    job: Job, manifest: Manifest, policy: RequestPolicy, trust_remote_code: bool, progress: Progress
 ) -> Outcome:
     settings = job.settings
     with scratch_database(job.folder) as database:
-        ballot, journaled = _open_ballot(database, job, progress)
-        index = ballot.index
-        _check_askable(ballot, trust_remote_code)
+        vote_table, journaled = _open_ballot(database, job, progress)
+        index = vote_table.index
+        _check_askable(vote_table, trust_remote_code)
         if job.review:
             read_review(job.review, index)
         if settings["strategy"] == "random":
-            draw_labels(index, settings["share"])
+            assign_random_labels(index, settings["share"])
         hold_out(index, settings["holdout"], MOST_HELD_OUT)
         with Journal(job.folder / JOURNAL) as journal:
             # Until it was locked, another process may have written to it.
             if journaled.read_on():
-                ballot.look_up()
+                vote_table.look_up()
             economy = economy_ties_to(settings)
-            poll(ballot, journal, manner, economy, trust_remote_code, progress)
-            check_complete(ballot, settings["min_votes"], manner)
-            kinds = read_kinds(ballot)
-            verdict = decide(manifest, ballot, kinds)
-            summarise(manifest, ballot, kinds, verdict, economy)
-            add_notes(manifest, ballot, journaled.damaged)
-            _publish(job, manifest, ballot, kinds, verdict, journal, progress)
+            collect_votes(vote_table, journal, policy, economy, trust_remote_code, progress)
+            check_complete(vote_table, settings["min_votes"], policy)
+            patterns = read_patterns(vote_table)
+            decisions = decide(manifest, vote_table, patterns)
+            summarise(manifest, vote_table, patterns, decisions, economy)
+            add_notes(manifest, vote_table, journaled.damaged)
+            _publish(job, manifest, vote_table, patterns, decisions, journal, progress)
     return Outcome(job.folder, manifest)
 
 
 def _publish(
     job: Job,
     manifest: Manifest,
-    ballot: Ballot,
-    kinds: Kinds,
-    verdict: Verdict,
+    vote_table: VoteTable,
+    patterns: VotePatterns,
+    decisions: LabelDecisions,
     journal: Journal,
     progress: Progress,
 ) -> None:
-    total = len(ballot.index)
-    each = zip(ballot.index.records(), kind_of_each(ballot, kinds), strict=False)
+    total = len(vote_table.index)
+    each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
 
     def words(offsets: tuple[int, ...]) -> dict[str, str]:
         return {
             name: journal.read_at(offset).get("text", "")
-            for name, offset in zip(verdict.teachers, offsets, strict=True)
+            for name, offset in zip(decisions.teachers, offsets, strict=True)
             if offset >= 0
         }
 
@@ -274,7 +279,7 @@ def _publish(
         write_splits(
             built,
             ((record, kind, offsets) for record, (kind, offsets) in each),
-            verdict,
+            decisions,
             lambda record: empty_side(record) or "no majority",
             words,
             lambda done: progress("writing", done, total),
@@ -284,15 +289,15 @@ def _publish(
         write_manifest(built, manifest, skip=(JOURNAL,))
 
 
-def _check_askable(ballot: Ballot, trust_remote_code: bool) -> None:
+def _check_askable(vote_table: VoteTable, trust_remote_code: bool) -> None:
     """Raises where a teacher cannot be asked although it would have to be.
 
     One whose answers are all in the journal needs no key and no model.
     """
     needed = [
         teacher
-        for column, teacher in enumerate(ballot.teachers)
-        if (teacher.missing() or teacher.kind == "hf") and ballot.count_waiting(column)
+        for column, teacher in enumerate(vote_table.teachers)
+        if (teacher.missing() or teacher.kind == "hf") and vote_table.count_waiting(column)
     ]
     check_keys(needed)
     for teacher in needed:

@@ -7,13 +7,13 @@ from typing import Any
 from lorapar_cli.labelling.teachers.catalog import how_to_price
 from lorapar_cli.labelling.teachers.dispatch import estimate_tokens
 from lorapar_cli.labelling.teachers.teacher import Teacher
-from lorapar_cli.labelling.votes.vote_table import Ballot
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 
 _ASSUMED_ANSWER_TOKENS = 60
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What the asking would take.
 
     Attributes:
@@ -26,17 +26,17 @@ class Estimate:
     notes: list[str]
 
 
-def estimate(ballot: Ballot, economy_ties_to: int | None) -> Estimate:
+def estimate(vote_table: VoteTable, economy_ties_to: int | None) -> CostEstimate:
     """Returns what asking all that is open would take; asks and writes nothing."""
     notes: list[str] = []
     if economy_ties_to is not None:
-        ballot.close_settled(economy_ties_to)
+        vote_table.close_settled(economy_ties_to)
         notes.append("`--economy` asks as many questions as this at most")
-    asked = [column for column, teacher in enumerate(ballot.teachers) if teacher.kind != "rule"]
-    tokens, messages = _prompt_tokens(ballot, asked) if asked else ({}, [])
+    asked = [column for column, teacher in enumerate(vote_table.teachers) if teacher.kind != "rule"]
+    tokens, messages = _prompt_tokens(vote_table, asked) if asked else ({}, [])
     rows = {
-        teacher.name: _row(ballot, column, teacher, tokens.get(column, 0))
-        for column, teacher in enumerate(ballot.teachers)
+        teacher.name: _row(vote_table, column, teacher, tokens.get(column, 0))
+        for column, teacher in enumerate(vote_table.teachers)
     }
     if asked:
         notes.append("prompt tokens are estimated as a quarter of the bytes")
@@ -44,27 +44,27 @@ def estimate(ballot: Ballot, economy_ties_to: int | None) -> Estimate:
             f"answers are taken to be as long as those in the journal, else "
             f"{_ASSUMED_ANSWER_TOKENS} tokens; a model that thinks first takes many more"
         )
-    if unpriced := [teacher for teacher in ballot.teachers if teacher.price is None]:
+    if unpriced := [teacher for teacher in vote_table.teachers if teacher.price is None]:
         names = ", ".join(teacher.name for teacher in unpriced)
         notes.append(f"no price is known for {names}: their cost is not counted")
         notes.append(how_to_price(unpriced))
-    if missing := [f"`{t.name}`: {t.missing()}" for t in ballot.teachers if t.missing()]:
+    if missing := [f"`{t.name}`: {t.missing()}" for t in vote_table.teachers if t.missing()]:
         notes.append(f"cannot be asked yet: {'; '.join(missing)}")
-    return Estimate(rows, messages, notes)
+    return CostEstimate(rows, messages, notes)
 
 
 def _prompt_tokens(
-    ballot: Ballot, columns: list[int]
+    vote_table: VoteTable, columns: list[int]
 ) -> tuple[dict[int, int], list[dict[str, str]]]:
     """Returns the prompt tokens of all open questions by column, and the first record's prompt."""
     tokens, messages = dict.fromkeys(columns, 0), []
-    waiting = {column: ballot.waiting(column) for column in columns}
+    waiting = {column: vote_table.waiting(column) for column in columns}
     wanted = {column: _next_number(waiting[column]) for column in columns}
-    for number, record in enumerate(ballot.index.records()):
+    for number, record in enumerate(vote_table.index.records()):
         mine = [column for column in columns if wanted[column] == number]
         if not mine and messages:
             continue
-        chat = ballot.prompt.messages(record)
+        chat = vote_table.prompt.messages(record)
         messages = messages or chat
         for column in mine:
             tokens[column] += estimate_tokens(chat)
@@ -77,15 +77,15 @@ def _next_number(waiting: Iterator[tuple[int, bool]]) -> int | None:
     return number
 
 
-def _row(ballot: Ballot, column: int, teacher: Teacher, tokens: int) -> dict[str, Any]:
-    known = ballot.known[teacher.name]
+def _row(vote_table: VoteTable, column: int, teacher: Teacher, tokens: int) -> dict[str, Any]:
+    known = vote_table.known[teacher.name]
     answer = known.completion_tokens / known.answers if known.completion_tokens else None
-    count = ballot.count_waiting(column)
+    count = vote_table.count_waiting(column)
     said = int(count * (_ASSUMED_ANSWER_TOKENS if answer is None else answer))
     said = 0 if teacher.kind == "rule" else said
     return {
         "questions": count,
-        "from_journal": ballot.cached[teacher.name],
+        "from_journal": vote_table.cached[teacher.name],
         "prompt_tokens": tokens,
         "completion_tokens": said,
         "cost": teacher.price.of(tokens, said) if teacher.price else None,

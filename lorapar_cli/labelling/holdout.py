@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from lorapar_cli.labelling.votes.record_index import Index
+from lorapar_cli.labelling.votes.record_index import RecordIndex
 
 
 def share_count(total: int, share: float) -> int:
@@ -34,7 +34,7 @@ def choose_held_out(groups: Iterable[tuple[int, int]], count: int) -> Iterator[i
             yield group
 
 
-def hold_out(index: Index, share: float, most: int) -> None:
+def hold_out(index: RecordIndex, share: float, most: int) -> None:
     """Marks the records that are held out; empty ones never are."""
     usable = index.ask_for("SELECT count(*) FROM records WHERE NOT empty")
     count = held_out_count(usable, share, most)

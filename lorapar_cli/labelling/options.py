@@ -4,7 +4,7 @@ import math
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.labelling.teachers.catalog import how_to_price
-from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.labelling.teachers.teacher import Teacher
 
 
@@ -21,7 +21,7 @@ def check_options(
     vote: str,
     economy: bool,
     min_votes: int | None,
-    manner: Manner,
+    policy: RequestPolicy,
 ) -> None:
     """Refuses options of `classify` that contradict each other.
 
@@ -44,7 +44,7 @@ def check_options(
     if min_votes is not None and min_votes > len(teachers):
         raise UsageError(f"`--min-votes {min_votes}` is more than the {len(teachers)} teachers")
     unknown = [teacher for teacher in teachers if teacher.price is None]
-    if manner.max_cost is not None and unknown:
+    if policy.max_cost is not None and unknown:
         raise UsageError(
             "`--max-cost` cannot be kept where a price is unknown",
             f"teachers without a price: {', '.join(teacher.name for teacher in unknown)}",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.labelling.holdout import share_count
-from lorapar_cli.labelling.votes.record_index import Index
+from lorapar_cli.labelling.votes.record_index import RecordIndex
 from lorapar_cli.labelling.votes.voting import CODES, SYSTEM1, SYSTEM2
 from lorapar_cli.names import System
 from lorapar_cli.store.records import read_jsonl
 
 
-def draw_labels(index: Index, share: float) -> None:
+def assign_random_labels(index: RecordIndex, share: float) -> None:
     """Labels every record by chance; exactly the share, rounded, is System 2."""
     ordered = index.database.execute("SELECT draw, number FROM records ORDER BY draw, number")
     count = share_count(len(index), share)
@@ -24,7 +24,7 @@ def draw_labels(index: Index, share: float) -> None:
     )
 
 
-def read_review(path: Path, index: Index) -> None:
+def read_review(path: Path, index: RecordIndex) -> None:
     """Marks the records that a person has labelled.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from lorapar_cli.labelling.votes.aggregate import Verdict
+from lorapar_cli.labelling.votes.aggregate import LabelDecisions
 from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNDECIDED
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record, to_line
@@ -25,7 +25,7 @@ Judged = tuple[Record, int, tuple[int, ...]]
 def write_splits(
     folder: Path,
     records: Iterable[Judged],
-    verdict: Verdict,
+    decisions: LabelDecisions,
     why_dropped: Callable[[Record], str],
     words: Callable[[tuple[int, ...]], dict[str, str]],
     written: Callable[[int], None],
@@ -45,36 +45,36 @@ def write_splits(
             return stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
 
         files = {name: create(name) for name in ("labels", "system1", "system2", "heldout")}
-        if (verdict.labels == UNDECIDED).any():
+        if (decisions.labels == UNDECIDED).any():
             files["dropped"] = create("dropped")
-        if verdict.contested.any():
+        if decisions.contested.any():
             files["disagreements"] = create("disagreements")
         for number, (record, kind, offsets) in enumerate(records):
-            labelled = _labelled(record, verdict, kind).to_json()
+            labelled = _labelled(record, decisions, kind).to_json()
             if labelled["label"] is None:
                 labelled["dropped"] = why_dropped(record)
             line = to_line(labelled)
-            for name in _files_of(labelled["label"], bool(verdict.held_out[kind])):
+            for name in _files_of(labelled["label"], bool(decisions.held_out[kind])):
                 files[name].write(line)
-            if verdict.contested[kind]:
+            if decisions.contested[kind]:
                 files["disagreements"].write(to_line(labelled | {"words": words(offsets)}))
             if number % 1000 == 0:
                 written(number)
 
 
-def _labelled(record: Record, verdict: Verdict, kind: int) -> Record:
-    share = verdict.agreement[kind]
+def _labelled(record: Record, decisions: LabelDecisions, kind: int) -> Record:
+    share = decisions.agreement[kind]
     votes = {
         teacher: _SYSTEMS[int(code)]
-        for teacher, code in zip(verdict.teachers, verdict.votes[kind], strict=True)
+        for teacher, code in zip(decisions.teachers, decisions.votes[kind], strict=True)
         if int(code) in _SYSTEMS
     }
     return replace(
         record,
-        label=_SYSTEMS.get(int(verdict.labels[kind])),
+        label=_SYSTEMS.get(int(decisions.labels[kind])),
         votes=votes,
         agreement=None if np.isnan(share) else round(float(share), 6),
-        extra=record.extra | ({"reviewed": True} if verdict.reviewed[kind] else {}),
+        extra=record.extra | ({"reviewed": True} if decisions.reviewed[kind] else {}),
     )
 
 

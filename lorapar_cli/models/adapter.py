@@ -11,7 +11,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from lorapar_cli.elements.rank_doubling import raw_part
+from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import lora_inits as inits
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, look_at_data
@@ -230,7 +230,7 @@ def save_raw_adapter(
         values: Name -> matrix of rank 2r; None for those of the model.
     """
     raw = {
-        name: raw_part(name, parameter.detach(), r).cpu().contiguous().numpy()
+        name: trained_half(name, parameter.detach(), r).cpu().contiguous().numpy()
         for name, parameter in (values or adapter_parameters(model)).items()
     }
     config = copy.copy(model.peft_config["default"])

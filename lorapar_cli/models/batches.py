@@ -9,7 +9,7 @@ from lorapar_cli.models.tokenization import Encoded
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How samples become what a model is called with.
 
     Attributes:
@@ -20,13 +20,13 @@ class Layout:
     """
 
     packing: bool = False
-    decoder_start: int | None = None
+    decoder_start_token: int | None = None
 
     def tokens(self, samples: list[Encoded]) -> int:
         """Returns the tokens of these samples as one batch, padding included."""
         if self.packing:
             return sum(len(sample.input_ids) for sample in samples)
-        if self.decoder_start is None:
+        if self.decoder_start_token is None:
             return len(samples) * max(len(sample.input_ids) for sample in samples)
         longest = max(sample.prompt_length for sample in samples)
         return len(samples) * (longest + max(sample.completion_length for sample in samples))
@@ -91,7 +91,7 @@ def make_batch(
     samples: list[Encoded],
     pad_token_id: int,
     device: torch.device,
-    layout: Layout,
+    layout: BatchLayout,
     padding_side: str = "right",
 ) -> Batch:
     """Returns the samples as one batch, with positions that ignore padding and neighbours."""
@@ -108,9 +108,9 @@ def make_batch(
         }
         first = [sum(lengths[:row]) + place for row, place in enumerate(first)]
         rows = [0] * len(samples)
-    elif layout.decoder_start is not None:
+    elif layout.decoder_start_token is not None:
         inputs = _named(_pad(prompts, pad_token_id, padding_side == "left"))
-        shifted = [[layout.decoder_start, *ids[:-1]] for ids in completions]
+        shifted = [[layout.decoder_start_token, *ids[:-1]] for ids in completions]
         inputs |= _named(_pad(shifted, pad_token_id, left=False), "decoder_")
         first = [0] * len(samples)
     else:
@@ -166,7 +166,7 @@ def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return losses.new_zeros(batch.size).index_add(0, batch.owners, losses * batch.weights)
 
 
-def decoder_start(model: torch.nn.Module) -> int | None:
+def decoder_start_token(model: torch.nn.Module) -> int | None:
     """Returns the token that an encoder-decoder's decoder begins with, else None."""
     config = model.config
     return config.decoder_start_token_id if config.is_encoder_decoder else None

@@ -15,8 +15,8 @@ from peft.tuners.lora.loraga import preprocess_loraga
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.batches import (
-    Layout,
-    decoder_start,
+    BatchLayout,
+    decoder_start_token,
     make_batch,
     prediction_logits,
     sample_losses,
@@ -65,7 +65,7 @@ def look_at_data(
         LoraparError: The data do not suffice.
     """
     config = data_config(init, r, lora_alpha, targets)
-    layout = Layout(decoder_start=decoder_start(base))
+    layout = BatchLayout(decoder_start_token=decoder_start_token(base))
     device = next(base.parameters()).device
 
     def batches() -> Iterator[Any]:
@@ -142,9 +142,9 @@ def _eva(
         )
     order = sorted(range(len(data.samples)), key=lambda i: len(data.samples[i].input_ids))
     limit = max(_EVA_TOKENS, 2 * config.r)
-    divided = Layout().divide(data.samples, order, limit)
+    divided = BatchLayout().divide(data.samples, order, limit)
     batches = [
-        make_batch([data.samples[i] for i in part], data.pad_token_id, device, Layout())
+        make_batch([data.samples[i] for i in part], data.pad_token_id, device, BatchLayout())
         for part in divided
     ]
     large = [batch.inputs for batch in batches if sum(batch.lengths) >= config.r]

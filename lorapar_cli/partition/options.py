@@ -54,9 +54,9 @@ def check_options(options: PartitionOptions) -> None:
     """
     for name in ("theta", "theta_s1", "theta_s2"):
         if (theta := getattr(options, name)) is not None:
-            _check_range(name, theta, above_zero=True)
+            check_range(name, theta, above_zero=True)
     for name in ("alpha", "beta"):
-        _check_range(name, getattr(options, name), above_zero=False)
+        check_range(name, getattr(options, name), above_zero=False)
     if options.budget is not None:
         if options.budget < 1:
             raise UsageError("the budget must be at least 1 element", f"{options.budget}")
@@ -69,7 +69,7 @@ def check_options(options: PartitionOptions) -> None:
             raise UsageError("`--budget` decides theta: give no `--theta-s1` or `--theta-s2`")
 
 
-def _check_range(name: str, share: float, above_zero: bool) -> None:
+def check_range(name: str, share: float, above_zero: bool) -> None:
     if not (0 < share <= 1 if above_zero else 0 <= share <= 1):
         wanted = "above 0 and at most 1" if above_zero else "from 0 to 1"
         raise UsageError(f"{name} must be {wanted}", f"{share}")

@@ -8,8 +8,8 @@ from typing import Any
 from lorapar_cli.elements.region_counts import count_mask, region_shares
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Progress, Region, Stage, silent
-from lorapar_cli.partition.options import PartitionOptions, _check_range, check_options
-from lorapar_cli.partition.select_elements import _cut_to_budget, _select, _sweep
+from lorapar_cli.partition.options import PartitionOptions, check_options, check_range
+from lorapar_cli.partition.select_elements import count_by_theta, cut_to_budget, select_elements
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.manifest import (
@@ -67,10 +67,10 @@ def partition(
     progress("cutting", 0, None)
     thetas, cuts = options.thetas, None
     if options.budget is not None:
-        theta, cuts = _cut_to_budget(source, options.budget)
+        theta, cuts = cut_to_budget(source, options.budget)
         thetas = (theta, theta)
         manifest.metrics["theta_of_budget"] = theta
-    mask = _select(source, options, thetas, cuts)
+    mask = select_elements(source, options, thetas, cuts)
     manifest.counts = count_mask(mask)
     manifest.metrics |= region_shares(manifest.counts)
     with new_folder(target) as built:
@@ -105,11 +105,11 @@ def compare_thetas(
         LoraparError: As `partition`.
     """
     for theta in thetas:
-        _check_range("theta", theta, above_zero=True)
+        check_range("theta", theta, above_zero=True)
     source = ImportanceFile(importance or _own_importance(run_dir))
     ordered = sorted(set(thetas))
     rows = []
-    for theta, regions in zip(ordered, _sweep(source, ordered), strict=True):
+    for theta, regions in zip(ordered, count_by_theta(source, ordered), strict=True):
         elements = sum(regions.values())
         union = elements - regions[Region.UNSELECTED]
         shared = regions[Region.SHARED]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lorapar_cli.elements.regions import Partition, shared_cut, sweep
-from lorapar_cli.elements.top_sets import Cut, Keys, Ranking, importance_keys, random_keys
+from lorapar_cli.elements.top_sets import Cutoff, Keys, Ranking, importance_keys, random_keys
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.partition.budget import STEPS, steps_of_budget
@@ -30,11 +30,11 @@ def _keys(source: ImportanceFile, system: System, names: Sequence[str]) -> Keys:
     return read
 
 
-def _select(
+def select_elements(
     source: ImportanceFile,
     options: PartitionOptions,
     thetas: tuple[float, float],
-    known: list[Cut] | None,
+    known: list[Cutoff] | None,
 ) -> dict[str, np.ndarray]:
     """Returns name -> flags; one cut for all matrices, or one for each.
 
@@ -79,7 +79,7 @@ def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
     )
 
 
-def _cut(keys: Keys, select: str, theta: float) -> Cut:
+def _cut(keys: Keys, select: str, theta: float) -> Cutoff:
     if select == "top":
         return Ranking(keys, sums=False).by_fraction(theta)
     return Ranking(keys).by_share([theta])[0]
@@ -98,7 +98,7 @@ def _flags(
     source: ImportanceFile,
     names: Sequence[str],
     keys: list[Keys],
-    cuts: list[Cut],
+    cuts: list[Cutoff],
     options: PartitionOptions,
 ) -> dict[str, np.ndarray]:
     active = [
@@ -118,7 +118,7 @@ def _flags(
     return mask
 
 
-def _sweep(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
+def count_by_theta(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
     keys = [_keys(source, system, source.names) for system in System]
     return sweep(*keys, *(own.by_share(thetas) for own in _rankings(source, keys)))
 
@@ -132,7 +132,7 @@ def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
     return rankings
 
 
-def _cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cut]]:
+def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cutoff]]:
     """Returns the largest theta, to six decimals, whose union of sets is within the budget.
 
     Returns:

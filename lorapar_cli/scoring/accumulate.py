@@ -10,14 +10,14 @@ from peft import PeftModel
 from lorapar_cli.elements.importance import GradientSums
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.batches import (
-    Layout,
-    decoder_start,
+    BatchLayout,
+    decoder_start_token,
     make_batch,
     prediction_logits,
     sample_losses,
 )
 from lorapar_cli.models.tokenization import Encoded
-from lorapar_cli.scoring.gradients import Capture, capture_gradients, routes_tokens
+from lorapar_cli.scoring.gradients import GradientCapture, capture_gradients, routes_tokens
 
 _GPU_TOKENS = 4096
 _FLOAT16_SCALE = 1024.0
@@ -29,7 +29,7 @@ _NEIGHBOURS_ROUNDING = 1e-5
 
 
 @dataclass
-class Scoring:
+class GradientPass:
     """What is summed for one system.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scoring:
         sums: This process's sums.
         done: Indices of the samples that are in `sums`.
         batch_tokens: Tokens of a batch at most, padding included; 0 for a default.
-        packing: Whether a batch is one row without padding; `require_apart` tells where it may be.
+        packing: Whether a batch is one row without padding; `check_packing` tells where it may be.
     """
 
     samples: list[Encoded]
@@ -50,7 +50,7 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Pending:
     """A batch to come: its samples, and the matrices that a failed attempt has already added."""
 
     indices: list[int]
@@ -59,7 +59,7 @@ class _Work:
 
 def sum_gradients(
     model: PeftModel,
-    scoring: Scoring,
+    scoring: GradientPass,
     *,
     mine: Callable[[list[list[int]]], list[list[int]]],
     pad_token_id: int,
@@ -80,10 +80,10 @@ def sum_gradients(
     Raises:
         LoraparError: One sample alone does not fit into memory.
     """
-    layout = Layout(scoring.packing, decoder_start(model))
+    layout = BatchLayout(scoring.packing, decoder_start_token(model))
     batches = mine(make_batches(scoring.samples, _token_limit(model, scoring), layout))
     left = [[i for i in batch if i not in scoring.done] for batch in batches]
-    queue = deque(_Work(batch) for batch in left if batch)
+    queue = deque(_Pending(batch) for batch in left if batch)
     shortages = 0
     attempt = _Attempt(model, scoring, pad_token_id, layout)
     with capture_gradients(model, attempt.consume, raw_rank) as capture:
@@ -106,7 +106,7 @@ class _Attempt:
     """One batch's forward and backward pass, which may fail half-way."""
 
     def __init__(
-        self, model: PeftModel, scoring: Scoring, pad_token_id: int, layout: Layout
+        self, model: PeftModel, scoring: GradientPass, pad_token_id: int, layout: BatchLayout
     ) -> None:
         self._model = model
         self._scoring = scoring
@@ -126,7 +126,7 @@ class _Attempt:
             self._scoring.sums.add(name, gradients, self._membership)
             self.added.add(name)
 
-    def run(self, capture: Capture, work: _Work) -> None:
+    def run(self, capture: GradientCapture, work: _Pending) -> None:
         scoring = self._scoring
         self.added = set(work.added)
         halves = torch.tensor([scoring.halves[i] for i in work.indices], device=self._device)
@@ -145,7 +145,7 @@ class _Attempt:
         scoring.done.update(work.indices)
 
 
-def _token_limit(model: PeftModel, scoring: Scoring) -> int:
+def _token_limit(model: PeftModel, scoring: GradientPass) -> int:
     longest = max(len(sample.input_ids) for sample in scoring.samples)
     if routes_tokens(model):
         return 0
@@ -154,7 +154,7 @@ def _token_limit(model: PeftModel, scoring: Scoring) -> int:
     return max(longest, _GPU_TOKENS) if scoring.sums.flat.is_cuda else longest
 
 
-def make_batches(samples: list[Encoded], batch_tokens: int, layout: Layout) -> list[list[int]]:
+def make_batches(samples: list[Encoded], batch_tokens: int, layout: BatchLayout) -> list[list[int]]:
     """Returns batches of sample indices, longest first, each within the tokens allowed.
 
     A sample that is longer than allowed is a batch of its own.
@@ -168,7 +168,7 @@ def _is_shortage(cause: Exception) -> bool:
 
 
 def _halve(
-    work: _Work, added: set[str], queue: deque, samples: list[Encoded], layout: Layout
+    work: _Pending, added: set[str], queue: deque, samples: list[Encoded], layout: BatchLayout
 ) -> deque:
     """Returns the queue with the failed batch in two parts and no larger batch behind them."""
     size = len(work.indices)
@@ -182,16 +182,16 @@ def _halve(
         )
     parts = [work.indices[: size // 2], work.indices[size // 2 :]]
     limit = max(layout.tokens([samples[i] for i in part]) for part in parts)
-    again = deque(_Work(part, frozenset(added)) for part in parts)
+    again = deque(_Pending(part, frozenset(added)) for part in parts)
     for later in queue:
         again.extend(
-            _Work(part, later.added) for part in layout.divide(samples, later.indices, limit)
+            _Pending(part, later.added) for part in layout.divide(samples, later.indices, limit)
         )
     return again
 
 
 @torch.no_grad()
-def require_apart(model: PeftModel, samples: list[Encoded], pad_token_id: int) -> None:
+def check_packing(model: PeftModel, samples: list[Encoded], pad_token_id: int) -> None:
     """Refuses packing where a sample's logits depend on its neighbours in the row.
 
     The longest sample is packed between the two shortest: their logits must be those of each alone,
@@ -208,7 +208,7 @@ def require_apart(model: PeftModel, samples: list[Encoded], pad_token_id: int) -
     last = chosen[-1].completion_length
 
     def logits(parts: list[Encoded], packing: bool) -> torch.Tensor:
-        batch = make_batch(parts, pad_token_id, device, Layout(packing))
+        batch = make_batch(parts, pad_token_id, device, BatchLayout(packing))
         return prediction_logits(model, batch).float()
 
     half = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
@@ -250,7 +250,10 @@ def step0_difference(
     differences, largest = [], []
     for sample in samples:
         batch = make_batch(
-            [sample], pad_token_id, device, Layout(decoder_start=decoder_start(model))
+            [sample],
+            pad_token_id,
+            device,
+            BatchLayout(decoder_start_token=decoder_start_token(model)),
         )
         with model.disable_adapter():
             base = prediction_logits(model, batch).float()

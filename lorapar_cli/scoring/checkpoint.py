@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.scoring.accumulate import Scoring
+from lorapar_cli.scoring.accumulate import GradientPass
 from lorapar_cli.store.tensor_files import Tensors, read_tensors, write_tensors
 
 # Writing that takes so many seconds costs 3 % of a minute.
@@ -32,7 +32,7 @@ class SavedSums:
         self._last = time.monotonic()
         self._written = False
 
-    def restore(self, scoring: Scoring) -> int:
+    def restore(self, scoring: GradientPass) -> int:
         """Puts saved sums into `scoring`; returns the number of samples in them."""
         saved = read_partial(self._path, self._identity)
         if saved is None:
@@ -43,17 +43,17 @@ class SavedSums:
         scoring.done |= done
         return len(done)
 
-    def keep(self, scoring: Scoring) -> None:
+    def keep(self, scoring: GradientPass) -> None:
         """Saves if it is time to."""
         if time.monotonic() - self._last >= self._wait:
             self._write(scoring)
 
-    def finish(self, scoring: Scoring) -> None:
+    def finish(self, scoring: GradientPass) -> None:
         """Saves the complete sums of a pass that was long enough to have been saved before."""
         if self._written:
             self._write(scoring)
 
-    def _write(self, scoring: Scoring) -> None:
+    def _write(self, scoring: GradientPass) -> None:
         started = time.monotonic()
         sums = scoring.sums
         arrays = {"flat": sums.flat.cpu().numpy(), "tally": sums.tally.cpu().numpy()}

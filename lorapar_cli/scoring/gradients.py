@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from peft import PeftModel
 
-from lorapar_cli.elements.rank_doubling import raw_part
+from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.batches import Batch
@@ -20,7 +20,7 @@ from lorapar_cli.models.batches import Batch
 Consume = Callable[[str, torch.Tensor], None]
 
 
-class Capture:
+class GradientCapture:
     """Turns backward passes into per-sample gradients while it is open (`capture_gradients`)."""
 
     def __init__(self, consume: Consume, raw_rank: int | None, head: frozenset[str]) -> None:
@@ -117,7 +117,7 @@ def _key(module_name: str) -> str:
 @contextmanager
 def capture_gradients(
     model: PeftModel, consume: Consume, raw_rank: int | None = None
-) -> Iterator[Capture]:
+) -> Iterator[GradientCapture]:
     """While open, a backward pass hands every LoRA matrix's per-sample gradients to `consume`.
 
     `consume` gets the matrix's key and `[batch, *shape]` float32, which it may overwrite, once a
@@ -130,7 +130,7 @@ def capture_gradients(
     parameters = adapter_parameters(model)
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
     head = set(model.get_output_embeddings().modules())
-    capture = Capture(
+    capture = GradientCapture(
         consume,
         raw_rank,
         frozenset(_key(name) for name, module in model.named_modules() if module in head),
@@ -157,6 +157,6 @@ def routes_tokens(model: PeftModel) -> bool:
 def scored_values(model: PeftModel, raw_rank: int | None) -> dict[str, torch.Tensor]:
     """Returns the element values that are scored, by name, as views."""
     return {
-        name: parameter if raw_rank is None else raw_part(name, parameter, raw_rank)
+        name: parameter if raw_rank is None else trained_half(name, parameter, raw_rank)
         for name, parameter in adapter_parameters(model).items()
     }

@@ -8,7 +8,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import EMBEDDED, Progress, Stage, System, silent
 from lorapar_cli.scoring.options import ScoreOptions
-from lorapar_cli.scoring.score_run import _Work
+from lorapar_cli.scoring.score_run import ScoreRun
 from lorapar_cli.store.manifest import (
     Manifest,
     Outcome,
@@ -68,7 +68,7 @@ def score(
             return Outcome(target, finished, fresh=False)
     records = {system: _read(paths[system.value]) for system in System}
     manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=options.seed)
-    work = _Work(target, options, manifest, progress, save_seconds)
+    work = ScoreRun(target, options, manifest, progress, save_seconds)
     work.find(name, trust_remote_code)
     samples = {system: work.encode(system, records[system]) for system in System}
     work.create(samples)

@@ -23,7 +23,7 @@ NOISE_THETA = 0.9
 _PROBED = 8
 
 
-class _Work:
+class ScoreRun:
     """What the steps of one scoring run share."""
 
     def __init__(
@@ -97,7 +97,7 @@ class _Work:
         """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.models.adapter import adapter_parameters, create_adapter, stacked_experts
         from lorapar_cli.models.base_model import load_base
-        from lorapar_cli.scoring.accumulate import require_apart, step0_difference
+        from lorapar_cli.scoring.accumulate import check_packing, step0_difference
         from lorapar_cli.scoring.gradients import scored_values
 
         options = self.options
@@ -125,7 +125,7 @@ class _Work:
             self.manifest.notes.append(f"{experts} and have no elements in the adapter")
         if options.packing:
             every = [sample for own in samples.values() for sample in own]
-            require_apart(self.model, every, self.tokenizer.pad_token_id)
+            check_packing(self.model, every, self.tokenizer.pad_token_id)
         difference, largest = step0_difference(
             self.model, samples[System.SYSTEM1][:_PROBED], self.tokenizer.pad_token_id
         )
@@ -198,7 +198,7 @@ class _Work:
     def _sum(self, system: System, samples: list):
         """Returns the sums over all samples, of all processes."""
         from lorapar_cli.elements.importance import GradientSums
-        from lorapar_cli.scoring.accumulate import Scoring, sum_gradients
+        from lorapar_cli.scoring.accumulate import GradientPass, sum_gradients
         from lorapar_cli.scoring.checkpoint import SavedSums
 
         started = time.monotonic()
@@ -206,7 +206,9 @@ class _Work:
         sums = GradientSums({n: v.numel() for n, v in self.values.items()}, device)
         halves = [index % 2 for index in range(len(samples))]
         random.Random(self.options.seed).shuffle(halves)
-        scoring = Scoring(samples, halves, sums, self.options.batch_tokens, self.options.packing)
+        scoring = GradientPass(
+            samples, halves, sums, self.options.batch_tokens, self.options.packing
+        )
         path = self.partial / f"{system}-{self.processes.rank}.safetensors"
         saved = SavedSums(path, self._identity(system), self.save_seconds)
         if found := saved.restore(scoring):

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from lorapar_cli.elements.top_sets import Keys, Picker, Ranking
+from lorapar_cli.elements.top_sets import Keys, Ranking, TopSetMask
 
 _COMPARED = 1 << 20
 
@@ -38,7 +38,7 @@ def half_set(keys: Keys, theta: float, terms: Iterable[np.ndarray] | None) -> Ha
         terms: Mean gradient times value, as vectors like those of `keys`; None where the
             importance does not rest on it.
     """
-    picker = Picker(Ranking(keys).by_share([theta])[0])
+    picker = TopSetMask(Ranking(keys).by_share([theta])[0])
     chosen = np.concatenate([picker.pick(vector) for vector in keys()])
     stride = -(-chosen.size // _COMPARED)
     every = _every(keys(), stride)

@@ -70,7 +70,7 @@ def _is_nan(value) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-class FlatRewards(TrainerCallback):
+class ZeroSpreadMonitor(TrainerCallback):
     """Notices when no group of completions has had a spread in its rewards for many steps.
 
     Without a spread every advantage is zero: the steps go on, the adapter stays.

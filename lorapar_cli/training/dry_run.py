@@ -19,7 +19,7 @@ class DryRun(TrainerCallback):
         self.figures = {
             "steps": state.max_steps,
             "learning_rates": _rates(kwargs["lr_scheduler"], state.max_steps),
-            "bytes": _bytes(model, optimizer),
+            "bytes": memory_bytes(model, optimizer),
         }
         raise FirstStep
 
@@ -31,7 +31,7 @@ def _rates(scheduler, steps: int) -> dict[int, float]:
     return {step: base * shape(step) for step in points}
 
 
-def _bytes(model: torch.nn.Module, optimizer) -> dict[str, int]:
+def memory_bytes(model: torch.nn.Module, optimizer) -> dict[str, int]:
     """Returns bytes by what holds them; activations, which depend on the batch, are not known.
 
     Optimizer state is estimated as AdamW's, two float32 numbers an element.

@@ -23,7 +23,7 @@ from lorapar_cli.models.tokenization import trainer_prompt
 from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
-from lorapar_cli.training.callbacks import FlatRewards
+from lorapar_cli.training.callbacks import ZeroSpreadMonitor
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
@@ -168,7 +168,7 @@ def train(
             train_dataset=to_dataset(records, tokenizer),
             processing_class=tokenizer,
             callbacks=[
-                FlatRewards(
+                ZeroSpreadMonitor(
                     options.patience_steps,
                     options.stop_without_spread,
                     run.notes,

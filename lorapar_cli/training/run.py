@@ -26,10 +26,10 @@ from lorapar_cli.training.masking.engines import Engine, requested_engine, requi
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     MaskedModel,
+    gather_adapter,
     load_masked_model,
     read_masked_adapter,
     save_masked,
-    trained_values,
     verify_trained,
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
@@ -81,7 +81,9 @@ class TrainingRun:
         trainer.take_evaluation_point()
 
 
-def find_start(source: TrainingInputs, flag: Flag, trust: bool) -> tuple[BaseModel, MaskedAdapter]:
+def read_starting_adapter(
+    source: TrainingInputs, flag: Flag, trust: bool
+) -> tuple[BaseModel, MaskedAdapter]:
     """Returns base and adapter, checked to belong together; loads no model.
 
     Raises:
@@ -169,7 +171,7 @@ def train(
         manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
     run = load(work, checkpoint, None)
     manifest.metrics |= fit(run)
-    values = trained_values(run.masked)
+    values = gather_adapter(run.masked)
     moved, frozen_moved = verify_trained(start, values)
     manifest.counts |= {"active_moved": moved, "frozen_moved": frozen_moved}
     if run.main:
@@ -211,7 +213,7 @@ def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
     return StepLog(path, int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0)
 
 
-def drop_long(
+def drop_too_long(
     items: list[Item], lengths: list[int], names: list[str], limit: int, what: str
 ) -> tuple[list[Item], str | None]:
     """Returns the items within `limit` tokens, and a sentence that names the others or None.

@@ -78,15 +78,15 @@ def train_rl(
     from lorapar_cli.training import grpo
     from lorapar_cli.training.masking.engines import requested_engine
     from lorapar_cli.training.masking.optimizers import require_optimizer
-    from lorapar_cli.training.run import drop_long, find_start, train
+    from lorapar_cli.training.run import drop_too_long, read_starting_adapter, train
     from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker
 
     require_tracker(options.report_to)
     require_optimizer(options, requested_engine())
     extra = parse_training_arguments(options.training, grpo.GRPOConfig)
-    base, trained = find_start(source, Flag.RL, trust_remote_code)
+    base, trained = read_starting_adapter(source, Flag.RL, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code, source.template)
-    records, note = drop_long(
+    records, note = drop_too_long(
         records,
         [len(encode_prompt(tokenizer, record.prompt)) for record in records],
         [record.id for record in records],

@@ -70,16 +70,16 @@ def train_sft(
     from lorapar_cli.training import sft
     from lorapar_cli.training.masking.engines import requested_engine
     from lorapar_cli.training.masking.optimizers import require_optimizer
-    from lorapar_cli.training.run import drop_long, find_start, train
+    from lorapar_cli.training.run import drop_too_long, read_starting_adapter, train
     from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker
 
     require_tracker(options.report_to)
     require_optimizer(options, requested_engine())
     extra = parse_training_arguments(options.training, sft.SFTConfig)
-    base, trained = find_start(source, Flag.SFT, trust_remote_code)
+    base, trained = read_starting_adapter(source, Flag.SFT, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code, source.template)
     encoded = [encode(tokenizer, record) for record in records]
-    encoded, note = drop_long(
+    encoded, note = drop_too_long(
         encoded,
         [len(item.input_ids) for item in encoded],
         [record.id for record in records],

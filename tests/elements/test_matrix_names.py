@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lorapar_cli.elements.matrix_names import layer_label, matrix_place
-from lorapar_cli.elements.rank_doubling import raw_part, widen_mask
+from lorapar_cli.elements.rank_doubling import trained_half, widen_mask
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_a_raw_mask_covers_the_first_half_of_a_doubled_matrix(name, shape):
     doubled = (4, 5) if "lora_A" in name else (7, 4)
     widened = widen_mask(name, mask, doubled)
     assert widened.shape == doubled
-    assert (raw_part(name, widened, 2) == mask).all()
+    assert (trained_half(name, widened, 2) == mask).all()
     assert widened.sum() == mask.sum()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lorapar_cli.elements.regions import Partition, shared_cut
-from lorapar_cli.elements.top_sets import NOTHING, Picker, Ranking, importance_keys
+from lorapar_cli.elements.top_sets import NOTHING, Ranking, TopSetMask, importance_keys
 from lorapar_cli.names import Flag
 
 IMPORTANCE = hnp.arrays(
@@ -48,7 +48,7 @@ def in_pieces(values: np.ndarray, pieces: int = 3):
 
 
 def pick(values: np.ndarray, cut) -> np.ndarray:
-    picker = Picker(cut)
+    picker = TopSetMask(cut)
     return np.concatenate([picker.pick(keys) for keys in in_pieces(values)()])
 
 

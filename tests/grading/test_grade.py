@@ -3,7 +3,7 @@
 import pytest
 
 from lorapar_cli.evaluation.tasks.task import Item
-from lorapar_cli.grading.grade import judge
+from lorapar_cli.grading.grade import grade
 from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import Limits, find_backend, run_program
 
@@ -16,16 +16,16 @@ CODE = Code(
 
 def test_answers_are_judged_by_both_rules():
     items = [Item(str(n), "", "1080") for n in range(3)]
-    verdicts = judge("answer", items, ["#### 1,080", "it is 1,080", "no"])
+    verdicts = grade("answer", items, ["#### 1,080", "it is 1,080", "no"])
     assert [v["correct"] for v in verdicts] == [True, True, False]
     assert [v["correct_strict"] for v in verdicts] == [True, False, False]
 
 
 def test_exact_and_choice():
-    assert judge("exact", [Item("0", "", "a b")], [" a b\n"])[0]["correct"]
-    assert not judge("exact", [Item("0", "", "a b")], ["a  b"])[0]["correct"]
-    assert judge("choice", [Item("0", "", "B")], ["The answer is (b)"])[0]["correct"]
-    assert not judge("choice", [Item("0", "", "B")], ["none"])[0]["correct"]
+    assert grade("exact", [Item("0", "", "a b")], [" a b\n"])[0]["correct"]
+    assert not grade("exact", [Item("0", "", "a b")], ["a  b"])[0]["correct"]
+    assert grade("choice", [Item("0", "", "B")], ["The answer is (b)"])[0]["correct"]
+    assert not grade("choice", [Item("0", "", "B")], ["none"])[0]["correct"]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,6 @@ def test_completions_as_models_write_them_become_programs(completion):
 @pytest.mark.parametrize("completion", ["    return x\n", "", "```python\n```", "I cannot."])
 def test_wrong_programs_fail(completion):
     item = Item("0", "", "", code=CODE)
-    (verdict,) = judge("code", [item], [completion], find_backend())
+    (verdict,) = grade("code", [item], [completion], find_backend())
     assert not verdict["correct"]
     assert verdict["reason"]

@@ -74,7 +74,7 @@ class Server:
         self.failed = set()
         self.billed = Counter()
         self.requests = Counter()
-        self.flying = 0
+        self.in_flight = 0
         self.most_flying = 0
         self.headers = {}
 
@@ -89,13 +89,13 @@ class Server:
                 if line.startswith(b"GET"):
                     await self.reply(writer, 200, self.stats())
                     continue
-                self.flying += 1
-                self.most_flying = max(self.most_flying, self.flying)
+                self.in_flight += 1
+                self.most_flying = max(self.most_flying, self.in_flight)
                 try:
                     if not await self.answer(writer, headers, json.loads(body)):
                         break
                 finally:
-                    self.flying -= 1
+                    self.in_flight -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -128,7 +128,7 @@ class Server:
             return await self.error(writer, 401, f"bad key {headers.get('authorization')}")
         if self.requests[model] > self.dead_after.get(model, 10**9):
             return await self.error(writer, 500, "gone")
-        if self.flying > self.capacity:
+        if self.in_flight > self.capacity:
             return await self.error(writer, 429, "too many at a time")
         if self.requests[model] > self.refuses_after.get(model, 10**9):
             headers = [f"retry-after: {self.later}"] if self.later else []

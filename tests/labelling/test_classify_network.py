@@ -13,8 +13,8 @@ import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.classify import classify
-from lorapar_cli.labelling.teachers.dispatch import Manner
-from lorapar_cli.labelling.teachers.rate_limit import Clock, Throttle
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
+from lorapar_cli.labelling.teachers.rate_limit import Clock, ConcurrencyLimit
 from lorapar_cli.store.run_dir import RunDir
 from tests.labelling.classify_parts import (
     expected_labels,
@@ -32,13 +32,13 @@ def _no_keys(monkeypatch):
 
 def test_faults_of_every_kind_change_no_label_and_no_question_is_billed_twice(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 1000)
-    manner = Manner(concurrency=16, timeout=400, clock=Clock(speed=100))
+    policy = RequestPolicy(concurrency=16, timeout=400, clock=Clock(speed=100))
     with running_server(fault_share=0.25) as server:
         outcome = classify(
             RunDir(tmp_path / "run"),
             data=str(data),
             teachers=[server.teacher(name) for name in "abc"],
-            manner=manner,
+            policy=policy,
         )
         stats = server.stats()
     assert labels_of(outcome.folder) == expected_labels(outcome.folder, "abc")
@@ -54,12 +54,12 @@ FAST = Clock(speed=100)
 
 
 def ask(folder, data, server, names, **options):
-    manner = {"concurrency": 8, "timeout": 400, "clock": FAST} | options.pop("manner", {})
+    policy = {"concurrency": 8, "timeout": 400, "clock": FAST} | options.pop("policy", {})
     return classify(
         RunDir(folder),
         data=str(data),
         teachers=[server.teacher(name) for name in names],
-        manner=Manner(**manner),
+        policy=RequestPolicy(**policy),
         **options,
     )
 
@@ -72,7 +72,7 @@ def test_retry_after_is_honoured_beyond_the_limits_of_the_sdk(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 12)
     with running_server(fault_share=1.0, faults={"429-after": 1}) as server:
         started = time.monotonic()
-        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 4})
+        outcome = ask(tmp_path / "run", data, server, "a", policy={"concurrency": 4})
         seconds = (time.monotonic() - started) * FAST.speed
         stats = server.stats()
     # Each question is refused once; those refused together wait together, 150 s at a time.
@@ -86,7 +86,7 @@ def test_concurrency_shrinks_on_429_and_never_passes_its_limit(tmp_path):
     clock = Clock(speed=1000)
 
     async def story():
-        throttle = Throttle(16, clock, asyncio.Event())
+        throttle = ConcurrencyLimit(16, clock, asyncio.Event())
         for _ in range(16):
             await throttle.enter()
         together = clock.now()
@@ -108,7 +108,7 @@ def test_concurrency_shrinks_on_429_and_never_passes_its_limit(tmp_path):
     assert full == 16
     data = write_questions(tmp_path / "data.jsonl", 60)
     with running_server(delay=0.01) as server:
-        ask(tmp_path / "run", data, server, "a", manner={"concurrency": 5})
+        ask(tmp_path / "run", data, server, "a", policy={"concurrency": 5})
         assert server.stats()["most_flying"] == 5
 
 
@@ -116,14 +116,14 @@ def test_a_teacher_that_dies_is_reported_and_the_run_goes_on_later(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 60)
     with running_server(dead_after={"model-b": 20}) as server:
         with pytest.raises(LoraparError, match="not every teacher answered") as error:
-            ask(tmp_path / "run", data, server, "abc", manner={"retries": 3})
+            ask(tmp_path / "run", data, server, "abc", policy={"retries": 3})
         assert "`b`: 20 of 60 questions answered, then it failed: server error 500" in str(
             error.value
         )
         assert "--min-votes" in error.value.hint
         assert not (tmp_path / "run" / "classify" / "manifest.json").exists()
         before = server.stats()
-        options = {"manner": {"retries": 1}, "min_votes": 2}
+        options = {"policy": {"retries": 1}, "min_votes": 2}
         quorum = ask(tmp_path / "run", data, server, "abc", **options)
         after = server.stats()
         first = (quorum.folder / "labels.jsonl").read_bytes()
@@ -152,7 +152,7 @@ def test_an_earlier_result_survives_a_failed_run(tmp_path):
         good = ask(tmp_path / "run", data, server, "a")
         before = (good.folder / "labels.jsonl").read_bytes()
     with running_server(dead_after={"model-b": 5}) as server, pytest.raises(LoraparError):
-        ask(tmp_path / "run", data, server, "ab", manner={"retries": 1})
+        ask(tmp_path / "run", data, server, "ab", policy={"retries": 1})
     assert (good.folder / "labels.jsonl").read_bytes() == before
     # Answers of the failed run are in the journal all the same.
     assert len(read_lines(good.folder / "votes.jsonl")) == 35
@@ -182,7 +182,7 @@ def test_economy_gives_the_labels_of_full_voting_for_fewer_requests(
 
 def test_questions_that_a_dead_teacher_left_open_are_not_counted_as_saved(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 60)
-    options = {"economy": True, "min_votes": 2, "manner": {"retries": 1}}
+    options = {"economy": True, "min_votes": 2, "policy": {"retries": 1}}
     with running_server(dead_after={"model-c": 3}) as server:
         outcome = ask(tmp_path / "run", data, server, "abc", **options)
     lines = [
@@ -226,7 +226,9 @@ def test_only_what_an_answer_depends_on_asks_again(tmp_path):
         ask(run_dir, data, server, "a")
         ask(run_dir, data, moved, "a")
         renamed = f"other=model-a@{server.url}"
-        classify(RunDir(run_dir), data=str(data), teachers=[renamed], manner=Manner(clock=FAST))
+        classify(
+            RunDir(run_dir), data=str(data), teachers=[renamed], policy=RequestPolicy(clock=FAST)
+        )
         assert (asked(server), asked(moved)) == (20, 0)
         ask(run_dir, data, server, "a", student="LLaMA2 7B")
         assert asked(server) == 40
@@ -258,9 +260,9 @@ def test_money_is_counted_and_max_cost_is_never_passed(tmp_path):
         }
         plan = classify(run_dir, dry_run=True, **options)
         with pytest.raises(LoraparError, match=r"`--max-cost 0\.3` was passed"):
-            classify(run_dir, manner=Manner(max_cost=0.3), **options)
+            classify(run_dir, policy=RequestPolicy(max_cost=0.3), **options)
         answers = sum(server.stats()["billed"].values())
-        again = classify(run_dir, manner=Manner(max_cost=0.6), **options)
+        again = classify(run_dir, policy=RequestPolicy(max_cost=0.6), **options)
         billed = server.stats()["billed"]
     # A question is only asked while its worst case, 0.1 dollars for the answer, still fits.
     assert 0.3 - 0.15 < answers * 0.002 <= 0.3
@@ -277,7 +279,11 @@ def test_money_is_counted_and_max_cost_is_never_passed(tmp_path):
 def test_a_number_that_is_none_is_refused(tmp_path, option):
     """A limit of nan dollars would never be reached."""
     nan = float("nan")
-    mine = {option: nan} if option in ("holdout", "share") else {"manner": Manner(**{option: nan})}
+    mine = (
+        {option: nan}
+        if option in ("holdout", "share")
+        else {"policy": RequestPolicy(**{option: nan})}
+    )
     with pytest.raises(UsageError, match="nan"):
         classify(RunDir(tmp_path / "run"), data="x.jsonl", teachers=["rules-cues"], **mine)
 
@@ -286,7 +292,7 @@ def test_a_price_that_is_unknown_is_called_so(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 5)
     with running_server() as server:
         with pytest.raises(UsageError, match="--max-cost"):
-            ask(tmp_path / "run", data, server, "a", manner={"max_cost": 1.0})
+            ask(tmp_path / "run", data, server, "a", policy={"max_cost": 1.0})
         assert not (tmp_path / "run").exists()
         outcome = ask(tmp_path / "run", data, server, "a")
         assert outcome.manifest.metrics["cost"] is None
@@ -353,7 +359,7 @@ def test_questions_that_an_endpoint_refuses_are_no_votes_and_asked_again_later(t
 def test_an_endpoint_without_structured_output_is_asked_in_plain_words(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 60)
     with running_server(knows_no_schema=True, delay=0.05) as server:
-        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 16})
+        outcome = ask(tmp_path / "run", data, server, "a", policy={"concurrency": 16})
         requests = asked(server)
     assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
     counts = outcome.manifest.counts["teachers"]["a"]
@@ -367,7 +373,7 @@ def test_content_of_another_kind_is_an_unreadable_answer(tmp_path, content):
     data = write_questions(tmp_path / "data.jsonl", 3)
     with running_server(always=content) as server:
         with pytest.raises(LoraparError) as error:
-            ask(tmp_path / "run", data, server, "a", manner={"retries": 1, "clock": FAST})
+            ask(tmp_path / "run", data, server, "a", policy={"retries": 1, "clock": FAST})
         assert "the answer was not readable" in error.value.found
 
 
@@ -395,12 +401,15 @@ def test_the_key_appears_nowhere(tmp_path, monkeypatch, capfd):
             f"teachers:\n  a: {{base_url: '{server.url}', model: model-a, key_env: MY_KEY}}\n"
         )
         options = {"data": str(data), "teachers": ["a"], "teachers_file": config}
-        outcome = classify(RunDir(tmp_path / "run"), manner=Manner(clock=FAST), **options)
+        outcome = classify(RunDir(tmp_path / "run"), policy=RequestPolicy(clock=FAST), **options)
         assert server.stats()["headers"]["authorization"] == f"Bearer {key}"
         monkeypatch.setenv("MY_KEY", key + "-wrong")
         with pytest.raises(LoraparError) as error:
             classify(
-                RunDir(tmp_path / "other"), manner=Manner(clock=FAST), progress=print, **options
+                RunDir(tmp_path / "other"),
+                policy=RequestPolicy(clock=FAST),
+                progress=print,
+                **options,
             )
         texts += [str(error.value), "".join(traceback.format_exception(error.value))]
     assert "the key was not accepted (401)" in texts[0]
@@ -504,7 +513,7 @@ def test_an_endpoint_that_suddenly_refuses_everything_is_down_and_no_vote_is_inv
     data = write_questions(tmp_path / "data.jsonl", 80)
     with running_server(refuses_after={"model-a": 30}) as server:
         with pytest.raises(LoraparError, match="not every teacher answered") as error:
-            ask(tmp_path / "run", data, server, "a", manner={"concurrency": 4})
+            ask(tmp_path / "run", data, server, "a", policy={"concurrency": 4})
         assert "`a`: 30 of 80 questions answered, then it failed: refused (400)" in (
             error.value.found
         )
@@ -515,7 +524,7 @@ def test_an_endpoint_without_credit_is_asked_nothing_more(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 80)
     with running_server(refuses_after={"model-a": 10}, refuses_with=402) as server:
         with pytest.raises(LoraparError) as error:
-            ask(tmp_path / "run", data, server, "a", manner={"concurrency": 2})
+            ask(tmp_path / "run", data, server, "a", policy={"concurrency": 2})
         assert "out of credit (402)" in error.value.found
         assert asked(server) <= 12
 
@@ -523,7 +532,7 @@ def test_an_endpoint_without_credit_is_asked_nothing_more(tmp_path):
 def test_a_model_without_a_system_role_gets_all_in_one_message(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 5)
     with running_server(knows_no_system=True) as server:
-        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 1})
+        outcome = ask(tmp_path / "run", data, server, "a", policy={"concurrency": 1})
         assert asked(server) == 6
         questions = list(server.stats()["billed"])
     assert outcome.manifest.counts["teachers"]["a"]["asked"] == 5
@@ -533,7 +542,7 @@ def test_a_model_without_a_system_role_gets_all_in_one_message(tmp_path):
 def test_an_endpoint_that_takes_few_requests_at_a_time_is_found_out(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 400)
     with running_server(capacity=4, delay=0.02) as server:
-        outcome = ask(tmp_path / "run", data, server, "a", manner={"concurrency": 32})
+        outcome = ask(tmp_path / "run", data, server, "a", policy={"concurrency": 32})
         requests = asked(server)
     assert labels_of(outcome.folder) == expected_labels(outcome.folder, "a")
     print(f"{requests - 400} of {requests} requests were too many")
@@ -548,10 +557,10 @@ def test_a_teacher_that_only_ever_says_later_is_given_up_after_a_long_patience(
     tmp_path, status, said
 ):
     data = write_questions(tmp_path / "data.jsonl", 4)
-    manner = {"concurrency": 1, "clock": Clock(speed=1000), "retries": 1}
+    policy = {"concurrency": 1, "clock": Clock(speed=1000), "retries": 1}
     with running_server(refuses_after={"model-a": 0}, refuses_with=status, later="15") as server:
         with pytest.raises(LoraparError) as error:
-            ask(tmp_path / "run", data, server, "a", manner=manner)
+            ask(tmp_path / "run", data, server, "a", policy=policy)
         assert f"{said}, 11 times in a row" in error.value.found
         assert asked(server) >= 11
 
@@ -584,12 +593,12 @@ def test_a_teacher_keeps_its_answers_when_another_of_its_model_joins(tmp_path):
     with running_server() as first, running_server() as second:
         teachers = [f"one=shared@{first.url}", f"two=shared@{second.url}"]
         for chosen in (teachers[:1], teachers, teachers[::-1], teachers[:1]):
-            classify(run_dir, data=str(data), teachers=chosen, manner=Manner(clock=FAST))
+            classify(run_dir, data=str(data), teachers=chosen, policy=RequestPolicy(clock=FAST))
         assert (asked(first), asked(second)) == (20, 20)
         # Two that never stood alone are told apart by their names, each asked once.
         again = RunDir(tmp_path / "again")
         for chosen in (teachers, teachers[::-1]):
-            classify(again, data=str(data), teachers=chosen, manner=Manner(clock=FAST))
+            classify(again, data=str(data), teachers=chosen, policy=RequestPolicy(clock=FAST))
         assert (asked(first), asked(second)) == (40, 40)
 
 
@@ -605,7 +614,7 @@ def test_an_answer_that_was_cut_off_is_no_vote_and_is_had_with_more_tokens(tmp_p
 
         def run(tokens):
             options = {"teachers_file": limited(tmp_path / "t.yaml", server, tokens)}
-            options |= {"data": str(data), "teachers": ["a"], "manner": Manner(clock=FAST)}
+            options |= {"data": str(data), "teachers": ["a"], "policy": RequestPolicy(clock=FAST)}
             return classify(RunDir(tmp_path / "run"), **options)
 
         outcome = run(100)
@@ -639,7 +648,7 @@ def test_tokens_and_money_are_the_same_for_straight_and_resumed_runs(tmp_path, u
                     teachers=["a", "b"],
                     teachers_file=mine,
                     limit=limit,
-                    manner=Manner(clock=FAST),
+                    policy=RequestPolicy(clock=FAST),
                 )
         wanted = ("prompt_tokens", "completion_tokens", "cost", "tokens_estimated")
         rows = outcome.manifest.counts["teachers"].values()
@@ -691,7 +700,7 @@ def test_how_to_give_a_price_is_said_and_works(tmp_path):
     for name in ("qwen", "m=org/model:7b@http://127.0.0.1:9/v1"):
         options = {"data": str(data), "teachers": [name]}
         with pytest.raises(UsageError, match="--max-cost") as error:
-            classify(RunDir(tmp_path / "run"), manner=Manner(max_cost=1.0), **options)
+            classify(RunDir(tmp_path / "run"), policy=RequestPolicy(max_cost=1.0), **options)
         plan = classify(RunDir(tmp_path / "run"), dry_run=True, **options)
         assert error.value.hint in plan.notes
         said = re.search(r"`(teachers: .*?)` and", error.value.hint)[1].replace("DOLLARS", "2")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.labelling.classify import classify
-from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.store.run_dir import RunDir
 from tests.labelling.classify_parts import labels_of, read_lines, write_questions
 from tests.labelling.tiny_teachers import LLAMA_SERVER, build_model, write_gguf
@@ -65,7 +65,7 @@ def transformers_server(folder):
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     with process_of([*command, str(folder)], stdout=subprocess.DEVNULL, env=environment) as process:
         for _ in range(600):
-            assert process.poll() is None, "transformers serve ended"
+            assert process.collect_votes() is None, "transformers serve ended"
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
                 break
@@ -87,7 +87,7 @@ def test_a_server_that_honours_schemas_and_one_that_ignores_them(tmp_path, model
                 f"free={models['2']}@{free}",
                 f"local=hf:{models['2']}",
             ],
-            manner=Manner(concurrency=2, timeout=60),
+            policy=RequestPolicy(concurrency=2, timeout=60),
             holdout=0.0,
         )
     words = {"strict": set(), "free": set(), "local": set()}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lorapar_cli.labelling.classify import classify
-from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.labelling.teachers.label_prompt import SCHEMA
 from lorapar_cli.store.run_dir import RunDir
 from tests.labelling.classify_parts import running_server, write_questions
@@ -26,7 +26,7 @@ def seconds_to_classify(folder, server, data):
         RunDir(folder),
         data=str(data),
         teachers=[server.teacher("a")],
-        manner=Manner(concurrency=CONCURRENCY),
+        policy=RequestPolicy(concurrency=CONCURRENCY),
         progress=progress,
     )
     (first, done_first), (last, done_last) = seen[0], seen[-1]

@@ -79,8 +79,8 @@ def write_gguf(folder, path):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    kinds = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL)
-    writer.add_token_types([kinds[token in special] for token in tokens])
+    patterns = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL)
+    writer.add_token_types([patterns[token in special] for token in tokens])
     # An empty list is not written at all; this one merges two NUL bytes, which never occur.
     writer.add_token_merges(["\u0100 \u0100"])
     writer.add_eos_token_id(config["eos_token_id"])

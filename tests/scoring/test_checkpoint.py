@@ -7,7 +7,7 @@ import torch
 
 from lorapar_cli.elements.importance import GradientSums
 from lorapar_cli.scoring import checkpoint as saved_sums
-from lorapar_cli.scoring.accumulate import Scoring
+from lorapar_cli.scoring.accumulate import GradientPass
 from lorapar_cli.scoring.checkpoint import SavedSums
 
 
@@ -21,7 +21,7 @@ def test_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch, writing):
 
     monkeypatch.setattr(saved_sums.time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(saved_sums, "write_partial", write)
-    scoring = Scoring([], [], GradientSums({"a": 3}), 0)
+    scoring = GradientPass([], [], GradientSums({"a": 3}), 0)
     saved = SavedSums(tmp_path / "sums", {}, 60)
     while clock.now < 50_000:
         clock.now += 1.0  # a batch
@@ -31,11 +31,11 @@ def test_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch, writing):
 
 
 def test_what_was_saved_is_restored(tmp_path):
-    scoring = Scoring([], [], GradientSums({"a": 3}), 0, done={1, 4})
+    scoring = GradientPass([], [], GradientSums({"a": 3}), 0, done={1, 4})
     scoring.sums.flat += torch.arange(12.0).reshape(2, 2, 3)
     scoring.sums.tally += 2
     SavedSums(tmp_path / "sums", {"seed": 0}, 0).keep(scoring)
-    fresh = Scoring([], [], GradientSums({"a": 3}), 0)
+    fresh = GradientPass([], [], GradientSums({"a": 3}), 0)
     assert SavedSums(tmp_path / "sums", {"seed": 1}, 0).restore(fresh) == 0
     assert SavedSums(tmp_path / "sums", {"seed": 0}, 0).restore(fresh) == 2
     assert torch.equal(fresh.sums.flat, scoring.sums.flat)

@@ -9,19 +9,19 @@ import torch
 import transformers
 
 from lorapar_cli.elements.importance import GradientSums, compute_importance
-from lorapar_cli.elements.top_sets import Picker, Ranking, importance_keys
+from lorapar_cli.elements.top_sets import Ranking, TopSetMask, importance_keys
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import data_inits
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter
 from lorapar_cli.models.batches import (
-    Layout,
-    decoder_start,
+    BatchLayout,
+    decoder_start_token,
     make_batch,
     prediction_logits,
     sample_losses,
 )
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData
-from lorapar_cli.scoring.accumulate import Scoring, make_batches, require_apart, sum_gradients
+from lorapar_cli.scoring.accumulate import GradientPass, check_packing, make_batches, sum_gradients
 from lorapar_cli.scoring.gradients import capture_gradients, scored_values
 from tests.scoring.architectures import FAMILIES, build, samples
 
@@ -50,7 +50,7 @@ def one_by_one(model, chosen) -> dict[str, torch.Tensor]:
     parameters = adapter_parameters(model)
     mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
     square = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    start = decoder_start(model)
+    start = decoder_start_token(model)
     for sample in chosen:
         prompt, completion = (
             sample.input_ids[: sample.prompt_length],
@@ -83,7 +83,9 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
             membership = torch.stack(
                 [torch.arange(len(part)) % 2 == half for half in range(2)]
             ).float()
-            batch = make_batch(part, 0, CPU, Layout(decoder_start=decoder_start(model)), side)
+            batch = make_batch(
+                part, 0, CPU, BatchLayout(decoder_start_token=decoder_start_token(model)), side
+            )
             capture.begin(batch)
             losses = sample_losses(model, batch)
             losses.sum().backward()
@@ -94,11 +96,11 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
 
 def scored(
     model, chosen, batch_tokens: int, raw_rank=None, packing=False
-) -> tuple[dict, Scoring, int]:
+) -> tuple[dict, GradientPass, int]:
     values = scored_values(model, raw_rank)
     sums = GradientSums({name: value.numel() for name, value in values.items()})
     halves = [index % 2 for index in range(len(chosen))]
-    scoring = Scoring(chosen, halves, sums, batch_tokens, packing)
+    scoring = GradientPass(chosen, halves, sums, batch_tokens, packing)
     shortages = sum_gradients(
         model,
         scoring,
@@ -120,7 +122,7 @@ def top_set(importance: dict) -> np.ndarray:
     def keys():
         return (importance_keys(importance[n].float().numpy()) for n in sorted(importance))
 
-    picker = Picker(Ranking(keys).by_share([0.9])[0])
+    picker = TopSetMask(Ranking(keys).by_share([0.9])[0])
     return np.concatenate([picker.pick(vector) for vector in keys()])
 
 
@@ -135,8 +137,8 @@ def test_importance_equals_one_sample_at_a_time(family):
         found, _, _ = scored(model, chosen, batch_tokens)
         assert relative_norm(found, expected) < 1e-5
         assert (top_set(found) == top_set(expected)).all()
-    if decoder_start(model) is None:
-        require_apart(model, chosen, 0)
+    if decoder_start_token(model) is None:
+        check_packing(model, chosen, 0)
         for batch_tokens in (1, 30, 10_000):
             found, _, _ = scored(model, chosen, batch_tokens, packing=True)
             assert relative_norm(found, expected) < 1e-5
@@ -155,14 +157,14 @@ def test_packed_samples_are_apart_under_every_attention(family, attention):
 
 def test_packed_rows_are_within_the_tokens_allowed():
     chosen = samples(30)
-    batches = make_batches(chosen, 40, Layout(packing=True))
+    batches = make_batches(chosen, 40, BatchLayout(packing=True))
     assert sorted(index for batch in batches for index in batch) == list(range(30))
     sizes = [sum(len(chosen[i].input_ids) for i in batch) for batch in batches]
     assert max(sizes) <= 40
     # A row ends only where the next sample would not have fitted.
     following = [len(chosen[batch[0]].input_ids) for batch in batches[1:]]
     assert all(size + more > 40 for size, more in zip(sizes, following, strict=False))
-    batch = make_batch([chosen[i] for i in batches[0]], 0, CPU, Layout(packing=True))
+    batch = make_batch([chosen[i] for i in batches[0]], 0, CPU, BatchLayout(packing=True))
     assert batch.inputs.keys() == {"input_ids", "position_ids"}
     assert batch.inputs["input_ids"].shape == (1, sizes[0])
 
@@ -176,7 +178,7 @@ def test_rounding_is_not_taken_for_mixing(family, dtype):
         base, r=4, lora_alpha=8, target_modules=targets, init="orthogonal", seed=0
     ).eval()
     for count in (2, 9):
-        require_apart(model, samples(count), 0)
+        check_packing(model, samples(count), 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -196,7 +198,7 @@ def test_models_that_mix_packed_samples_are_refused(family, dtype):
     ).eval()
     for count in (2, 9):
         with pytest.raises(LoraparError, match="does not keep samples apart") as raised:
-            require_apart(model, samples(count), 0)
+            check_packing(model, samples(count), 0)
         assert "--packing" in raised.value.hint
     if dtype is torch.float32:
         assert relative_norm(scored(model, samples(), 30)[0], scored(model, samples(), 1)[0]) < 1e-5
@@ -204,7 +206,7 @@ def test_models_that_mix_packed_samples_are_refused(family, dtype):
 
 def test_only_predicted_positions_have_logits():
     model, chosen = adapted("llama"), samples()
-    batch = make_batch(chosen, 0, CPU, Layout())
+    batch = make_batch(chosen, 0, CPU, BatchLayout())
     logits = prediction_logits(model, batch)
     assert logits.shape[0] == sum(sample.completion_length for sample in chosen)
     full = model(**batch.inputs).logits[batch.rows, batch.columns]
@@ -218,7 +220,7 @@ def test_base_changing_inits_leave_base_and_function_alone(family, init):
     model, chosen = adapted(family, init), samples()
     base = {n.replace(".base_layer", ""): w for n, w in model.get_base_model().state_dict().items()}
     assert all(torch.equal(base[name], weight) for name, weight in weights.items())
-    batch = make_batch(chosen, 0, CPU, Layout())
+    batch = make_batch(chosen, 0, CPU, BatchLayout())
     with model.disable_adapter():
         before = prediction_logits(model, batch)
     torch.testing.assert_close(prediction_logits(model, batch), before, atol=1e-5, rtol=1e-5)
@@ -474,10 +476,10 @@ def test_a_matrix_used_twice_or_not_at_all():
 
 def test_batches_of_an_encoder_decoder_are_bounded_by_both_stacks():
     chosen = samples(30)
-    batches = make_batches(chosen, 40, Layout(decoder_start=0))
+    batches = make_batches(chosen, 40, BatchLayout(decoder_start_token=0))
     assert sorted(index for batch in batches for index in batch) == list(range(30))
     for indices in batches:
-        batch = make_batch([chosen[i] for i in indices], 0, CPU, Layout(decoder_start=0))
+        batch = make_batch([chosen[i] for i in indices], 0, CPU, BatchLayout(decoder_start_token=0))
         padded = batch.inputs["input_ids"].numel() + batch.inputs["decoder_input_ids"].numel()
         assert padded <= 40
     assert any(len(batch) > 1 for batch in batches)
@@ -485,7 +487,7 @@ def test_batches_of_an_encoder_decoder_are_bounded_by_both_stacks():
 
 def test_batches_are_sorted_by_length_and_bounded():
     chosen = samples(30)
-    batches = make_batches(chosen, 40, Layout())
+    batches = make_batches(chosen, 40, BatchLayout())
     assert sorted(index for batch in batches for index in batch) == list(range(30))
     lengths = [[len(chosen[i].input_ids) for i in batch] for batch in batches]
     assert all(max(batch) * len(batch) <= 40 for batch in lengths)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lorapar_cli.elements.top_sets import Picker, Ranking, importance_keys
+from lorapar_cli.elements.top_sets import Ranking, TopSetMask, importance_keys
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.distributed import join_processes
 from lorapar_cli.names import System
@@ -57,7 +57,7 @@ def top_set(tensors, system) -> np.ndarray:
     def keys():
         return (importance_keys(tensors[name]) for name in names)
 
-    picker = Picker(Ranking(keys).by_share([0.9])[0])
+    picker = TopSetMask(Ranking(keys).by_share([0.9])[0])
     return np.concatenate([picker.pick(vector) for vector in keys()])
 
 

@@ -6,8 +6,8 @@ import torch
 from transformers import TrainerControl, TrainerState
 
 from lorapar_cli.names import silent
-from lorapar_cli.training.callbacks import FlatRewards, StageCallback
-from lorapar_cli.training.dry_run import _bytes
+from lorapar_cli.training.callbacks import StageCallback, ZeroSpreadMonitor
+from lorapar_cli.training.dry_run import memory_bytes
 
 
 def build_model():
@@ -21,7 +21,7 @@ def build_model():
 def test_bytes_of_whole_matrices():
     model = build_model()
     owned = torch.nn.Parameter(torch.zeros(5))
-    found = _bytes(model, torch.optim.SGD([owned]))
+    found = memory_bytes(model, torch.optim.SGD([owned]))
     assert list(found.values()) == [400, 80, 80, 40, 40]
 
 
@@ -32,14 +32,14 @@ def test_bytes_of_matrices_that_zero_3_has_emptied():
         parameter.ds_numel = parameter.numel()
         parameter.data = torch.empty(0)
     part = torch.nn.Parameter(torch.zeros(0))
-    found = _bytes(model, torch.optim.SGD([part]))
+    found = memory_bytes(model, torch.optim.SGD([part]))
     assert list(found.values()) == [400, 80, 80, 160, 160]
 
 
 def flat_steps(flags, seen=(), patience=3):
     """Returns the step at which a run over `flags` stops, None where it does not, and its notes."""
     notes = []
-    callback = FlatRewards(patience, True, notes, silent)
+    callback = ZeroSpreadMonitor(patience, True, notes, silent)
     control = TrainerControl()
     history = [{"frac_reward_zero_std": float(flag)} for flag in seen]
     state = TrainerState(global_step=len(seen), max_steps=100, log_history=history)

@@ -23,7 +23,7 @@ from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import read_tensors
 from lorapar_cli.training.masking import optimizers
 from lorapar_cli.training.masking.engines import Engine
-from lorapar_cli.training.masking.optimizers import Owns, owned_by, require_optimizer
+from lorapar_cli.training.masking.optimizers import OptimizerTarget, owned_by, require_optimizer
 from lorapar_cli.training.options import RlOptions, SftOptions
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
@@ -173,7 +173,7 @@ def train_and_resume(stage, run, name, options, folder):
     one, two = (adapter_path(each, stage).read_bytes() for each in (straight, run))
     assert one == two
     dense = any("frozen elements too" in note for note in manifest.notes)
-    assert dense is (owned_by(name) is not Owns.VECTORS and name != "lomo")
+    assert dense is (owned_by(name) is not OptimizerTarget.VECTORS and name != "lomo")
     return straight
 
 

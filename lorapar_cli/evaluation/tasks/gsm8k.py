@@ -4,7 +4,7 @@ import random
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks.published import PublishedRows
-from lorapar_cli.evaluation.tasks.task import Asked, Item, Task, _examples_data
+from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions, examples_source
 from lorapar_cli.grading.answers import extract_answer
 from lorapar_cli.store.records import Message
 
@@ -15,7 +15,7 @@ _FEWSHOT_SEED = 1234
 _GSM8K_STOP = ["Question:", "</s>", "<|im_end|>"]
 
 
-def _gsm8k(asked: Asked) -> Task:
+def load_gsm8k(asked: TaskOptions) -> Task:
     harness = asked.style == "harness"
     shots = asked.num_fewshot if asked.num_fewshot is not None else (5 if harness else 0)
     fields = ("question", "answer")
@@ -23,7 +23,7 @@ def _gsm8k(asked: Asked) -> Task:
     inputs = {"data": questions.describe()}
     pool: list[dict] = []
     if shots:
-        given = _examples_data(asked, "GSM8K's train.jsonl")
+        given = examples_source(asked, "GSM8K's train.jsonl")
         examples = PublishedRows(given, "openai/gsm8k", "main", "train")
         inputs["fewshot"] = examples.describe()
         pool = list(examples.read(fields))

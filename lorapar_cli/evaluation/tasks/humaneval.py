@@ -1,7 +1,7 @@
 """HumanEval: programs, judged by running their tests."""
 
 from lorapar_cli.evaluation.tasks.published import PublishedRows
-from lorapar_cli.evaluation.tasks.task import Asked, Item, Task
+from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions
 from lorapar_cli.grading.programs import Code
 
 _HUMANEVAL_STOP = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
@@ -13,7 +13,7 @@ _HUMANEVAL_ASK = (
 )
 
 
-def _humaneval(asked: Asked) -> Task:
+def load_humaneval(asked: TaskOptions) -> Task:
     source = PublishedRows(asked.data, "openai/openai_humaneval", None, "test")
     harness = asked.style == "harness"
     items = [

@@ -6,18 +6,18 @@ character, with its way of choosing examples.
 """
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.evaluation.tasks.gsm8k import _gsm8k
-from lorapar_cli.evaluation.tasks.humaneval import _humaneval
-from lorapar_cli.evaluation.tasks.mmlu import _mmlu
-from lorapar_cli.evaluation.tasks.own_records import _own
-from lorapar_cli.evaluation.tasks.task import Asked, Task
+from lorapar_cli.evaluation.tasks.gsm8k import load_gsm8k
+from lorapar_cli.evaluation.tasks.humaneval import load_humaneval
+from lorapar_cli.evaluation.tasks.mmlu import load_mmlu
+from lorapar_cli.evaluation.tasks.own_records import load_own_records
+from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
 
 TASKS = ("data", "gsm8k", "mmlu", "humaneval")
 STYLES = ("trained", "harness")
 MATCHES = ("answer", "latex", "exact", "choice")
 
 
-def load_task(asked: Asked) -> Task:
+def load_task(asked: TaskOptions) -> Task:
     """Returns the task with all of its items.
 
     Raises:
@@ -34,7 +34,12 @@ def load_task(asked: Asked) -> Task:
                 hint=f"known: {', '.join(valid)}",
             )
     _check_options(asked)
-    makers = {"data": _own, "gsm8k": _gsm8k, "mmlu": _mmlu, "humaneval": _humaneval}
+    makers = {
+        "data": load_own_records,
+        "gsm8k": load_gsm8k,
+        "mmlu": load_mmlu,
+        "humaneval": load_humaneval,
+    }
     task = makers[asked.task](asked)
     if not task.items:
         raise LoraparError(
@@ -60,10 +65,10 @@ _OPTIONS = {
 }
 
 
-def _check_options(asked: Asked) -> None:
+def _check_options(asked: TaskOptions) -> None:
     """Refuses options that the task would silently ignore."""
     for name in ("style", "num_fewshot", "fewshot_data", "match"):
-        default = Asked.__dataclass_fields__[name].default
+        default = TaskOptions.__dataclass_fields__[name].default
         if getattr(asked, name) != default and name not in _OPTIONS[asked.task]:
             raise UsageError(
                 f"`--task {asked.task}` has no `--{name.replace('_', '-')}`",

@@ -6,18 +6,18 @@ from pathlib import Path
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.published import PublishedRows
-from lorapar_cli.evaluation.tasks.task import Asked, Item, Task, _examples_data
+from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions, examples_source
 from lorapar_cli.store.manifest import describe_inputs
 
 
-def _mmlu(asked: Asked) -> Task:
+def load_mmlu(asked: TaskOptions) -> Task:
     shots = 5 if asked.num_fewshot is None else asked.num_fewshot
     questions, inputs = _mmlu_rows(asked.data, "test", asked.limit)
     pool: list[dict] = []
     own = asked.data is not None and asked.data == asked.fewshot_data
     if shots:
         published = asked.data is not None and Path(asked.data).is_dir()
-        given = asked.data if published else _examples_data(asked, "MMLU's dev questions")
+        given = asked.data if published else examples_source(asked, "MMLU's dev questions")
         pool, described = _mmlu_rows(given, "dev", None)
         inputs |= {f"fewshot/{name}": value for name, value in described.items()}
     examples: dict[str, list[dict]] = {}

@@ -5,12 +5,12 @@ from typing import Any
 from lorapar_cli.data.formats import source_label
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.tasks.task import Asked, Item, Task
+from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions
 from lorapar_cli.grading.latex import check_latex
 from lorapar_cli.store.records import Record
 
 
-def _own(asked: Asked) -> Task:
+def load_own_records(asked: TaskOptions) -> Task:
     if asked.data is None:
         raise UsageError("no records are named", hint="name them with `--data`")
     if asked.match == "latex":

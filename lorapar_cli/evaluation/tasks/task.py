@@ -56,7 +56,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskOptions:
     """What the user says about a task; field names are option names."""
 
     task: str = "data"
@@ -68,7 +68,7 @@ class Asked:
     limit: int | None = None
 
 
-def _examples_data(asked: Asked, what: str) -> str | None:
+def examples_source(asked: TaskOptions, what: str) -> str | None:
     """Returns the file of examples, None for the hub's; local questions need a local file."""
     if asked.fewshot_data is None and asked.data is not None:
         raise UsageError(

@@ -25,7 +25,7 @@ _LONGEST_MESSAGE = 16 * 2**20
 _MOST_ITEMS = 1_000_000
 
 
-def encode(value):
+def encode_value(value):
     """Returns the JSON value of a plain value; what is not plain raises TypeError."""
     if value is None or isinstance(value, (bool, str)):
         return str(value) if isinstance(value, str) else value
@@ -34,12 +34,12 @@ def encode(value):
     if isinstance(value, float):
         return {"f": float(value).hex()}
     if isinstance(value, list):
-        return [encode(item) for item in value]
+        return [encode_value(item) for item in value]
     if isinstance(value, dict):
-        return {"d": [[encode(key), encode(item)] for key, item in value.items()]}
+        return {"d": [[encode_value(key), encode_value(item)] for key, item in value.items()]}
     for tag, kind in (("t", tuple), ("s", set), ("z", frozenset), ("n", collections.abc.Iterator)):
         if isinstance(value, kind):
-            return {tag: [encode(item) for item in itertools.islice(value, _MOST_ITEMS)]}
+            return {tag: [encode_value(item) for item in itertools.islice(value, _MOST_ITEMS)]}
     if isinstance(value, (bytes, bytearray)):
         return {"b": bytes(value).hex()}
     if isinstance(value, complex):
@@ -49,12 +49,12 @@ def encode(value):
     if isinstance(value, decimal.Decimal):
         return {"D": str(value)}
     if isinstance(value, (range, collections.abc.KeysView, collections.abc.ValuesView)):
-        return {"n": [encode(item) for item in itertools.islice(value, _MOST_ITEMS)]}
+        return {"n": [encode_value(item) for item in itertools.islice(value, _MOST_ITEMS)]}
     raise TypeError(f"a {type(value).__name__} is no plain value")
 
 
 def decode(value):
-    """Returns the plain value that `encode` described: built-in types only."""
+    """Returns the plain value that `encode_value` described: built-in types only."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -80,7 +80,7 @@ _DECODERS = {
 
 def send(channel: int, message) -> None:
     """Writes one message: its length in 8 bytes, then JSON."""
-    payload = json.dumps(message).encode()
+    payload = json.dumps(message).encode_value()
     view = memoryview(struct.pack("<Q", len(payload)) + payload)
     while view:
         view = view[os.write(channel, view) :]
@@ -244,7 +244,7 @@ def serve(channel: int) -> None:
         call = receive(channel)
         try:
             result = function(*map(decode, call["args"]), **decode(call["kwargs"]))
-            reply = {"result": encode(result)}
+            reply = {"result": encode_value(result)}
             json.dumps(reply)
         except BaseException as error:
             reply = {"error": _describe(error)}
@@ -276,7 +276,7 @@ class ProgramError(Exception):
 
 
 def _call(channel: int, args, kwargs):
-    send(channel, {"args": [encode(value) for value in args], "kwargs": encode(kwargs)})
+    send(channel, {"args": [encode_value(value) for value in args], "kwargs": encode_value(kwargs)})
     reply = receive(channel)
     if "error" in reply:
         raise ProgramError(str(reply["error"])[:300])

@@ -80,7 +80,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TestResult:
     """Whether a program passed its tests, and why not."""
 
     passed: bool
@@ -165,14 +165,14 @@ def probe(backend: str) -> str | None:
 
 def run_programs(
     programs: list[Program], backend: str, limits: Limits | None = None, workers: int | None = None
-) -> Iterator[Verdict]:
+) -> Iterator[TestResult]:
     """Yields each program's verdict in order; they run side by side, one a core by default."""
     limits = limits or Limits()
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         yield from pool.map(lambda program: run_program(program, backend, limits), programs)
 
 
-def run_program(program: Program, backend: str, limits: Limits) -> Verdict:
+def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
     """Returns whether the program passes its tests; it is gone when this returns."""
     deadline = time.monotonic() + limits.seconds
     task = {
@@ -193,20 +193,20 @@ def run_program(program: Program, backend: str, limits: Limits) -> Verdict:
         try:
             outcome = _ask(ours, task, deadline)
         except TimeoutError:
-            return Verdict(False, f"no result within {limits.seconds:g} s")
+            return TestResult(False, f"no result within {limits.seconds:g} s")
         except (OSError, EOFError, ValueError):
-            return Verdict(False, "the checker ended without a verdict")
+            return TestResult(False, "the checker ended without a verdict")
     if outcome.get("nonce") != task["nonce"]:
-        return Verdict(False, "the verdict is not the checker's")
+        return TestResult(False, "the verdict is not the checker's")
     reason = str(outcome["reason"])
     if outcome.get("ended"):
         reason = f"the program ended: {server.last_words}"
-    return Verdict(outcome["passed"] is True, reason)
+    return TestResult(outcome["passed"] is True, reason)
 
 
 def _ask(channel: socket.socket, task: dict, deadline: float) -> dict:
     """Sends the checker its task and returns what it says, or raises at the deadline."""
-    payload = json.dumps(task).encode()
+    payload = json.dumps(task).encode_value()
     channel.settimeout(max(0.01, deadline - time.monotonic()))
     channel.sendall(len(payload).to_bytes(8, "little") + payload)
     wanted, got = 8, b""

@@ -51,7 +51,7 @@ class Reply:
         return parse_cut_label(self.text) if self.cut else parse_label(self.text)
 
 
-class TryAgain(Exception):
+class TransientError(Exception):
     """A passing failure: a server error, a lost connection, an unreadable answer.
 
     Attributes:
@@ -63,19 +63,19 @@ class TryAgain(Exception):
         self.retry_after = retry_after
 
 
-class TooFast(TryAgain):
+class RateLimited(TransientError):
     """The endpoint says that requests come too fast (429)."""
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The endpoint will never answer this question (too long, content policy, ...)."""
 
 
-class Hopeless(Exception):
+class TeacherUnavailable(Exception):
     """The endpoint will answer nothing: no key, no such model, no credit."""
 
 
-class Endpoint:
+class ChatClient:
     """Asks one teacher over HTTP.
 
     Args:
@@ -129,28 +129,28 @@ class Endpoint:
                 )
         except openai.RateLimitError as cause:
             if _code(cause) == "insufficient_quota":
-                raise Hopeless(self._words("out of credit", cause)) from None
-            raise TooFast("too many requests (429)", _retry_after(cause)) from None
+                raise TeacherUnavailable(self._words("out of credit", cause)) from None
+            raise RateLimited("too many requests (429)", _retry_after(cause)) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as cause:
-            raise Hopeless(self._words("the key was not accepted", cause)) from None
+            raise TeacherUnavailable(self._words("the key was not accepted", cause)) from None
         except openai.NotFoundError as cause:
-            raise Hopeless(self._words("no such model or address", cause)) from None
+            raise TeacherUnavailable(self._words("no such model or address", cause)) from None
         except (openai.APITimeoutError, TimeoutError):
-            raise TryAgain("no answer within the timeout") from None
+            raise TransientError("no answer within the timeout") from None
         except openai.APIConnectionError as cause:
             reason = type(cause.__cause__ or cause).__name__
-            raise TryAgain(f"the connection failed ({reason})") from None
+            raise TransientError(f"the connection failed ({reason})") from None
         except openai.APIStatusError as cause:
             if cause.status_code == _NO_CREDIT:
-                raise Hopeless(self._words("out of credit", cause)) from None
+                raise TeacherUnavailable(self._words("out of credit", cause)) from None
             if cause.status_code in (408, 409, _OVERLOADED) or cause.status_code >= 500:
                 retry_after = _retry_after(cause)
-                raise TryAgain(f"server error {cause.status_code}", retry_after) from None
+                raise TransientError(f"server error {cause.status_code}", retry_after) from None
             if self._adapt(cause, request):
                 return await self.ask(messages)
-            raise Refused(self._words("refused", cause)) from None
+            raise RequestRejected(self._words("refused", cause)) from None
         except openai.APIError:
-            raise TryAgain("the answer was not readable") from None
+            raise TransientError("the answer was not readable") from None
         return self._read(response.content)
 
     def _request(self, messages: list[Message]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Endpoint:
             message = choice["message"]
             text = _text(message.get("content")) or _text(message.get("refusal"))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise TryAgain("the answer was not readable") from None
+            raise TransientError("the answer was not readable") from None
         # An answer that was paid for is never thrown away because its bill cannot be read.
         usage = answer.get("usage")
         prompt, completion = (

@@ -12,30 +12,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from lorapar_cli.labelling.teachers.client import (
-    Endpoint,
-    Hopeless,
-    Refused,
+    ChatClient,
+    RateLimited,
     Reply,
-    TooFast,
-    TryAgain,
+    RequestRejected,
+    TeacherUnavailable,
+    TransientError,
 )
-from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, Throttle
-from lorapar_cli.labelling.teachers.tally import Tally, _duration
+from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, ConcurrencyLimit
+from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
 from lorapar_cli.names import Progress, System
 from lorapar_cli.store.records import Message
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _BYTES_PER_TOKEN = 4
-_BREATH = 200
-_MOST_REFUSED = 20
+_YIELD_EVERY = 200
+_MAX_CONSECUTIVE_REJECTIONS = 20
 _TELL_SECONDS = 5.0
 # A server that says when to come back is well, so that counts little; but not for ever.
-_TOLD_TO_WAIT = 0.1
+_RETRY_AFTER_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
-class Manner:
+class RequestPolicy:
     """How teachers are asked.
 
     Attributes:
@@ -64,7 +64,7 @@ class Question:
 
     index: int
     id: str
-    once_more: bool
+    second_attempt: bool
     messages: Callable[[bool], list[Message]]
 
 
@@ -75,7 +75,7 @@ class _OverBudget(Exception):
     """The next request might pass `max_cost`."""
 
 
-class Interview:
+class TeacherQueue:
     """One teacher's questions, asked to the end.
 
     Args:
@@ -86,22 +86,22 @@ class Interview:
 
     def __init__(
         self,
-        tally: Tally,
+        stats: TeacherStats,
         questions: Iterator[Question],
         on_answer: OnAnswer,
-        manner: Manner,
+        policy: RequestPolicy,
         budget: Budget,
         progress: Progress,
     ) -> None:
-        self.tally, self.teacher = tally, tally.teacher
+        self.stats, self.teacher = stats, stats.teacher
         self._questions, self._on_answer = questions, on_answer
-        self._manner, self._clock, self._budget = manner, manner.clock, budget
+        self._manner, self._clock, self._budget = policy, policy.clock, budget
         self._progress = progress
         self._halt = asyncio.Event()
         self._error: BaseException | None = None
-        self._throttle = Throttle(manner.concurrency, manner.clock, self._halt)
-        self._endpoint = Endpoint(
-            tally.teacher, manner.timeout / manner.clock.speed, manner.concurrency
+        self._throttle = ConcurrencyLimit(policy.concurrency, policy.clock, self._halt)
+        self._endpoint = ChatClient(
+            stats.teacher, policy.timeout / policy.clock.speed, policy.concurrency
         )
         self._started = self._clock.now()
 
@@ -119,7 +119,7 @@ class Interview:
                 task = asyncio.create_task(self._ask(question))
                 tasks.add(task)
                 task.add_done_callback(lambda ended: (places.release(), self._ended(ended, tasks)))
-                if count % _BREATH == 0:
+                if count % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
             while tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -139,11 +139,11 @@ class Interview:
 
     def _give_up(self, reason: str) -> None:
         """Asks this teacher nothing more; requests in flight are still waited for."""
-        self.tally.down = self.tally.down or reason
+        self.stats.down = self.stats.down or reason
         self._halt.set()
 
     async def _ask(self, question: Question) -> None:
-        asked_since, once_more = self._clock.now(), question.once_more
+        asked_since, second_attempt = self._clock.now(), question.second_attempt
         tries, failures = 0, 0.0
         while not self._halt.is_set():
             await self._throttle.enter()
@@ -153,22 +153,22 @@ class Interview:
             wait = None
             started = self._clock.now()
             try:
-                final = await self._once(question, once_more)
-            except TryAgain as cause:
+                final = await self._once(question, second_attempt)
+            except TransientError as cause:
                 wait = self._waiting(failures, cause.retry_after)
-                if isinstance(cause, TooFast) or cause.retry_after:
+                if isinstance(cause, RateLimited) or cause.retry_after:
                     self._throttle.slow_down(started, cause.retry_after or 0.0)
-                self.tally.slowed += isinstance(cause, TooFast)
-                failures += _TOLD_TO_WAIT if cause.retry_after else 1
+                self.stats.slowed += isinstance(cause, RateLimited)
+                failures += _RETRY_AFTER_WEIGHT if cause.retry_after else 1
                 reason = str(cause)
-            except Refused as cause:
+            except RequestRejected as cause:
                 self._refuse(str(cause))
                 return
-            except Hopeless as cause:
+            except TeacherUnavailable as cause:
                 self._give_up(str(cause))
                 break
             except _OverBudget:
-                self.tally.over_budget = True
+                self.stats.over_budget = True
                 self._halt.set()
                 break
             finally:
@@ -176,17 +176,17 @@ class Interview:
             if wait is None:
                 if final:
                     return
-                tries, failures, once_more = 0, 0.0, True
+                tries, failures, second_attempt = 0, 0.0, True
                 continue
             tries += 1
             if failures > self._manner.retries:
                 # If nothing at all came back since, it is the teacher; else only the question.
-                if self.tally.last_success < asked_since:
+                if self.stats.last_success < asked_since:
                     self._give_up(f"{reason}, {tries} times in a row")
                 break
-            self.tally.retries += 1
+            self.stats.retries += 1
             await self._clock.sleep(wait, self._halt)
-        self.tally.left_open += 1
+        self.stats.left_open += 1
 
     def _waiting(self, failures: int, retry_after: float | None) -> float:
         if retry_after:
@@ -194,16 +194,16 @@ class Interview:
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
         return random.uniform(longest / 2, longest)
 
-    async def _once(self, question: Question, once_more: bool) -> bool:
+    async def _once(self, question: Question, second_attempt: bool) -> bool:
         """Asks once; returns whether that was the last word on the question."""
-        messages = question.messages(once_more)
+        messages = question.messages(second_attempt)
         held = self._most_it_can_cost(messages)
-        if not await self._budget.hold(held):
+        if not await self._budget.reserve(held):
             raise _OverBudget
         cost = 0.0
         started = self._clock.now()
         try:
-            self.tally.requests += 1
+            self.stats.requests += 1
             reply = await self._endpoint.ask(messages)
             reply = self._counted(reply, messages)
             cost = self._book(reply)
@@ -211,24 +211,24 @@ class Interview:
             self._budget.settle(held, cost)
         seconds = self._clock.now() - started
         self._throttle.succeeded()
-        self.tally.last_success = self._clock.now()
-        self.tally.refused_in_a_row = 0
+        self.stats.last_success = self._clock.now()
+        self.stats.refused_in_a_row = 0
         label = reply.label()
-        final = label is not None or once_more
+        final = label is not None or second_attempt
         known_cost = cost if self.teacher.price else None
         self._on_answer(question, reply, label, final, seconds, known_cost)
         if final:
-            self.tally.done += 1
-            self.tally.no_vote += label is None
+            self.stats.done += 1
+            self.stats.no_vote += label is None
             self._tell()
         return final
 
     def _tell(self) -> None:
-        label = self.tally.label(self._clock.now() - self._started)
+        label = self.stats.label(self._clock.now() - self._started)
         pause = self._throttle.pause()
         if pause >= 1:
-            label += f", told to wait {_duration(pause)}"
-        self._progress(label, self.tally.done, self.tally.total)
+            label += f", told to wait {format_duration(pause)}"
+        self._progress(label, self.stats.done, self.stats.total)
 
     async def _tell_now_and_then(self) -> None:
         """Keeps the display alive while no answer comes."""
@@ -256,20 +256,20 @@ class Interview:
 
     def _book(self, reply: Reply) -> float:
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
-        self.tally.estimated += reply.estimated
-        self.tally.prompt_tokens += prompt
-        self.tally.completion_tokens += completion
+        self.stats.estimated += reply.estimated
+        self.stats.prompt_tokens += prompt
+        self.stats.completion_tokens += completion
         cost = self.teacher.price.of(prompt, completion) if self.teacher.price else 0.0
-        self.tally.cost += cost
+        self.stats.cost += cost
         return cost
 
     def _refuse(self, reason: str) -> None:
         """An endpoint that refuses one question after the other is down; a few have reasons."""
-        self.tally.refused += 1
-        self.tally.refused_in_a_row += 1
-        self.tally.left_open += 1
-        self.tally.last_refusal = reason
-        if self.tally.refused_in_a_row >= _MOST_REFUSED:
+        self.stats.refused += 1
+        self.stats.refused_in_a_row += 1
+        self.stats.left_open += 1
+        self.stats.last_refusal = reason
+        if self.stats.refused_in_a_row >= _MAX_CONSECUTIVE_REJECTIONS:
             self._give_up(reason)
 
 
@@ -278,9 +278,9 @@ def estimate_tokens(messages: list[Message]) -> int:
     return sum(len(message["content"].encode()) + 16 for message in messages) // _BYTES_PER_TOKEN
 
 
-def interview(
-    jobs: list[tuple[Tally, Iterator[Question], OnAnswer]],
-    manner: Manner,
+def ask_all(
+    jobs: list[tuple[TeacherStats, Iterator[Question], OnAnswer]],
+    policy: RequestPolicy,
     spent: float,
     progress: Progress,
 ) -> None:
@@ -291,10 +291,10 @@ def interview(
     """
 
     async def all_of_them() -> None:
-        budget = Budget(manner.max_cost, spent)
+        budget = Budget(policy.max_cost, spent)
         interviews = [
-            Interview(tally, questions, on_answer, manner, budget, progress)
-            for tally, questions, on_answer in jobs
+            TeacherQueue(stats, questions, on_answer, policy, budget, progress)
+            for stats, questions, on_answer in jobs
         ]
         await asyncio.gather(*(one.run() for one in interviews))
 

@@ -51,11 +51,11 @@ class LabelPrompt:
     user: str
     digest: str
 
-    def messages(self, record: Record, once_more: bool = False) -> list[Message]:
+    def messages(self, record: Record, second_attempt: bool = False) -> list[Message]:
         """Returns the chat that asks for this record's label."""
         values = {"question": prompt_text(record), "answer": record.completion}
         system, user = _fill(self.system, values), _fill(self.user, values)
-        if once_more:
+        if second_attempt:
             user += ONCE_MORE
         asked = [{"role": "user", "content": user}]
         return [{"role": "system", "content": system}, *asked] if system else asked

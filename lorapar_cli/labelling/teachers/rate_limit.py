@@ -34,7 +34,7 @@ class Budget:
         self.limit, self.spent, self._held = limit, spent, 0.0
         self._settled = asyncio.Event()
 
-    async def hold(self, amount: float) -> bool:
+    async def reserve(self, amount: float) -> bool:
         """Sets money aside for a request, waiting for others to settle; False if it is too much."""
         if self.limit is None:
             return True
@@ -56,13 +56,13 @@ class Budget:
             self._settled.set()
 
 
-class Throttle:
+class ConcurrencyLimit:
     """How many requests may be in flight now, and until when none may start."""
 
     def __init__(self, most: int, clock: Clock, halt: asyncio.Event) -> None:
         self.most, self.clock, self.halt = most, clock, halt
         self.allowed = float(most)
-        self.flying = 0
+        self.in_flight = 0
         self._until = 0.0
         self._cut_at = float("-inf")
         self._freed = asyncio.Event()
@@ -73,8 +73,8 @@ class Throttle:
             wait = self.pause()
             if wait > 0 and not self.halt.is_set():
                 await self.clock.sleep(wait, self.halt)
-            elif self.halt.is_set() or self.flying < max(1, int(self.allowed)):
-                self.flying += 1
+            elif self.halt.is_set() or self.in_flight < max(1, int(self.allowed)):
+                self.in_flight += 1
                 return
             else:
                 self._freed.clear()
@@ -86,7 +86,7 @@ class Throttle:
 
     def leave(self) -> None:
         """A request has ended."""
-        self.flying -= 1
+        self.in_flight -= 1
         self._freed.set()
 
     def succeeded(self) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
-Verdict = tuple[System, str]
-Rule = Callable[[Record], Verdict]
+LabelDecisions = tuple[System, str]
+Rule = Callable[[Record], LabelDecisions]
 
 
 def prompt_text(record: Record) -> str:
@@ -34,7 +34,7 @@ _OPERATION = re.compile(
 )
 
 
-def operations(record: Record) -> Verdict:
+def operations(record: Record) -> LabelDecisions:
     """How many clauses of the prompt imply an operation on a quantity; two make System 2."""
     found = []
     for clause in _CLAUSE.split(prompt_text(record)):
@@ -62,7 +62,7 @@ _SENTENCE_OR_CLAUSE = re.compile(r"[.;?!]\s|,\s+(?:and|but|which|who|so|then)\b"
 _CHOICES = re.compile(r"^(?:[A-Z]\. .*|Answer:)$", re.MULTILINE)
 
 
-def cues(record: Record) -> Verdict:
+def cues(record: Record) -> LabelDecisions:
     """Cue words of reasoning against those of recall, and how many clauses the prompt has."""
     text = _CHOICES.sub("", prompt_text(record)).strip()
     reasoning = {match.lower() for match in _REASONING_CUE.findall(text)}
@@ -81,7 +81,7 @@ _CONTROL_FLOW = re.compile(r"\b(?:for|while|if|elif|else|try|switch|return|lambd
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
-def shape(record: Record) -> Verdict:
+def shape(record: Record) -> LabelDecisions:
     """Shape and length of the completion: equations, sentences, branches of code, words."""
     text = record.completion
     equations = len(_EQUATION.findall(re.sub(r"<<[^>]*>>", "", text)))

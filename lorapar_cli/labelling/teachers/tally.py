@@ -6,7 +6,7 @@ from lorapar_cli.labelling.teachers.teacher import Teacher
 
 
 @dataclass
-class Tally:
+class TeacherStats:
     """What has become of one teacher's questions.
 
     Attributes:
@@ -42,20 +42,20 @@ class Tally:
         parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
         parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
         if left is not None:
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{format_duration(left)} left")
         return f"{self.teacher.name} | {', '.join(parts)}"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def what_happened(tally: Tally) -> str:
+def what_happened(stats: TeacherStats) -> str:
     """Returns how a teacher's questions ended, as the rest of a sentence."""
-    if tally.down:
-        return f", then it failed: {tally.down}"
-    if tally.over_budget:
+    if stats.down:
+        return f", then it failed: {stats.down}"
+    if stats.over_budget:
         return ", then the budget was used up"
-    return f", {tally.left_open} failed again and again"
+    return f", {stats.left_open} failed again and again"

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.teachers.dispatch import Manner
+from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.labelling.teachers.tally import what_happened
 from lorapar_cli.labelling.votes import reliability as trust
 from lorapar_cli.labelling.votes import voting
-from lorapar_cli.labelling.votes.vote_patterns import Kinds, kind_of_each
-from lorapar_cli.labelling.votes.vote_table import Ballot
+from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LabelDecisions:
     """What was decided on every kind of record.
 
     Attributes:
@@ -54,14 +54,14 @@ def economy_ties_to(settings: dict[str, Any]) -> int | None:
     return ties_to(settings) if settings["economy"] else None
 
 
-def check_complete(ballot: Ballot, min_votes: int | None, manner: Manner) -> None:
+def check_complete(vote_table: VoteTable, min_votes: int | None, policy: RequestPolicy) -> None:
     """Checks that no question stayed open, or that a quorum can decide without its answer.
 
     Raises:
         LoraparError: It cannot; says how far each teacher came.
     """
-    ballot.give_up_refused()
-    votes, _ = ballot.open_votes()
+    vote_table.give_up_refused()
+    votes, _ = vote_table.open_votes()
     waiting = votes[(votes == voting.UNASKED).any(axis=1)]
     if len(waiting) == 0:
         return
@@ -69,16 +69,16 @@ def check_complete(ballot: Ballot, min_votes: int | None, manner: Manner) -> Non
     if min_votes is not None and (first + second).min() >= min_votes:
         return
     found = "\n".join(
-        f"`{tally.teacher.name}`: {tally.done} of {tally.total} questions answered"
-        f"{what_happened(tally)}"
-        for tally in ballot.tallies.values()
-        if tally.done < tally.total
+        f"`{stats.teacher.name}`: {stats.done} of {stats.total} questions answered"
+        f"{what_happened(stats)}"
+        for stats in vote_table.tallies.values()
+        if stats.done < stats.total
     )
     again = "the answers so far are kept: give the same command again to go on"
-    if any(tally.over_budget for tally in ballot.tallies.values()):
+    if any(stats.over_budget for stats in vote_table.tallies.values()):
         raise LoraparError(
-            f"stopped before `--max-cost {manner.max_cost:g}` was passed",
-            f"spent ${ballot.spent():.4f}\n{found}",
+            f"stopped before `--max-cost {policy.max_cost:g}` was passed",
+            f"spent ${vote_table.spent():.4f}\n{found}",
             f"{again}, with a higher `--max-cost`",
         )
     raise LoraparError(
@@ -88,56 +88,58 @@ def check_complete(ballot: Ballot, min_votes: int | None, manner: Manner) -> Non
     )
 
 
-def decide(manifest: Manifest, ballot: Ballot, kinds: Kinds) -> Verdict:
+def decide(manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns) -> LabelDecisions:
     """Returns the verdict; the manifest gets the reliabilities where votes were weighted by them.
 
     Raises:
         LoraparError: There is a tie where `on_tie` is `error`.
     """
     settings = manifest.settings
-    labels = _labels_by_vote(manifest, ballot, kinds)
-    reviewed = kinds.reviewed > 0
-    labels[reviewed] = kinds.reviewed[reviewed]
-    undecided = (labels == voting.UNDECIDED) & ~kinds.empty
+    labels = _labels_by_vote(manifest, vote_table, patterns)
+    reviewed = patterns.reviewed > 0
+    labels[reviewed] = patterns.reviewed[reviewed]
+    undecided = (labels == voting.UNDECIDED) & ~patterns.empty
     if settings["on_tie"] == "error" and undecided.any():
-        _refuse_ties(ballot, kinds, undecided)
+        _refuse_ties(vote_table, patterns, undecided)
     labels[undecided] = ties_to(settings)
-    labels[kinds.empty] = voting.UNDECIDED
-    first, second = voting.count_votes(kinds.votes)
+    labels[patterns.empty] = voting.UNDECIDED
+    first, second = voting.count_votes(patterns.votes)
     split = (first > 0) & (second > 0)
-    return Verdict(
-        [teacher.name for teacher in ballot.teachers],
-        kinds.votes,
+    return LabelDecisions(
+        [teacher.name for teacher in vote_table.teachers],
+        patterns.votes,
         labels,
         undecided,
-        voting.agreement(kinds.votes, labels),
-        kinds.held_out,
-        (split | (undecided & (len(ballot.teachers) > 0))) & ~kinds.empty,
+        voting.agreement(patterns.votes, labels),
+        patterns.held_out,
+        (split | (undecided & (len(vote_table.teachers) > 0))) & ~patterns.empty,
         reviewed,
     )
 
 
-def _labels_by_vote(manifest: Manifest, ballot: Ballot, kinds: Kinds) -> np.ndarray:
+def _labels_by_vote(
+    manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns
+) -> np.ndarray:
     """Returns the labels before ties are broken, uint8 `[kinds]`."""
     if manifest.settings["strategy"] == "random":
-        return kinds.drawn.copy()
+        return patterns.drawn.copy()
     if manifest.settings["vote"] == "majority":
-        return voting.majority(kinds.votes)
-    full = ~kinds.empty
-    estimate = trust.dawid_skene(kinds.votes[full], kinds.counts[full])
+        return voting.majority(patterns.votes)
+    full = ~patterns.empty
+    estimate = trust.dawid_skene(patterns.votes[full], patterns.counts[full])
     manifest.metrics["reliability"] = {
         teacher.name: {"system1": float(hits[0]), "system2": float(hits[1])}
-        for teacher, hits in zip(ballot.teachers, estimate.hits, strict=True)
+        for teacher, hits in zip(vote_table.teachers, estimate.hits, strict=True)
     }
-    labels = np.zeros(len(kinds.counts), np.uint8)
+    labels = np.zeros(len(patterns.counts), np.uint8)
     labels[full] = estimate.labels
     return labels
 
 
-def _refuse_ties(ballot: Ballot, kinds: Kinds, undecided: np.ndarray) -> None:
-    each = zip(ballot.index.records(), kind_of_each(ballot, kinds), strict=False)
+def _refuse_ties(vote_table: VoteTable, patterns: VotePatterns, undecided: np.ndarray) -> None:
+    each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
     first = islice((record.id for record, (kind, _) in each if undecided[kind]), 5)
-    count = int(kinds.counts[undecided].sum())
+    count = int(patterns.counts[undecided].sum())
     raise LoraparError(
         f"{count} records have no majority, and `--on-tie` is `error`",
         f"ids {', '.join(first)}{', ...' if count > 5 else ''}",

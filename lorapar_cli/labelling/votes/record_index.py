@@ -32,7 +32,7 @@ CREATE TABLE records (
 
 
 @dataclass
-class Index:
+class RecordIndex:
     """The table `records` of a scratch database.
 
     Attributes:
@@ -94,7 +94,7 @@ def _digest(record: Record) -> bytes:
 
 def build_index(
     database: sqlite3.Connection, source: Source, seed: int, progress: Progress
-) -> Index:
+) -> RecordIndex:
     """Reads the whole data set once and returns its index.
 
     Raises:
@@ -131,13 +131,13 @@ def build_index(
             else None,
         )
     progress("reading", count, count)
-    index = Index(database, source, count, source.bad, source.bad_count)
+    index = RecordIndex(database, source, count, source.bad, source.bad_count)
     _find_copies(index)
     _find_repeated_ids(index)
     return index
 
 
-def _find_copies(index: Index) -> None:
+def _find_copies(index: RecordIndex) -> None:
     """Names each record's owner; until now every record was its own."""
     index.database.execute("CREATE TABLE copied (digest BLOB PRIMARY KEY, first) WITHOUT ROWID")
     index.database.execute(
@@ -150,7 +150,7 @@ def _find_copies(index: Index) -> None:
     ).rowcount - index.ask_for("SELECT count(*) FROM copied")
 
 
-def _find_repeated_ids(index: Index) -> None:
+def _find_repeated_ids(index: RecordIndex) -> None:
     """Gives all records but the first of an id a suffix that makes an id which is not taken."""
     database = index.database
     database.execute("CREATE TABLE repeated (id TEXT, number INTEGER)")

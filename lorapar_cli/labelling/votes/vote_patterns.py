@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorapar_cli.labelling.votes.vote_table import Ballot
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 
 _MARKS = ("truth", "empty", "owner = records.number", "held_out", "drawn", "reviewed")
 
 
 @dataclass(frozen=True)
-class Kinds:
+class VotePatterns:
     """One entry a kind; at most 4 to the power of the teachers, times the marks that occur.
 
     Attributes:
@@ -39,16 +39,16 @@ class Kinds:
     reviewed: np.ndarray
 
 
-def read_kinds(ballot: Ballot) -> Kinds:
+def read_patterns(vote_table: VoteTable) -> VotePatterns:
     """Returns the kinds of a ballot's records, in the order of votes and marks."""
-    fields = _fields(ballot)
-    found = ballot.database.execute(
+    fields = _fields(vote_table)
+    found = vote_table.database.execute(
         f"SELECT count(*), {fields} {_JOINED} GROUP BY {fields} ORDER BY {fields}"
     ).fetchall()
     table = np.array(found, np.int64)
-    teachers = len(ballot.teachers)
+    teachers = len(vote_table.teachers)
     truths, empty, first, held_out, drawn, reviewed = table[:, 1 + teachers :].T
-    return Kinds(
+    return VotePatterns(
         table[:, 0],
         table[:, 1 : 1 + teachers].astype(np.uint8),
         truths.astype(np.uint8),
@@ -60,15 +60,24 @@ def read_kinds(ballot: Ballot) -> Kinds:
     )
 
 
-def kind_of_each(ballot: Ballot, kinds: Kinds) -> Iterator[tuple[int, tuple[int, ...]]]:
+def pattern_of_each(
+    vote_table: VoteTable, patterns: VotePatterns
+) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yields each record's kind, and where the journal holds each teacher's words on it or -1."""
-    marks = (kinds.truths, kinds.empty, kinds.first, kinds.held_out, kinds.drawn, kinds.reviewed)
-    table = np.column_stack((kinds.votes, *marks)).astype(int).tolist()
+    marks = (
+        patterns.truths,
+        patterns.empty,
+        patterns.first,
+        patterns.held_out,
+        patterns.drawn,
+        patterns.reviewed,
+    )
+    table = np.column_stack((patterns.votes, *marks)).astype(int).tolist()
     places = {tuple(row): place for place, row in enumerate(table)}
-    width = len(ballot.teachers) + len(_MARKS)
-    offsets = f", {ballot.offsets}" if ballot.teachers else ""
-    rows = ballot.database.execute(
-        f"SELECT {_fields(ballot)}{offsets} {_JOINED} ORDER BY records.number"
+    width = len(vote_table.teachers) + len(_MARKS)
+    offsets = f", {vote_table.offsets}" if vote_table.teachers else ""
+    rows = vote_table.database.execute(
+        f"SELECT {_fields(vote_table)}{offsets} {_JOINED} ORDER BY records.number"
     )
     for row in rows:
         yield places[row[:width]], row[width:]
@@ -77,5 +86,5 @@ def kind_of_each(ballot: Ballot, kinds: Kinds) -> Iterator[tuple[int, tuple[int,
 _JOINED = "FROM records JOIN answers ON answers.number = records.owner"
 
 
-def _fields(ballot: Ballot) -> str:
-    return ", ".join((*([ballot.votes] if ballot.teachers else []), *_MARKS))
+def _fields(vote_table: VoteTable) -> str:
+    return ", ".join((*([vote_table.votes] if vote_table.teachers else []), *_MARKS))

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt
-from lorapar_cli.labelling.teachers.tally import Tally
+from lorapar_cli.labelling.teachers.tally import TeacherStats
 from lorapar_cli.labelling.teachers.teacher import Teacher, answer_key, identities, plain_identity
 from lorapar_cli.labelling.votes import voting
 from lorapar_cli.labelling.votes.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
-from lorapar_cli.labelling.votes.record_index import Index
+from lorapar_cli.labelling.votes.record_index import RecordIndex
 
 _OPEN = f"({voting.UNASKED}, {ASKED_ONCE})"
 _VOTE_BITS = 3
 
 
 @dataclass
-class Known:
+class JournaledTotals:
     """Sums over a teacher's answers in the journal to this ballot's questions.
 
     Attributes:
@@ -47,7 +47,7 @@ class Known:
             self.cost += cost
 
 
-class Ballot:
+class VoteTable:
     """Every teacher's vote on every record, in the table `answers` of the index's database.
 
     It has one row for all records that hold the same, under the number of their first. A row is
@@ -62,13 +62,17 @@ class Ballot:
     """
 
     def __init__(
-        self, index: Index, teachers: list[Teacher], prompt: LabelPrompt, journaled: JournalIndex
+        self,
+        index: RecordIndex,
+        teachers: list[Teacher],
+        prompt: LabelPrompt,
+        journaled: JournalIndex,
     ) -> None:
         self.index, self.teachers, self.prompt = index, teachers, prompt
         self.database, self._journaled = index.database, journaled
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, JournaledTotals] = {}
         self.cached: dict[str, int] = {}
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, TeacherStats] = {}
         self._identities = identities(teachers)
         columns = range(len(teachers))
         self.votes = ", ".join(f"code{column} & {_VOTE_BITS}" for column in columns)
@@ -119,8 +123,8 @@ class Ballot:
             ((number, short_key(self._key(column, digest))) for number, digest in digests),
         )
 
-    def _look_up(self, column: int) -> Known:
-        known = Known()
+    def _look_up(self, column: int) -> JournaledTotals:
+        known = JournaledTotals()
         found = self.database.execute(
             "SELECT code, offset, number, cut_at, journal.prompt, completion, estimated, cost"
             " FROM keys CROSS JOIN journal USING (key) ORDER BY number, offset"
@@ -183,13 +187,13 @@ class Ballot:
         """
         votes, _ = self.open_votes()
         open_ = (votes == voting.UNASKED).sum(axis=1)
-        settled = votes[voting.settled(votes, open_, ties_to)]
-        if len(settled) == 0:
+        cannot_change = votes[voting.cannot_change(votes, open_, ties_to)]
+        if len(cannot_change) == 0:
             return
         self.database.execute("DELETE FROM settled")
         self.database.executemany(
             f"INSERT INTO settled VALUES ({', '.join('?' * len(self.teachers))})",
-            settled.tolist(),
+            cannot_change.tolist(),
         )
         self.database.execute(
             f"UPDATE answers SET open = 0 WHERE open AND ({self.votes}) IN (SELECT * FROM settled)"
@@ -211,8 +215,8 @@ class Ballot:
     def give_up_refused(self) -> None:
         """Counts questions that a healthy endpoint refused as no vote, in this run only."""
         for column, teacher in enumerate(self.teachers):
-            tally = self.tallies.get(teacher.name)
-            if tally and tally.refused and tally.refused == tally.left_open and not tally.down:
+            stats = self.tallies.get(teacher.name)
+            if stats and stats.refused and stats.refused == stats.left_open and not stats.down:
                 self.database.execute(
                     f"UPDATE answers SET code{column} = {voting.NO_VOTE}"
                     f" WHERE open AND code{column} IN {_OPEN}"
@@ -229,5 +233,5 @@ class Ballot:
         """
         known = self.known[teacher.name]
         unpriced = teacher.price.of(*known.unpriced) if teacher.price else 0.0
-        tally = self.tallies.get(teacher.name)
-        return known.cost + unpriced + (tally.cost if tally else 0.0)
+        stats = self.tallies.get(teacher.name)
+        return known.cost + unpriced + (stats.cost if stats else 0.0)

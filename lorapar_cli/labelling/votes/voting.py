@@ -48,7 +48,7 @@ def agreement(votes: Votes, labels: Labels) -> np.ndarray:
     return np.divide(winning, cast, out=np.full(len(cast), np.nan), where=cast > 0)
 
 
-def settled(votes: Votes, waiting: np.ndarray, ties_to: int) -> np.ndarray:
+def cannot_change(votes: Votes, waiting: np.ndarray, ties_to: int) -> np.ndarray:
     """Returns where the label can no longer change, whatever the teachers still to be asked say.
 
     Args:

@@ -128,7 +128,7 @@ def load_masked_model(
     return MaskedModel(model, start)
 
 
-def trained_values(masked: MaskedModel) -> dict[str, torch.Tensor]:
+def gather_adapter(masked: MaskedModel) -> dict[str, torch.Tensor]:
     """Returns name -> trained matrix, whole, float32 on the CPU; every process must call this."""
     return whole_values(adapter_parameters(masked.model))
 
@@ -137,7 +137,7 @@ def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Pa
     """Writes the trained adapter, and beside it its raw part where the next stage needs it.
 
     Args:
-        values: Of `trained_values`.
+        values: Of `gather_adapter`.
     """
     save_adapter(masked.model, folder / "adapter", values)
     if masked.start.raw_rank is not None:
@@ -148,7 +148,7 @@ def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tupl
     """Returns how many active elements moved and how many frozen ones did, which is 0.
 
     Args:
-        after: Of `trained_values`.
+        after: Of `gather_adapter`.
 
     Raises:
         LoraparError: Nothing moved.

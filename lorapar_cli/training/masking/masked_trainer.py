@@ -16,7 +16,7 @@ from lorapar_cli.training.masking.active_elements import ActiveElements
 from lorapar_cli.training.masking.dense_masking import WholeMatrices
 from lorapar_cli.training.masking.engines import Engine, require_engine
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
-from lorapar_cli.training.masking.optimizers import Owns, make_optimizer, owned_by
+from lorapar_cli.training.masking.optimizers import OptimizerTarget, make_optimizer, owned_by
 from lorapar_cli.training.masking.sharded_masking import ShardedElements
 
 # Methods of the trainer that are not public; were one renamed, ours would not be called.
@@ -73,14 +73,17 @@ class MaskedTrainer:
         start = self.masked.start
         if self.engine.sharded:
             return ShardedElements(self.engine, parameters, start.active, start.weights)
-        if self.owns is Owns.VECTORS:
+        if self.owns is OptimizerTarget.VECTORS:
             return ActiveElements(parameters, start.active)
         return WholeMatrices(
-            parameters, start.active, start.weights, in_backward=self.owns is Owns.BACKWARD
+            parameters,
+            start.active,
+            start.weights,
+            in_backward=self.owns is OptimizerTarget.BACKWARD,
         )
 
     @property
-    def owns(self) -> Owns:
+    def owns(self) -> OptimizerTarget:
         """What the optimizer is given where no engine divides it."""
         return owned_by(OptimizerNames(self.args.optim).value)
 
@@ -119,12 +122,12 @@ class MaskedTrainer:
             self.elements.scatter()
 
     def _clip_grad_norm(self, model):
-        if self.owns is Owns.BACKWARD:
+        if self.owns is OptimizerTarget.BACKWARD:
             return None  # No gradient outlives the backward pass.
         return self._norm_of_active(self.args.max_grad_norm)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        if self.owns is Owns.BACKWARD:
+        if self.owns is OptimizerTarget.BACKWARD:
             return None
         if grad_norm is None:
             grad_norm = self._norm_of_active(math.inf)

@@ -51,7 +51,7 @@ def _stepping(optimizer: torch.optim.Optimizer):
     return step
 
 
-def _keep_projectors(optimizer: torch.optim.Optimizer) -> None:
+def keep_projectors(optimizer: torch.optim.Optimizer) -> None:
     """Makes checkpoints hold the tensors and numbers of projectors in place of the objects.
 
     Checkpoints are read without unpickling objects, so that one that holds any cannot be resumed.
@@ -91,7 +91,7 @@ def _plain(projector) -> dict[str, Any]:
     return {k: v for k, v in vars(projector).items() if not isinstance(v, str | None)}
 
 
-def _match_grokadamw(optimizer: torch.optim.Optimizer) -> None:
+def match_grokadamw(optimizer: torch.optim.Optimizer) -> None:
     """Gives state that was loaded to the parameters it belongs to.
 
     GrokAdamW keeps it in its groups, under the parameters themselves, which are others after a
@@ -102,7 +102,7 @@ def _match_grokadamw(optimizer: torch.optim.Optimizer) -> None:
             group["state"] = dict(zip(group["params"], state.values(), strict=True))
 
 
-def _lomo(optimizer_class: type, arguments: dict[str, Any], weight_decay: float):
+def make_lomo(optimizer_class: type, arguments: dict[str, Any], weight_decay: float):
     """Returns LOMO or AdaLomo, whose state, outside of the usual place, is in checkpoints too."""
     optimizer = optimizer_class(**arguments, weight_decay=weight_decay)
     moments = [k for k in vars(optimizer) if k.startswith("exp_avg_sq")]

@@ -20,9 +20,9 @@ from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.optimizer_state import (
     Layerwise,
-    _keep_projectors,
-    _lomo,
-    _match_grokadamw,
+    keep_projectors,
+    make_lomo,
+    match_grokadamw,
 )
 
 _LAYERWISE = "_layerwise"
@@ -61,7 +61,7 @@ _PACKAGES = (
 _GPU_ONLY = ("adalomo", "galore_adamw_8bit", "galore_adamw_8bit_layerwise")
 
 
-class Owns(StrEnum):
+class OptimizerTarget(StrEnum):
     """What an optimizer is given, and when it steps."""
 
     VECTORS = "vectors of active elements"
@@ -69,11 +69,15 @@ class Owns(StrEnum):
     BACKWARD = "whole matrices, stepped on inside the backward pass"
 
 
-def owned_by(name: str) -> Owns:
+def owned_by(name: str) -> OptimizerTarget:
     """Returns what the optimizer of that name is given where one process holds all parameters."""
     if name.endswith(_LAYERWISE) or "lomo" in name:
-        return Owns.BACKWARD
-    return Owns.MATRICES if name.startswith((*_LOW_RANK, *_TORCHAO)) else Owns.VECTORS
+        return OptimizerTarget.BACKWARD
+    return (
+        OptimizerTarget.MATRICES
+        if name.startswith((*_LOW_RANK, *_TORCHAO))
+        else OptimizerTarget.VECTORS
+    )
 
 
 def require_optimizer(options, engine: Engine, environment: Mapping[str, str] = os.environ) -> None:
@@ -101,13 +105,13 @@ def require_optimizer(options, engine: Engine, environment: Mapping[str, str] = 
             f"optimizer `{name}` needs a GPU", "its library calls CUDA by name", "choose another"
         )
     _require_engine_for(name, engine)
-    if owned_by(name) is Owns.BACKWARD:
+    if owned_by(name) is OptimizerTarget.BACKWARD:
         _require_plain_backward(name, options, environment)
 
 
 def _require_engine_for(name: str, engine: Engine) -> None:
     hint = "use one of PyTorch's, such as `adamw_torch_fused` or `sgd`"
-    if engine.sharded and owned_by(name) is not Owns.VECTORS:
+    if engine.sharded and owned_by(name) is not OptimizerTarget.VECTORS:
         raise LoraparError(
             f"optimizer `{name}` cannot be used under {engine}",
             "it needs whole matrices, which the engine divides",
@@ -154,11 +158,11 @@ def optimizer_notes(options, engine: Engine) -> list[str]:
     owns = owned_by(name)
     if engine.sharded:
         notes.append(f"trained under {engine}: optimizer state exists for frozen elements too")
-    elif owns is not Owns.VECTORS and name != "lomo":
+    elif owns is not OptimizerTarget.VECTORS and name != "lomo":
         notes.append(
             f"optimizer `{name}` owns whole matrices: its state exists for frozen elements too"
         )
-    if owns is Owns.BACKWARD:
+    if owns is OptimizerTarget.BACKWARD:
         notes.append(
             f"optimizer `{name}` steps inside the backward pass: gradients are not clipped, and "
             "their norm is not known"
@@ -196,7 +200,7 @@ def make_optimizer(args, model: torch.nn.Module, values: list[torch.nn.Parameter
             warnings.simplefilter("ignore", FutureWarning)
             optimizer_class, arguments = Trainer.get_optimizer_cls_and_kwargs(asked, model)
             if "model" in arguments:
-                return _lomo(optimizer_class, arguments, args.weight_decay)
+                return make_lomo(optimizer_class, arguments, args.weight_decay)
             groups = _groups(arguments.pop("params", [{"params": values}]), args.weight_decay)
             if name.endswith(_LAYERWISE):
                 each = [
@@ -211,9 +215,9 @@ def make_optimizer(args, model: torch.nn.Module, values: list[torch.nn.Parameter
         raise LoraparError(f"optimizer `{name}` cannot be made", str(cause).strip()) from cause
     if name.startswith(_LOW_RANK):
         for one in optimizer.each if isinstance(optimizer, Layerwise) else [optimizer]:
-            _keep_projectors(one)
+            keep_projectors(one)
     if name == "grokadamw":
-        optimizer.register_load_state_dict_post_hook(_match_grokadamw)
+        optimizer.register_load_state_dict_post_hook(match_grokadamw)
     return optimizer
 
 

@@ -12,7 +12,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.given_completions import read_completions
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.load import load_task
-from lorapar_cli.evaluation.tasks.task import Asked
+from lorapar_cli.evaluation.tasks.task import TaskOptions
 from lorapar_cli.store.records import write_jsonl
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -40,13 +40,13 @@ def files(tmp_path):
 
 def test_gsm8k_as_the_model_was_trained_and_as_the_harness_asks(files):
     path = str(files / "gsm8k.jsonl")
-    trained = load_task(Asked("gsm8k", path))
+    trained = load_task(TaskOptions("gsm8k", path))
     assert trained.items[2].prompt == "What is 2+2?"
     assert trained.items[2].reference == "4"
     assert not trained.plain
-    turns = load_task(Asked("gsm8k", path, fewshot_data=path, num_fewshot=1)).items[0].prompt
+    turns = load_task(TaskOptions("gsm8k", path, fewshot_data=path, num_fewshot=1)).items[0].prompt
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    plain = load_task(Asked("gsm8k", path, num_fewshot=0, style="harness"))
+    plain = load_task(TaskOptions("gsm8k", path, num_fewshot=0, style="harness"))
     assert plain.items[2].prompt == "Question: What is 2+2?\nAnswer:"
     assert plain.plain
     assert "Question:" in plain.stop
@@ -54,7 +54,7 @@ def test_gsm8k_as_the_model_was_trained_and_as_the_harness_asks(files):
 
 def test_examples_are_drawn_as_the_harness_draws_them(files):
     path = str(files / "gsm8k.jsonl")
-    task = load_task(Asked("gsm8k", path, fewshot_data=path, style="harness", limit=3))
+    task = load_task(TaskOptions("gsm8k", path, fewshot_data=path, style="harness", limit=3))
     chance = random.Random(1234)
     for item, row in zip(task.items, QUESTIONS, strict=False):
         shown = chance.sample(QUESTIONS, 5)
@@ -64,7 +64,7 @@ def test_examples_are_drawn_as_the_harness_draws_them(files):
 
 def test_mmlu_prompt_letters_and_groups(files):
     path = str(files / "mmlu.jsonl")
-    task = load_task(Asked("mmlu", path, fewshot_data=path, num_fewshot=1))
+    task = load_task(TaskOptions("mmlu", path, fewshot_data=path, num_fewshot=1))
     item = task.items[5]
     assert item.prompt == (
         "The following are multiple choice questions (with answers) about formal logic.\n\n"
@@ -85,7 +85,7 @@ def test_mmlu_as_published(files):
             csv.writer(file).writerows(
                 [row["question"], *row["choices"], "ABCD"[row["answer"]]] for row in rows
             )
-    task = load_task(Asked("mmlu", str(files / "data"), num_fewshot=2))
+    task = load_task(TaskOptions("mmlu", str(files / "data"), num_fewshot=2))
     assert [item.reference for item in task.items] == ["C", "D"]
     assert set(task.inputs) == {"test/anatomy_test.csv", "fewshot/dev/anatomy_dev.csv"}
 
@@ -95,7 +95,7 @@ def test_humaneval_as_published_is_packed(files):
            "canonical_solution": "    return 1\n"}  # fmt: skip
     with gzip.open(files / "HumanEval.jsonl.gz", "wt") as file:
         file.write(json.dumps(row) + "\n")
-    packed = Asked("humaneval", str(files / "HumanEval.jsonl.gz"), style="harness")
+    packed = TaskOptions("humaneval", str(files / "HumanEval.jsonl.gz"), style="harness")
     (item,) = load_task(packed).items
     assert (item.id, item.prompt, item.code.entry_point) == ("HumanEval/0", "def f():\n", "f")
     (files / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
@@ -113,28 +113,28 @@ def test_mmlu_has_its_57_subjects():
 def test_own_records_exact_and_choice(files):
     path = files / "own.jsonl"
     write_jsonl(path, [{"instruction": "Say hi", "output": " hi there "}])
-    assert load_task(Asked("data", str(path), match="exact")).items[0].reference == "hi there"
+    assert load_task(TaskOptions("data", str(path), match="exact")).items[0].reference == "hi there"
     rows = [{"question": "Pick", "choices": ["x", "y"], "answer": 1}]
     write_jsonl(path, rows)
-    assert load_task(Asked("data", str(path), match="choice")).items[0].reference == "B"
+    assert load_task(TaskOptions("data", str(path), match="choice")).items[0].reference == "B"
 
 
 @pytest.mark.parametrize(
     ("asked", "error", "message"),
     [
-        (Asked("gsm9k"), UsageError, "did you mean `gsm8k`"),
-        (Asked("gsm8k", style="harnes"), UsageError, "did you mean `harness`"),
-        (Asked("data", match="exakt"), UsageError, "did you mean `exact`"),
-        (Asked("data"), UsageError, "no records are named"),
-        (Asked("data", "gsm8k.jsonl", style="harness"), UsageError, "has no `--style`"),
-        (Asked("humaneval", num_fewshot=2), UsageError, "has no `--num-fewshot`"),
-        (Asked("gsm8k", match="exact"), UsageError, "has no `--match`"),
-        (Asked("gsm8k", "mmlu.jsonl", style="harness"), UsageError, "no examples"),
-        (Asked("gsm8k", "mmlu.jsonl"), LoraparError, "no final answer"),
-        (Asked("mmlu", "gsm8k.jsonl", num_fewshot=0), LoraparError, "cannot be used"),
-        (Asked("mmlu", "mmlu.jsonl", "mmlu.jsonl"), LoraparError, "has 3 examples, not 5"),
-        (Asked("humaneval", "gsm8k.jsonl"), LoraparError, "`task_id` is missing"),
-        (Asked("gsm8k", "gsm8k.jsonl", "gsm8k.jsonl", 10), LoraparError, "has 9 examples"),
+        (TaskOptions("gsm9k"), UsageError, "did you mean `gsm8k`"),
+        (TaskOptions("gsm8k", style="harnes"), UsageError, "did you mean `harness`"),
+        (TaskOptions("data", match="exakt"), UsageError, "did you mean `exact`"),
+        (TaskOptions("data"), UsageError, "no records are named"),
+        (TaskOptions("data", "gsm8k.jsonl", style="harness"), UsageError, "has no `--style`"),
+        (TaskOptions("humaneval", num_fewshot=2), UsageError, "has no `--num-fewshot`"),
+        (TaskOptions("gsm8k", match="exact"), UsageError, "has no `--match`"),
+        (TaskOptions("gsm8k", "mmlu.jsonl", style="harness"), UsageError, "no examples"),
+        (TaskOptions("gsm8k", "mmlu.jsonl"), LoraparError, "no final answer"),
+        (TaskOptions("mmlu", "gsm8k.jsonl", num_fewshot=0), LoraparError, "cannot be used"),
+        (TaskOptions("mmlu", "mmlu.jsonl", "mmlu.jsonl"), LoraparError, "has 3 examples, not 5"),
+        (TaskOptions("humaneval", "gsm8k.jsonl"), LoraparError, "`task_id` is missing"),
+        (TaskOptions("gsm8k", "gsm8k.jsonl", "gsm8k.jsonl", 10), LoraparError, "has 9 examples"),
     ],
 )
 def test_refused(files, monkeypatch, asked, error, message):
@@ -145,7 +145,7 @@ def test_refused(files, monkeypatch, asked, error, message):
 
 
 def test_completions_must_answer_every_item_and_nothing_else(files):
-    task = load_task(Asked("gsm8k", str(files / "gsm8k.jsonl"), limit=2))
+    task = load_task(TaskOptions("gsm8k", str(files / "gsm8k.jsonl"), limit=2))
     path = files / "completions.jsonl"
     write_jsonl(path, [{"id": "0", "completion": "a"}, {"task_id": 1, "completion": "b"},
                        {"id": 0, "completion": "c"}])  # fmt: skip

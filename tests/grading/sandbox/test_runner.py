@@ -12,7 +12,7 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox import runner as sandbox
-from lorapar_cli.grading.sandbox.child import decode, encode
+from lorapar_cli.grading.sandbox.child import decode, encode_value
 from lorapar_cli.grading.sandbox.runner import (
     BACKENDS,
     UNSAFE,
@@ -286,7 +286,7 @@ def test_a_backend_that_lets_something_through_is_not_offered(monkeypatch):
     ids=repr,
 )  # fmt: skip
 def test_plain_values_arrive_as_they_left(value):
-    arrived = decode(json.loads(json.dumps(encode(value))))
+    arrived = decode(json.loads(json.dumps(encode_value(value))))
     assert arrived == value
     assert type(arrived) is type(value)
     assert repr(arrived) == repr(value)
@@ -299,14 +299,14 @@ def test_iterators_arrive_as_iterators_and_subclasses_as_plain_values():
 
         __hash__ = int.__hash__
 
-    arrived = decode(encode(Sly(3)))
+    arrived = decode(encode_value(Sly(3)))
     assert type(arrived) is int
     assert arrived != 4
-    mapped = decode(encode(map(str, [1, 2])))
+    mapped = decode(encode_value(map(str, [1, 2])))
     assert mapped != ["1", "2"]
     assert list(mapped) == ["1", "2"]
     with pytest.raises(TypeError, match="no plain value"):
-        encode(object())
+        encode_value(object())
 
 
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="HumanEval is not at hand")

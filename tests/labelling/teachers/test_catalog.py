@@ -164,7 +164,7 @@ def test_the_prompt_plays_the_student_and_fills_each_place_once():
         "Task:\nIs {{answer}} 4?\n---\nno\n\nAnswer to the task:\nIt is {{student}}."
         in (user["content"])
     )
-    again = prompt.messages(RECORD, once_more=True)
+    again = prompt.messages(RECORD, second_attempt=True)
     assert again[-1]["content"] == user["content"] + ONCE_MORE
 
 

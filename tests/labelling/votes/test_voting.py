@@ -44,7 +44,7 @@ def test_settled_exactly_when_no_further_votes_change_the_label(teachers, ties_t
             open_ = teachers - asked
             outcomes = {outcome((*said, *rest)) for rest in product((1, 2, 3), repeat=open_)}
             votes = np.array([[*said, *[0] * open_]], dtype=np.uint8)
-            settled = voting.settled(votes, np.array([open_]), ties_to)
+            cannot_change = voting.cannot_change(votes, np.array([open_]), ties_to)
             # A tie that becomes neither system is only known once everybody was asked.
             expected = len(outcomes) == 1 and outcomes != {0}
-            assert settled.tolist() == [expected], (said, open_)
+            assert cannot_change.tolist() == [expected], (said, open_)
