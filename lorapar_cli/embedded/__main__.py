@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import corpus
+from lorapar_cli.embedded import corpus
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,7 +76,7 @@ def _make_model(chosen: argparse.Namespace) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
 
-    from . import recipe
+    from lorapar_cli.embedded import recipe
 
     torch.set_num_threads(chosen.threads)
     given = {"seed": chosen.seed, "clean_steps": chosen.steps, "web_steps": chosen.web_steps}

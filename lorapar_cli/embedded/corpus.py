@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 
-from . import phrasing as words
-from .problems import Problem, apply, is_reserved, normalise, system1, system2
+from lorapar_cli.embedded import phrasing as words
+from lorapar_cli.embedded.problems import Problem, apply, is_reserved, normalise, system1, system2
 
 Record = dict[str, str | int]
 

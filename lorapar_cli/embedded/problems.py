@@ -5,7 +5,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from . import phrasing as words
+from lorapar_cli.embedded import phrasing as words
 
 LARGEST_VALUE = 40
 STEP_WEIGHTS = {2: 0.4, 3: 0.4, 4: 0.2}

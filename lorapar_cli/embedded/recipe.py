@@ -33,8 +33,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from .corpus import Record, clean_stream, development_records, held_out_records, web_stream
-from .tokenizer import train_tokenizer
+from lorapar_cli.embedded.corpus import (
+    Record,
+    clean_stream,
+    development_records,
+    held_out_records,
+    web_stream,
+)
+from lorapar_cli.embedded.tokenizer import train_tokenizer
 
 CONTEXT = 1024
 ACCURACY_BANDS = {"system1": (0.5, 0.75), "system2": (0.2, 0.5)}

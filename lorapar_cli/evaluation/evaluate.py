@@ -1,20 +1,19 @@
 """`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.adapters import choose_models
 from lorapar_cli.evaluation.evaluation_run import EvaluationRun
 from lorapar_cli.evaluation.options import Drawing
+from lorapar_cli.evaluation.tasks.load import load_task
+from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
+from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.names import Progress, Stage, silent
 from lorapar_cli.store.manifest import (
     Outcome,
 )
 from lorapar_cli.store.run_dir import RunDir
-
-if TYPE_CHECKING:
-    from lorapar_cli.evaluation.tasks.task import Task
 
 BACKENDS = ("transformers", "vllm", "lm-eval")
 
@@ -61,8 +60,6 @@ def evaluate(
         LoraparError, UsageError: Nothing to ask or to evaluate, or the pieces do not belong
             together; nothing has been written then.
     """
-    from lorapar_cli.evaluation.tasks.load import load_task
-    from lorapar_cli.evaluation.tasks.task import TaskOptions
 
     drawing = drawing or Drawing()
     if completions is None:
@@ -107,7 +104,6 @@ def _sandbox(task: "Task", allowed: bool, unsafe: bool) -> str | None:
             f"`--task {task.name}` runs code that a model wrote",
             hint="allow it, in a sandbox, with `--allow-code-execution`",
         )
-    from lorapar_cli.grading.sandbox.runner import find_backend
 
     return find_backend(unsafe)
 

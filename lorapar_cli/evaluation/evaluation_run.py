@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.evaluation.adapters import Models, adapter_files, check_base
+from lorapar_cli.evaluation.given_completions import read_completions
 from lorapar_cli.evaluation.metrics import summarize_samples
 from lorapar_cli.evaluation.options import Drawing
-from lorapar_cli.evaluation.sample_journal import SAMPLES, Sample, SampleJournal
+from lorapar_cli.evaluation.sample_journal import SAMPLES, Sample, SampleJournal, describe_sample
+from lorapar_cli.evaluation.tasks.task import Task, TaskOptions, grade_items
 from lorapar_cli.names import SCHEMA_VERSION, Progress, Stage, silent
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import (
@@ -26,7 +28,6 @@ from lorapar_cli.store.run_dir import RunDir
 
 if TYPE_CHECKING:
     from lorapar_cli.evaluation.predict import Predictor
-    from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
     from lorapar_cli.models.base_model import BaseModel
 
 
@@ -120,9 +121,6 @@ class EvaluationRun:
 
     def judge_file(self, path: Path) -> Outcome:
         """Judges completions that were written elsewhere; loads no model."""
-        from lorapar_cli.evaluation.given_completions import read_completions
-        from lorapar_cli.evaluation.sample_journal import describe_sample
-        from lorapar_cli.grading.grade import grade
 
         if self.task.match == "likelihood":
             raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
@@ -151,7 +149,7 @@ class EvaluationRun:
         chunk = 64
         for start in range(0, len(pairs), chunk):
             part = pairs[start : start + chunk]
-            verdicts = grade(
+            verdicts = grade_items(
                 self.task.match, [one[0] for one in part], [one[2] for one in part], self.sandbox
             )
             journal.append(

@@ -18,8 +18,8 @@ from peft import PeftModel
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.sample_journal import describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
-from lorapar_cli.evaluation.tasks.task import Item, Task
-from lorapar_cli.grading.grade import Sample, grade
+from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
+from lorapar_cli.grading.grade import Sample
 
 TASKS = ("gsm8k", "mmlu")
 _INVALID = "[invalid]"
@@ -131,7 +131,7 @@ def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample
     strict = by_filter["strict-match"]
     completion = strict["resps"][0][0]
     found = strict["filtered_resps"][0]
-    verdict = grade("answer", [item], [completion])[0] | {
+    verdict = grade_items("answer", [item], [completion])[0] | {
         "extracted_strict": None if found == _INVALID else found,
         "correct_strict": bool(strict["exact_match"]),
     }

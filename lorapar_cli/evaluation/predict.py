@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.sample_journal import describe_sample
-from lorapar_cli.evaluation.tasks.task import Item, Task
-from lorapar_cli.grading.grade import Sample, grade
+from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
+from lorapar_cli.grading.grade import Sample
 from lorapar_cli.models.generation import (
     Completion,
     Decoding,
@@ -116,7 +116,7 @@ class Predictor:
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
         written = writer.complete(prompts, self._fitting(prompts), seed)
         texts = [completion.text for completion in written]
-        judged = grade(self.task.match, items, texts, self.sandbox)
+        judged = grade_items(self.task.match, items, texts, self.sandbox)
         for item, completion, verdict in zip(items, written, judged, strict=True):
             yield describe_sample(name, item, batch.draw, completion.text, verdict) | {
                 "tokens": completion.tokens,

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.answers import (
     answers_match,
     extract_answer,
@@ -11,7 +10,7 @@ from lorapar_cli.grading.answers import (
     strict_match,
 )
 from lorapar_cli.grading.latex import latex_match
-from lorapar_cli.grading.programs import to_program
+from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import run_programs
 
 Sample = dict[str, Any]
@@ -19,7 +18,11 @@ Sample = dict[str, Any]
 
 
 def grade(
-    match: str, items: list[Item], completions: list[str], sandbox: str | None = None
+    match: str,
+    completions: list[str],
+    references: list[str],
+    programs: list[Code] | None = None,
+    sandbox: str | None = None,
 ) -> list[dict[str, Any]]:
     """Returns for each completion what was found in it and whether it is right.
 
@@ -27,20 +30,21 @@ def grade(
         match: `answer` (final answer, by the flexible rule, with the strict one beside it),
             `latex` (final answer, as mathematics), `exact` (the whole text, blanks around it aside), `choice` (an option's letter) or
             `code` (the program passes its tests).
+        references: What is right, one for each completion; not read for `code`.
+        programs: The tests of each completion, for `code`.
         sandbox: Backend of `grading.sandbox.runner` for `code`.
 
     Returns:
         Dicts with `extracted` and `correct`; for `answer` also `extracted_strict` and
         `correct_strict`, for `code` also `reason`.
     """
-    pairs = list(zip(items, completions, strict=True))
     if match == "code":
-        if sandbox is None:
-            raise AssertionError("code is judged in a sandbox only")
-        programs = [to_program(item.code, text) for item, text in pairs if item.code]
+        if sandbox is None or programs is None:
+            raise AssertionError("code is judged by its tests, in a sandbox only")
+        written = [to_program(c, text) for c, text in zip(programs, completions, strict=True)]
         return [
-            {"extracted": program.text, "correct": verdict.passed, "reason": verdict.reason}
-            for program, verdict in zip(programs, run_programs(programs, sandbox), strict=True)
+            {"extracted": program.text, "correct": result.passed, "reason": result.reason}
+            for program, result in zip(written, run_programs(written, sandbox), strict=True)
         ]
     rules = {
         "answer": _judge_answer,
@@ -48,7 +52,7 @@ def grade(
         "choice": _judge_choice,
         "latex": _judge_latex,
     }
-    return [rules[match](text, item.reference) for item, text in pairs]
+    return [rules[match](text, right) for text, right in zip(completions, references, strict=True)]
 
 
 def _judge_answer(text: str, reference: str) -> dict[str, Any]:

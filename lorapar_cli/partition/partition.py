@@ -10,6 +10,7 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Progress, Region, Stage, silent
 from lorapar_cli.partition.options import PartitionOptions, check_options, check_range
 from lorapar_cli.partition.select_elements import count_by_theta, cut_to_budget, select_elements
+from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.manifest import (
@@ -61,8 +62,6 @@ def partition(
     manifest.layout_fingerprint = source.fingerprint
 
     if options.plot:
-        from lorapar_cli.plots.matplotlib_extra import require_matplotlib
-
         require_matplotlib()
     progress("cutting", 0, None)
     thetas, cuts = options.thetas, None

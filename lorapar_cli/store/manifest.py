@@ -18,6 +18,8 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
 from lorapar_cli.store.atomic import atomic_file
 
+Deciding = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns those of a stage's settings that its result depends on."""
 MANIFEST = "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
 
@@ -181,7 +183,7 @@ def is_up_to_date(
     folder: Path,
     settings: dict[str, Any],
     inputs: dict[str, dict[str, str]],
-    deciding: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    deciding: Deciding = dict,
 ) -> bool:
     """Returns whether `folder` holds the finished result of these settings and inputs.
 

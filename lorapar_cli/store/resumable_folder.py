@@ -17,14 +17,18 @@ from lorapar_cli.store.atomic import (
     recover,
 )
 from lorapar_cli.store.checkpoints import CHECKPOINTS, last_checkpoint
-from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
-from lorapar_cli.training.options import deciding
+from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
 
 UNFINISHED = "unfinished.json"
 
 
-def open_working_folder(folder: Path, manifest: Manifest, overwrite: bool) -> Path:
+def open_working_folder(
+    folder: Path, manifest: Manifest, overwrite: bool, deciding: Deciding = dict
+) -> Path:
     """Returns the folder to train in; an unfinished run of the same settings goes on there.
+
+    Args:
+        deciding: Returns those of the settings that the result depends on.
 
     Raises:
         LoraparError: A finished result, or an unfinished run with checkpoints, was made with other
@@ -40,7 +44,7 @@ def open_working_folder(folder: Path, manifest: Manifest, overwrite: bool) -> Pa
     if finished is not None and not overwrite:
         raise LoraparError(
             f"`{folder}` holds a result of other settings or inputs",
-            _differences(finished, manifest),
+            _differences(finished, manifest, deciding),
             "give `--overwrite` to train again (the old result stays until the new one is done)",
         )
     work = folder if finished is None else building_folder(folder)
@@ -91,7 +95,7 @@ def _read_identity(work: Path) -> dict | None:
         return None
 
 
-def _differences(old: Manifest, new: Manifest) -> str:
+def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
     now, then = json.loads(json.dumps(asdict(new))), asdict(old)
     now["settings"], then["settings"] = deciding(now["settings"]), deciding(then["settings"])
     lines = [

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.grading.sandbox.runner import find_backend
+from lorapar_cli.labelling.teachers.catalog import known_teachers
 from lorapar_cli.store.atomic import exchange
 from lorapar_cli.store.run_dir import RunDir
 
@@ -218,7 +220,6 @@ def _hub() -> Finding:
 
 
 def _teachers() -> Finding:
-    from lorapar_cli.labelling.teachers.catalog import known_teachers
 
     known = [teacher for teacher in known_teachers().values() if teacher.kind == "api"]
     ready = [teacher.name for teacher in known if not teacher.missing()]
@@ -233,7 +234,6 @@ def _teachers() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from lorapar_cli.grading.sandbox.runner import find_backend
 
     try:
         return Finding("sandbox", State.OK, f"programs of a model are confined by {find_backend()}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.plots.training_curves import draw_curves
 from lorapar_cli.store.atomic import building_folder
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import RunDir
@@ -22,7 +23,6 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
     Raises:
         LoraparError: No training stage has metrics, or matplotlib is not installed.
     """
-    from lorapar_cli.plots.training_curves import draw_curves
 
     drawn = []
     for stage in TRAINING:

@@ -6,6 +6,7 @@ A run of all stages asks this first, so that a slip in the last one costs no hou
 import os
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.training.masking.engines import requested_engine
 from lorapar_cli.training.option_aliases import Options, adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.rewards.builtin import Reward
@@ -34,7 +35,6 @@ def check_training_options(
         return
     from trl import GRPOConfig, SFTConfig
 
-    from lorapar_cli.training.masking.engines import requested_engine
     from lorapar_cli.training.masking.optimizers import require_optimizer
     from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker
 

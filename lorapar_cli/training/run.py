@@ -34,6 +34,7 @@ from lorapar_cli.training.masking.masked_adapter import (
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.masking.optimizers import optimizer_notes
+from lorapar_cli.training.options import deciding
 
 METRICS = "metrics.jsonl"
 _NAMED = 5
@@ -204,7 +205,7 @@ def _describe(
 
 def _open(folder: Path, manifest: Manifest, overwrite: bool) -> tuple[Path, Path | None]:
     """Returns the working folder and its last complete checkpoint."""
-    work = open_working_folder(folder, manifest, overwrite)
+    work = open_working_folder(folder, manifest, overwrite, deciding)
     return work, last_checkpoint(work)
 
 

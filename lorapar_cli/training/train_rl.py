@@ -7,7 +7,11 @@ from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.training.inputs import find_training_inputs, read_training_records
+from lorapar_cli.training.masking.engines import requested_engine
 from lorapar_cli.training.options import RlOptions
+from lorapar_cli.training.rewards.code import with_tests
+from lorapar_cli.training.rewards.load import CODE
 
 
 def train_rl(
@@ -49,10 +53,8 @@ def train_rl(
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: An option or training argument is unknown or does not fit the others.
     """
-    from lorapar_cli.training.inputs import find_training_inputs, read_training_records
     from lorapar_cli.training.option_aliases import adopt_options
     from lorapar_cli.training.preflight import find_rewards
-    from lorapar_cli.training.rewards.load import CODE
 
     options = adopt_options(options, given)
     rewards = find_rewards(options, allow_code_execution, unsafe_code_execution)
@@ -76,7 +78,6 @@ def train_rl(
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.models.tokenization import encode_prompt
     from lorapar_cli.training import grpo
-    from lorapar_cli.training.masking.engines import requested_engine
     from lorapar_cli.training.masking.optimizers import require_optimizer
     from lorapar_cli.training.run import drop_too_long, read_starting_adapter, train
     from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker
@@ -116,8 +117,6 @@ def _with_reference(
 ) -> list[Record]:
     """Returns the records that can be rewarded; with `tests`, tests stand for the answer."""
     if tests:
-        from lorapar_cli.training.rewards.code import with_tests
-
         records = [with_tests(record) for record in records]
     kept = [record for record in records if record.reference_answer is not None]
     if not kept:

@@ -7,6 +7,8 @@ from lorapar_cli.names import Flag, Progress, Stage, silent
 from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.records import count_systems
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.training.inputs import find_training_inputs, read_training_records
+from lorapar_cli.training.masking.engines import requested_engine
 from lorapar_cli.training.options import SftOptions
 
 Shown = list[list[tuple[str, bool]]]
@@ -50,7 +52,6 @@ def train_sft(
         LoraparError: An input is missing, stale or does not fit, or training went wrong.
         UsageError: A training argument is unknown, or no base model is known.
     """
-    from lorapar_cli.training.inputs import find_training_inputs, read_training_records
     from lorapar_cli.training.option_aliases import adopt_options
 
     options = adopt_options(options, given)
@@ -68,7 +69,6 @@ def train_sft(
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.models.tokenization import encode, shown_tokens
     from lorapar_cli.training import sft
-    from lorapar_cli.training.masking.engines import requested_engine
     from lorapar_cli.training.masking.optimizers import require_optimizer
     from lorapar_cli.training.run import drop_too_long, read_starting_adapter, train
     from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker

@@ -2,7 +2,6 @@
 
 import pytest
 
-from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import grade
 from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import Limits, find_backend, run_program
@@ -15,17 +14,16 @@ CODE = Code(
 
 
 def test_answers_are_judged_by_both_rules():
-    items = [Item(str(n), "", "1080") for n in range(3)]
-    verdicts = grade("answer", items, ["#### 1,080", "it is 1,080", "no"])
+    verdicts = grade("answer", ["#### 1,080", "it is 1,080", "no"], ["1080"] * 3)
     assert [v["correct"] for v in verdicts] == [True, True, False]
     assert [v["correct_strict"] for v in verdicts] == [True, False, False]
 
 
 def test_exact_and_choice():
-    assert grade("exact", [Item("0", "", "a b")], [" a b\n"])[0]["correct"]
-    assert not grade("exact", [Item("0", "", "a b")], ["a  b"])[0]["correct"]
-    assert grade("choice", [Item("0", "", "B")], ["The answer is (b)"])[0]["correct"]
-    assert not grade("choice", [Item("0", "", "B")], ["none"])[0]["correct"]
+    assert grade("exact", [" a b\n"], ["a b"])[0]["correct"]
+    assert not grade("exact", ["a  b"], ["a b"])[0]["correct"]
+    assert grade("choice", ["The answer is (b)"], ["B"])[0]["correct"]
+    assert not grade("choice", ["none"], ["B"])[0]["correct"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,6 @@ def test_completions_as_models_write_them_become_programs(completion):
 
 @pytest.mark.parametrize("completion", ["    return x\n", "", "```python\n```", "I cannot."])
 def test_wrong_programs_fail(completion):
-    item = Item("0", "", "", code=CODE)
-    (verdict,) = grade("code", [item], [completion], find_backend())
+    (verdict,) = grade("code", [completion], [""], [CODE], find_backend())
     assert not verdict["correct"]
     assert verdict["reason"]

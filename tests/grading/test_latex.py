@@ -6,7 +6,6 @@ import time
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import grade
 from lorapar_cli.grading.latex import latex, latex_match
 from lorapar_cli.training.rewards.load import resolve_rewards
@@ -38,7 +37,7 @@ def test_reward_by_its_path_and_match_of_eval():
     assert weight == 2
     texts = [r"so \boxed{2\sqrt{3}}", "#### 4"]
     assert reward(texts, [r"\sqrt{12}", "5"]) == [1.0, 0.0]
-    (verdict,) = grade("latex", [Item("0", "", r"\sqrt{12}")], texts[:1])
+    (verdict,) = grade("latex", texts[:1], [r"\sqrt{12}"])
     assert verdict == {"extracted": r"2\sqrt{3}", "correct": True}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from lorapar_cli.labelling.teachers.client import Reply
 from lorapar_cli.labelling.teachers.dispatch import OnAnswer, Question, RequestPolicy, ask_all
+from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
 from lorapar_cli.labelling.teachers.rules import RULES
 from lorapar_cli.labelling.teachers.tally import TeacherStats
 from lorapar_cli.labelling.votes.journal import Answer, Journal
@@ -160,7 +161,6 @@ def _ask_local(
     trust_remote_code: bool,
     progress: Progress,
 ) -> None:
-    from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
 
     teacher = vote_table.teachers[column]
     stats = vote_table.tallies[teacher.name]

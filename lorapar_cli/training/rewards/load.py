@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.grading.latex import check_latex, latex
+from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
+from lorapar_cli.training.rewards.code import code_reward
 
 CODE, LATEX = "code", "latex"
 
@@ -50,14 +53,11 @@ def _code(allow: bool, unsafe: bool) -> Reward:
             "reward `code` runs programs that the model writes",
             hint="allow it with `--allow-code-execution`; they run in a sandbox",
         )
-    from lorapar_cli.grading.sandbox.runner import find_backend
-    from lorapar_cli.training.rewards.code import code_reward
 
     return code_reward(find_backend(unsafe))
 
 
 def _latex() -> Reward:
-    from lorapar_cli.grading.latex import check_latex, latex
 
     check_latex()
     return latex
