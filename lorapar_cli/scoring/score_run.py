@@ -47,9 +47,9 @@ class ScoreRun:
 
     def find(self, name: str, trust_remote_code: bool) -> None:
         """Finds the base model and loads its tokenizer."""
-        from lorapar_cli.models import adapter as models
+        from lorapar_cli.models.base_model import find_base_model, load_tokenizer
 
-        self.base = models.find_base_model(name, trust_remote_code)
+        self.base = find_base_model(name, trust_remote_code)
         if self.options.packing and self.base.encoder_decoder:
             raise UsageError(
                 "`--packing` is for models of one stack",
@@ -57,7 +57,7 @@ class ScoreRun:
                 "leave `--packing` out",
             )
         self.manifest.base_model = self.base.to_manifest()
-        self.tokenizer = models.load_tokenizer(self.base, trust_remote_code, self.options.template)
+        self.tokenizer = load_tokenizer(self.base, trust_remote_code, self.options.template)
         self.trust_remote_code = trust_remote_code
 
     def encode(self, system: System, records: list[Record]) -> list:

@@ -12,7 +12,7 @@ from lorapar_cli.cli import console
 # Prints in every way that a library can while the rules classify, and once more at the end.
 _NOISY = """
 import atexit, ctypes, os, subprocess, sys
-from lorapar_cli.stages import classify as stage
+from lorapar_cli.labelling import classify as stage
 real = stage.classify
 def noisy(*args, **kwargs):
     print("NOISE print")

@@ -48,7 +48,7 @@ def test_five_kills_at_random_moments_change_no_label(tmp_path):
     with running_server(delay=0.03) as server:
         for moment in moments:
             process = start(data, run_dir, server)
-            while journaled(run_dir) < moment and process.collect_votes() is None:
+            while journaled(run_dir) < moment and process.poll() is None:
                 time.sleep(0.002)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL

@@ -87,7 +87,7 @@ def test_endpoints_answers_take_no_memory_either(tmp_path):
 def test_a_dict_for_each_record_would_be_seen(tmp_path):
     """The bound holds without, and would not with a single small dict kept for each record."""
     keep = (
-        "from lorapar_cli.hub import indexing\n"
+        "from lorapar_cli.labelling.votes import record_index as indexing\n"
         "kept, read = [], indexing.source_label\n"
         "indexing.source_label = lambda record: kept.append({'id': record.id}) or read(record)\n"
     )

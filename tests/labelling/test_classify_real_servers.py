@@ -65,7 +65,7 @@ def transformers_server(folder):
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     with process_of([*command, str(folder)], stdout=subprocess.DEVNULL, env=environment) as process:
         for _ in range(600):
-            assert process.collect_votes() is None, "transformers serve ended"
+            assert process.poll() is None, "transformers serve ended"
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
                 break

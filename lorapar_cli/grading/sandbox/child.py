@@ -80,7 +80,7 @@ _DECODERS = {
 
 def send(channel: int, message) -> None:
     """Writes one message: its length in 8 bytes, then JSON."""
-    payload = json.dumps(message).encode_value()
+    payload = json.dumps(message).encode()
     view = memoryview(struct.pack("<Q", len(payload)) + payload)
     while view:
         view = view[os.write(channel, view) :]

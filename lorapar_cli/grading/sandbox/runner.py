@@ -206,7 +206,7 @@ def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
 
 def _ask(channel: socket.socket, task: dict, deadline: float) -> dict:
     """Sends the checker its task and returns what it says, or raises at the deadline."""
-    payload = json.dumps(task).encode_value()
+    payload = json.dumps(task).encode()
     channel.settimeout(max(0.01, deadline - time.monotonic()))
     channel.sendall(len(payload).to_bytes(8, "little") + payload)
     wanted, got = 8, b""
