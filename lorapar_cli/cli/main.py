@@ -31,7 +31,7 @@ def register() -> None:
     """Adds the subcommands; apart from `main` so that others can look at them."""
     if app.registered_commands:
         return
-    from lorapar_cli.cli import (
+    from lorapar_cli.cli.commands import (
         classify,
         demo,
         doctor,

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli import console
+from lorapar_cli.cli.commands.run import run_stages
 from lorapar_cli.cli.config import read_config
-from lorapar_cli.cli.run import run_stages
 
 
 def demo(

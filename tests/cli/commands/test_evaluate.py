@@ -5,7 +5,7 @@ import json
 import pytest
 import typer
 
-from lorapar_cli.cli import evaluate
+from lorapar_cli.cli.commands import evaluate
 from lorapar_cli.errors import UsageError
 from lorapar_cli.store.records import write_records
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lorapar_cli.cli import train_rl, train_sft
+from lorapar_cli.cli.commands import train_rl, train_sft
 from lorapar_cli.names import Stage
 from lorapar_cli.store.manifest import Manifest
 
