@@ -1,7 +1,7 @@
 """The vocabulary that files on disk and options share; standard library only."""
 
-from collections.abc import Callable
 from enum import IntFlag, StrEnum
+from typing import Literal
 
 SCHEMA_VERSION = 1
 EMBEDDED = "embedded"
@@ -43,15 +43,34 @@ class Region(StrEnum):
     SHARED = "shared"
 
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantize = Literal["4bit", "8bit"]
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 
-Progress = Callable[[str, int, int | None], None]
-"""How a stage tells what it is doing: label, number done, total (None where unknown).
 
-A label that begins with `NOTE` is a line to read, not a thing in progress.
-"""
-NOTE = "note: "
+class Artifact(StrEnum):
+    """Names of files and folders inside a stage folder, for whoever writes or reads them."""
+
+    MANIFEST = "manifest.json"
+    LABELS = "labels.jsonl"
+    HELD_OUT = "heldout.jsonl"
+    VOTES = "votes.jsonl"
+    IMPORTANCE = "importance.safetensors"
+    MASK = "mask.safetensors"
+    PLOTS = "plots"
+    ADAPTER = "adapter"
+    RAW_ADAPTER = "adapter-raw"
+    METRICS = "metrics.jsonl"
+    COMPLETIONS = "completions.jsonl"
+    CHECKPOINTS = "checkpoints"
+    RESULTS = "results.json"
+    SAMPLES = "samples.jsonl"
 
 
-def silent(label: str, done: int, total: int | None) -> None:
-    """A progress display that shows nothing."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def split_file(system: System | str) -> str:
+    """Returns the name of a system's split inside `classify`'s folder."""
+    return f"{system}.jsonl"

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TextIO
 
-from lorapar_cli.names import NOTE, Progress
+from lorapar_cli.events import Advance, Event, Note, Progress
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 _PLAIN_SECONDS = 15.0
@@ -122,19 +122,22 @@ def _bars() -> Iterator[Progress]:
     tasks: dict[str, int] = {}
     with Progress(*columns, console=stderr()) as bars:
 
-        def show(label: str, done: int, total: int | None) -> None:
-            if label.startswith(NOTE):
-                bars.console.print(label, markup=False)
+        def show(event: Event) -> None:
+            if isinstance(event, Note):
+                bars.console.print(f"note: {event.text}", markup=False)
                 return
-            # What follows " | " are figures of the moment; the bar stays the same one.
-            name = label.partition(" | ")[0]
-            if name not in tasks:
+            if event.task not in tasks:
                 for earlier in tasks.values():
-                    # What has no total is over once something else begins.
+                    # A task without a total is over once another one begins.
                     if bars.tasks[earlier].total is None:
                         bars.update(earlier, total=1, completed=1)
-                tasks[name] = bars.add_task(label, total=total)
-            bars.update(tasks[name], description=label, completed=done, total=total)
+                tasks[event.task] = bars.add_task(event.task, total=event.total)
+            bars.update(
+                tasks[event.task],
+                description=_in_words(event),
+                completed=event.done,
+                total=event.total,
+            )
 
         yield show
 
@@ -143,19 +146,24 @@ def _bars() -> Iterator[Progress]:
 def _lines() -> Iterator[Progress]:
     shown: dict[str, float] = {}
 
-    def show(label: str, done: int, total: int | None) -> None:
-        if label.startswith(NOTE):
-            say(label)
+    def show(event: Event) -> None:
+        if isinstance(event, Note):
+            say(f"note: {event.text}")
             return
-        name = label.partition(" | ")[0]
         now = time.monotonic()
-        finished = total is not None and done >= total
-        if name in shown and not finished and now - shown[name] < _PLAIN_SECONDS:
+        finished = event.total is not None and event.done >= event.total
+        if event.task in shown and not finished and now - shown[event.task] < _PLAIN_SECONDS:
             return
-        shown[name] = now
-        say(f"{label}: {done}" + (f" of {total}" if total is not None else ""))
+        shown[event.task] = now
+        of = f" of {event.total}" if event.total is not None else ""
+        say(f"{_in_words(event)}: {event.done}{of}")
 
     yield show
+
+
+def _in_words(event: Advance) -> str:
+    figures = [f"{name} {figure}" for name, figure in event.figures.items()]
+    return " | ".join([event.task, *figures, *([event.remark] if event.remark else [])])
 
 
 def show_outcome(

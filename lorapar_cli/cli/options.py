@@ -16,7 +16,7 @@ RunDirOption = Annotated[
         rich_help_panel="Where",
     ),
 ]
-RUN_DIR = Path("lorapar-run")
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the manifest as JSON to stdout instead of tables.")
 ]

@@ -7,11 +7,12 @@ import numpy as np
 
 from lorapar_cli.elements.matrix_names import MatrixPlace, layer_label, matrix_place
 from lorapar_cli.names import Flag, Region
+from lorapar_cli.stage_records import PartitionCounts, PartitionMetrics, RegionRow
 
 KINDS_OF_FLAGS = 16
 
 
-def count_row(counted: np.ndarray) -> dict[str, Any]:
+def count_row(counted: np.ndarray) -> RegionRow:
     """Returns elements, region sizes and active elements from counts by flags `[16]`."""
     flags = np.arange(KINDS_OF_FLAGS)
     return {
@@ -24,19 +25,21 @@ def count_row(counted: np.ndarray) -> dict[str, Any]:
     }
 
 
-def count_mask(mask: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def count_mask(mask: Mapping[str, np.ndarray]) -> PartitionCounts:
     """Returns the counts of a whole mask, by module kind and matrix, and by layer."""
     by_name = {
         name: np.bincount(flags.reshape(-1), minlength=KINDS_OF_FLAGS)
         for name, flags in mask.items()
     }
-    return count_row(sum(by_name.values())) | {
+    whole = np.sum(list(by_name.values()), axis=0)
+    return {
+        **count_row(whole),
         "by_kind": [
-            {"module": kind, "matrix": side} | count_row(counted)
+            {"module": kind, "matrix": side, **count_row(counted)}
             for (kind, side), counted in _add_up(by_name, lambda p: (p.module, p.matrix))
         ],
         "by_layer": [
-            {"layer": layer_label(layer)} | count_row(counted)
+            {"layer": layer_label(layer), **count_row(counted)}
             for layer, counted in _add_up(by_name, lambda p: p.layer)
         ],
     }
@@ -53,7 +56,7 @@ def _add_up(
     return sorted(groups.items(), key=lambda item: item[0])
 
 
-def region_shares(counts: Mapping[str, Any]) -> dict[str, float]:
+def region_shares(counts: RegionRow) -> PartitionMetrics:
     """Returns the Jaccard of the two top sets and the shares of active and selected elements."""
     elements, regions = counts["elements"], counts["regions"]
     union = elements - regions[Region.UNSELECTED]

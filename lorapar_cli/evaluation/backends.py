@@ -7,10 +7,10 @@ from typing import Any
 
 from lorapar_cli.evaluation.predict import Completer, LoadedModel, Predictor
 from lorapar_cli.evaluation.sample_journal import SampleJournal
+from lorapar_cli.events import Advance, Progress
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.names import Progress
 
 
 @dataclass
@@ -75,14 +75,14 @@ class Answering:
     def _ask(self, name: str, writer: Completer) -> None:
         mine = self.processes.share(self.questions.batches)
         done, total = 0, sum(len(batch.places) for batch in mine)
-        self.progress(f"eval {name}", 0, total)
+        self.progress(Advance(f"eval {name}", 0, total))
         for batch in mine:
             items = [self.questions.task.items[place] for place in batch.places]
             # A batch is asked whole or not at all: its composition decides the rounding.
             if any((name, item.id, batch.draw) not in self.journal.known for item in items):
                 self.journal.append(self.questions.ask(name, writer, batch))
             done += len(items)
-            self.progress(f"eval {name}", done, total)
+            self.progress(Advance(f"eval {name}", done, total))
 
     def _ask_harness(self, name: str, model: Any) -> None:
         from lorapar_cli.evaluation.lm_eval_backend import ask_harness
@@ -91,7 +91,7 @@ class Answering:
         items = questions.task.items
         if all((name, item.id, 0) in self.journal.known for item in items):
             return
-        self.progress(f"eval {name}", 0, len(items))
+        self.progress(Advance(f"eval {name}", 0, len(items)))
         self.journal.append(
             ask_harness(
                 questions.task,
@@ -102,4 +102,4 @@ class Answering:
                 questions.decoding.max_new_tokens,
             )
         )
-        self.progress(f"eval {name}", len(items), len(items))
+        self.progress(Advance(f"eval {name}", len(items), len(items)))

@@ -8,8 +8,9 @@ from lorapar_cli.evaluation.evaluation_run import EvaluationRun
 from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
+from lorapar_cli.events import Progress, silent
 from lorapar_cli.grading.sandbox.runner import find_backend
-from lorapar_cli.names import Progress, Stage, silent
+from lorapar_cli.names import Stage
 from lorapar_cli.store.manifest import (
     Outcome,
 )

@@ -13,7 +13,8 @@ from lorapar_cli.evaluation.metrics import summarize_samples
 from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.evaluation.sample_journal import SAMPLES, Sample, SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Task, TaskOptions, grade_items
-from lorapar_cli.names import SCHEMA_VERSION, Progress, Stage, silent
+from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.names import SCHEMA_VERSION, Stage
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import (
     Manifest,
@@ -156,7 +157,7 @@ class EvaluationRun:
                 describe_sample(WRITTEN_ELSEWHERE, item, draw, text, verdict)
                 for (item, draw, text), verdict in zip(part, verdicts, strict=True)
             )
-            self.progress("judge completions", start + len(part), len(pairs))
+            self.progress(Advance("grade completions", start + len(part), len(pairs)))
         return Outcome(self.folder, self._finish(work, manifest, journal, [WRITTEN_ELSEWHERE]))
 
     def _manifest(self, own: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lorapar_cli.data.formats import Fields, empty_side
 from lorapar_cli.data.readers import Source, open_source
+from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.labelling.cost_estimate import CostEstimate, estimate
 from lorapar_cli.labelling.holdout import hold_out
 from lorapar_cli.labelling.options import check_numbers, check_options
@@ -35,7 +36,7 @@ from lorapar_cli.labelling.votes.journal_index import JournalIndex
 from lorapar_cli.labelling.votes.record_index import build_index
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each, read_patterns
 from lorapar_cli.labelling.votes.vote_table import VoteTable
-from lorapar_cli.names import EMBEDDED, Progress, Stage, silent
+from lorapar_cli.names import EMBEDDED, Artifact, Stage
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import (
     Manifest,
@@ -45,7 +46,7 @@ from lorapar_cli.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from lorapar_cli.store.run_dir import JOURNAL, RunDir
+from lorapar_cli.store.run_dir import RunDir
 
 MOST_HELD_OUT = 500
 
@@ -224,7 +225,7 @@ def _open_ballot(
     database: sqlite3.Connection, job: Job, progress: Progress
 ) -> tuple[VoteTable, JournalIndex]:
     index = build_index(database, job.source, job.settings["seed"], progress)
-    journaled = JournalIndex(database, job.folder / JOURNAL)
+    journaled = JournalIndex(database, job.folder / Artifact.VOTES)
     return VoteTable(index, job.teachers, job.prompt, journaled), journaled
 
 
@@ -241,7 +242,7 @@ def _label(
         if settings["strategy"] == "random":
             assign_random_labels(index, settings["share"])
         hold_out(index, settings["holdout"], MOST_HELD_OUT)
-        with Journal(job.folder / JOURNAL) as journal:
+        with Journal(job.folder / Artifact.VOTES) as journal:
             # Until it was locked, another process may have written to it.
             if journaled.read_on():
                 vote_table.look_up()
@@ -282,11 +283,11 @@ def _publish(
             decisions,
             lambda record: empty_side(record) or "no majority",
             words,
-            lambda done: progress("writing", done, total),
+            lambda done: progress(Advance("writing", done, total)),
         )
-        progress("writing", total, total)
-        keep_file(job.folder / JOURNAL, built / JOURNAL)
-        write_manifest(built, manifest, skip=(JOURNAL,))
+        progress(Advance("writing", total, total))
+        keep_file(job.folder / Artifact.VOTES, built / Artifact.VOTES)
+        write_manifest(built, manifest, skip=(Artifact.VOTES,))
 
 
 def _check_askable(vote_table: VoteTable, trust_remote_code: bool) -> None:

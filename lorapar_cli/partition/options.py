@@ -1,41 +1,70 @@
-"""Settings of `partition`."""
+"""Options of `partition`, each stated once."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.options import Options, option, out_option, seed_option
+
+_THETA = {"above": 0, "at_most": 1}
+_SHARE = {"at_least": 0, "at_most": 1}
 
 
 @dataclass(frozen=True)
-class PartitionOptions:
-    """Settings of `partition`.
+class PartitionOptions(Options):
+    """Options of `partition`.
 
-    Attributes:
-        theta: Share of each system's importance that its top set reaches, 0 < theta <= 1.
-        theta_s1, theta_s2: The same for one system; None for theta.
-        alpha: Share of the shared elements active in SFT, 0 to 1.
-        beta: Share of the shared elements active in RL, 0 to 1.
-        select: `importance` (a share of it), `random` (as many elements as that, drawn by seed),
-            or `top` (theta is a fraction of the elements).
-        scope: `global` (one cut for all elements) or `module` (one a matrix, and so with alpha
-            and beta).
-        budget: At most so many elements in the union of the two sets; decides theta. None for
-            theta as it is given.
-        seed: Of `random`.
-        plot: Whether to draw the pictures.
+    Raises:
+        UsageError: An option out of range, or options that exclude each other.
 
     Source: LoRA-PAR Sec. 3; Tab. 2 for alpha and beta, Tab. 3 for theta and `random`.
     """
 
-    theta: float = 0.9
-    theta_s1: float | None = None
-    theta_s2: float | None = None
-    alpha: float = 1.0
-    beta: float = 1.0
-    select: str = "importance"
-    scope: str = "global"
-    budget: int | None = None
-    seed: int = 0
-    plot: bool = False
+    theta: float = option(
+        0.9, "Share of each system's importance that its top set holds; paper: theta.", **_THETA
+    )
+    theta_s1: float | None = option(None, "Theta of System 1. Default: `--theta`.", **_THETA)
+    theta_s2: float | None = option(None, "Theta of System 2. Default: `--theta`.", **_THETA)
+    alpha: float = option(1.0, "Share of shared elements active in SFT; paper: alpha.", **_SHARE)
+    beta: float = option(1.0, "Share of shared elements active in RL; paper: beta.", **_SHARE)
+    select: Literal["importance", "random", "top"] = option(
+        "importance",
+        "What a system's top set is: the elements that hold a share theta of its importance "
+        "(importance), as many elements drawn at random (random), or a fraction theta of all "
+        "elements (top).",
+    )
+    scope: Literal["global", "module"] = option(
+        "global", "Cut all matrices together (global) or each one by itself (module)."
+    )
+    budget: int | None = option(
+        None,
+        "Maximum number of elements in the union of both top sets; sets theta, to six decimals.",
+        at_least=1,
+    )
+    plot: bool = option(
+        False, "Draw scatter, heat map and curve into `plots/`; needs `lorapar[plot]`."
+    )
+    importance: Path | None = option(
+        None,
+        "Importance file to cut. Default: the run's importance.safetensors.",
+        panel="Where",
+        recorded=False,
+    )
+    out: Path | None = out_option()
+    seed: int = seed_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget is None:
+            return
+        if self.select != "importance" or self.scope != "global":
+            raise UsageError(
+                "`--budget` finds the theta of a global cut by importance",
+                f"`--select` is {self.select}, `--scope` is {self.scope}",
+            )
+        if self.theta_s1 is not None or self.theta_s2 is not None:
+            raise UsageError("`--budget` sets theta: omit `--theta-s1` and `--theta-s2`")
 
     @property
     def thetas(self) -> tuple[float, float]:
@@ -44,32 +73,3 @@ class PartitionOptions:
             self.theta if self.theta_s1 is None else self.theta_s1,
             self.theta if self.theta_s2 is None else self.theta_s2,
         )
-
-
-def check_options(options: PartitionOptions) -> None:
-    """Refuses settings out of range and settings that exclude each other.
-
-    Raises:
-        UsageError: Says which.
-    """
-    for name in ("theta", "theta_s1", "theta_s2"):
-        if (theta := getattr(options, name)) is not None:
-            check_range(name, theta, above_zero=True)
-    for name in ("alpha", "beta"):
-        check_range(name, getattr(options, name), above_zero=False)
-    if options.budget is not None:
-        if options.budget < 1:
-            raise UsageError("the budget must be at least 1 element", f"{options.budget}")
-        if options.select != "importance" or options.scope != "global":
-            raise UsageError(
-                "`--budget` finds the theta of a global cut by importance",
-                f"select is `{options.select}`, scope is `{options.scope}`",
-            )
-        if options.theta_s1 is not None or options.theta_s2 is not None:
-            raise UsageError("`--budget` decides theta: give no `--theta-s1` or `--theta-s2`")
-
-
-def check_range(name: str, share: float, above_zero: bool) -> None:
-    if not (0 < share <= 1 if above_zero else 0 <= share <= 1):
-        wanted = "above 0 and at most 1" if above_zero else "from 0 to 1"
-        raise UsageError(f"{name} must be {wanted}", f"{share}")

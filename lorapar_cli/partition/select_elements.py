@@ -101,11 +101,13 @@ def _flags(
     cuts: list[Cutoff],
     options: PartitionOptions,
 ) -> dict[str, np.ndarray]:
-    active = [
-        shared_cut(*keys, *cuts, share, by) for by, share in ((1, options.alpha), (2, options.beta))
-    ]
-    parts = Partition(*cuts, *active)
-    pairs = zip(keys[0](), keys[1](), strict=True)
+    (keys1, keys2), (cut1, cut2) = keys, cuts
+    sft, rl = (
+        shared_cut(keys1, keys2, cut1, cut2, share, by)
+        for by, share in ((1, options.alpha), (2, options.beta))
+    )
+    parts = Partition(cut1, cut2, sft, rl)
+    pairs = zip(keys1(), keys2(), strict=True)
     mask = {}
     for name in names:
         flags = np.empty(source.size(f"{System.SYSTEM1}/{name}"), np.uint8)
@@ -119,8 +121,9 @@ def _flags(
 
 
 def count_by_theta(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
-    keys = [_keys(source, system, source.names) for system in System]
-    return sweep(*keys, *(own.by_share(thetas) for own in _rankings(source, keys)))
+    keys1, keys2 = (_keys(source, system, source.names) for system in System)
+    cuts1, cuts2 = (own.by_share(thetas) for own in _rankings(source, [keys1, keys2]))
+    return sweep(keys1, keys2, cuts1, cuts2)
 
 
 def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
@@ -141,9 +144,9 @@ def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cuto
     Raises:
         LoraparError: Even the smallest theta selects more, or importance is zero throughout.
     """
-    keys = [_keys(source, system, source.names) for system in System]
-    rankings = _rankings(source, keys)
-    steps = steps_of_budget(*keys, rankings, budget)
+    keys1, keys2 = (_keys(source, system, source.names) for system in System)
+    rankings = _rankings(source, [keys1, keys2])
+    steps = steps_of_budget(keys1, keys2, rankings, budget)
     if not steps:
         raise LoraparError(
             f"no theta selects as few as {budget} elements",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.weights_digest import local_revision
-from lorapar_cli.names import EMBEDDED, Progress, Stage, System, silent
+from lorapar_cli.names import EMBEDDED, Stage, System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.score_run import ScoreRun
 from lorapar_cli.store.manifest import (

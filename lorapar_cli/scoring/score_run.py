@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Progress, System, silent
+from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.names import System
 from lorapar_cli.scoring.checkpoint import partial_folder
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.atomic import new_folder
@@ -101,9 +102,9 @@ class ScoreRun:
         from lorapar_cli.scoring.gradients import scored_values
 
         options = self.options
-        self.progress("loading the base model", 0, None)
+        self.progress(Advance("loading the base model"))
         base = load_base(self.base, options.dtype, self.trust_remote_code, options.quantize)
-        self.progress(f"creating the adapter, init {options.init}", 0, None)
+        self.progress(Advance(f"creating the adapter, init {options.init}"))
         self.model = create_adapter(
             base,
             r=options.r,
@@ -216,7 +217,7 @@ class ScoreRun:
 
         def after_batch() -> None:
             done = len(scoring.done) * self.processes.count
-            self.progress(f"scoring {system}", min(done, len(samples)), len(samples))
+            self.progress(Advance(f"scoring {system}", min(done, len(samples)), len(samples)))
             saved.keep(scoring)
 
         shortages = sum_gradients(

@@ -11,16 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import SCHEMA_VERSION
+from lorapar_cli.names import SCHEMA_VERSION, Artifact
+from lorapar_cli.stage_records import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns those of a stage's settings that its result depends on."""
-MANIFEST = "manifest.json"
+Record = TypeVar("Record")
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
 
 
@@ -102,6 +103,29 @@ class Manifest:
             datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)
         ).total_seconds()
 
+    def keep(self, record: Any) -> None:
+        """Takes over a stage's record, a dataclass of `stage_records`."""
+        self.counts, self.metrics = dict(record.counts), dict(record.metrics)
+
+    def record(self, kind: type[Record]) -> Record:
+        """Returns counts and metrics as a record of the stage.
+
+        Args:
+            kind: A dataclass of `stage_records`.
+
+        Raises:
+            LoraparError: The manifest is damaged, or another version of lorapar wrote it.
+        """
+        hints = get_type_hints(kind)
+        for name in ("counts", "metrics"):
+            if mismatch := find_mismatch(getattr(self, name), hints[name], name):
+                raise LoraparError(
+                    f"the manifest of `{self.stage}` cannot be read",
+                    f"{mismatch}, written by lorapar {self.lorapar_version}",
+                    "run the stage again",
+                )
+        return kind(counts=self.counts, metrics=self.metrics)  # type: ignore[call-arg]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -133,7 +157,7 @@ def _describe_outputs(folder: Path, skip: tuple[str, ...]) -> dict[str, dict[str
     return {
         relative: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         for path in files
-        if (relative := path.relative_to(folder).as_posix()) != MANIFEST
+        if (relative := path.relative_to(folder).as_posix()) != Artifact.MANIFEST
         and not relative.startswith(skip)
     }
 
@@ -150,7 +174,7 @@ def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ())
     manifest.ended = now()
     manifest.libraries = library_versions()
     manifest.hardware = describe_hardware()
-    with atomic_file(folder / MANIFEST) as file:
+    with atomic_file(folder / Artifact.MANIFEST) as file:
         json.dump(asdict(manifest), file, indent=2, ensure_ascii=False)
         file.write("\n")
     return manifest
@@ -162,7 +186,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     Raises:
         LoraparError: The file is damaged or was written under another schema.
     """
-    path = folder / MANIFEST
+    path = folder / Artifact.MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA_VERSION:
@@ -177,6 +201,25 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise LoraparError(
             f"`{path}` is not a manifest", str(cause), "run the stage again"
         ) from cause
+
+
+def reuse(
+    folder: Path,
+    settings: dict[str, Any],
+    inputs: dict[str, dict[str, str]],
+    deciding: Deciding = dict,
+) -> Outcome | None:
+    """Returns the finished result of these settings and inputs, None where `folder` holds none.
+
+    Inputs are compared by content, not by path; outputs must all be there with their sizes.
+
+    Args:
+        deciding: Returns those of the settings that the result depends on.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or not is_up_to_date(folder, settings, inputs, deciding):
+        return None
+    return Outcome(folder, manifest, fresh=False)
 
 
 def is_up_to_date(

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Stage, System
+from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.atomic import recover
 from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
-JOURNAL = "votes.jsonl"
 
 ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
 """What an adapter of a run is called -> the stage that makes it."""
@@ -46,7 +45,7 @@ class RunDir:
             return out
         if out.is_dir():
             # A journal is what an interrupted classify leaves in a folder.
-            ours = {path.name for path in out.iterdir()} <= {JOURNAL}
+            ours = {path.name for path in out.iterdir()} <= {Artifact.VOTES}
             earlier = read_manifest(out)
             if ours or (earlier is not None and earlier.stage == stage.value):
                 return out
@@ -130,14 +129,14 @@ class RunDir:
             if data in (*System, "all"):
                 self.require(Stage.CLASSIFY, "labelled splits", "--splits")
         if adapter is None:
-            adapter = self.require(start, "adapter", "--adapter") / "adapter"
+            adapter = self.require(start, "adapter", "--adapter") / Artifact.ADAPTER
             self.require_current(start)
         if mask == "none":
             return splits, None, adapter
         if mask is None:
             self.require(Stage.PARTITION, "mask", "--mask")
             self.require_current(Stage.PARTITION)
-            return splits, self.folder(Stage.PARTITION) / "mask.safetensors", adapter
+            return splits, self.folder(Stage.PARTITION) / Artifact.MASK, adapter
         return splits, Path(mask), adapter
 
     def template(self, *stages: Stage) -> str | None:

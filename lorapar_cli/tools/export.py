@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Progress, silent
+from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
@@ -39,7 +39,7 @@ def export(
     base_id, _ = run_dir.base_of_adapter(model)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LoraparError(f"`{out}` is not empty", hint="name a new folder with `--out`")
-    progress("loading the base model", 0, None)
+    progress(Advance("loading the base model"))
     from lorapar_cli.models import export as exporting
     from lorapar_cli.models.base_model import find_base_model
 

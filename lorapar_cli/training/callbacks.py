@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import NOTE, Progress
+from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 
@@ -55,9 +55,8 @@ class StageCallback(TrainerCallback):
         # JSON knows no nan, which the gradient norm of a step is that a loss scaler left out.
         written = {k: v for k, v in logs.items() if not _is_nan(v)}
         self._log.append([{"step": state.global_step} | written])
-        figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
-        label = " | ".join([self._label, *figures])
-        self.progress(label, state.global_step, state.max_steps)
+        figures = {name: f"{logs[key]:.3g}" for key, name in self._shown.items() if key in logs}
+        self.progress(Advance(self._label, state.global_step, state.max_steps, figures))
 
     def on_save(self, args, state, control, **_):
         """Marks the checkpoint once every process has written its part of it."""
@@ -113,7 +112,7 @@ class ZeroSpreadMonitor(TrainerCallback):
             "learnt; easier or harder records, more completions a prompt, a higher temperature "
             "or other rewards give a spread"
         )
-        self._progress(NOTE + self._notes[-1], state.global_step, state.max_steps)
+        self._progress(Note(self._notes[-1]))
 
     def _count(self, logs: dict[str, float]) -> None:
         if _FLAT in logs:

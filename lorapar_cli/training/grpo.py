@@ -19,8 +19,8 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import Note, Progress
 from lorapar_cli.models.tokenization import trainer_prompt
-from lorapar_cli.names import NOTE, Progress
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import ZeroSpreadMonitor
@@ -103,7 +103,7 @@ class CompletionLog:
         if self._log is not None:
             self._log.append(lines)
             if state.global_step % SAMPLE_STEPS == 0:
-                self._progress(NOTE + _describe_sample(lines[0]), state.global_step, None)
+                self._progress(Note(_describe_sample(lines[0])))
 
 
 def _describe_sample(line: dict) -> str:

@@ -11,9 +11,10 @@ from transformers import PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, find_base_model, pick_device
 from lorapar_cli.models.distributed import join_processes
-from lorapar_cli.names import Flag, Progress, silent
+from lorapar_cli.names import Flag
 from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
 from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lorapar_cli.names import Flag, Progress, Stage, silent
+from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.names import Flag, Stage
 from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.records import count_systems
 from lorapar_cli.store.run_dir import RunDir
@@ -65,7 +66,7 @@ def train_sft(
     records = read_training_records(source.files, options.replay, options.seed, manifest.notes)
     manifest.counts["records"] = count_systems(records)
 
-    progress("loading the base model", 0, None)
+    progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.models.tokenization import encode, shown_tokens
     from lorapar_cli.training import sft

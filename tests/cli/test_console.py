@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lorapar_cli.cli import console
+from lorapar_cli.events import Advance
 
 # Prints in every way that a library can while the rules classify, and once more at the end.
 _NOISY = """
@@ -55,7 +56,7 @@ def test_results_printed_meanwhile_reach_stdout(capfd):
     with console.progress_display() as progress:
         print("from a library")
         console.stdout().print("a result")
-        progress("working", 1, 1)
+        progress(Advance("working", 1, 1))
         with console.progress_display():
             os.write(1, b"deeper\n")
     print("after")

@@ -40,7 +40,7 @@ CASES = [
     ("classify ok.jsonl --teachers rules-cues --model ./nope", 1, ["no such folder: `./nope`"]),
     ("classify ok.jsonl --teachers rules-cues --holdout 2", 2, ["--holdout"]),
     ("classify", 2, ["data", "lorapar classify --help"]),
-    ("partition --theta 0", 2, ["theta must be above 0"]),
+    ("partition --theta 0", 2, ["`--theta` must be above 0 and at most 1"]),
     ("partition --theta 1.5", 2, ["--theta"]),
     ("partition --thta 0.9", 2, ["--thta", "--theta"]),
     ("partition --importance ok.jsonl", 1, ["`ok.jsonl` is not a safetensors file"]),

@@ -132,8 +132,8 @@ def test_interrupted_evaluation_goes_on_to_the_same_files(run_dir, monkeypatch):
     for stop in (3, 4, 9, 16):
         calls = []
 
-        def interrupt(label, done, total, calls=calls, stop=stop):
-            calls.append(label)
+        def interrupt(event, calls=calls, stop=stop):
+            calls.append(event)
             if len(calls) == stop:
                 raise KeyboardInterrupt
 
@@ -157,8 +157,8 @@ def test_interrupted_evaluation_goes_on_to_the_same_files(run_dir, monkeypatch):
 def test_interruption_keeps_the_earlier_result(run_dir):
     earlier = ask(run_dir)
 
-    def interrupt(label, done, total):
-        if done:
+    def interrupt(event):
+        if event.done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -330,8 +330,8 @@ def test_data_that_changes_while_it_is_read_is_an_error(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 40)
     lines = data.read_text(encoding="utf-8").splitlines()
 
-    def progress(label, done, total):
-        if label == "reading" and total is not None:
+    def progress(event):
+        if event.task == "reading" and event.total is not None:
             data.write_text("\n".join(lines[:20]) + "\n", encoding="utf-8")
 
     with pytest.raises(LoraparError, match="changed while it was read"):

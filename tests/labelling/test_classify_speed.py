@@ -18,9 +18,9 @@ def seconds_to_classify(folder, server, data):
     """From the first question to the last answer, reading and writing of the data left out."""
     seen = []
 
-    def progress(label, done, total):
-        if label.startswith("a | "):
-            seen.append((time.perf_counter(), done))
+    def progress(event):
+        if event.task == "a":
+            seen.append((time.perf_counter(), event.done))
 
     classify(
         RunDir(folder),

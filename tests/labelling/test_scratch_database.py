@@ -22,7 +22,7 @@ def test_it_leaves_nothing_behind_and_makes_no_folder(tmp_path):
 def test_a_killed_process_leaves_nothing_behind(tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
-        "from lorapar_cli.store.scratch import scratch_database\n"
+        "from lorapar_cli.labelling.scratch_database import scratch_database\n"
         f"with scratch_database(Path({str(tmp_path / 'classify')!r})) as database:\n"
         "    database.execute('CREATE TABLE t (x)')\n"
         "    database.executemany('INSERT INTO t VALUES (?)', ((b'x' * 1000,) for _ in range(9999)))\n"
@@ -40,7 +40,7 @@ def test_memory_stays_small_however_large_it_grows(tmp_path):
     """Sorting and indexing 400,000 rows, some 60 MB on disk, moves the peak by a few MB."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from lorapar_cli.store.scratch import scratch_database\n"
+        "from lorapar_cli.labelling.scratch_database import scratch_database\n"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         f"with scratch_database(Path({str(tmp_path / 'classify')!r})) as database:\n"
         "    database.execute('CREATE TABLE t (n INTEGER PRIMARY KEY, x)')\n"

@@ -31,8 +31,8 @@ def drawn(tmp_path):
     }
     path = tmp_path / "importance.safetensors"
     write_tensors(path, tensors, {"fingerprint": layout_fingerprint(SHAPES)})
-    options = PartitionOptions(theta=0.8, plot=True)
-    return path, partition(RunDir(tmp_path), options, importance=path)
+    options = PartitionOptions(theta=0.8, plot=True, importance=path)
+    return path, partition(RunDir(tmp_path), options)
 
 
 def test_three_pictures_are_part_of_the_result(drawn):
@@ -77,8 +77,8 @@ def test_the_curve_goes_through_the_cut(drawn):
 @pytest.mark.parametrize("select", ["top", "random"])
 def test_other_selections_stand_where_they_are(drawn, tmp_path, select):
     path, _ = drawn
-    other = PartitionOptions(theta=0.1, select=select)
-    outcome = partition(RunDir(tmp_path / "other"), other, importance=path)
+    other = PartitionOptions(theta=0.1, select=select, importance=path)
+    outcome = partition(RunDir(tmp_path / "other"), other)
     mask, _ = read_tensors(outcome.folder / "mask.safetensors")
     axes = plots.draw_curve(ImportanceFile(path), mask).axes[0]
     curve, cut = axes.lines[0], axes.lines[1]

@@ -115,7 +115,7 @@ def test_partition_writes_flags_and_counts(scored):
 )
 def test_partition_refuses_what_is_out_of_range(scored, tmp_path, changed):
     with pytest.raises(UsageError):
-        partition(RunDir(scored), replace(CUT, **changed), out=tmp_path / "out")
+        partition(RunDir(scored), replace(CUT, **changed, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -137,7 +137,7 @@ def test_nan_and_infinity_are_refused_by_name(tmp_path, value, word):
     path = tmp_path / "importance.safetensors"
     write_importance(path, [[1, 2]], [[1, value]])
     with pytest.raises(LoraparError, match="system2/base_model") as raised:
-        partition(RunDir(tmp_path / "run"), CUT, importance=path)
+        partition(RunDir(tmp_path / "run"), replace(CUT, importance=path))
     assert word in raised.value.found
     assert not (tmp_path / "run").exists()
 
@@ -146,7 +146,7 @@ def test_a_changed_layout_is_refused(tmp_path):
     path = tmp_path / "importance.safetensors"
     write_importance(path, [[1, 2]], [[1, 1]], fingerprint="0" * 64)
     with pytest.raises(LoraparError, match="fingerprint"):
-        partition(RunDir(tmp_path / "run"), CUT, importance=path)
+        partition(RunDir(tmp_path / "run"), replace(CUT, importance=path))
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def random_importance(tmp_path):
 
 def flags_under(path, tmp_path, **options) -> dict[str, np.ndarray]:
     folder = tmp_path / "-".join(map(str, options.values())) or "default"
-    outcome = partition(RunDir(tmp_path), PartitionOptions(**options), importance=path, out=folder)
+    outcome = partition(RunDir(tmp_path), PartitionOptions(**options, importance=path, out=folder))
     return read_tensors(outcome.folder / "mask.safetensors")[0]
 
 
@@ -224,7 +224,7 @@ def test_budget_is_the_largest_theta_within_it(random_importance, tmp_path, budg
     path, _, _ = random_importance
     folder = tmp_path / "out"
     outcome = partition(
-        RunDir(tmp_path), PartitionOptions(budget=budget), importance=path, out=folder
+        RunDir(tmp_path), PartitionOptions(budget=budget, importance=path, out=folder)
     )
     theta = outcome.manifest.metrics["theta_of_budget"]
     elements = outcome.manifest.counts["elements"]
@@ -237,7 +237,7 @@ def test_budget_is_the_largest_theta_within_it(random_importance, tmp_path, budg
 def test_a_budget_below_one_element_a_system_is_refused(random_importance, tmp_path):
     path, _, _ = random_importance
     with pytest.raises(LoraparError, match="as few as 1"):
-        partition(RunDir(tmp_path), PartitionOptions(budget=1), importance=path)
+        partition(RunDir(tmp_path), PartitionOptions(budget=1, importance=path))
 
 
 def test_all_zero_importance_is_named_by_sweep_and_budget_too(tmp_path):
@@ -249,13 +249,13 @@ def test_all_zero_importance_is_named_by_sweep_and_budget_too(tmp_path):
     with pytest.raises(LoraparError, match="system2: its importance is zero"):
         compare_thetas(RunDir(tmp_path), [0.5, 1.0], importance=path)
     with pytest.raises(LoraparError, match="system2: its importance is zero"):
-        partition(RunDir(tmp_path), PartitionOptions(budget=3), importance=path)
+        partition(RunDir(tmp_path), PartitionOptions(budget=3, importance=path))
 
 
 def test_a_top_fraction_below_one_element_is_named(random_importance, tmp_path):
     path, _, _ = random_importance
     with pytest.raises(LoraparError, match="1e-06 of all elements is less than one element"):
-        partition(RunDir(tmp_path), PartitionOptions(select="top", theta=1e-6), importance=path)
+        partition(RunDir(tmp_path), PartitionOptions(select="top", theta=1e-6, importance=path))
 
 
 def test_sweep_equals_one_partition_a_theta(random_importance, tmp_path):
@@ -267,9 +267,7 @@ def test_sweep_equals_one_partition_a_theta(random_importance, tmp_path):
     for row in rows:
         outcome = partition(
             RunDir(tmp_path),
-            PartitionOptions(theta=row["theta"]),
-            importance=path,
-            out=tmp_path / "one",
+            PartitionOptions(theta=row["theta"], importance=path, out=tmp_path / "one"),
         )
         assert row["regions"] == outcome.manifest.counts["regions"]
         assert row["jaccard"] == outcome.manifest.metrics["jaccard"]
@@ -287,7 +285,7 @@ def test_sweep_equals_one_partition_a_theta(random_importance, tmp_path):
 )
 def test_settings_that_exclude_each_other(scored, tmp_path, changed):
     with pytest.raises(UsageError):
-        partition(RunDir(scored), PartitionOptions(**changed), out=tmp_path / "out")
+        partition(RunDir(scored), PartitionOptions(**changed, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

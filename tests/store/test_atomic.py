@@ -61,7 +61,7 @@ def test_killed_process_leaves_the_old_folder(tmp_path):
     with new_folder(target) as built:
         (built / "result").write_text("old")
     code = (
-        "import os, pathlib\nfrom lorapar_cli.store.publish import new_folder\n"
+        "import os, pathlib\nfrom lorapar_cli.store.atomic import new_folder\n"
         f"with new_folder(pathlib.Path({str(target)!r})) as built:\n"
         "    (built / 'result').write_text('new')\n    os.kill(os.getpid(), 9)\n"
     )

@@ -18,7 +18,7 @@ from lorapar_cli.store.tensor_files import (
 
 WRITE = """
 import pathlib, sys, numpy as np
-from lorapar_cli.store.tensors import write_tensors
+from lorapar_cli.store.tensor_files import write_tensors
 tensors = {"b": np.arange(6, dtype=np.uint8).reshape(2, 3), "a": np.ones(3, np.float32)}
 write_tensors(pathlib.Path(sys.argv[1]), tensors, {k: {"n": k} for k in "zyxwvuts"})
 """

@@ -63,7 +63,7 @@ def test_importance_equals_numpy(importance):
 
 def test_mask_equals_numpy(importance, tmp_path):
     path, _ = importance
-    outcome = partition(RunDir(tmp_path), PartitionOptions(alpha=0.5), importance=path)
+    outcome = partition(RunDir(tmp_path), PartitionOptions(alpha=0.5, importance=path))
     report = inspect_file(outcome.folder)
     mask, _ = read_tensors(outcome.folder / "mask.safetensors")
     flags = np.concatenate([part.ravel() for part in mask.values()])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from transformers import TrainerControl, TrainerState
 
-from lorapar_cli.names import silent
+from lorapar_cli.events import silent
 from lorapar_cli.training.callbacks import StageCallback, ZeroSpreadMonitor
 from lorapar_cli.training.dry_run import memory_bytes
 

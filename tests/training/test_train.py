@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import Advance, Note
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.store.mask_file import active_elements, read_mask
 from lorapar_cli.store.tensor_files import read_tensors
@@ -148,8 +149,8 @@ class Killed(BaseException):
 def kill_at(step):
     """Returns a progress callback that stops the process once `step` is logged."""
 
-    def progress(label, done, total):
-        if done >= step and total:
+    def progress(event):
+        if isinstance(event, Advance) and event.total and event.done >= step:
             raise Killed
 
     return progress
@@ -513,9 +514,10 @@ def test_half_precision_bases_train_a_float32_adapter(run_dir, dtype):
 
 def test_a_sample_is_shown_now_and_then(run_dir):
     train_sft(run_dir, SFT)
-    labels = []
-    train_rl(run_dir, RL, progress=lambda label, done, total: labels.append(label))
-    assert any(label.startswith("note: step 1, a completion of `s2-") for label in labels)
+    events = []
+    train_rl(run_dir, RL, progress=events.append)
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert any(note.startswith("step 1, a completion of `s2-") for note in notes)
 
 
 def test_trackers_are_checked_before_anything_is_loaded(run_dir):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from lorapar_cli.events import Advance
 from lorapar_cli.names import Stage
 from lorapar_cli.store import resumable_folder as working
 from lorapar_cli.training.options import RlOptions, SftOptions
@@ -41,8 +42,8 @@ def killed(*_, **__):
     raise Killed
 
 
-def kill_in_step_3(label, done, total):
-    if total and done >= 3:
+def kill_in_step_3(event):
+    if isinstance(event, Advance) and event.total and event.done >= 3:
         raise Killed
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import Advance
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
@@ -154,8 +155,8 @@ class Killed(BaseException):
 
 
 def kill_at(step):
-    def progress(label, done, total):
-        if done >= step and total:
+    def progress(event):
+        if isinstance(event, Advance) and event.total and event.done >= step:
             raise Killed
 
     return progress

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.events import Advance
 from lorapar_cli.names import Stage
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.options import SftOptions
@@ -25,8 +26,8 @@ class Killed(BaseException):
 
 
 def kill_at(step):
-    def progress(label, done, total):
-        if done >= step and total:
+    def progress(event):
+        if isinstance(event, Advance) and event.total and event.done >= step:
             raise Killed
 
     return progress

@@ -8,7 +8,6 @@ import typer
 
 from lorapar_cli.cli.console import progress_display, say, show_outcome, stdout
 from lorapar_cli.cli.options import (
-    RUN_DIR,
     JsonOption,
     ModelOption,
     OutOption,
@@ -19,6 +18,7 @@ from lorapar_cli.cli.options import (
     split_list,
 )
 from lorapar_cli.store.manifest import Manifest, Outcome
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 class OnTie(StrEnum):
@@ -229,7 +229,7 @@ def classify(
     ] = False,
     seed: SeedOption = 0,
     trust_remote_code: TrustOption = False,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> Outcome | None:

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import stdout
-from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+from lorapar_cli.cli.options import RunDirOption
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 def doctor(
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the findings as JSON to stdout instead of a table."),

@@ -7,7 +7,6 @@ import typer
 
 from lorapar_cli.cli.console import progress_display, show_outcome
 from lorapar_cli.cli.options import (
-    RUN_DIR,
     JsonOption,
     ModelOption,
     RunDirOption,
@@ -18,7 +17,7 @@ from lorapar_cli.cli.options import (
 )
 from lorapar_cli.errors import UsageError
 from lorapar_cli.store.manifest import Manifest, Outcome
-from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
 
 def evaluate(
@@ -123,7 +122,7 @@ def evaluate(
             help="Run it even where this machine offers no sandbox. For disposable machines.",
         ),
     ] = False,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     seed: SeedOption = 0,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import progress_display, say, stdout
-from lorapar_cli.cli.options import RUN_DIR, ModelOption, RunDirOption, TrustOption
+from lorapar_cli.cli.options import ModelOption, RunDirOption, TrustOption
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 class What(StrEnum):
@@ -31,7 +32,7 @@ def export(
         typer.Option(help="Of merged weights: auto (as the base is stored), float32, bfloat16..."),
     ] = "auto",
     model: ModelOption = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     trust_remote_code: TrustOption = False,
 ) -> None:
     """Write an adapter or merged weights for use without lorapar, checked by their logits."""

@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import stdout
-from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+from lorapar_cli.cli.options import RunDirOption
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 def plot(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the pictures. Default: the run directory.")
     ] = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
     """Draw loss, reward and other curves of the training stages; needs `lorapar[plot]`."""
     from lorapar_cli.store.run_dir import RunDir

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import say
-from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+from lorapar_cli.cli.options import RunDirOption
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 def report(
@@ -19,7 +20,7 @@ def report(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
     """Write what a run reached and how, as Markdown; or compare several runs."""
     from lorapar_cli.store.atomic import atomic_file

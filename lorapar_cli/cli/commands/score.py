@@ -8,7 +8,6 @@ import typer
 
 from lorapar_cli.cli.console import progress_display, show_outcome
 from lorapar_cli.cli.options import (
-    RUN_DIR,
     JsonOption,
     ModelOption,
     OutOption,
@@ -22,7 +21,7 @@ from lorapar_cli.cli.options import (
 )
 from lorapar_cli.names import TARGET_MODULES, System
 from lorapar_cli.store.manifest import Manifest, Outcome
-from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
 
 class Formula(StrEnum):
@@ -123,7 +122,7 @@ def score(
         ),
     ] = None,
     out: OutOption = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     seed: SeedOption = 0,
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from lorapar_cli.cli.console import stdout
-from lorapar_cli.cli.options import RUN_DIR, RunDirOption
+from lorapar_cli.cli.options import RunDirOption
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 
 def status(
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Show each stage of the run directory: done, stale, unfinished or missing."""

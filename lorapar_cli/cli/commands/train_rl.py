@@ -9,7 +9,6 @@ import typer
 from lorapar_cli.cli import training_options as t
 from lorapar_cli.cli.console import progress_display, show_dry_run, show_outcome, two_columns
 from lorapar_cli.cli.options import (
-    RUN_DIR,
     JsonOption,
     ModelOption,
     OutOption,
@@ -20,6 +19,7 @@ from lorapar_cli.cli.options import (
     given_options,
     read_template,
 )
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 from lorapar_cli.training.options import RlOptions
 
 _DEFAULT = RlOptions()
@@ -115,7 +115,7 @@ def train_rl(
     ] = None,
     model: ModelOption = None,
     out: OutOption = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     overwrite: t.Overwrite = False,
     dry_run: t.DryRun = False,
     trust_remote_code: TrustOption = False,

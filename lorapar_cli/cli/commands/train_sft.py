@@ -15,7 +15,6 @@ from lorapar_cli.cli.console import (
     two_columns,
 )
 from lorapar_cli.cli.options import (
-    RUN_DIR,
     JsonOption,
     ModelOption,
     OutOption,
@@ -26,6 +25,7 @@ from lorapar_cli.cli.options import (
     given_options,
     read_template,
 )
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 from lorapar_cli.training.options import SftOptions
 
 _DEFAULT = SftOptions()
@@ -72,7 +72,7 @@ def train_sft(
     ] = None,
     model: ModelOption = None,
     out: OutOption = None,
-    run_dir: RunDirOption = RUN_DIR,
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
     overwrite: t.Overwrite = False,
     dry_run: t.DryRun = False,
     show_tokens: Annotated[

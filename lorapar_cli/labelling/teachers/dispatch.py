@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.teachers.client import (
     ChatClient,
     RateLimited,
@@ -21,7 +22,7 @@ from lorapar_cli.labelling.teachers.client import (
 )
 from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, ConcurrencyLimit
 from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
-from lorapar_cli.names import Progress, System
+from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
 
 _FIRST_WAIT = 0.5
@@ -224,11 +225,11 @@ class TeacherQueue:
         return final
 
     def _tell(self) -> None:
-        label = self.stats.label(self._clock.now() - self._started)
+        stats = self.stats
         pause = self._throttle.pause()
-        if pause >= 1:
-            label += f", told to wait {format_duration(pause)}"
-        self._progress(label, self.stats.done, self.stats.total)
+        remark = f"told to wait {format_duration(pause)}" if pause >= 1 else ""
+        figures = stats.figures(self._clock.now() - self._started)
+        self._progress(Advance(stats.teacher.name, stats.done, stats.total, figures, remark))
 
     async def _tell_now_and_then(self) -> None:
         """Keeps the display alive while no answer comes."""

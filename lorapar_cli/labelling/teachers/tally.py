@@ -35,15 +35,17 @@ class TeacherStats:
     last_success: float = -1.0
     last_refusal: str | None = None
 
-    def label(self, seconds: float) -> str:
-        """Returns the progress line: name, rate, retries, money and time left."""
+    def figures(self, seconds: float) -> dict[str, str]:
+        """Returns what the progress display shows after so much time: rate, retries, cost, rest."""
         rate = self.done / seconds if seconds > 0 else 0.0
-        left = (self.total - self.done) / rate if rate > 0 else None
-        parts = [f"{rate:.1f}/s", f"{self.retries} retries"]
-        parts.append(f"${self.cost:.4f}" if self.teacher.price else "price unknown")
-        if left is not None:
-            parts.append(f"{format_duration(left)} left")
-        return f"{self.teacher.name} | {', '.join(parts)}"
+        figures = {
+            "per second": f"{rate:.1f}",
+            "retries": str(self.retries),
+            "cost": f"${self.cost:.4f}" if self.teacher.price else "price unknown",
+        }
+        if rate > 0:
+            figures["left"] = format_duration((self.total - self.done) / rate)
+        return figures
 
 
 def format_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.teachers.client import Reply
 from lorapar_cli.labelling.teachers.dispatch import OnAnswer, Question, RequestPolicy, ask_all
 from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
@@ -12,7 +13,7 @@ from lorapar_cli.labelling.votes.journal import Answer, Journal
 from lorapar_cli.labelling.votes.journal_index import answer_code
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.labelling.votes.voting import CODES
-from lorapar_cli.names import Progress, System
+from lorapar_cli.names import System
 
 _AT_ONCE = 1000
 
@@ -148,7 +149,7 @@ def _ask_rules(
             answers[column].append((CODES[vote], journal.append(answer), number))
             vote_table.tallies[teacher.name].done += 1
         if (number + 1) % _AT_ONCE == 0 or number + 1 == total:
-            progress("rules", number + 1, total)
+            progress(Advance("rules", number + 1, total))
             for column, answered in answers.items():
                 vote_table.fill_in(column, iter(answered))
                 answered.clear()
@@ -189,7 +190,7 @@ def _ask_local(
             stats.no_vote += final and vote is None
             if not final:
                 repeat.append((question, True))
-        progress(teacher.name, stats.done, stats.total)
+        progress(Advance(teacher.name, stats.done, stats.total))
         return repeat
 
     for question in _questions(vote_table, column):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from lorapar_cli.data.formats import content_digest, empty_side, source_label
 from lorapar_cli.data.readers import Source
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.votes.voting import CODES
-from lorapar_cli.names import Progress
 from lorapar_cli.store.records import Record
 
 _DIGEST_BYTES = 16
@@ -118,7 +118,7 @@ def build_index(
             )
             count += 1
             if count % 1000 == 0:
-                progress("reading", count, None)
+                progress(Advance("reading", count))
 
     database.execute(_TABLE)
     columns = "number, digest, id, prompt, draw, truth, empty, owner"
@@ -130,7 +130,7 @@ def build_index(
             if source.bad
             else None,
         )
-    progress("reading", count, count)
+    progress(Advance("reading", count, count))
     index = RecordIndex(database, source, count, source.bad, source.bad_count)
     _find_copies(index)
     _find_repeated_ids(index)

@@ -68,11 +68,11 @@ def test_sweep_prints_one_row_a_theta(importance, tmp_path):
     ("arguments", "words"),
     [
         (("--theta", "1.5"), "theta"),
-        (("--theta", "0"), "theta must be above 0"),
+        (("--theta", "0"), "`--theta` must be above 0 and at most 1"),
         (("--sweep", "0.5,x"), "takes numbers"),
-        (("--sweep", "0.5", "--scope", "module"), "`--out`, `--scope` beside it"),
+        (("--sweep", "0.5", "--scope", "module"), "`--out`, `--scope` with it"),
         (("--select", "best"), "select"),
-        (("--budget", "9", "--theta", "0.5"), "give no `--theta`"),
+        (("--budget", "9", "--theta", "0.5"), "omit `--theta`"),
         (("--budget", "9", "--scope", "module"), "--budget"),
     ],
 )

@@ -1,0 +1,244 @@
+"""How an option is stated: once, as a field of its stage's options dataclass.
+
+Command line, YAML keys, manifest, `docs/commands.md` and the stage's argument all derive from that
+field: its name, annotation, default, range and line of documentation. Standard library only.
+"""
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
+
+from lorapar_cli.errors import UsageError, nearest
+
+_KEY = "option"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a field says of its option besides name, annotation and default.
+
+    Attributes:
+        doc: One or two sentences for `--help` and the command reference: meaning, unit, and the
+            paper's symbol where it has one.
+        at_least, at_most: Inclusive range of a number; None for no limit.
+        above: Exclusive lower limit; None for none.
+        panel: Heading of `--help` under which the option stands; None for the main one.
+        flag: Name on the command line where it is not the field's name with dashes.
+        metavar: Placeholder of the value in `--help`.
+        argument: Whether it is positional.
+        repeatable: Whether a tuple is given by repeating the option; else separated by commas.
+        recorded: Whether the manifest holds the value as it stands here.
+        decides: Whether a result depends on the value, so that another one means another result.
+        trainer: Name of the TRL or transformers trainer argument that it sets; None for none.
+    """
+
+    doc: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    panel: str | None = None
+    flag: str | None = None
+    metavar: str | None = None
+    argument: bool = False
+    repeatable: bool = False
+    recorded: bool = True
+    decides: bool = True
+    trainer: str | None = None
+
+
+def option(default: Any, doc: str, **details: Any) -> Any:
+    """Returns a dataclass field that states an option; `details` are those of `Statement`."""
+    return field(default=default, metadata={_KEY: Statement(doc, **details)})
+
+
+def required(doc: str, **details: Any) -> Any:
+    """Returns a dataclass field that states an option or argument without a default."""
+    return field(metadata={_KEY: Statement(doc, **details)})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a dataclass, resolved.
+
+    Attributes:
+        name: The field's, which is the YAML key and the manifest's key.
+        kind: Type of a value that is not None: `str`, `int`, `float`, `bool`, `Path`, `tuple`.
+        choices: The only values of a `Literal`, empty for others.
+        optional: Whether None is a value.
+        default: `dataclasses.MISSING` where there is none.
+    """
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    stated: Statement
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed, `--learning-rate`; an argument's name as it stands."""
+        if self.stated.argument:
+            return self.name
+        return self.stated.flag or "--" + self.name.strip("_").replace("_", "-")
+
+
+def options_of(options_class: type) -> list[Option]:
+    """Returns the options that a dataclass states, in the order of its fields."""
+    hints = typing.get_type_hints(options_class)
+    return [
+        _resolve(each, hints[each.name]) for each in fields(options_class) if _KEY in each.metadata
+    ]
+
+
+def _resolve(stated: Field[Any], hint: Any) -> Option:
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
+        optional = True
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(hint) is Literal:
+        choices, hint = typing.get_args(hint), str
+    kind = typing.get_origin(hint) or hint
+    return Option(stated.name, kind, choices, optional, stated.default, stated.metadata[_KEY])
+
+
+@dataclass(frozen=True)
+class Options:
+    """A stage's options: the dataclasses of the wings derive from it and state their fields.
+
+    Raises:
+        UsageError: A value is of another type, out of range, not finite or not among the choices;
+            every such value in one message.
+    """
+
+    def __post_init__(self) -> None:
+        problems = [
+            problem
+            for each in options_of(type(self))
+            if (problem := _problem(each, getattr(self, each.name)))
+        ]
+        if problems:
+            first, *more = problems
+            what = first if not more else f"{len(problems)} options have values that cannot be used"
+            raise UsageError(what, "\n".join(problems) if more else None)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the values that the manifest records, in the order of the fields."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in options_of(type(self))
+            if each.stated.recorded
+        }
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> typing.Self:
+        """Returns the options among `values`, which may hold other names too."""
+        return cls(
+            **{each.name: values[each.name] for each in options_of(cls) if each.name in values}
+        )
+
+
+def _problem(each: Option, value: Any) -> str | None:
+    """Returns what is wrong with a value, or None."""
+    if value is None:
+        return None if each.optional else f"`{each.flag}` needs a value"
+    if each.choices and value not in each.choices:
+        return (
+            f"`{each.flag}` has no `{value}`{nearest(str(value), [*each.choices])}; it is one of "
+            + ", ".join(f"`{choice}`" for choice in each.choices)
+        )
+    # A whole number is a float's value too; booleans, which Python counts as integers, are neither.
+    accepted = (int, float) if each.kind is float else (each.kind,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and each.kind is not bool):
+        return f"`{each.flag}` takes a value of type {each.kind.__name__}, not {value!r}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _out_of_range(each, value)
+    return None
+
+
+def _out_of_range(each: Option, value: float) -> str | None:
+    stated = each.stated
+    if not math.isfinite(value):
+        return f"`{each.flag}` is not a finite number: {value}"
+    too_low = (stated.at_least is not None and value < stated.at_least) or (
+        stated.above is not None and value <= stated.above
+    )
+    if too_low or (stated.at_most is not None and value > stated.at_most):
+        return f"`{each.flag}` must be {range_in_words(stated)}, not {value:g}"
+    return None
+
+
+def range_in_words(stated: Statement) -> str:
+    """Returns "above 0 and at most 1" and the like; an empty string where all numbers are allowed."""
+    parts = [
+        f"{words} {limit:g}"
+        for words, limit in (
+            ("above", stated.above),
+            ("at least", stated.at_least),
+            ("at most", stated.at_most),
+        )
+        if limit is not None
+    ]
+    return " and ".join(parts)
+
+
+# Options that several stages have, each stated here once.
+
+
+def seed_option() -> Any:
+    """Returns the field of a stage's `--seed`."""
+    return option(0, "Seed of everything random in this stage.")
+
+
+def out_option() -> Any:
+    """Returns the field of `--out`."""
+    return option(
+        None,
+        "Stage folder to write. Default: in the run directory.",
+        panel="Where",
+        recorded=False,
+    )
+
+
+def model_option() -> Any:
+    """Returns the field of `--model`."""
+    return option(
+        None,
+        "Base model (the student): a folder, a hub id, or `embedded`. Default: the one that the "
+        "run directory remembers.",
+        recorded=False,
+    )
+
+
+def trust_option() -> Any:
+    """Returns the field of `--trust-remote-code`."""
+    return option(
+        False, "Execute code that comes with the model repository. Off by default.", recorded=False
+    )
+
+
+def template_option() -> Any:
+    """Returns the field of `--template`."""
+    return option(
+        None,
+        "File with a Jinja chat template. Default: the one that the run used, else the model's.",
+        recorded=False,
+    )
+
+
+def dtype_option() -> Any:
+    """Returns the field of `--dtype` of stages that train or score."""
+    return option(
+        "auto",
+        "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere. The "
+        "adapter is always float32.",
+    )
+
+
+def quantize_option() -> Any:
+    """Returns the field of `--quantize`."""
+    return option(None, "Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`.")

@@ -1,0 +1,73 @@
+"""One statement of an option: what is resolved, what is refused, what is recorded."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from lorapar_cli.errors import UsageError
+from lorapar_cli.options import Options, option, options_of, required
+
+
+@dataclass(frozen=True)
+class Sample(Options):
+    data: str = required("Data.", argument=True)
+    share: float = option(0.5, "Share.", above=0, at_most=1)
+    count: int | None = option(None, "Count.", at_least=1)
+    way: Literal["fast", "slow"] = option("fast", "Way.")
+    names: tuple[str, ...] = option(("a",), "Names.")
+    out: Path | None = option(None, "Out.", recorded=False)
+    from_: str = option("x", "From.")
+    flag: bool = option(False, "Flag.")
+
+
+def test_fields_are_resolved():
+    by_name = {each.name: each for each in options_of(Sample)}
+    assert list(by_name) == ["data", "share", "count", "way", "names", "out", "from_", "flag"]
+    assert (by_name["count"].kind, by_name["count"].optional) == (int, True)
+    assert by_name["way"].choices == ("fast", "slow")
+    assert by_name["names"].kind is tuple
+    assert by_name["from_"].flag == "--from"
+    assert by_name["data"].flag == "data"
+
+
+def test_only_recorded_values_are_settings():
+    assert list(Sample("d").settings()) == [
+        *("data", "share", "count", "way", "names", "from_", "flag")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"share": 0}, "`--share` must be above 0 and at most 1, not 0"),
+        ({"share": 1.5}, "`--share` must be above 0 and at most 1, not 1.5"),
+        ({"share": math.nan}, "`--share` is not a finite number: nan"),
+        ({"share": True}, "`--share` takes a value of type float, not True"),
+        ({"count": 0}, "`--count` must be at least 1, not 0"),
+        ({"count": 1.5}, "`--count` takes a value of type int, not 1.5"),
+        ({"way": "slwo"}, "`--way` has no `slwo`, did you mean `slow`?; it is one of"),
+        ({"names": ["a"]}, "`--names` takes a value of type tuple"),
+        ({"out": "folder"}, "`--out` takes a value of type Path"),
+        ({"data": None}, "`data` needs a value"),
+        ({"flag": 1}, "`--flag` takes a value of type bool, not 1"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(changed, message):
+    with pytest.raises(UsageError) as caught:
+        replace(Sample("d"), **changed)
+    assert caught.value.what.startswith(message)
+
+
+def test_every_problem_is_in_one_message():
+    with pytest.raises(UsageError) as caught:
+        Sample("d", share=2.0, count=0)
+    assert "2 options" in caught.value.what
+    assert "--share" in caught.value.found
+    assert "--count" in caught.value.found
+
+
+def test_whole_numbers_are_values_of_a_float():
+    assert Sample("d", share=1).share == 1
