@@ -6,17 +6,15 @@ import re
 import torch
 from torch.distributed.tensor import DTensor
 from transformers import Trainer
-from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import (
     adapter_parameters,
 )
 from lorapar_cli.training.masking.active_elements import ActiveElements
-from lorapar_cli.training.masking.dense_masking import WholeMatrices
 from lorapar_cli.training.masking.engines import Engine, require_engine
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
-from lorapar_cli.training.masking.optimizers import OptimizerTarget, make_optimizer, owned_by
+from lorapar_cli.training.masking.optimizers import make_optimizer
 from lorapar_cli.training.masking.sharded_masking import ShardedElements
 
 # Methods of the trainer that are not public; were one renamed, ours would not be called.
@@ -64,8 +62,7 @@ class MaskedTrainer:
             )
         parameters = adapter_parameters(self.model)
         self.elements = self._elements(parameters)
-        rank = self.masked.model.peft_config["default"].r
-        self.optimizer = make_optimizer(self.args, self.model, self.elements.values, rank)
+        self.optimizer = make_optimizer(self.args, self.elements.values)
         self.elements.attach(self.optimizer)
         return self.optimizer
 
@@ -73,19 +70,7 @@ class MaskedTrainer:
         start = self.masked.start
         if self.engine.sharded:
             return ShardedElements(self.engine, parameters, start.active, start.weights)
-        if self.owns is OptimizerTarget.VECTORS:
-            return ActiveElements(parameters, start.active)
-        return WholeMatrices(
-            parameters,
-            start.active,
-            start.weights,
-            in_backward=self.owns is OptimizerTarget.BACKWARD,
-        )
-
-    @property
-    def owns(self) -> OptimizerTarget:
-        """What the optimizer is given where no engine divides it."""
-        return owned_by(OptimizerNames(self.args.optim).value)
+        return ActiveElements(parameters, start.active)
 
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
         # Warm-up leaves at least the last step a rate above zero. Some optimizers warm up by
@@ -122,13 +107,9 @@ class MaskedTrainer:
             self.elements.scatter()
 
     def _clip_grad_norm(self, model):
-        if self.owns is OptimizerTarget.BACKWARD:
-            return None  # No gradient outlives the backward pass.
         return self._norm_of_active(self.args.max_grad_norm)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        if self.owns is OptimizerTarget.BACKWARD:
-            return None
         if grad_norm is None:
             grad_norm = self._norm_of_active(math.inf)
         return float(grad_norm)
