@@ -1,4 +1,4 @@
-"""Training chosen elements of LoRA matrices: the optimizer owns those elements and nothing else.
+"""Training active elements of LoRA matrices: the optimizer owns these elements and nothing else.
 
 For each matrix the active elements are copied into one float32 vector, which is what the optimizer
 is given. After a backward pass their gradients are gathered into the vectors; after an optimizer
@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 import torch
 
+from lorapar_cli.training.masking.trained_elements import TrainedElements
 
-class ActiveElements:
-    """The active elements of named parameters, as vectors that an optimizer can own.
+
+class ActiveElements(TrainedElements):
+    """The active elements of matrices that one process holds whole, as vectors.
 
     Args:
         parameters: Name -> LoRA matrix, float32, any shape. A matrix without an active element
@@ -33,32 +35,28 @@ class ActiveElements:
 
     @property
     def values(self) -> list[torch.nn.Parameter]:
-        """The vectors, one a matrix with active elements, 1-D float32."""
+        """The vectors, 1-D float32, one for each matrix that has active elements."""
         return [values for _, _, values in self._owned]
 
     @torch.no_grad()
     def gather(self) -> None:
         """Copies values and accumulated gradients of the active elements into the vectors.
 
-        Values are copied too, so that whatever else wrote the matrices (a checkpoint that was
-        loaded, a synchronisation of processes) is what the next step starts from.
+        Values are copied too, so that the next step starts from whatever else wrote the matrices:
+        a checkpoint that was loaded, a synchronisation of processes.
         """
         for parameter, index, values in self._owned:
             torch.index_select(parameter.view(-1), 0, index, out=values.data)
-            # None too: a step that a loss scaler left out has not dropped its gradients.
+            # Set to None too: a step that a loss scaler skipped has not dropped its gradients.
             grad = parameter.grad
             values.grad = None if grad is None else torch.index_select(grad.view(-1), 0, index)
 
     @torch.no_grad()
     def scatter(self) -> None:
-        """Writes the vectors back to their places and drops their gradients."""
+        """Writes the vectors back into the matrices and drops their gradients."""
         for parameter, index, values in self._owned:
             parameter.view(-1).index_copy_(0, index, values)
             values.grad = None
-
-    def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Makes every step of `optimizer`, which owns `values`, write the matrices."""
-        optimizer.register_step_post_hook(lambda *_: self.scatter())
 
 
 def count_moved(
@@ -66,7 +64,7 @@ def count_moved(
     after: Mapping[str, torch.Tensor],
     active: Mapping[str, torch.Tensor],
 ) -> tuple[int, int]:
-    """Returns how many active and how many frozen elements differ, bit by bit.
+    """Returns how many active and how many frozen elements differ, compared bit by bit.
 
     Args:
         before: Name -> float32 tensor; `after` and `active` (bool) have the same names and shapes.

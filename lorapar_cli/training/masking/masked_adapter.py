@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 
 from lorapar_cli.elements.rank_doubling import widen_mask
 from lorapar_cli.errors import LoraparError
@@ -60,7 +60,7 @@ class MaskedAdapter:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedModel:
-    """A model whose adapter is about to train, with what it started from."""
+    """A model whose adapter is to be trained, with what the adapter started from."""
 
     model: PeftModel
     start: MaskedAdapter
@@ -73,9 +73,11 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
     is active.
 
     Raises:
-        LoraparError: Mask and adapter do not belong together, or nothing is active.
+        LoraparError: Mask and adapter do not belong together, no element is active, or the folder
+            of the raw part does not hold a LoRA adapter.
     """
-    raw_rank = read_adapter_config(raw).r if (raw := _raw_folder(folder)) else None
+    raw = _raw_folder(folder)
+    raw_rank = _rank(raw) if raw else None
     shapes = read_shapes((raw or folder) / WEIGHTS)
     if mask_path is None:
         active = {name: np.ones(shape, bool) for name, shape in shapes.items()}
@@ -85,8 +87,8 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
         active = active_elements(flags, flag)
     if not any(tensor.any() for tensor in active.values()):
         raise LoraparError(
-            f"no element is active in {'train-sft' if flag is Flag.SFT else 'train-rl'}",
-            f"`{mask_path}` sets its flag nowhere",
+            f"no element is active in `{'train-sft' if flag is Flag.SFT else 'train-rl'}`",
+            f"`{mask_path}` sets the flag of this stage for no element",
             "run `lorapar partition` with a larger `--theta`, `--alpha` or `--beta`",
         )
     arrays, _ = read_tensors(folder / WEIGHTS)
@@ -102,8 +104,19 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
 
 
 def _raw_folder(folder: Path) -> Path | None:
-    beside = folder.with_name(f"{folder.name}-raw")
-    return beside if beside.is_dir() else None
+    raw = folder.with_name(f"{folder.name}-raw")
+    return raw if raw.is_dir() else None
+
+
+def _rank(folder: Path) -> int:
+    config = read_adapter_config(folder)
+    if not isinstance(config, LoraConfig):
+        raise LoraparError(
+            f"`{folder}` is not a LoRA adapter",
+            f"its `peft_type` is `{config.peft_type}`",
+            "run `lorapar score` again",
+        )
+    return config.r
 
 
 def load_masked_model(
@@ -118,7 +131,7 @@ def load_masked_model(
 ) -> MaskedModel:
     """Returns base and adapter, ready for a masked trainer.
 
-    They are on this process's device, or in its memory where an engine is to divide them first.
+    They are on this process's device, or on the CPU if the engine divides them first.
     """
     loaded = load_base(base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters)
     model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
@@ -134,7 +147,7 @@ def gather_adapter(masked: MaskedModel) -> dict[str, torch.Tensor]:
 
 
 def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Path) -> None:
-    """Writes the trained adapter, and beside it its raw part where the next stage needs it.
+    """Writes the trained adapter, and its raw part next to it where the next stage needs it.
 
     Args:
         values: Of `gather_adapter`.
@@ -156,7 +169,7 @@ def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tupl
     """
     if bad := [name for name, tensor in after.items() if not torch.isfinite(tensor).all()]:
         raise LoraparError(
-            f"training made `{bad[0]}` infinite or not a number", hint="lower `--learning-rate`"
+            f"training made `{bad[0]}` infinite or NaN", hint="lower `--learning-rate`"
         )
     active, frozen = count_moved(start.weights, after, start.active)
     if frozen:
@@ -165,7 +178,7 @@ def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tupl
         raise LoraparError(
             "training changed no element of the adapter",
             "every active element is bit-identical to its start",
-            "raise `--learning-rate` or the number of steps; in train-rl, rewards that do not "
-            "differ between the completions of a prompt teach nothing either",
+            "raise `--learning-rate` or the number of steps; in `train-rl`, also check that rewards "
+            "differ between the completions of a prompt",
         )
     return active, frozen

@@ -1,7 +1,7 @@
-"""Chosen elements of matrices that FSDP2 or DeepSpeed has divided between processes.
+"""Training active elements of matrices that FSDP2 or DeepSpeed divides between processes.
 
-Differs: beside the vectors of active elements that one process and DDP train by
-(`training.masking.active_elements.ActiveElements`, the same interface), optimizer state is dense here.
+Differs: the optimizer owns whole matrices, so that its state exists for frozen elements too; in one
+process and under DDP it owns vectors of active elements (`training.masking.active_elements`).
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,14 @@ from lorapar_cli.training.masking.dense_masking import (
     zero_frozen,
 )
 from lorapar_cli.training.masking.engines import Engine
+from lorapar_cli.training.masking.trained_elements import TrainedElements
 
 
-class ShardedElements:
-    """The matrices as an optimizer owns them, frozen elements kept.
+class ShardedElements(TrainedElements):
+    """The active elements of matrices that an engine divides, as the divided matrices.
+
+    `find_shards` must be called before the first step: until then this process does not know its
+    part of any matrix, and `scatter` writes nothing.
 
     Args:
         engine: What will divide the matrices.
@@ -40,18 +44,14 @@ class ShardedElements:
         self._values = list(parameters.values())
         self._shards: list[Shard] = []
         if engine is not Engine.FSDP2:
-            # DeepSpeed steps inside of its backward pass: masking afterwards would be too late.
+            # accelerate runs DeepSpeed's step within `backward`: masking afterwards would be too late.
             for name, parameter in parameters.items():
                 mask_in_backward(parameter, active[name])
 
     @property
     def values(self) -> list[torch.nn.Parameter]:
-        """What the optimizer owns: the matrices."""
+        """The matrices: whole before `find_shards`, then as the engine divided them."""
         return self._values
-
-    def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Makes every step of `optimizer` give frozen elements their values back."""
-        optimizer.register_step_post_hook(lambda *_: restore_frozen(self._shards))
 
     @torch.no_grad()
     def find_shards(self, parameters: Mapping[str, torch.nn.Parameter], fresh: bool) -> None:
@@ -59,8 +59,9 @@ class ShardedElements:
 
         Args:
             parameters: The divided matrices, names as before.
-            fresh: Whether training starts here; DeepSpeed then gets the starting values again,
-                since with a bfloat16 model it rounds what it takes its float32 copies from.
+            fresh: Whether training starts here. DeepSpeed then gets the starting values again,
+                because it takes its float32 copies from a model that it may have rounded to
+                bfloat16.
         """
         self._values = [parameters[name] for name in self._names]
         self._shards = [
@@ -72,6 +73,19 @@ class ShardedElements:
             for shard in self._shards:
                 shard.write(shard.start)
 
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Masks the gradients; under DeepSpeed hooks have masked them in the backward pass."""
+        if self._engine is Engine.FSDP2:
+            for parameter, shard in zip(self._values, self._shards, strict=True):
+                if parameter.grad is not None:
+                    local = _divided(parameter.grad).to_local()
+                    local.copy_(zero_frozen(local, shard.active))
+
+    def scatter(self) -> None:
+        """Gives frozen elements in this process's parts their values back."""
+        restore_frozen(self._shards)
+
     def _shard(
         self, parameter: torch.nn.Parameter, active: torch.Tensor, start: torch.Tensor
     ) -> Shard | None:
@@ -81,31 +95,30 @@ class ShardedElements:
             return _zero2_shard(parameter, active, start)
         return _zero3_shard(parameter, active, start)
 
-    @torch.no_grad()
-    def gather(self) -> None:
-        """Masks the gradients of a whole batch; under DeepSpeed they are masked already."""
-        if self._engine is Engine.FSDP2:
-            for parameter, shard in zip(self._values, self._shards, strict=True):
-                if parameter.grad is not None:
-                    local = parameter.grad.to_local()
-                    local.copy_(zero_frozen(local, shard.active))
+
+def _divided(tensor: torch.Tensor) -> DTensor:
+    """Returns the tensor as what FSDP2 makes of the tensors that it divides."""
+    if not isinstance(tensor, DTensor):
+        raise AssertionError("FSDP2 left a matrix of the adapter whole")
+    return tensor
 
 
-def _fsdp2_shard(parameter: DTensor, active: torch.Tensor, start: torch.Tensor) -> Shard:
-    device = parameter.to_local().device
+def _fsdp2_shard(parameter: torch.nn.Parameter, active: torch.Tensor, start: torch.Tensor) -> Shard:
+    matrix = _divided(parameter)
+    device = matrix.to_local().device
 
     def local(whole: torch.Tensor) -> torch.Tensor:
         # Every process has the whole tensor: without a source rank nothing is sent.
         placed = distribute_tensor(
-            whole.to(device), parameter.device_mesh, parameter.placements, src_data_rank=None
+            whole.to(device), matrix.device_mesh, matrix.placements, src_data_rank=None
         )
         return placed.to_local().clone()
 
     return Shard(
         local(active),
         local(start),
-        parameter.to_local,
-        lambda values: parameter.to_local().copy_(values),
+        matrix.to_local,
+        lambda values: matrix.to_local().copy_(values),
     )
 
 
@@ -113,7 +126,7 @@ def _zero2_shard(
     parameter: torch.nn.Parameter, active: torch.Tensor, start: torch.Tensor
 ) -> Shard | None:
     """Returns the matrix's part in this process's float32 partition; None where it has none."""
-    mapping = parameter._hp_mapping
+    mapping = parameter._hp_mapping  # type: ignore[attr-defined]  # set by DeepSpeed
     if mapping is None:
         return None
     values, address = mapping.hp_fragment, mapping.lp_fragment_address
@@ -125,21 +138,16 @@ def _zero2_shard(
     return Shard(local(active), local(start), lambda: values, values.copy_)
 
 
-def _zero3_shard(
-    parameter: torch.nn.Parameter, active: torch.Tensor, start: torch.Tensor
-) -> Shard | None:
-    """Returns the matrix's part in this process's float32 partition; None where it has none."""
+def _zero3_shard(parameter: torch.nn.Parameter, active: torch.Tensor, start: torch.Tensor) -> Shard:
+    """Returns the matrix's part in this process's float32 partition."""
     from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param
 
     values = safe_get_local_fp32_param(parameter)
-    size, rank = values.numel(), torch.distributed.get_rank(parameter.ds_process_group)
+    group = parameter.ds_process_group  # type: ignore[attr-defined]  # set by DeepSpeed
+    rank = torch.distributed.get_rank(group)
 
     def local(whole: torch.Tensor) -> torch.Tensor:
-        # The last process's part is padded; padding is frozen at what it was.
-        part = whole.flatten()[rank * size : (rank + 1) * size]
-        padded = part.new_zeros(size)
-        padded[: len(part)] = part
-        return padded.to(values.device)
+        return _padded_part(whole, rank, values.numel()).to(values.device)
 
     return Shard(
         local(active),
@@ -147,6 +155,17 @@ def _zero3_shard(
         lambda: safe_get_local_fp32_param(parameter),
         lambda new: safe_set_local_fp32_param(parameter, new),
     )
+
+
+def _padded_part(whole: torch.Tensor, rank: int, size: int) -> torch.Tensor:
+    """Returns elements `rank * size` to `(rank + 1) * size` of the flattened tensor, 1-D.
+
+    Where the tensor ends before, zeros (in a mask: frozen elements) fill the part.
+    """
+    part = whole.flatten()[rank * size : (rank + 1) * size]
+    padded = part.new_zeros(size)
+    padded[: len(part)] = part
+    return padded
 
 
 def whole_values(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:

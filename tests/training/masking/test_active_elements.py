@@ -1,4 +1,4 @@
-"""Chosen elements under every optimizer, against a dense restatement."""
+"""Active elements under several optimizers, against a dense restatement."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def loss_of(parameters):
 def train(parameters, active, optimizer_class, steps=5, **settings):
     elements = ActiveElements(parameters, active)
     optimizer = optimizer_class(elements.values, **settings)
-    elements.attach(optimizer)
+    optimizer.register_step_post_hook(lambda *_: elements.scatter())
     for _ in range(steps):
         for parameter in parameters.values():
             parameter.grad = None
