@@ -47,7 +47,7 @@ def test_fsdp1_is_refused_before_any_work(run_dir, launched):
 def test_fsdp2_that_became_something_else_is_an_error(run_dir, launched):
     """On a CPU accelerate makes DDP, or one process, of a request for FSDP."""
     launched(ACCELERATE_USE_FSDP="true", FSDP_VERSION="2")
-    with pytest.raises(LoraparError, match="FSDP2 was asked for, but accelerate does not run it"):
+    with pytest.raises(LoraparError, match="FSDP2 was requested, but accelerate does not run it"):
         train_sft(run_dir, SftOptions(max_steps=1))
     assert run_dir.manifest(Stage.TRAIN_SFT) is None
 
@@ -325,4 +325,4 @@ def test_scripts_ask_for_the_engine(run_dir, tmp_path, name):
     """Without GPUs the request arrives, and is not silently turned into another."""
     done = script(name, run_dir, tmp_path, SFT_OPTIONS="--dry-run", ENGINE="fsdp2")
     assert done.returncode != 0
-    assert "FSDP2 was asked for, but accelerate does not run it" in done.stderr
+    assert "FSDP2 was requested, but accelerate does not run it" in done.stderr

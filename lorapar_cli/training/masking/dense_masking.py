@@ -32,21 +32,21 @@ class Shard:
 
 @torch.no_grad()
 def restore_frozen(shards: list[Shard]) -> None:
-    """Gives the frozen elements of every shard the values that they started from."""
+    """Gives frozen elements of every shard the values that they started from."""
     for shard in shards:
         shard.write(torch.where(shard.active, shard.read(), shard.start))
 
 
 @torch.no_grad()
 def zero_frozen(gradient: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
-    """Returns the gradient with zeros where it is frozen, also where it was not a number."""
+    """Returns the gradient with zeros for frozen elements, also where it was infinite or NaN."""
     return torch.where(
         active, gradient, torch.zeros((), dtype=gradient.dtype, device=gradient.device)
     )
 
 
 def mask_in_backward(parameter: torch.nn.Parameter, active: torch.Tensor) -> None:
-    """Zeroes the parameter's gradients where frozen, before hooks registered later see them."""
+    """Zeroes gradients of frozen elements, before hooks that are registered later see them."""
     on_device: dict[torch.device, torch.Tensor] = {}
 
     def mask(gradient: torch.Tensor) -> torch.Tensor:

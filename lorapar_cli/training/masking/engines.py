@@ -1,7 +1,8 @@
-"""Engines that shard a model over processes: which one was asked for, and which one came out.
+"""Engines that shard a model over processes: which one was requested, and which one runs.
 
-`accelerate launch` asks by environment variables. Engines that cannot keep frozen elements as they
-are are refused before any work; one that accelerate silently replaced by another is an error.
+`accelerate launch` requests one through environment variables. Engines under which frozen elements
+cannot be kept bit-identical are refused before any work; an engine that accelerate silently
+replaced by another is an error.
 """
 
 import importlib.util
@@ -16,7 +17,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 
 _LAUNCHER = "`accelerate launch --config_file sample_configs/accelerate-{}.yaml -m lorapar_cli ...`"
-_WORKS = f"use FSDP2: {_LAUNCHER.format('fsdp2')}, or plain data parallel: `torchrun`"
+_WORKS = f"use FSDP2: {_LAUNCHER.format('fsdp2')}, or plain data parallelism: `torchrun`"
 
 
 class Engine(StrEnum):
@@ -34,20 +35,20 @@ class Engine(StrEnum):
 
     @property
     def divides_parameters(self) -> bool:
-        """Whether the base model's parameters too are divided, so that it need not fit one GPU."""
+        """Whether the base model's parameters are divided too, so that it need not fit one GPU."""
         return self in (Engine.FSDP2, Engine.ZERO3)
 
 
 def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
-    """Returns the engine that the launcher asked for.
+    """Returns the engine that the launcher requested.
 
     Raises:
-        LoraparError: It is one under which frozen elements cannot be kept, or is not installed.
+        LoraparError: Frozen elements cannot be kept under it, or it is not installed.
     """
     if _is_on(environment, "ACCELERATE_USE_MEGATRON_LM"):
         raise LoraparError(
-            "Megatron-LM cannot train chosen elements",
-            "it replaces the model's modules by its own (`ACCELERATE_USE_MEGATRON_LM`)",
+            "Megatron-LM cannot train active elements only",
+            "it replaces the model's modules with its own (`ACCELERATE_USE_MEGATRON_LM`)",
             _WORKS,
         )
     if _is_on(environment, "ACCELERATE_USE_PARALLELISM_CONFIG"):
@@ -56,13 +57,13 @@ def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
         _is_on(environment, f"ACCELERATE_USE_{name}") for name in ("FSDP", "DEEPSPEED")
     )
     if fsdp and deepspeed:
-        raise LoraparError("both FSDP and DeepSpeed were asked for", hint="choose one of them")
+        raise LoraparError("both FSDP and DeepSpeed were requested", hint="choose one of them")
     if fsdp:
-        # accelerate's own default is the old one.
+        # accelerate's own default is FSDP1.
         if environment.get("FSDP_VERSION", "1") != "2":
             raise LoraparError(
-                "FSDP1 cannot train chosen elements",
-                "it flattens parameters, so that elements lose their places",
+                "FSDP1 cannot train active elements only",
+                "it flattens parameters, so that elements lose their positions",
                 f"set `fsdp_version: 2`: {_LAUNCHER.format('fsdp2')}",
             )
         return Engine.FSDP2
@@ -70,46 +71,46 @@ def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
 
 
 def require_engine(accelerator: Any, environment: Mapping[str, str] = os.environ) -> Engine:
-    """Returns the engine that accelerate made, which is the one that was asked for.
+    """Returns the engine that accelerate runs, which is the one that was requested.
 
     Raises:
-        LoraparError: It is another one; on a CPU accelerate makes DDP of a request for FSDP.
+        LoraparError: It is another one; on a CPU accelerate turns a request for FSDP into DDP.
     """
-    asked = requested_engine(environment)
+    requested = requested_engine(environment)
     kind = accelerator.distributed_type.value
     if kind == "FSDP":
         found = Engine.FSDP2 if accelerator.is_fsdp2 else None
     elif kind == "DEEPSPEED":
         found = _ZERO.get(accelerator.state.deepspeed_plugin.zero_stage)
     else:
-        # NO, MULTI_CPU, MULTI_GPU and its relatives hold all parameters in every process.
+        # NO, MULTI_CPU, MULTI_GPU and the like hold all parameters in every process.
         found = Engine.WHOLE if kind == "NO" or kind.startswith("MULTI_") else None
-    if found is not asked:
+    if found is not requested:
         raise LoraparError(
-            f"{asked} was asked for, but accelerate does not run it",
+            f"{requested} was requested, but accelerate does not run it",
             f"its distributed type is `{kind}`",
             "FSDP2 needs GPUs and one process for each; on CPUs launch with `torchrun`"
-            if asked is Engine.FSDP2
+            if requested is Engine.FSDP2
             else _WORKS,
         )
     return found
 
 
 def require_same_engine(checkpoint: Path, engine: Engine, processes: int) -> None:
-    """Refuses to go on under another engine, or under a sharding one with other processes.
+    """Refuses to resume under another engine, or under a sharding one with other processes.
 
     Raises:
-        LoraparError: The checkpoint's parts are those of another engine or number of processes.
+        LoraparError: The checkpoint is one of another engine or number of processes.
     """
     found = _checkpoint_engine(checkpoint)
-    # Each process keeps the state of its random numbers.
+    # Each process writes the state of its random number generators.
     wrote = max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
     if found is engine and (wrote == processes or not engine.sharded):
         return
     raise LoraparError(
         f"`{checkpoint}` cannot be resumed by this launch",
         f"it was written under {found} by {wrote} processes, this is {engine} with {processes}",
-        f"launch as before, or remove `{checkpoint.parent}` to start anew",
+        f"launch as before, or remove `{checkpoint.parent}` to start over",
     )
 
 
@@ -133,8 +134,8 @@ def _requested_zero(environment: Mapping[str, str]) -> Engine:
     if taken := sorted({"optimizer", "scheduler"} & config.keys()):
         raise LoraparError(
             f"DeepSpeed's file sets `{'` and `'.join(taken)}`",
-            "the stage's own options decide them",
-            "remove it there; see `--optimizer`, `--scheduler`, `--learning-rate`",
+            "the stage's own options decide this",
+            "remove it there, and use `--optimizer`, `--scheduler` and `--learning-rate`",
         )
     stage = config.get("zero_optimization", {}).get("stage")
     if stage is None:
@@ -142,12 +143,13 @@ def _requested_zero(environment: Mapping[str, str]) -> Engine:
     if int(stage) not in _ZERO:
         raise LoraparError(
             f"DeepSpeed ZeRO-{stage} is not supported",
-            "frozen elements are kept under ZeRO-2 and ZeRO-3",
+            "frozen elements can be kept under ZeRO-2 and ZeRO-3 only",
             f"set `zero_stage: 2` or `3`: {_LAUNCHER.format('zero2')}",
         )
     if importlib.util.find_spec("deepspeed") is None:
         raise LoraparError(
-            "DeepSpeed was asked for and is not installed", hint="pip install 'lorapar[deepspeed]'"
+            "DeepSpeed was requested but is not installed",
+            hint="`pip install 'lorapar[deepspeed]'`",
         )
     return _ZERO[int(stage)]
 
@@ -180,7 +182,9 @@ def _refuse_parallel_dimensions(environment: Mapping[str, str]) -> None:
 
 
 def _no_parallel_dimension(name: str, found: str) -> LoraparError:
-    return LoraparError(f"{name} is not supported when chosen elements train", found, _WORKS)
+    return LoraparError(
+        f"{name} is not supported when only active elements are trained", found, _WORKS
+    )
 
 
 def _is_on(environment: Mapping[str, str], name: str) -> bool:

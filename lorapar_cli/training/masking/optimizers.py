@@ -55,7 +55,7 @@ _PACKAGES = (
     (
         ("anyprecision",),
         "torchdistx",
-        "it is not in a package registry: build github.com/pytorch/torchdistx",
+        "it is not published as a package: build github.com/pytorch/torchdistx",
     ),
     (("xla",), "torch_xla", "it runs on TPUs only: choose another optimizer"),
     (("npu",), "torch_npu", "it runs on Ascend NPUs only: choose another optimizer"),
@@ -118,8 +118,8 @@ def optimizer_notes(options: SftOptions | RlOptions, engine: Engine) -> list[str
         notes.append(f"trained under {engine}: optimizer state exists for frozen elements too")
     if name.startswith(_SCHEDULE_FREE) and options.scheduler != "constant":
         notes.append(
-            f"optimizer `{name}` is meant for a constant rate: `--scheduler constant` instead of "
-            f"`{options.scheduler}`"
+            f"optimizer `{name}` is meant for a constant learning rate: use `--scheduler constant` "
+            f"instead of `{options.scheduler}`"
         )
     return notes
 
