@@ -1,13 +1,19 @@
-"""Which engines a launch may ask for, and what is said about the others."""
+"""Which engines a launch may request, and what is said about the others."""
 
 import json
+from base64 import urlsafe_b64encode
 from types import SimpleNamespace
 
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.training.masking import engines as sharded
-from lorapar_cli.training.masking.engines import Engine, requested_engine, require_engine
+from lorapar_cli.training.masking import engines
+from lorapar_cli.training.masking.engines import (
+    Engine,
+    requested_engine,
+    require_engine,
+    require_same_engine,
+)
 
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true"}
@@ -16,8 +22,8 @@ PARALLEL = {"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}
 
 @pytest.fixture(autouse=True)
 def with_deepspeed(monkeypatch):
-    """What is asked for must not depend on what is installed here."""
-    monkeypatch.setattr(sharded.importlib.util, "find_spec", lambda name: object())
+    """What is requested must not depend on what is installed here."""
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
 
 
 @pytest.mark.parametrize(
@@ -74,8 +80,23 @@ def test_deepspeeds_own_file_is_read(tmp_path, content, said):
     assert requested_engine(good) is Engine.ZERO3
 
 
+def test_deepspeeds_configuration_may_be_base64_as_accelerate_passes_it():
+    content = json.dumps({"zero_optimization": {"stage": 3}}).encode()
+    encoded = urlsafe_b64encode(content).decode()
+    environment = DEEPSPEED | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": encoded}
+    assert requested_engine(environment) is Engine.ZERO3
+
+
+def test_configuration_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text("{")
+    with pytest.raises(LoraparError, match="cannot read DeepSpeed's configuration") as caught:
+        requested_engine(DEEPSPEED | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path)})
+    assert str(path) in caught.value.what
+
+
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(sharded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LoraparError, match="not installed"):
         requested_engine(DEEPSPEED)
 
@@ -101,7 +122,7 @@ def made(kind, *, fsdp2=False, zero_stage=None):
         ({}, made("XLA")),
     ],
 )
-def test_another_engine_than_asked_for_is_an_error(environment, accelerator):
+def test_another_engine_than_the_requested_one_is_an_error(environment, accelerator):
     with pytest.raises(LoraparError, match="accelerate does not run it"):
         require_engine(accelerator, environment)
 
@@ -115,5 +136,50 @@ def test_another_engine_than_asked_for_is_an_error(environment, accelerator):
         (DEEPSPEED, made("DEEPSPEED", zero_stage=2), Engine.ZERO2),
     ],
 )
-def test_the_engine_asked_for_is_accepted(environment, accelerator, engine):
+def test_the_requested_engine_is_accepted(environment, accelerator, engine):
     assert require_engine(accelerator, environment) is engine
+
+
+# What each engine writes into a checkpoint besides the adapter.
+WRITTEN = {
+    Engine.WHOLE: [],
+    Engine.FSDP2: ["pytorch_model_fsdp_0/x"],
+    Engine.ZERO2: ["latest", "global_step4/zero_pp_rank_0_mp_rank_00_optim_states.pt"],
+    Engine.ZERO3: ["latest", "global_step4/zero_pp_rank_0_mp_rank_00_model_states.pt"],
+}
+
+
+def checkpoint(folder, engine, processes):
+    states = (
+        ["rng_state.pth"] if processes == 1 else [f"rng_state_{i}.pth" for i in range(processes)]
+    )
+    for name in [*states, *WRITTEN[engine]]:
+        path = folder / "checkpoint-4" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder / "checkpoint-4"
+
+
+@pytest.mark.parametrize("now", Engine)
+@pytest.mark.parametrize("before", Engine)
+def test_checkpoint_is_resumed_under_its_own_engine_only(tmp_path, before, now):
+    path = checkpoint(tmp_path, before, 2)
+    if now is before:
+        require_same_engine(path, now, 2)
+        return
+    with pytest.raises(LoraparError, match="cannot be resumed by this launch") as caught:
+        require_same_engine(path, now, 2)
+    assert f"under {before} by 2 processes" in caught.value.found
+    assert f"this is {now} with 2" in caught.value.found
+    assert str(tmp_path) in caught.value.hint
+
+
+@pytest.mark.parametrize("engine", Engine)
+@pytest.mark.parametrize("processes", [1, 3])
+def test_only_engines_that_shard_need_the_same_number_of_processes(tmp_path, engine, processes):
+    path = checkpoint(tmp_path, engine, 2)
+    if engine is Engine.WHOLE:
+        require_same_engine(path, engine, processes)
+        return
+    with pytest.raises(LoraparError, match="cannot be resumed by this launch"):
+        require_same_engine(path, engine, processes)
