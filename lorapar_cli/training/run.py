@@ -27,11 +27,11 @@ from lorapar_cli.training.masking.engines import Engine, requested_engine, requi
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     MaskedModel,
-    gather_adapter,
     load_masked_model,
     read_masked_adapter,
     save_masked,
     verify_trained,
+    whole_adapter,
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.masking.optimizers import optimizer_notes
@@ -173,7 +173,7 @@ def train(
         manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
     run = load(work, checkpoint, None)
     manifest.metrics |= fit(run)
-    values = gather_adapter(run.masked)
+    values = whole_adapter(run.masked)
     moved, frozen_moved = verify_trained(start, values)
     manifest.counts |= {"active_moved": moved, "frozen_moved": frozen_moved}
     if run.main:

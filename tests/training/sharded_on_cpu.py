@@ -1,7 +1,7 @@
-"""Runs a command line of lorapar with FSDP really on where there are only CPUs; for tests alone.
+"""Runs a command line of lorapar under FSDP on CPUs; for tests only.
 
-accelerate takes a request for FSDP seriously on GPUs only. Here its state is told what was asked
-for; everything that follows (the mesh, the division of parameters, the steps) is the library's own.
+accelerate honours a request for FSDP on GPUs only. Here its state is set to what was requested;
+everything that follows (the mesh, the division of parameters, the steps) is the library's own.
 """
 
 import os
@@ -22,7 +22,7 @@ def _with_fsdp(self, *args, fsdp_plugin=None, **kwargs):
 
 
 def _die_after(step: int) -> None:
-    """Ends every process as a kill would, once the checkpoint of that step is complete."""
+    """Ends every process as a kill would, as soon as the checkpoint of that step is complete."""
     import torch
 
     from lorapar_cli.training.callbacks import StageCallback

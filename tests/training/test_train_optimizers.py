@@ -108,7 +108,7 @@ def run_dir(large, tmp_path):
 
 @pytest.fixture(autouse=True)
 def reward_with_spread(monkeypatch):
-    """A reward that a random model's completions differ in."""
+    """A reward that differs between the completions of a random model."""
     from lorapar_cli.training.rewards.builtin import REWARDS
 
     monkeypatch.setitem(REWARDS, "length", lambda texts, _: [len(set(t)) / 10 for t in texts])
@@ -149,7 +149,7 @@ def moved(run, before, after, flag):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
+    """Stands in for a kill: nothing may catch it."""
 
 
 def kill_at(step):
@@ -202,7 +202,7 @@ def optimizer_state(run):
 
 
 def test_state_is_quantised_at_this_size(run_dir):
-    """Else the tests above would show nothing of 8-bit state."""
+    """Otherwise the tests above would say nothing about 8-bit state."""
     skip_if_missing("adamw_bnb_8bit")
     train_sft(run_dir, options_for("adamw_bnb_8bit", SFT))
     states = optimizer_state(run_dir)["state"].values()
@@ -210,7 +210,7 @@ def test_state_is_quantised_at_this_size(run_dir):
     assert {moment.dtype for moment in moments if len(moment) >= 4096} == {torch.uint8}
 
 
-def test_default_keeps_state_for_active_elements_alone(run_dir):
+def test_default_keeps_state_for_active_elements_only(run_dir):
     counts = train_sft(run_dir, SFT).manifest.counts
     state = optimizer_state(run_dir)["state"].values()
     assert sum(each["exp_avg"].numel() for each in state) == counts["active"]

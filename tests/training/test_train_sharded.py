@@ -1,4 +1,4 @@
-"""Training under engines that shard the model: refused clearly, or frozen just the same."""
+"""Training under engines that shard the model: refused, or frozen elements are bit-identical."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_fsdp1_is_refused_before_any_work(run_dir, launched):
 
 
 def test_fsdp2_that_became_something_else_is_an_error(run_dir, launched):
-    """On a CPU accelerate makes DDP, or one process, of a request for FSDP."""
+    """On a CPU accelerate turns a request for FSDP into DDP or one process."""
     launched(ACCELERATE_USE_FSDP="true", FSDP_VERSION="2")
     with pytest.raises(LoraparError, match="FSDP2 was requested, but accelerate does not run it"):
         train_sft(run_dir, SftOptions(max_steps=1))
@@ -138,7 +138,7 @@ def frozen_that_moved(run_dir, before, after, flag):
 
 
 def assert_same(one, two, stage):
-    """The same losses and adapter but for the order in which processes add up."""
+    """The same losses and adapter, except for the order in which processes sum gradients."""
     assert losses(one, stage) == pytest.approx(losses(two, stage), rel=1e-5, abs=1e-6)
     first, second = adapter(one, stage), adapter(two, stage)
     assert first.keys() == second.keys()
@@ -177,7 +177,7 @@ def test_sft_divided_is_sft_whole_and_resumes_to_the_same_bytes(run_dir, tmp_pat
     manifest = straight.manifest(Stage.TRAIN_SFT)
     assert manifest.counts["active_moved"] == manifest.counts["active"]
     assert "optimizer state exists for frozen elements too" in manifest.notes[0]
-    # The second process holds a part of its own.
+    # The second process writes its own part.
     checkpoint = straight.folder(Stage.TRAIN_SFT) / "checkpoints" / "checkpoint-4"
     parts = "pytorch_model_fsdp_0/__1_0*" if engine == "fsdp2" else "global_step4/zero_pp_rank_1_*"
     assert list(checkpoint.glob(parts))
@@ -228,7 +228,7 @@ def test_what_changes_the_backward_pass_changes_nothing_else(run_dir, tmp_path, 
     assert frozen_that_moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT) == 0
     counts = run_dir.manifest(Stage.TRAIN_SFT).counts
     assert counts["active_moved"] == counts["active"]
-    # Half precision rounds what processes add up.
+    # Half precision rounds the gradients that processes sum.
     close = 1e-6 if extra == "--gradient-checkpointing" else 2e-3
     first, second = adapter(whole, Stage.TRAIN_SFT), adapter(run_dir, Stage.TRAIN_SFT)
     for name, tensor in first.items():
@@ -239,7 +239,7 @@ def test_what_changes_the_backward_pass_changes_nothing_else(run_dir, tmp_path, 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("init", ["pissa", "olora"])
 def test_doubled_adapters_train_divided_too(make_run, tmp_path, engine, init):
-    """Their second half is frozen whole, and lies at the end of A's rows and of B's columns."""
+    """Their second half is frozen: the last rows of A and the last columns of B."""
     run = make_run(init)
     whole = copy(run, tmp_path / "whole")
     finish("plain", SFT, whole)
@@ -274,7 +274,7 @@ def test_grpo_divided_accumulates_and_resumes_to_the_same_bytes(run_dir, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adafactor", "adamw_bnb_8bit"])
-def test_optimizers_that_do_not_know_fsdp2_are_refused(run_dir, optimizer):
+def test_optimizers_that_do_not_support_fsdp2_are_refused(run_dir, optimizer):
     if "bnb" in optimizer:
         pytest.importorskip("bitsandbytes")
     done = run_on_two("fsdp2", [*SFT, "--optimizer", optimizer], run_dir)
@@ -322,7 +322,7 @@ def test_scripts_launch_two_processes(run_dir, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train-8gpu.sh", "train-slurm.sh"])
 def test_scripts_ask_for_the_engine(run_dir, tmp_path, name):
-    """Without GPUs the request arrives, and is not silently turned into another."""
+    """Without GPUs the request arrives, and is not silently replaced by another engine."""
     done = script(name, run_dir, tmp_path, SFT_OPTIONS="--dry-run", ENGINE="fsdp2")
     assert done.returncode != 0
     assert "FSDP2 was requested, but accelerate does not run it" in done.stderr

@@ -141,7 +141,7 @@ def load_masked_model(
     return MaskedModel(model, start)
 
 
-def gather_adapter(masked: MaskedModel) -> dict[str, torch.Tensor]:
+def whole_adapter(masked: MaskedModel) -> dict[str, torch.Tensor]:
     """Returns name -> trained matrix, whole, float32 on the CPU; every process must call this."""
     return whole_values(adapter_parameters(masked.model))
 
@@ -150,7 +150,7 @@ def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Pa
     """Writes the trained adapter, and its raw part next to it where the next stage needs it.
 
     Args:
-        values: Of `gather_adapter`.
+        values: Of `whole_adapter`.
     """
     save_adapter(masked.model, folder / "adapter", values)
     if masked.start.raw_rank is not None:
@@ -161,7 +161,7 @@ def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tupl
     """Returns how many active elements moved and how many frozen ones did, which is 0.
 
     Args:
-        after: Of `gather_adapter`.
+        after: Of `whole_adapter`.
 
     Raises:
         LoraparError: Nothing moved.

@@ -16,11 +16,11 @@ from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, wri
 from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
-    gather_adapter,
     load_masked_model,
     read_masked_adapter,
     save_masked,
     verify_trained,
+    whole_adapter,
 )
 
 WEIGHTS = "adapter_model.safetensors"
@@ -126,7 +126,7 @@ def test_what_is_loaded_is_what_is_saved_again(make_run, tiny_model_dir, tmp_pat
     for parameter in adapter_parameters(masked.model).values():
         assert parameter.dtype is torch.float32
         assert parameter.requires_grad
-    values = gather_adapter(masked)
+    values = whole_adapter(masked)
     assert all(torch.equal(values[name], stored) for name, stored in start.weights.items())
     save_masked(masked, values, tmp_path)
     for name in ("adapter", *(["adapter-raw"] if init == "pissa" else [])):
