@@ -1,6 +1,8 @@
-"""A file that is one JSON array of objects, read piece by piece, with the place of what is wrong.
+"""Reads a file that is one JSON array of objects, element by element.
 
-Behind a broken object it goes on where the next one begins, as far as that can be told.
+`json` decodes every element and decides what is valid: an array is accepted here exactly where
+`json.loads` would accept it. Reading stops at the first syntax error, because where the next
+element begins could only be guessed.
 """
 
 import json
@@ -10,46 +12,65 @@ from pathlib import Path
 from typing import IO, Any
 
 from lorapar_cli.data.formats import BadRow
+from lorapar_cli.errors import LoraparError
 
 _READ_CHARACTERS = 1 << 16
 _SHOWN_CHARACTERS = 80
-_NEXT_OBJECT = re.compile(r"[}\]]\s*,?\s*\[?\s*(?=\{)")
-# No more of a text can be needed to tell that a literal or an escape in it is whole.
+_SHOWN_BEFORE_ERROR = 40
+_NOT_WHITESPACE = re.compile(r"[^ \t\r\n]")
+# Upper bound on the length of a literal, an escape, or the tail of a number that more text could
+# complete: an error or a value this close to the end of the buffer is not final.
 _LONGEST_LITERAL = 32
-# Most that can stand between the end of one object and the next, for the search from piece to
-# piece.
-_LONGEST_GAP = 4096
 
 
-def read_array(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
-    """Yields place (`file:line`) and object, or what is wrong there."""
-    decoder = json.JSONDecoder()
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        window = _Window(file)
-        window.more()
-        window.drop(window.text.index("[") + 1)
-        while not window.at_end():
-            text = window.text
-            try:
-                value, end = decoder.raw_decode(text)
-            except (ValueError, RecursionError) as cause:
-                if not window.ended and not _surely_wrong(cause, text):
-                    window.more()
-                    continue
-                place = min(getattr(cause, "pos", 0), len(text.rstrip()))
-                here = text.rfind("\n", 0, place) + 1
-                reason = getattr(cause, "msg", str(cause))
-                found = BadRow(f"not valid JSON ({reason}): {shown(text[here:])}")
-                yield f"{path}:{window.line_at(place)}", found
-                if not window.skip_to_next_object(place):
-                    return
-                continue
-            if end == len(text) and not window.ended:
-                window.more()  # A number that reaches the end of what was read may go on.
-                continue
-            found = f"{type(value).__name__} instead of an object: {shown(text[:end])}"
-            yield f"{path}:{window.line}", value if isinstance(value, dict) else BadRow(found)
-            window.drop(end)
+def read_array(file: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
+    """Yields the place (`file:line`) and the object of each element of the array in a file.
+
+    An element that is not an object comes as `BadRow`. Memory holds one element or 64 Ki
+    characters, whichever is longer.
+
+    Args:
+        file: The file's text, opened with `newline=""`.
+        path: The file's name, for places and messages.
+
+    Raises:
+        LoraparError: The text is not a valid JSON array; names file, line and column. What came
+            before the error has been yielded by then.
+    """
+    buffer = _Buffer(file, path)
+    if buffer.peek() != "[":
+        raise buffer.error("no `[` at the start of the array")
+    buffer.skip_character()
+    if buffer.peek() == "]":
+        buffer.skip_character()
+    else:
+        yield from _read_elements(buffer)
+    if buffer.peek():
+        raise buffer.error("text after the end of the array")
+
+
+def _read_elements(buffer: "_Buffer") -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
+    """Yields the elements of an array that is not empty; ends after its closing bracket."""
+    while True:
+        if not buffer.peek():
+            raise buffer.error("the file ends inside the array")
+        place = buffer.place
+        value, text = buffer.decode()
+        if isinstance(value, dict):
+            yield place, value
+        else:
+            found = f"{type(value).__name__} instead of an object: {shown(text)}"
+            yield place, BadRow(found)
+        separator = buffer.peek()
+        if not separator:
+            raise buffer.error("the file ends inside the array")
+        if separator not in ",]":
+            raise buffer.error("no `,` or `]` after an element")
+        buffer.skip_character()
+        if separator == "]":
+            return
+        if buffer.peek() == "]":
+            raise buffer.error("a `,` before the closing `]`")
 
 
 def shown(text: str) -> str:
@@ -58,59 +79,96 @@ def shown(text: str) -> str:
     return repr(text[:_SHOWN_CHARACTERS]) + ("..." if len(text) > _SHOWN_CHARACTERS else "")
 
 
-def _surely_wrong(cause: Exception, text: str) -> bool:
-    """Whether an error stays one however the text goes on."""
-    if not isinstance(cause, json.JSONDecodeError):
-        return True
-    cut_off = cause.msg.startswith("Unterminated string")
-    return not cut_off and cause.pos + _LONGEST_LITERAL < len(text)
-
-
-class _Window:
-    """A stretch of a file's text that moves on.
+class _Buffer:
+    """A stretch of a file's text, with the position of what is read next.
 
     Attributes:
-        text: What has been read and not yet dropped.
-        line: The line on which it begins, from 1.
-        ended: Whether the file holds nothing behind it.
+        text: What has been read from the file and not yet dropped.
+        at: Index in `text` of what is read next.
+        line: Its line, from 1.
     """
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-        self.text, self.line, self.ended = "", 1, False
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file, self._path = file, path
+        self._decoder = json.JSONDecoder()
+        self._ended = False
+        self.text, self.at, self.line = "", 0, 1
+        # Index in `text` of the start of the current line; negative once that has been dropped.
+        self._line_start = 0
 
-    def more(self) -> None:
-        """Reads on, more at a time the longer the text is."""
+    @property
+    def place(self) -> str:
+        """The file and line of what is read next."""
+        return f"{self._path}:{self.line}"
+
+    def peek(self) -> str:
+        """Skips whitespace; returns the next character, empty at the end of the file."""
+        while True:
+            found = _NOT_WHITESPACE.search(self.text, self.at)
+            self._advance(found.start() if found else len(self.text))
+            if found:
+                return found[0]
+            if self._ended:
+                return ""
+            self._read_more()
+
+    def skip_character(self) -> None:
+        """Moves past one character that is not a line break."""
+        self.at += 1
+
+    def decode(self) -> tuple[Any, str]:
+        """Returns the next value and its text, and moves past it.
+
+        Raises:
+            LoraparError: It is not a valid JSON value.
+        """
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self.text, self.at)
+            except (ValueError, RecursionError) as cause:
+                if self._ended or self._is_final(cause):
+                    reason = getattr(cause, "msg", str(cause))
+                    raise self.error(reason, getattr(cause, "pos", self.at)) from cause
+            else:
+                if self._ended or end + _LONGEST_LITERAL <= len(self.text):
+                    text = self.text[self.at : min(end, self.at + 2 * _SHOWN_CHARACTERS)]
+                    self._advance(end)
+                    return value, text
+            self._read_more()
+
+    def error(self, reason: str, index: int | None = None) -> LoraparError:
+        """Returns the error that names the place of an index in `text`, else of `at`."""
+        if index is not None:
+            # The last line that holds anything, not an empty one after it.
+            self._advance(max(self.at, min(index, len(self.text.rstrip()))))
+        column = self.at - self._line_start + 1
+        start = max(0, self._line_start, self.at - _SHOWN_BEFORE_ERROR)
+        context = self.text[start : self.at + _SHOWN_CHARACTERS - _SHOWN_BEFORE_ERROR]
+        return LoraparError(
+            f"`{self.place}` is not valid JSON",
+            f"{reason}, at column {column}" + (f": {shown(context)}" if context else ""),
+            "fix the file; `--skip-bad` skips elements that are not records, but reading cannot "
+            "resume after a syntax error in an array",
+        )
+
+    def _is_final(self, cause: Exception) -> bool:
+        """Returns whether an error remains one whatever text follows."""
+        if not isinstance(cause, json.JSONDecodeError):
+            return True
+        open_string = cause.msg.startswith("Unterminated string")
+        return not open_string and cause.pos + _LONGEST_LITERAL < len(self.text)
+
+    def _advance(self, index: int) -> None:
+        self.line += self.text.count("\n", self.at, index)
+        if (last := self.text.rfind("\n", self.at, index)) >= 0:
+            self._line_start = last + 1
+        self.at = index
+
+    def _read_more(self) -> None:
+        """Drops what has been read and appends from the file, more the longer the rest is."""
+        self.text = self.text[self.at :]
+        self._line_start -= self.at
+        self.at = 0
         read = self._file.read(max(_READ_CHARACTERS, len(self.text)))
         self.text += read
-        self.ended = not read
-
-    def drop(self, count: int) -> None:
-        """Leaves the first characters behind."""
-        self.line = self.line_at(count)
-        self.text = self.text[count:]
-
-    def line_at(self, place: int) -> int:
-        """Returns the line of a place in the text."""
-        return self.line + self.text.count("\n", 0, place)
-
-    def at_end(self) -> bool:
-        """Moves to the next value; returns whether the array ends instead, and the file with it."""
-        while True:
-            self.drop(len(self.text) - len(self.text.lstrip(" \t\r\n,")))
-            rest = self.text.removeprefix("]").strip()
-            if rest or self.ended:
-                return not rest and self.text.startswith("]")
-            self.more()
-
-    def skip_to_next_object(self, place: int) -> bool:
-        """Moves to where an object seems to begin behind a place; returns whether there is one."""
-        while True:
-            if found := _NEXT_OBJECT.search(self.text, max(0, place - 1)):
-                self.drop(found.end())
-                return True
-            if self.ended:
-                return False
-            self.drop(max(0, len(self.text) - _LONGEST_GAP))
-            place = 0
-            self.more()
+        self._ended = not read

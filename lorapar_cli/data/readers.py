@@ -179,12 +179,15 @@ def _read_lines(path: Path) -> Iterator[Placed]:
 
 def _read_json(path: Path) -> Iterator[Placed]:
     """Reads a JSON array of objects piece by piece; a file of JSON Lines is read as such."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        start = file.read(_READ_CHARACTERS).lstrip()
-    if start.startswith("["):
-        yield from read_array(path)
-    else:
-        yield from _read_lines(path)
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        start = file.read(_READ_CHARACTERS)
+        while start.isspace():
+            start = file.read(_READ_CHARACTERS)
+        if start.lstrip().startswith("["):
+            file.seek(0)
+            yield from read_array(file, path)
+            return
+    yield from _read_lines(path)
 
 
 def _read_csv(path: Path) -> Iterator[Placed]:
