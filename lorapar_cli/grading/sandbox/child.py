@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 
@@ -118,49 +119,42 @@ def limit(limits: dict) -> None:
         resource.setrlimit(number, (bound, bound))
 
 
-# System call numbers of what plain computing needs, by machine: memory, time, files, exit. Not
-# truncating by path: Landlock before Linux 6.2 would let a program empty the user's files so.
-_ALLOWED = {
-    "x86_64": (
-        *range(0, 16), *range(17, 22), 23, 24, 25, 27, 28, 32, 33, 35, 39, 60, 63, 74, 75, 77, 79,
-        80, 82, 83, 84, 87, 89, 95, 96, 98, 99, 100, 102, 104, 107, 108, 110, 115, 118, 120,
-        131, 158, 186, 202, 204, 217, 218, 219, 228, 229, 230, 231, 232, 233, 257, 258, 262, 263,
-        264, 267, 269, 270, 271, 273, 281, 290, 291, 292, 293, 316, 318, 324, 332, 334, 439,
-    ),
-    "aarch64": (
-        17, *range(19, 25), 34, 35, 38, 46, 48, 49, 56, 57, 59, *range(61, 69), 72, 73, 78, 79,
-        80, 82, 83, 93, 94, 96, 98, 99, 101, 113, 114, 115, 123, 124, 128, 132, 134, 135, 139, 148,
-        150, 153, 158, 160, 165, 166, 169, *range(172, 180), 214, 215, 216, 222, 226, 232, 233,
-        276, 278, 283, 291, 293, 439,
-    ),
-}  # fmt: skip
-# Machine -> its audit number, fcntl, ioctl.
-_MACHINES = {"x86_64": (0xC000003E, 72, 16), "aarch64": (0xC00000B7, 25, 29)}
-# Commands that would have the kernel send a signal to another process.
-_FCNTL_DENIED = (8, 10, 15)
-# Terminal or not, window size, bytes waiting, close-on-exec, non-blocking.
-_IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# BPF: load a word of the call's description, compare it, return.
 _LOAD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
+# Offsets in that description (`struct seccomp_data`).
+_NUMBER, _ARCHITECTURE, _SECOND_ARGUMENT = 0, 4, 24
+# What a filter returns: let it through, fail with EPERM, kill the process.
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
-def filter_program(machine: str) -> bytes:
-    """Returns the BPF program that lets the allowed system calls through; others fail (EPERM)."""
-    audit, fcntl, ioctl = _MACHINES[machine]
-    allowed = [number for number in _ALLOWED[machine] if number not in (fcntl, ioctl)]
-    first = [(_LOAD, 0, 0, 4), (_JUMP_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
+def filter_program(calls: dict) -> bytes:
+    """Returns the BPF program that lets the allowed system calls through; others fail (EPERM).
+
+    Args:
+        calls: As `system_calls.describe_system_calls` returns it.
+    """
+    denied, requests = calls["fcntl_denied"], calls["ioctl_allowed"]
+    first = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_JUMP_EQUAL, 1, 0, calls["architecture"]),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER),
+    ]
     fcntl_part = [
-        (_JUMP_EQUAL, 0, len(_FCNTL_DENIED) + 2, fcntl),
-        (_LOAD, 0, 0, 24),
-        *((_JUMP_EQUAL, "refuse", 0, command) for command in _FCNTL_DENIED),
+        (_JUMP_EQUAL, 0, len(denied) + 2, calls["numbers"]["fcntl"]),
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        *((_JUMP_EQUAL, "refuse", 0, command) for command in denied),
         (_RETURN, 0, 0, _ALLOW),
     ]
     ioctl_part = [
-        (_JUMP_EQUAL, 0, len(_IOCTL_ALLOWED) + 1, ioctl),
-        (_LOAD, 0, 0, 24),
-        *((_JUMP_EQUAL, "allow", 0, command) for command in _IOCTL_ALLOWED),
+        (_JUMP_EQUAL, 0, len(requests) + 1, calls["numbers"]["ioctl"]),
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        *((_JUMP_EQUAL, "allow", 0, request) for request in requests),
     ]
-    plain = [(_JUMP_EQUAL, "allow", 0, number) for number in allowed]
+    plain = [(_JUMP_EQUAL, "allow", 0, number) for number in calls["allowed"]]
     body = [*first, *fcntl_part, *ioctl_part, *plain]
     ends = {"refuse": len(body), "allow": len(body) + 1}
     lines = [*body, (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
@@ -192,13 +186,26 @@ def _long(value: int):
     return ctypes.c_long(value)
 
 
-def confine_files(readable: list) -> None:
-    """Leaves the process nothing of the file system but reading below these paths (Landlock)."""
-    abi = _call_kernel("syscall", _long(444), None, _long(0), _long(1))
+def _set_process_option(option: int, *arguments) -> None:
+    unused = [_long(0)] * (4 - len(arguments))
+    _call_kernel("prctl", option, *arguments, *unused)
+
+
+def confine_files(readable: list, numbers: dict) -> None:
+    """Leaves the process nothing of the file system but reading below these paths (Landlock).
+
+    Args:
+        numbers: System call name -> number.
+    """
+
+    def landlock(name: str, *arguments) -> int:
+        return _call_kernel("syscall", _long(numbers[f"landlock_{name}"]), *arguments)
+
+    abi = landlock("create_ruleset", None, _long(0), _long(1))
     everything = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1
     # From version 4 on TCP, from 6 on signals and abstract sockets of processes outside.
     attributes = struct.pack("<QQQ", everything, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
-    rules = _call_kernel("syscall", _long(444), attributes, _long(len(attributes)), _long(0))
+    rules = landlock("create_ruleset", attributes, _long(len(attributes)), _long(0))
     for path in readable:
         try:
             opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -207,26 +214,27 @@ def confine_files(readable: list) -> None:
         # Read file, and for folders list and execute (shared libraries are mapped, not executed).
         access = 1 << 2 | ((1 << 3) if os.path.isdir(path) else 0)
         rule = struct.pack("<Qi", access, opened)
-        _call_kernel("syscall", _long(445), _long(rules), _long(1), rule, _long(0))
+        landlock("add_rule", _long(rules), _long(1), rule, _long(0))
         os.close(opened)
-    _call_kernel("prctl", 38, _long(1), _long(0), _long(0), _long(0))
-    _call_kernel("syscall", _long(446), _long(rules), _long(0))
+    _set_process_option(_PR_SET_NO_NEW_PRIVS, _long(1))
+    landlock("restrict_self", _long(rules), _long(0))
     os.close(rules)
 
 
-def confine_calls() -> None:
-    """Leaves the process the system calls that plain computing needs (seccomp), for good."""
-    machine = os.uname().machine
-    if machine not in _MACHINES:
-        raise Refused(0, f"no list of system calls for {machine}")
-    program = filter_program(machine)
+def confine_calls(calls: dict) -> None:
+    """Leaves the process the system calls that plain computing needs (seccomp), for good.
+
+    Args:
+        calls: As `system_calls.describe_system_calls` returns it.
+    """
+    program = filter_program(calls)
     text = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("@HP", len(program) // 8, ctypes.addressof(text))
     # Without capabilities root is nobody, and no program may gain any.
-    header = struct.pack("<Ii", 0x20080522, 0)
+    header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
     _call_kernel("capset", header, b"\0" * 24)
-    _call_kernel("prctl", 38, _long(1), _long(0), _long(0), _long(0))
-    _call_kernel("prctl", 22, _long(2), described, _long(0), _long(0))
+    _set_process_option(_PR_SET_NO_NEW_PRIVS, _long(1))
+    _set_process_option(_PR_SET_SECCOMP, _long(_SECCOMP_MODE_FILTER), described)
 
 
 def serve(channel: int) -> None:
@@ -304,16 +312,20 @@ def main(role: str, settings: dict) -> None:
 
     Args:
         settings: `channel` and `verdict` (descriptors), `limits`, `confined` (whether to confine
-            itself) and `readable` (paths for Landlock, or None inside bubblewrap).
+            itself), `readable` (paths for Landlock, or None inside bubblewrap) and `system_calls`
+            (as `system_calls.describe_system_calls` returns it, None where there is no table).
     """
     sys.dont_write_bytecode = True
     limit(settings["limits"])
     if settings["confined"]:
+        calls = settings["system_calls"]
+        if calls is None:
+            raise Refused(0, f"no table of system calls for {os.uname().machine}")
         if settings["readable"] is not None:
             # Gone with the process that waits for it.
-            _call_kernel("prctl", 1, _long(9), _long(0), _long(0), _long(0))
-            confine_files(settings["readable"])
-        confine_calls()
+            _set_process_option(_PR_SET_PDEATHSIG, _long(signal.SIGKILL))
+            confine_files(settings["readable"], calls["numbers"])
+        confine_calls(calls)
     if role == "server":
         serve(settings["channel"])
     else:

@@ -31,6 +31,7 @@ from typing import IO
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox import child as sandboxed
+from lorapar_cli.grading.sandbox.system_calls import describe_system_calls
 
 BACKENDS = ("bubblewrap", "landlock")
 UNSAFE = "none"
@@ -149,6 +150,9 @@ def probe(backend: str) -> str | None:
     """Returns None where the backend confines a program here, else what is missing."""
     if backend == "bubblewrap" and shutil.which("bwrap") is None:
         return "`bwrap` is not installed"
+    machine = os.uname().machine
+    if describe_system_calls(machine) is None:
+        return f"no table of system calls for `{machine}`"
     with tempfile.TemporaryDirectory() as outside:
         secret, target = Path(outside) / "secret", Path(outside) / "target"
         secret.write_text("not for programs")
@@ -236,6 +240,7 @@ def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) ->
         "limits": limits.to_rlimits(),
         "confined": backend != UNSAFE,
         "readable": _runtime_paths() if backend == "landlock" else None,
+        "system_calls": describe_system_calls(os.uname().machine),
     }
     call = f"{_child_source()}\nmain({role!r}, json.loads(sys.argv[1]))"
     command = [_interpreter(), "-P", "-s", "-S", "-c", call, json.dumps(settings)]
