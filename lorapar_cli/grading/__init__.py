@@ -1,1 +1,1 @@
-"""Is an answer right: one reader of answers for labels, rewards and evaluation."""
+"""Whether an answer is right: one set of rules for labels, rewards and evaluation."""

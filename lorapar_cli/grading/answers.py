@@ -1,9 +1,9 @@
-"""Final answers: found in a text, brought to one form, compared.
+"""Extracts final answers from text, normalizes them and compares them.
 
-The one extractor of the project: reference answers, rewards and evaluation all use it. Two rules:
+Reference answers, rewards and evaluation all use this one extractor. It has two rules:
 
-- strict, the published harness's rule for GSM8K: the first `#### ` followed by a number;
-- flexible: the first rule of these that finds something: a `#### x` line, `<answer>x</answer>`,
+- strict, lm-evaluation-harness's rule for GSM8K: the first `#### ` followed by a number;
+- flexible, the first of these that is found: a `#### x` line, `<answer>x</answer>`,
   `\\boxed{x}`, the last number, a text that is one word.
 """
 
@@ -55,7 +55,12 @@ _HARNESS_IGNORES = (re.compile(r","), re.compile(r"\$"), re.compile(r"(?s).*####
 
 
 class Explicit(NamedTuple):
-    """A final answer in a recognised form and where the form lies in the text."""
+    """A final answer in an explicit form.
+
+    Attributes:
+        text: The answer, without the form around it.
+        start, end: Where the form begins and ends in the text.
+    """
 
     text: str
     start: int
@@ -64,7 +69,7 @@ class Explicit(NamedTuple):
 
 def _by_form(text: str) -> tuple[list[Explicit], list[Explicit], list[Explicit]]:
     hashes = [Explicit(m[1].strip(), m.start(), m.end()) for m in _HASHES.finditer(text)]
-    # Behind the last closing tag each opening one would search the whole rest in vain.
+    # After the last closing tag, each opening tag would search the rest of the text in vain.
     end = max((m.end() for m in _CLOSED.finditer(text)), default=0)
     tagged = [Explicit(m[1].strip(), m.start(), m.end()) for m in _TAGGED.finditer(text, 0, end)]
     return (
@@ -77,7 +82,7 @@ def _by_form(text: str) -> tuple[list[Explicit], list[Explicit], list[Explicit]]
 def explicit_answers(text: str) -> list[Explicit]:
     """Returns every final answer in an explicit form: `####` lines, then tags, then boxes.
 
-    A box counts only with balanced braces; empty answers are left out.
+    A box counts only if its braces balance; empty answers are left out.
     """
     hashes, tagged, boxed = _by_form(text)
     return [*hashes, *tagged, *boxed]
@@ -100,8 +105,8 @@ def _boxed(text: str) -> list[Explicit]:
 def extract_explicit(text: str) -> str | None:
     """Returns the final answer that the text marks as such, else None.
 
-    Of several `####` lines the first counts, as in the strict rule (a model that runs on invents
-    further problems); of several tags or boxes the last, as their authors read them.
+    Of several `####` lines the first counts, as in the strict rule, because a model that does not
+    stop invents further problems; of several tags or boxes the last.
     """
     hashes, tagged, boxed = _by_form(text)
     if hashes:
@@ -111,7 +116,7 @@ def extract_explicit(text: str) -> str | None:
 
 
 def extract_answer(text: str) -> str | None:
-    """Returns the final answer by the flexible rule as it stands in the text, else None."""
+    """Returns the final answer by the flexible rule, as written in the text, else None."""
     explicit = extract_explicit(text)
     if explicit is not None:
         return explicit
@@ -123,7 +128,7 @@ def extract_answer(text: str) -> str | None:
 
 
 def extract_strict(text: str) -> str | None:
-    """Returns the first number after `#### `, commas and full stops included, else None.
+    """Returns the first number after `#### `, including commas and periods, else None.
 
     Source: lm-evaluation-harness, task gsm8k, filter strict-match.
     """
@@ -132,7 +137,7 @@ def extract_strict(text: str) -> str | None:
 
 
 def strict_match(found: str | None, reference: str) -> bool:
-    """Returns whether a strict answer equals the reference in the harness's exact match.
+    """Returns whether a strict answer equals the reference by the harness's exact match.
 
     Args:
         found: What `extract_strict` returned.
@@ -150,8 +155,8 @@ def _harness_form(text: str) -> str:
 def extract_choice(text: str) -> str | None:
     """Returns the chosen option's letter in upper case, else None.
 
-    It is the letter that an explicit answer starts with, else the one after "answer is" or
-    "answer:" (the last of these), else the one that the text starts with: `B`, `(B)`, `B.`.
+    It is the letter that an explicit answer starts with, else the one after the last "answer is"
+    or "answer:", else the one that the text starts with: `B`, `(B)`, `B.`.
     """
     explicit = extract_explicit(text)
     if explicit is not None:
@@ -186,14 +191,14 @@ def parse_number(text: str) -> Fraction | None:
 
 def _value(digits: str) -> Fraction | None:
     mantissa, _, exponent = re.sub(r"[,\s]", "", digits).lower().partition("e")
-    # Numbers without bound would let one answer fill the memory.
+    # Unbounded numbers would let one answer exhaust the memory.
     if len(mantissa) > 300 or len(exponent) > 4 or abs(int(exponent or 0)) > 300:
         return None
     return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
 
 
 def _plain(text: str) -> str:
-    """Returns the text without LaTeX and markup, lead-in words and a trailing full stop."""
+    """Returns the text without LaTeX, markup, lead-in words and a trailing period."""
     text = _LATEX_THOUSANDS.sub(",", _BLANKS.sub(" ", text))
     text = _LATEX_POWER.sub(r"e\1\2", text)
     text = _TEXT_COMMAND.sub(r" \1", _FRACTION.sub(r" (\1\2)/(\3\4)", text))
@@ -204,17 +209,17 @@ def _plain(text: str) -> str:
     text = _ASSIGNED.sub("", _LEAD_IN.sub("", text)).strip(_MARKUP)
     if len(text) > 2 and text[0] + text[-1] in ("$$", "()"):
         text = text[1:-1]
-    # Runs of blanks would let the pattern of quantities try every way to share them out.
+    # In runs of blanks, the pattern for quantities would backtrack over every way to divide them.
     return _BLANKS.sub(" ", text.rstrip(". \t\n").strip(_MARKUP))
 
 
 def _spell_fraction(found: re.Match) -> str:
-    """Returns ` 1/2` for the one character that stands for it."""
+    """Returns a fraction character spelled out: ` 1/2` for `½`."""
     return " " + unicodedata.normalize("NFKC", found[0]).replace("\u2044", "/")
 
 
 def normalize_answer(text: str) -> str:
-    """Returns the one form that equal answers share.
+    """Returns the form that equal answers share.
 
     A quantity becomes its exact value, `1080` or `3/4`; other texts lose markup, case and spacing.
     """
@@ -225,7 +230,7 @@ def normalize_answer(text: str) -> str:
 
 
 def answers_match(found: str | None, reference: str | None) -> bool:
-    """Returns whether two final answers are the same answer; None matches nothing."""
+    """Returns whether two final answers are equal; None equals nothing."""
     if found is None or reference is None:
         return False
     return normalize_answer(found) == normalize_answer(reference)

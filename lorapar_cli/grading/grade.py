@@ -1,6 +1,7 @@
-"""From a completion to a verdict, by each of the rules that a task can name."""
+"""Grades completions by each of the rules that a task can name."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import NotRequired, TypedDict
 
 from lorapar_cli.grading.answers import (
     answers_match,
@@ -13,8 +14,22 @@ from lorapar_cli.grading.latex import latex_match
 from lorapar_cli.grading.programs import Code, to_program
 from lorapar_cli.grading.sandbox.runner import run_programs
 
-Sample = dict[str, Any]
-"""One line of samples.jsonl."""
+
+class Grade(TypedDict):
+    """What was found in one completion, and whether it is right.
+
+    Keys:
+        extracted: The answer, choice, text or program that was graded; None if there is none.
+        correct: Whether it is right.
+        extracted_strict, correct_strict: The same by the strict rule; for `answer` only.
+        reason: Why a program fails its tests, empty if it passes; for `code` only.
+    """
+
+    extracted: str | None
+    correct: bool
+    extracted_strict: NotRequired[str | None]
+    correct_strict: NotRequired[bool]
+    reason: NotRequired[str]
 
 
 def grade(
@@ -23,39 +38,30 @@ def grade(
     references: list[str],
     programs: list[Code] | None = None,
     sandbox: str | None = None,
-) -> list[dict[str, Any]]:
-    """Returns for each completion what was found in it and whether it is right.
+) -> list[Grade]:
+    """Returns the grade of each completion.
 
     Args:
-        match: `answer` (final answer, by the flexible rule, with the strict one beside it),
-            `latex` (final answer, as mathematics), `exact` (the whole text, blanks around it aside), `choice` (an option's letter) or
-            `code` (the program passes its tests).
-        references: What is right, one for each completion; not read for `code`.
-        programs: The tests of each completion, for `code`.
-        sandbox: Backend of `grading.sandbox.runner` for `code`.
-
-    Returns:
-        Dicts with `extracted` and `correct`; for `answer` also `extracted_strict` and
-        `correct_strict`, for `code` also `reason`.
+        match: `answer` (the final answer, by the flexible rule and also by the strict one), `latex`
+            (the final answer, as mathematics), `exact` (the whole text, ignoring whitespace around
+            it), `choice` (an option's letter) or `code` (the program passes its tests).
+        references: What is right, one per completion; not read for `code`.
+        programs: The programming task of each completion, for `code`.
+        sandbox: Backend of `grading.sandbox.runner`, for `code`.
     """
     if match == "code":
         if sandbox is None or programs is None:
-            raise AssertionError("code is judged by its tests, in a sandbox only")
+            raise AssertionError("programs are graded by tests, in a sandbox only")
         written = [to_program(c, text) for c, text in zip(programs, completions, strict=True)]
         return [
             {"extracted": program.text, "correct": result.passed, "reason": result.reason}
             for program, result in zip(written, run_programs(written, sandbox), strict=True)
         ]
-    rules = {
-        "answer": _judge_answer,
-        "exact": _judge_exact,
-        "choice": _judge_choice,
-        "latex": _judge_latex,
-    }
-    return [rules[match](text, right) for text, right in zip(completions, references, strict=True)]
+    rule = _RULES[match]
+    return [rule(text, right) for text, right in zip(completions, references, strict=True)]
 
 
-def _judge_answer(text: str, reference: str) -> dict[str, Any]:
+def _grade_answer(text: str, reference: str) -> Grade:
     found, strict = extract_answer(text), extract_strict(text)
     return {
         "extracted": found,
@@ -65,15 +71,23 @@ def _judge_answer(text: str, reference: str) -> dict[str, Any]:
     }
 
 
-def _judge_exact(text: str, reference: str) -> dict[str, Any]:
+def _grade_exact(text: str, reference: str) -> Grade:
     return {"extracted": text.strip(), "correct": text.strip() == reference.strip()}
 
 
-def _judge_choice(text: str, reference: str) -> dict[str, Any]:
+def _grade_choice(text: str, reference: str) -> Grade:
     found = extract_choice(text)
     return {"extracted": found, "correct": found is not None and found == reference.strip().upper()}
 
 
-def _judge_latex(text: str, reference: str) -> dict[str, Any]:
+def _grade_latex(text: str, reference: str) -> Grade:
     found = extract_answer(text)
     return {"extracted": found, "correct": latex_match(found, reference)}
+
+
+_RULES: dict[str, Callable[[str, str], Grade]] = {
+    "answer": _grade_answer,
+    "exact": _grade_exact,
+    "choice": _grade_choice,
+    "latex": _grade_latex,
+}

@@ -1,7 +1,7 @@
-"""Compares mathematical answers by what they mean, through math-verify (extra `latex`).
+"""Compares mathematical answers by value, through math-verify (extra `latex`).
 
-For answers that are expressions, sets or intervals: `2\\sqrt{3}` and `\\sqrt{12}`. It is the reward
-`latex`, and in `eval` `--match latex`.
+For answers that are expressions, sets or intervals: `2\\sqrt{3}` and `\\sqrt{12}`. This is the
+reward `latex`, and `--match latex` of `eval`.
 """
 
 from lorapar_cli.errors import LoraparError
@@ -11,7 +11,11 @@ _SECONDS = 5
 
 
 def check_latex() -> None:
-    """Raises LoraparError where math-verify is not installed."""
+    """Checks that math-verify is installed.
+
+    Raises:
+        LoraparError: It is not; names the extra.
+    """
     try:
         import math_verify  # noqa: F401
     except ImportError as cause:
@@ -24,7 +28,7 @@ def check_latex() -> None:
 def latex_match(found: str | None, reference: str | None) -> bool:
     """Returns whether two final answers are equal by the flexible rule or as mathematics.
 
-    Runs in the main thread only: what stops an endless simplification is an alarm.
+    Only for the main thread: math-verify stops an endless simplification by SIGALRM.
     """
     if found is None or reference is None:
         return False
@@ -40,7 +44,11 @@ def latex_match(found: str | None, reference: str | None) -> bool:
 
 
 def latex(completions: list[str], references: list[str | None]) -> list[float]:
-    """Returns 1 where the extracted answer equals the reference as mathematics, else 0."""
+    """Returns 1 where the extracted answer equals the reference by `latex_match`, else 0.
+
+    Raises:
+        LoraparError: math-verify is not installed.
+    """
     check_latex()
     return [
         float(latex_match(extract_answer(completion), reference))

@@ -1,4 +1,4 @@
-"""From a completion to the program that is run."""
+"""Turns a completion into the program that is run."""
 
 import re
 from dataclasses import dataclass
@@ -8,26 +8,32 @@ from lorapar_cli.grading.sandbox.runner import Program
 
 @dataclass(frozen=True)
 class Code:
-    """What judges a program: see `grading.sandbox.runner.Program`."""
+    """A programming task in HumanEval's meaning of these fields.
+
+    Attributes:
+        prompt: The beginning of a program, up to the function that is asked for.
+        entry_point: Name of that function.
+        test: Code with a function `check(candidate)` that asserts what the function must do.
+    """
 
     prompt: str
     entry_point: str
     test: str
 
 
-# Opened at the start of a line, of whatever language: `python`, `Python`, `python3`, `py`, none.
+# Opens at the start of a line, with any language tag: `python`, `Python`, `python3`, `py`, none.
 _FENCED = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def to_program(code: Code, completion: str) -> Program:
     """Returns the program that a completion stands for.
 
-    A fenced block counts alone. A text that defines the function itself replaces the prompt's
-    beginning of it; any other text goes on where the prompt ends.
+    If the completion has a fenced block, only the first one counts. Text that defines the function
+    itself replaces the prompt's beginning of it; any other text continues the prompt.
     """
     fenced = _FENCED.search(completion)
     text = fenced[1] if fenced else completion
-    # The prompt's imports and helpers, with an empty body for the function that is asked for.
+    # The prompt's imports and helper functions, with an empty body for the function asked for.
     setup = f"{code.prompt.rstrip()}\n    pass\n"
     whole = re.search(rf"^(?:async )?def {re.escape(code.entry_point)}\b", text, re.MULTILINE)
     return Program(

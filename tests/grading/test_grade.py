@@ -1,51 +1,79 @@
-"""Each rule's verdict, and which program a completion stands for."""
+"""The grade that each rule gives."""
 
 import pytest
 
 from lorapar_cli.grading.grade import grade
-from lorapar_cli.grading.programs import Code, to_program
-from lorapar_cli.grading.sandbox.runner import Limits, find_backend, run_program
+from lorapar_cli.grading.programs import Code
+from lorapar_cli.grading.sandbox.runner import find_backend
 
 CODE = Code(
-    prompt="import math\n\ndef half(x):\n    return x / 2\n\ndef root(x):\n    '''The root.'''\n",
-    entry_point="root",
-    test="def check(candidate):\n    assert candidate(9) == 3\n    assert half(candidate(16)) == 2\n",
+    prompt="def double(x):\n    '''Twice x.'''\n",
+    entry_point="double",
+    test="def check(candidate):\n    assert candidate(4) == 8\n",
 )
 
 
-def test_answers_are_judged_by_both_rules():
-    verdicts = grade("answer", ["#### 1,080", "it is 1,080", "no"], ["1080"] * 3)
-    assert [v["correct"] for v in verdicts] == [True, True, False]
-    assert [v["correct_strict"] for v in verdicts] == [True, False, False]
+def test_answers_are_graded_by_both_rules():
+    assert grade("answer", ["#### 1,080", "it is 1,080", "no idea"], ["1080"] * 3) == [
+        {
+            "extracted": "1,080",
+            "correct": True,
+            "extracted_strict": "1,080",
+            "correct_strict": True,
+        },
+        {
+            "extracted": "1,080",
+            "correct": True,
+            "extracted_strict": None,
+            "correct_strict": False,
+        },
+        {
+            "extracted": None,
+            "correct": False,
+            "extracted_strict": None,
+            "correct_strict": False,
+        },
+    ]
 
 
-def test_exact_and_choice():
-    assert grade("exact", [" a b\n"], ["a b"])[0]["correct"]
-    assert not grade("exact", ["a  b"], ["a b"])[0]["correct"]
-    assert grade("choice", ["The answer is (b)"], ["B"])[0]["correct"]
-    assert not grade("choice", ["none"], ["B"])[0]["correct"]
+def test_exact_ignores_whitespace_around_the_text_only():
+    assert grade("exact", [" a b\n", "a  b"], ["a b"] * 2) == [
+        {"extracted": "a b", "correct": True},
+        {"extracted": "a  b", "correct": False},
+    ]
 
 
-@pytest.mark.parametrize(
-    "completion",
-    [
-        "    return math.isqrt(x)\n",
-        "def root(x):\n    return math.isqrt(x)\n",
-        "Sure:\n```python\nimport math\ndef root(x):\n    return math.isqrt(x)\n```\nDone.",
-        "```\n    return math.isqrt(x)\n```",
-        "```Python\ndef root(x):\n    return math.isqrt(x)\n```\nThat is it.\n",
-        "```python3\ndef root(x):\n    return math.isqrt(x)\n```\nThat is it.\n",
-        "```python\ndef root(x):\n    return math.isqrt(x)\n",
-        "def helper(x):\n    return math.isqrt(x)\n\ndef root(x):\n    return helper(x)\n",
-    ],
-)
-def test_completions_as_models_write_them_become_programs(completion):
-    verdict = run_program(to_program(CODE, completion), find_backend(), Limits())
-    assert verdict.passed, verdict.reason
+def test_choice_compares_letters_whatever_their_case():
+    assert grade("choice", ["The answer is (b)", "(A)", "none"], [" b "] * 3) == [
+        {"extracted": "B", "correct": True},
+        {"extracted": "A", "correct": False},
+        {"extracted": None, "correct": False},
+    ]
 
 
-@pytest.mark.parametrize("completion", ["    return x\n", "", "```python\n```", "I cannot."])
-def test_wrong_programs_fail(completion):
-    (verdict,) = grade("code", [completion], [""], [CODE], find_backend())
-    assert not verdict["correct"]
-    assert verdict["reason"]
+def test_latex_needs_no_library_for_answers_that_are_equal_as_written():
+    assert grade("latex", [r"so \boxed{1{,}080}"], ["1080"]) == [
+        {"extracted": "1{,}080", "correct": True}
+    ]
+
+
+def test_a_program_is_graded_by_its_tests_and_comes_with_the_reason():
+    completions = ["    return 2 * x\n", "    return x\n"]
+    right, wrong = grade("code", completions, ["", ""], [CODE] * 2, find_backend())
+    assert right == {
+        "extracted": CODE.prompt + "    return 2 * x\n",
+        "correct": True,
+        "reason": "",
+    }
+    assert not wrong["correct"]
+    assert wrong["reason"].startswith("AssertionError")
+
+
+def test_programs_are_never_run_without_a_sandbox():
+    with pytest.raises(AssertionError, match="in a sandbox only"):
+        grade("code", ["    return 2 * x\n"], [""], [CODE])
+
+
+def test_every_completion_needs_a_reference():
+    with pytest.raises(ValueError, match="zip"):
+        grade("exact", ["a", "b"], ["a"])

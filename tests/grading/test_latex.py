@@ -37,8 +37,8 @@ def test_reward_by_its_path_and_match_of_eval():
     assert weight == 2
     texts = [r"so \boxed{2\sqrt{3}}", "#### 4"]
     assert reward(texts, [r"\sqrt{12}", "5"]) == [1.0, 0.0]
-    (verdict,) = grade("latex", texts[:1], [r"\sqrt{12}"])
-    assert verdict == {"extracted": r"2\sqrt{3}", "correct": True}
+    (found,) = grade("latex", texts[:1], [r"\sqrt{12}"])
+    assert found == {"extracted": r"2\sqrt{3}", "correct": True}
 
 
 def test_a_tower_of_powers_takes_no_minutes():

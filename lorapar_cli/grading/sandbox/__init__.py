@@ -1,1 +1,1 @@
-"""Runs programs that a model wrote, held by the system."""
+"""Runs programs that a model wrote, confined by the kernel."""

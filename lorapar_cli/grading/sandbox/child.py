@@ -1,13 +1,13 @@
-"""What runs inside the sandbox, as the text of `python -I -S -c`; standard library only.
+"""What runs inside the sandbox, as the text of `python -P -s -S -c`; standard library only.
 
-Two processes in two sandboxes judge one program. The *server* holds what the model wrote and
-answers calls of its function. The *checker* holds the tests and sees only the values that come
-back, as plain numbers, texts and containers: nothing that the model wrote can reach the tests, the
-verdict or the checker's memory, print its way to a pass or leave early with one.
+Two processes in two sandboxes test one program. The *server* holds what the model wrote and answers
+calls to its function. The *checker* holds the tests and sees only the values that come back, as
+plain numbers, texts and containers: nothing that the model wrote can reach the tests, the result or
+the checker's memory, print its way to a pass, or exit early with one.
 
-Both confine themselves before they read a line of either: resource limits, a list of the system
-calls that plain computing needs (no sockets, processes, threads, signals to others), and, where no
-bubblewrap does it from outside, Landlock for the file system.
+Both confine themselves before they receive the program or the tests: resource limits, the system
+calls that `system_calls.ALLOWED` lists, and Landlock for the file system where bubblewrap does not
+restrict it from outside.
 """
 
 import collections.abc
@@ -27,7 +27,11 @@ _MOST_ITEMS = 1_000_000
 
 
 def encode_value(value):
-    """Returns the JSON value of a plain value; what is not plain raises TypeError."""
+    """Returns the JSON value of a plain value.
+
+    Raises:
+        TypeError: The value is not of a plain type.
+    """
     if value is None or isinstance(value, (bool, str)):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, int):
@@ -51,11 +55,11 @@ def encode_value(value):
         return {"D": str(value)}
     if isinstance(value, (range, collections.abc.KeysView, collections.abc.ValuesView)):
         return {"n": [encode_value(item) for item in itertools.islice(value, _MOST_ITEMS)]}
-    raise TypeError(f"a {type(value).__name__} is no plain value")
+    raise TypeError(f"a {type(value).__name__} is not a plain value")
 
 
 def decode(value):
-    """Returns the plain value that `encode_value` described: built-in types only."""
+    """Returns the plain value that `encode_value` encoded: built-in types only."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -88,11 +92,15 @@ def send(channel: int, message) -> None:
 
 
 class Ended(EOFError):
-    """The other side is gone, or sends too much."""
+    """The other process has ended, or sent a message that is too long."""
 
 
 def receive(channel: int):
-    """Returns the next message; raises Ended where the other side is gone or sends too much."""
+    """Returns the next message.
+
+    Raises:
+        Ended: The other process has ended, or the message is too long.
+    """
     (length,) = struct.unpack("<Q", _read(channel, 8))
     if length > _LONGEST_MESSAGE:
         raise Ended("a message is too long")
@@ -104,14 +112,14 @@ def _read(channel: int, length: int) -> bytes:
     while length:
         part = os.read(channel, min(length, 2**16))
         if not part:
-            raise Ended("the other side has ended")
+            raise Ended("the other process has ended")
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
 
 
 def limit(limits: dict) -> None:
-    """Sets resource limits of this process for good; a name is one of `resource.RLIMIT_*`."""
+    """Sets resource limits of this process permanently, by the names of `resource.RLIMIT_*`."""
     for name, amount in limits.items():
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
@@ -119,11 +127,11 @@ def limit(limits: dict) -> None:
         resource.setrlimit(number, (bound, bound))
 
 
-# BPF: load a word of the call's description, compare it, return.
+# BPF instructions: load a word of the system call's data, compare it, return.
 _LOAD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
-# Offsets in that description (`struct seccomp_data`).
+# Offsets in that data (`struct seccomp_data`).
 _NUMBER, _ARCHITECTURE, _SECOND_ARGUMENT = 0, 4, 24
-# What a filter returns: let it through, fail with EPERM, kill the process.
+# What a filter returns: allow the call, fail it with EPERM, kill the process.
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER = 2
@@ -131,7 +139,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def filter_program(calls: dict) -> bytes:
-    """Returns the BPF program that lets the allowed system calls through; others fail (EPERM).
+    """Returns the BPF program that allows the listed system calls and fails others with EPERM.
 
     Args:
         calls: As `system_calls.describe_system_calls` returns it.
@@ -164,15 +172,15 @@ def filter_program(calls: dict) -> bytes:
     )
 
 
-class Refused(OSError):
-    """The kernel does not offer what confines a program."""
+class ConfinementError(OSError):
+    """The kernel does not provide what confines a program."""
 
 
 def _call_kernel(name: str, *arguments) -> int:
     result = getattr(_libc(), name)(*arguments)
     if result < 0:
         number = ctypes.get_errno()
-        raise Refused(number, f"{name}({arguments[0]}): {os.strerror(number)}")
+        raise ConfinementError(number, f"{name}({arguments[0]}): {os.strerror(number)}")
     return result
 
 
@@ -192,7 +200,7 @@ def _set_process_option(option: int, *arguments) -> None:
 
 
 def confine_files(readable: list, numbers: dict) -> None:
-    """Leaves the process nothing of the file system but reading below these paths (Landlock).
+    """Restricts this process permanently to reading below these paths (Landlock).
 
     Args:
         numbers: System call name -> number.
@@ -203,7 +211,7 @@ def confine_files(readable: list, numbers: dict) -> None:
 
     abi = landlock("create_ruleset", None, _long(0), _long(1))
     everything = (1 << (13 if abi < 2 else 14 if abi < 3 else 15 if abi < 5 else 16)) - 1
-    # From version 4 on TCP, from 6 on signals and abstract sockets of processes outside.
+    # Version 4 adds TCP, version 6 signals and abstract sockets of processes outside.
     attributes = struct.pack("<QQQ", everything, 3, 3)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     rules = landlock("create_ruleset", attributes, _long(len(attributes)), _long(0))
     for path in readable:
@@ -211,7 +219,7 @@ def confine_files(readable: list, numbers: dict) -> None:
             opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
-        # Read file, and for folders list and execute (shared libraries are mapped, not executed).
+        # Read files and list folders. Shared libraries are mapped, which is reading.
         access = 1 << 2 | ((1 << 3) if os.path.isdir(path) else 0)
         rule = struct.pack("<Qi", access, opened)
         landlock("add_rule", _long(rules), _long(1), rule, _long(0))
@@ -222,7 +230,7 @@ def confine_files(readable: list, numbers: dict) -> None:
 
 
 def confine_calls(calls: dict) -> None:
-    """Leaves the process the system calls that plain computing needs (seccomp), for good.
+    """Restricts this process permanently to the allowed system calls (seccomp).
 
     Args:
         calls: As `system_calls.describe_system_calls` returns it.
@@ -230,7 +238,7 @@ def confine_calls(calls: dict) -> None:
     program = filter_program(calls)
     text = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("@HP", len(program) // 8, ctypes.addressof(text))
-    # Without capabilities root is nobody, and no program may gain any.
+    # Without capabilities root has no privileges, and no program can gain any.
     header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
     _call_kernel("capset", header, b"\0" * 24)
     _set_process_option(_PR_SET_NO_NEW_PRIVS, _long(1))
@@ -238,7 +246,7 @@ def confine_calls(calls: dict) -> None:
 
 
 def serve(channel: int) -> None:
-    """Runs the program that the first message holds, then answers calls of its function."""
+    """Runs the program in the first message, then answers calls to its function."""
     start = receive(channel)
     namespace = {"__name__": "program"}
     try:
@@ -259,28 +267,28 @@ def serve(channel: int) -> None:
         send(channel, reply)
 
 
-def check(channel: int, verdict: int) -> None:
-    """Runs the tests against the server's function and writes the verdict with its nonce."""
-    task = receive(verdict)
-    outcome = {"nonce": task["nonce"], "passed": False, "reason": ""}
+def check(channel: int, result_channel: int) -> None:
+    """Runs the tests against the server's function and sends the result with its nonce."""
+    task = receive(result_channel)
+    result = {"nonce": task["nonce"], "passed": False, "reason": ""}
     try:
         send(channel, {"program": task["program"], "entry_point": task["entry_point"]})
         first = receive(channel)
         if "error" in first:
             raise ProgramError(first["error"])
         _run_tests(task, lambda *args, **kwargs: _call(channel, args, kwargs))
-        outcome["passed"] = True
+        result["passed"] = True
     except ProgramError as error:
-        outcome["reason"] = str(error)
+        result["reason"] = str(error)
     except Ended as error:
-        outcome |= {"ended": True, "reason": str(error)}
+        result |= {"ended": True, "reason": str(error)}
     except BaseException as error:
-        outcome["reason"] = _describe(error)
-    send(verdict, outcome)
+        result["reason"] = _describe(error)
+    send(result_channel, result)
 
 
 class ProgramError(Exception):
-    """What the program raised where the tests called it."""
+    """What the program raised when the tests called it."""
 
 
 def _call(channel: int, args, kwargs):
@@ -308,25 +316,25 @@ def _describe(error: BaseException) -> str:
 
 
 def main(role: str, settings: dict) -> None:
-    """Takes one of the two roles.
+    """Runs one of the two roles, `server` or `checker`.
 
     Args:
-        settings: `channel` and `verdict` (descriptors), `limits`, `confined` (whether to confine
-            itself), `readable` (paths for Landlock, or None inside bubblewrap) and `system_calls`
-            (as `system_calls.describe_system_calls` returns it, None where there is no table).
+        settings: `channel` and, for the checker, `result_channel` (descriptors), `limits`,
+            `confined` (whether to confine itself), `readable` (paths for Landlock, or None inside
+            bubblewrap) and `system_calls` (as `system_calls.describe_system_calls` returns it).
     """
     sys.dont_write_bytecode = True
     limit(settings["limits"])
     if settings["confined"]:
         calls = settings["system_calls"]
         if calls is None:
-            raise Refused(0, f"no table of system calls for {os.uname().machine}")
+            raise ConfinementError(0, f"no table of system calls for {os.uname().machine}")
         if settings["readable"] is not None:
-            # Gone with the process that waits for it.
+            # Ends with the process that waits for it.
             _set_process_option(_PR_SET_PDEATHSIG, _long(signal.SIGKILL))
             confine_files(settings["readable"], calls["numbers"])
         confine_calls(calls)
     if role == "server":
         serve(settings["channel"])
     else:
-        check(settings["channel"], settings["verdict"])
+        check(settings["channel"], settings["result_channel"])

@@ -1,13 +1,16 @@
-"""Runs code that a model wrote, each program apart from everything, and says whether it passes.
+"""Runs programs that a model wrote, each in a sandbox, and reports whether they pass their tests.
 
-Two ways to confine a program, the first that the machine offers, and both probed before use:
+There are two ways to confine a program. Both are probed before use; the first that works is used:
 
-- `bubblewrap`: its own file system (the interpreter, an empty `/tmp` of a few MiB), network,
-  process and user namespaces;
-- `landlock`: no file can be read but the interpreter's, none can be written.
+- `bubblewrap`: namespaces of its own for the file system (the interpreter, read-only, and an empty
+  `/tmp` of 16 MiB), the network, processes and users;
+- `landlock`: only the interpreter's files can be read, and no file can be written.
 
-In both, `grading.sandbox.child` adds resource limits and a list of allowed system calls without sockets,
-processes, threads and signals, in a new session without the caller's environment.
+In both, `child.py` adds resource limits and the list of allowed system calls
+(`system_calls.ALLOWED`). Programs run in a new session, without the caller's environment.
+
+Not covered: the kernel's own bugs, time and memory used within the limits, and, under Landlock,
+whether a file outside exists and how large it is.
 """
 
 import functools
@@ -43,9 +46,10 @@ class Limits:
     """What one program may use.
 
     Attributes:
-        seconds: Wall clock, start of both interpreters included; also the limit of CPU time.
-        memory_mib: Address space.
-        file_mib: Size of one file, inside a `/tmp` that is not larger.
+        seconds: Wall-clock time, including the start of both interpreters; CPU time is limited to
+            one second more.
+        memory_mib: Address space, in MiB.
+        file_mib: Size of one file, in MiB; only bubblewrap has a folder to write to.
     """
 
     seconds: float = 10.0
@@ -53,7 +57,7 @@ class Limits:
     file_mib: int = 8
 
     def to_rlimits(self) -> dict[str, int]:
-        """Returns them by the names of `resource.RLIMIT_*`."""
+        """Returns the limits by the names of `resource.RLIMIT_*`."""
         return {
             "CPU": int(self.seconds) + 1,
             "AS": self.memory_mib * 2**20,
@@ -68,9 +72,9 @@ class Program:
     """One program and its tests.
 
     Attributes:
-        text: All of what the model is answerable for, from the first import on.
+        text: The program, untrusted.
         entry_point: Name of the function that the tests call.
-        setup: Trusted code that the tests need (imports, helper functions).
+        setup: Trusted code that the tests need: imports, helper functions.
         test: Trusted code; a function `check(candidate)` in it is called.
     """
 
@@ -82,20 +86,24 @@ class Program:
 
 @dataclass(frozen=True)
 class TestResult:
-    """Whether a program passed its tests, and why not."""
+    """Whether a program passed its tests, and otherwise why not.
+
+    Attributes:
+        reason: One line, empty where it passed.
+    """
 
     passed: bool
     reason: str
 
 
 def find_backend(unsafe: bool = False) -> str:
-    """Returns the backend to use: `bubblewrap` or `landlock`, whichever holds here.
+    """Returns the backend to use: `bubblewrap` or `landlock`, the first that works here.
 
     Args:
-        unsafe: Accept `none` (resource limits only) where neither holds.
+        unsafe: Accept `none` (resource limits only) where neither works.
 
     Raises:
-        LoraparError: Neither holds; says why.
+        LoraparError: Neither works; the message says why.
     """
     failures = {}
     for name in BACKENDS:
@@ -106,17 +114,17 @@ def find_backend(unsafe: bool = False) -> str:
     if unsafe:
         return UNSAFE
     raise LoraparError(
-        "this machine cannot confine code that a model wrote",
+        "cannot confine code that a model wrote on this machine",
         "\n".join(f"{name}: {why}" for name, why in failures.items()),
         "install bubblewrap (`apt install bubblewrap`), or use Linux 5.13 or newer with Landlock; "
-        "in a disposable machine `--unsafe-code-execution` runs the code unconfined",
+        "on a disposable machine, `--unsafe-code-execution` runs the code unconfined",
     )
 
 
 _PROBE = """
 import os, socket
 def probe(secret, target):
-    held = []
+    prevented = []
     for name, act in {
         "network": lambda: socket.create_connection(("127.0.0.1", 9), 1),
         "sockets": lambda: socket.socket(socket.AF_UNIX),
@@ -130,10 +138,10 @@ def probe(secret, target):
         try:
             act()
         except OSError:
-            held.append(name)
-    return held
+            prevented.append(name)
+    return prevented
 """
-_HELD = [
+_PREVENTED = [
     "network",
     "sockets",
     "processes",
@@ -147,7 +155,7 @@ _HELD = [
 
 @functools.cache
 def probe(backend: str) -> str | None:
-    """Returns None where the backend confines a program here, else what is missing."""
+    """Returns None if the backend confines a program here, otherwise what is missing."""
     if backend == "bubblewrap" and shutil.which("bwrap") is None:
         return "`bwrap` is not installed"
     machine = os.uname().machine
@@ -158,26 +166,30 @@ def probe(backend: str) -> str | None:
         secret.write_text("not for programs")
         test = (
             f"def check(candidate):\n"
-            f"    missing = set({_HELD!r}) - set(candidate({str(secret)!r}, {str(target)!r}))\n"
-            f"    assert not missing, f'not held back: {{missing}}'\n"
+            f"    missing = set({_PREVENTED!r}) - set(candidate({str(secret)!r}, {str(target)!r}))\n"
+            f"    assert not missing, f'not prevented: {{missing}}'\n"
         )
-        verdict = run_program(Program(_PROBE, "probe", "", test), backend, Limits())
+        result = run_program(Program(_PROBE, "probe", "", test), backend, Limits())
         if target.exists() or not secret.read_text():
             return "a program could write outside its folder"
-    return None if verdict.passed else verdict.reason
+    return None if result.passed else result.reason
 
 
 def run_programs(
     programs: list[Program], backend: str, limits: Limits | None = None, workers: int | None = None
 ) -> Iterator[TestResult]:
-    """Yields each program's verdict in order; they run side by side, one a core by default."""
+    """Yields each program's result in order.
+
+    Args:
+        workers: Programs that run at the same time; one per available core by default.
+    """
     limits = limits or Limits()
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         yield from pool.map(lambda program: run_program(program, backend, limits), programs)
 
 
 def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
-    """Returns whether the program passes its tests; it is gone when this returns."""
+    """Returns whether the program passes its tests; its processes have ended by then."""
     deadline = time.monotonic() + limits.seconds
     task = {
         "nonce": secrets.token_hex(16),
@@ -186,30 +198,37 @@ def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
         "setup": program.setup,
         "test": program.test,
     }
-    ours, verdict = socket.socketpair()
+    ours, theirs = socket.socketpair()
     calls, answers = socket.socketpair()
     with ExitStack() as stack:
         stack.enter_context(ours)
         server = stack.enter_context(_child("server", backend, limits, channel=answers))
-        stack.enter_context(_child("checker", backend, limits, channel=calls, verdict=verdict))
-        for given_away in (verdict, calls, answers):
-            given_away.close()
+        stack.enter_context(
+            _child("checker", backend, limits, channel=calls, result_channel=theirs)
+        )
+        for inherited in (theirs, calls, answers):
+            inherited.close()
         try:
-            outcome = _ask(ours, task, deadline)
+            result = _ask(ours, task, deadline)
         except TimeoutError:
             return TestResult(False, f"no result within {limits.seconds:g} s")
         except (OSError, EOFError, ValueError):
-            return TestResult(False, "the checker ended without a verdict")
-    if outcome.get("nonce") != task["nonce"]:
-        return TestResult(False, "the verdict is not the checker's")
-    reason = str(outcome["reason"])
-    if outcome.get("ended"):
+            return TestResult(False, "the checker ended without a result")
+    if result.get("nonce") != task["nonce"]:
+        return TestResult(False, "the result does not come from the checker")
+    reason = str(result["reason"])
+    if result.get("ended"):
         reason = f"the program ended: {server.last_words}"
-    return TestResult(outcome["passed"] is True, reason)
+    return TestResult(result["passed"] is True, reason)
 
 
 def _ask(channel: socket.socket, task: dict, deadline: float) -> dict:
-    """Sends the checker its task and returns what it says, or raises at the deadline."""
+    """Sends the checker its task and returns its result.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+        EOFError: The checker ended first.
+    """
     payload = json.dumps(task).encode()
     channel.settimeout(max(0.01, deadline - time.monotonic()))
     channel.sendall(len(payload).to_bytes(8, "little") + payload)
@@ -227,14 +246,18 @@ def _ask(channel: socket.socket, task: dict, deadline: float) -> dict:
 
 @dataclass
 class _Child:
-    """The process of a role; `last_words` is the end of its stderr, once it has ended."""
+    """The process of a role.
 
-    last_words: str = "it said nothing"
+    Attributes:
+        last_words: The last line of its stderr, once it has ended.
+    """
+
+    last_words: str = "nothing on stderr"
 
 
 @contextmanager
 def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) -> Iterator[_Child]:
-    """Runs a role's process, and ends it with everything it started when the block ends."""
+    """Runs a role's process; ends it and everything that it started when the block ends."""
     described = {name: end.fileno() for name, end in sockets.items()}
     settings = described | {
         "limits": limits.to_rlimits(),
@@ -252,7 +275,7 @@ def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) ->
         stderr=subprocess.PIPE,
         env={"PYTHONHASHSEED": "0"},
         cwd="/",
-        # Only bubblewrap has a use for it, and closes it before the program starts.
+        # Only bubblewrap uses the pipe, and closes it before the program starts.
         pass_fds=(*described.values(), *([told] if backend == "bubblewrap" else [])),
         start_new_session=True,
     )
@@ -266,14 +289,14 @@ def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) ->
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if first is not None:
-            # Readable once the first process has ended, and it is the last one to end.
+            # Readable once the first process has ended, which is the last one to end.
             select.select([first], [], [], 5)
             os.close(first)
         child.last_words = _read_end(process.stderr) or child.last_words
 
 
 def _first_process(info: int) -> int | None:
-    """Returns a descriptor of the first process inside bubblewrap, or None where there is none."""
+    """Returns a descriptor of the first process inside bubblewrap, None for other backends."""
     os.set_blocking(info, False)
     with open(info, "rb", buffering=0) as pipe:
         told = pipe.read(4096)
@@ -297,23 +320,23 @@ def _child_source() -> str:
 
 @functools.cache
 def _interpreter() -> str:
-    """Returns the interpreter itself: a virtual environment's is a link into a user's folder."""
+    """Returns the interpreter itself: that of a virtual environment links to a user's folder."""
     return os.path.realpath(sys._base_executable)
 
 
 @functools.cache
 def _runtime_paths() -> list[str]:
-    """Returns what an interpreter reads to start: itself, its library, the system's libraries."""
+    """Returns what an interpreter reads at start: itself, its library, the system's libraries."""
     own = [_interpreter(), str(Path(sys.base_prefix) / "lib")]
     shared = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"]
     return [path for path in [*own, *shared] if Path(path).exists()]
 
 
 def _wrapper(backend: str, told: int) -> list[str]:
-    """Returns the command that runs another one confined, or nothing.
+    """Returns the command prefix that confines another command; empty except for bubblewrap.
 
     Args:
-        told: A descriptor to which bubblewrap tells its first process.
+        told: A descriptor to which bubblewrap writes the id of its first process.
     """
     if backend != "bubblewrap":
         return []

@@ -1,6 +1,6 @@
-"""The `code` reward: does the program that a completion stands for pass its tests?
+"""The `code` reward: whether the program that a completion stands for passes its tests.
 
-Its reference is the JSON text of an object with `prompt`, `entry_point` and `test`, in HumanEval's
+A reference is the JSON text of an object with `prompt`, `entry_point` and `test`, in HumanEval's
 meaning of these fields.
 """
 
@@ -41,7 +41,7 @@ def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:
             to_program(_read_tests(reference), completion)
             for completion, reference in zip(completions, references, strict=True)
         ]
-        return [float(verdict.passed) for verdict in run_programs(programs, sandbox, limits)]
+        return [float(result.passed) for result in run_programs(programs, sandbox, limits)]
 
     return code
 

@@ -216,9 +216,9 @@ def test_a_right_program_passes_and_a_wrong_one_says_why(backend):
 def test_hostile_program_fails_and_leaves_nothing(backend, name):
     before = set(sandboxed_processes())
     started = time.monotonic()
-    verdict = run(HOSTILE[name], backend, seconds=1.0 if name in ENDLESS else 10.0)
-    assert not verdict.passed
-    assert ("no result within" in verdict.reason) == (name in ENDLESS), verdict.reason
+    result = run(HOSTILE[name], backend, seconds=1.0 if name in ENDLESS else 10.0)
+    assert not result.passed
+    assert ("no result within" in result.reason) == (name in ENDLESS), result.reason
     assert time.monotonic() - started < 12
     assert set(sandboxed_processes()) <= before
     left = [place for place in PLACES if list(Path(place).glob(f"{MARK}*"))]
@@ -241,8 +241,8 @@ def test_tests_see_the_helpers_of_the_setup_and_the_entry_point(backend):
         "    assert total(candidate([1, 2])) == 6\n"
         "    assert double(x=[3]) == [6]\n",
     )
-    verdict = run_program(program, backend, Limits())
-    assert verdict.passed, verdict.reason
+    result = run_program(program, backend, Limits())
+    assert result.passed, result.reason
 
 
 def test_plain_assertions_without_a_check_function_count(backend):
@@ -255,8 +255,8 @@ def test_programs_run_side_by_side_and_keep_their_order(backend):
         Program(f"def f():\n    return {n}", "f", "", f"assert f() == {n if n % 2 else -1}")
         for n in range(8)
     ]
-    verdicts = list(run_programs(programs, backend, workers=4))
-    assert [verdict.passed for verdict in verdicts] == [bool(n % 2) for n in range(8)]
+    results = list(run_programs(programs, backend, workers=4))
+    assert [result.passed for result in results] == [bool(n % 2) for n in range(8)]
 
 
 def test_nothing_runs_where_nothing_confines(monkeypatch):
@@ -300,6 +300,6 @@ def test_published_solutions_pass_and_empty_ones_do_not(backend, completion, pas
         )
         for row in rows
     ]
-    verdicts = list(run_programs(programs, backend, Limits(seconds=30)))
-    failed = [r["task_id"] for r, v in zip(rows, verdicts, strict=True) if not v.passed]
+    results = list(run_programs(programs, backend, Limits(seconds=30)))
+    failed = [row["task_id"] for row, own in zip(rows, results, strict=True) if not own.passed]
     assert len(rows) - len(failed) == passing, failed
