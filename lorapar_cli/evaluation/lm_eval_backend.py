@@ -1,8 +1,8 @@
 """Asks through lm-evaluation-harness (extra `harness`): the same model and data, its own code.
 
-The harness builds the prompts, asks the model and judges by its own task files; what comes back is
-in the form of our samples, with the harness's verdict as `correct_strict` (gsm8k) or `correct`
-(mmlu). Both sides can be compared sample by sample.
+The harness builds the prompts, asks the model and grades by its own task files. The result has the
+form of our samples, with the harness's grade as `correct_strict` (gsm8k) or `correct` (mmlu), so that
+both sides can be compared sample by sample.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from typing import Any
 from peft import PeftModel
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.sample_journal import describe_sample
+from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
-from lorapar_cli.grading.grade import Sample
+from lorapar_cli.grading.grade import Grade
 
 TASKS = ("gsm8k", "mmlu")
 _INVALID = "[invalid]"
@@ -48,7 +48,7 @@ def check_harness(task: Task) -> None:
 def ask_harness(
     task: Task, name: str, model: Any, tokenizer, batch_size: int, max_new_tokens: int
 ) -> Iterator[Sample]:
-    """Yields the judged samples of a model of that name, greedy, in the items' order."""
+    """Yields the graded samples of a model of that name, greedy, in the items' order."""
     quiet = contextlib.redirect_stdout(sys.stderr)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its evaluation would otherwise fetch a table of metrics from the network.
@@ -68,7 +68,7 @@ def ask_harness(
             bootstrap_iters=0,
             gen_kwargs=f"max_gen_toks={max_new_tokens}" if task.name == "gsm8k" else None,
         )["samples"]
-    by_item = {}
+    by_item: dict[tuple[str, int], dict[str, dict]] = {}
     for harness_task, samples in found.items():
         for sample in samples:
             place = (harness_task, sample["doc_id"])
@@ -131,22 +131,22 @@ def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample
     strict = by_filter["strict-match"]
     completion = strict["resps"][0][0]
     found = strict["filtered_resps"][0]
-    verdict = grade_items("answer", [item], [completion])[0] | {
+    grade = grade_items("answer", [item], [completion])[0] | {
         "extracted_strict": None if found == _INVALID else found,
         "correct_strict": bool(strict["exact_match"]),
     }
     prompt = strict["arguments"][0][0]
-    return describe_sample(name, item, 0, completion, verdict) | {"prompt": prompt}
+    return describe_sample(name, item, 0, completion, grade) | {"prompt": prompt}
 
 
 def _describe_mmlu(name: str, item: Item, by_filter: dict[str, dict]) -> Sample:
     (sample,) = by_filter.values()
     scores = [float(response[0]) for response in sample["filtered_resps"]]
-    verdict = {
+    grade: Grade = {
         "extracted": item.choices[scores.index(max(scores))].strip(),
         "correct": bool(sample["acc"]),
     }
-    return describe_sample(name, item, 0, "", verdict) | {
+    return describe_sample(name, item, 0, "", grade) | {
         "prompt": sample["arguments"][0][0],
         "scores": [round(score, 6) for score in scores],
     }

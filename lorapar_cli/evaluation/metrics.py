@@ -1,7 +1,7 @@
 """From verdicts to what is reported: accuracy by model and group, differences by pair of models."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations, groupby
 from typing import Any
@@ -12,6 +12,7 @@ from lorapar_cli.evaluation.intervals import (
     pass_at_k,
     wilson_interval,
 )
+from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.grading.answers import answers_match
 
 Groups = Sequence[dict[str, str]]
@@ -89,7 +90,7 @@ def describe_draws(
     return described
 
 
-def compare_models(verdicts: dict[str, Sequence[bool]], groups: Groups) -> list[dict[str, Any]]:
+def compare_models(verdicts: Mapping[str, Sequence[bool]], groups: Groups) -> list[dict[str, Any]]:
     """Returns an entry for each pair of models, the later one against the earlier one.
 
     Args:
@@ -123,7 +124,7 @@ def _describe_pair(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, An
 
 def summarize_samples(
     match: str,
-    samples: dict[str, list[dict[str, Any]]],
+    samples: Mapping[str, Sequence[Sample]],
     groups: Groups,
     ks: Sequence[int],
 ) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def summarize_samples(
 
     Args:
         match: The rule that judged.
-        samples: Model name -> lines of samples.jsonl in the order of the items, draws of one item
+        samples: Model name -> its samples in the order of the items, draws of one item
             together; every model has the same items.
         groups: Of each item.
         ks: For pass@k and maj@k, where items were drawn several times.
@@ -161,5 +162,5 @@ def summarize_samples(
     return {"models": entries, "pairs": compare_models(first, groups)}
 
 
-def _by_item(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _by_item(lines: Sequence[Sample]) -> list[list[Sample]]:
     return [list(draws) for _, draws in groupby(lines, key=lambda line: line["id"])]

@@ -1,4 +1,4 @@
-"""Asks a model a task's items, batch by batch, and hands out judged samples."""
+"""Asks a model a task's items, batch by batch, and yields graded samples."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.sample_journal import describe_sample
+from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
-from lorapar_cli.grading.grade import Sample
+from lorapar_cli.grading.grade import Grade
 from lorapar_cli.models.generation import (
     Completion,
     Decoding,
@@ -105,7 +105,7 @@ class Predictor:
         return prompt
 
     def ask(self, name: str, writer: Completer, batch: PromptBatch) -> Iterator[Sample]:
-        """Yields the batch's judged samples of a model of that name."""
+        """Yields the batch's graded samples of a model of that name."""
         items = [self.task.items[place] for place in batch.places]
         if isinstance(writer, LoadedModel) and self.task.match == "likelihood":
             yield from self._compare(name, writer.model, items)
@@ -116,9 +116,9 @@ class Predictor:
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
         written = writer.complete(prompts, self._fitting(prompts), seed)
         texts = [completion.text for completion in written]
-        judged = grade_items(self.task.match, items, texts, self.sandbox)
-        for item, completion, verdict in zip(items, written, judged, strict=True):
-            yield describe_sample(name, item, batch.draw, completion.text, verdict) | {
+        grades = grade_items(self.task.match, items, texts, self.sandbox)
+        for item, completion, grade in zip(items, written, grades, strict=True):
+            yield describe_sample(name, item, batch.draw, completion.text, grade) | {
                 "tokens": completion.tokens,
                 "finished": completion.finished,
             }
@@ -139,8 +139,8 @@ class Predictor:
         scores = score_choices(model, self.tokenizer, asked, self.longest)
         for item, values in zip(items, scores, strict=True):
             chosen = item.choices[values.index(max(values))].strip()
-            verdict = {"extracted": chosen, "correct": chosen == item.reference}
-            yield describe_sample(name, item, 0, "", verdict) | {
+            grade: Grade = {"extracted": chosen, "correct": chosen == item.reference}
+            yield describe_sample(name, item, 0, "", grade) | {
                 "scores": [round(value, 6) for value in values],
                 "tokens": 0,
                 "finished": True,

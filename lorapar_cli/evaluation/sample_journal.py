@@ -4,15 +4,50 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from lorapar_cli.evaluation.tasks.task import Item
-from lorapar_cli.store.records import to_line
+from lorapar_cli.grading.grade import Grade
+from lorapar_cli.store.records import Message, to_line
 
-Sample = dict[str, Any]
 Key = tuple[str, str, int]
 
 SAMPLES = "samples.jsonl"
+
+
+class Sample(TypedDict):
+    """One line of samples.jsonl: a completion of an item, and its grade.
+
+    Keys:
+        model: The model's name among those that were asked, or `completions`.
+        id: The item's.
+        draw: Number of the completion among those of the item, from 0.
+        prompt: As the item has it; the harness's own where that asked.
+        extracted, correct, extracted_strict, correct_strict, reason: As in `Grade`.
+        system, steps, subject, group: The groups that the item is reported by.
+        tokens: Length of the completion, in tokens of the model's tokenizer.
+        finished: Whether the completion ended before the limit of tokens.
+        scores: Log-likelihood of each choice, where choices are compared.
+    """
+
+    model: str
+    id: str
+    draw: int
+    prompt: str | list[Message]
+    completion: str
+    reference: str
+    extracted: str | None
+    correct: bool
+    extracted_strict: NotRequired[str | None]
+    correct_strict: NotRequired[bool]
+    reason: NotRequired[str]
+    system: NotRequired[str]
+    steps: NotRequired[str]
+    subject: NotRequired[str]
+    group: NotRequired[str]
+    tokens: NotRequired[int]
+    finished: NotRequired[bool]
+    scores: NotRequired[list[float]]
 
 
 def sample_key(sample: Sample) -> Key:
@@ -75,15 +110,15 @@ class SampleJournal:
         self.known.update((sample_key(sample), sample) for sample in samples)
 
 
-def describe_sample(name: str, item: Item, draw: int, completion: str, verdict: dict) -> Sample:
-    """Returns the fields that every sample has, in their order."""
-    return {
+def describe_sample(name: str, item: Item, draw: int, completion: str, grade: Grade) -> Sample:
+    """Returns the fields that every sample has, the grade's and the item's groups, in order."""
+    own = {
         "model": name,
         "id": item.id,
         "draw": draw,
         "prompt": item.prompt,
         "completion": completion,
         "reference": item.reference,
-        **verdict,
-        **item.groups,
     }
+    # Which groups an item has depends on its task.
+    return cast("Sample", {**own, **grade, **item.groups})

@@ -1,7 +1,7 @@
 """JSON Lines: labelled records and every other line-by-line artifact."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,12 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def to_line(value: dict[str, Any]) -> str:
+def to_line(value: Mapping[str, Any]) -> str:
     """Returns one JSON Lines line, newline included."""
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> int:
+def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> int:
     """Writes objects as lines, atomically; returns how many."""
     count = 0
     with atomic_file(path) as file:

@@ -1,10 +1,9 @@
 """What a task is: items with a prompt, what is right, and the groups they are reported by."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.grading.grade import grade
+from lorapar_cli.grading.grade import Grade, grade
 from lorapar_cli.grading.programs import Code
 from lorapar_cli.store.records import Message
 
@@ -82,8 +81,8 @@ def examples_source(asked: TaskOptions, what: str) -> str | None:
 
 def grade_items(
     match: str, items: list[Item], completions: list[str], sandbox: str | None = None
-) -> list[dict[str, Any]]:
-    """Returns what `grading.grade.grade` says of each item's completion."""
+) -> list[Grade]:
+    """Returns the grade of each item's completion."""
     programs = [item.code for item in items if item.code]
     references = [item.reference for item in items]
     return grade(match, completions, references, programs or None, sandbox)
