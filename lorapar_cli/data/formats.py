@@ -71,9 +71,12 @@ def _messages(value: Any, field: str) -> list[Message]:
 def _content_text(content: Any, field: str) -> str:
     """Returns a message's content: text, or a list of text parts."""
     parts = content if isinstance(content, list) else [{"text": content}]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
-        raise BadRow(f"field `{field}` holds a message whose content is not text")
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            raise BadRow(f"field `{field}` has a message whose content is not text")
+        texts.append(text)
     return "".join(texts)
 
 

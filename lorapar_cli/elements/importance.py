@@ -144,8 +144,13 @@ def compute_importance(
         sums: The gradients' sums over one system's samples.
         formula: A key of `FORMULAS` that needs gradients.
         half: Which half of the samples to use; None for all.
+
+    Raises:
+        ValueError: The formula needs no gradients.
     """
     compute = FORMULAS[formula].compute
+    if compute is None:
+        raise ValueError(f"formula `{formula}` is not computed from gradients")
     return {
         name: compute(phi.detach().double().flatten(), *sums.mean(name, half))
         .float()

@@ -68,7 +68,7 @@ def decode(value):
     return _DECODERS[tag](inside)
 
 
-_DECODERS = {
+_DECODERS: dict[str, collections.abc.Callable] = {
     "i": lambda text: int(text, 16),
     "f": float.fromhex,
     "d": lambda pairs: {decode(key): decode(item) for key, item in pairs},
@@ -248,7 +248,7 @@ def confine_calls(calls: dict) -> None:
 def serve(channel: int) -> None:
     """Runs the program in the first message, then answers calls to its function."""
     start = receive(channel)
-    namespace = {"__name__": "program"}
+    namespace: dict = {"__name__": "program"}
     try:
         exec(compile(start["program"], "program", "exec"), namespace)
         function = namespace[start["entry_point"]]
@@ -300,7 +300,7 @@ def _call(channel: int, args, kwargs):
 
 
 def _run_tests(task: dict, candidate) -> None:
-    namespace = {"__name__": "tests"}
+    namespace: dict = {"__name__": "tests"}
     exec(compile(task["setup"], "setup", "exec"), namespace)
     namespace[task["entry_point"]] = candidate
     exec(compile(task["test"], "test", "exec"), namespace)

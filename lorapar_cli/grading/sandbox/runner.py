@@ -30,7 +30,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox import child as sandboxed
@@ -292,7 +291,7 @@ def _child(role: str, backend: str, limits: Limits, **sockets: socket.socket) ->
             # Readable once the first process has ended, which is the last one to end.
             select.select([first], [], [], 5)
             os.close(first)
-        child.last_words = _read_end(process.stderr) or child.last_words
+        child.last_words = _read_last_line(process) or child.last_words
 
 
 def _first_process(info: int) -> int | None:
@@ -306,7 +305,11 @@ def _first_process(info: int) -> int | None:
         return None
 
 
-def _read_end(stream: IO[bytes]) -> str:
+def _read_last_line(process: subprocess.Popen[bytes]) -> str:
+    """Returns the last line of an ended process's stderr, empty where it wrote none."""
+    stream = process.stderr
+    if stream is None:
+        return ""
     with stream:
         os.set_blocking(stream.fileno(), False)
         text = (stream.read(65536) or b"").decode(errors="replace").strip()
@@ -321,7 +324,7 @@ def _child_source() -> str:
 @functools.cache
 def _interpreter() -> str:
     """Returns the interpreter itself: that of a virtual environment links to a user's folder."""
-    return os.path.realpath(sys._base_executable)
+    return os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
 
 
 @functools.cache
