@@ -1,1 +1,1 @@
-"""Pictures of partitions and of training; needs the extra `plot`."""
+"""Plots of partitions and of training; need the extra `plot`."""

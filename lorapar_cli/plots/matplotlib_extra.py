@@ -1,4 +1,4 @@
-"""matplotlib, an extra."""
+"""The check that matplotlib, an optional dependency, is installed."""
 
 import importlib.util
 
@@ -6,10 +6,10 @@ from lorapar_cli.errors import LoraparError
 
 
 def require_matplotlib() -> None:
-    """Refuses pictures where matplotlib is not installed.
+    """Checks that matplotlib is installed.
 
     Raises:
-        LoraparError: Names the extra.
+        LoraparError: It is not; names the extra.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise LoraparError("`--plot` needs matplotlib", hint="pip install 'lorapar[plot]'")

@@ -1,6 +1,9 @@
-"""Pictures of a partition; the only user of matplotlib."""
+"""Plots of a partition: scatter of importance, active share by layer, cumulative importance."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +12,9 @@ from lorapar_cli.elements.top_sets import Ranking, importance_keys
 from lorapar_cli.names import Flag, Region, System
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.tensor_files import Tensors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {
     Region.UNSELECTED: "#c9c9c9",
@@ -35,9 +41,9 @@ def draw_partition(
     """Writes `scatter.png`, `layers.png` and `curve.png`.
 
     Args:
-        source: The importance that was cut.
+        source: The importance that was partitioned.
         mask: Name -> flags.
-        thetas: Where System 1 and System 2 were cut.
+        thetas: theta of System 1 and of System 2.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save(draw_scatter(source, mask, thetas), folder / "scatter.png")
@@ -45,12 +51,12 @@ def draw_partition(
     _save(draw_curve(source, mask), folder / "curve.png")
 
 
-def _save(figure, path: Path) -> None:
-    # Without the library's version in it, equal input gives equal bytes.
+def _save(figure: "Figure", path: Path) -> None:
+    # The library's version is left out, so that equal input gives equal bytes.
     figure.savefig(path, dpi=_DPI, metadata={"Software": None})
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,10 +65,15 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _sample_regions(source: ImportanceFile, mask: Tensors):
-    """Returns region -> (S1, S2) importance of some elements, region sizes, and both L2 norms.
+def _sample_regions(
+    source: ImportanceFile, mask: Tensors
+) -> tuple[dict[Region, np.ndarray], dict[Region, int], np.ndarray]:
+    """Returns a sample of each region's elements, the sizes of the regions, and two norms.
 
-    The elements are every n-th of each region, so that a small region is seen beside a large one.
+    Returns:
+        Region -> importance `[2, dots]` by System 1 and System 2 of every n-th element, with n of
+        its own per region, so that small regions remain visible; region -> number of elements; L2
+        norms `[2]` of the two systems' importance.
     """
     sizes = np.zeros(len(Region), np.int64)
     for flags in mask.values():
@@ -78,11 +89,11 @@ def _sample_regions(source: ImportanceFile, mask: Tensors):
             inside = np.flatnonzero(regions == place)
             drawn[place].append(pair[:, inside[:: strides[place]]])
     points = {region: np.concatenate(drawn[place], 1) for place, region in enumerate(Region)}
-    return points, dict(zip(Region, sizes, strict=True)), np.sqrt(squares)
+    return points, dict(zip(Region, sizes.tolist(), strict=True)), np.sqrt(squares)
 
 
-def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, float]):
-    """Returns importance of System 1 against System 2, L2-normalised, coloured by region.
+def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, float]) -> "Figure":
+    """Returns a plot of System 1's importance against System 2's, L2-normalised, by region.
 
     Differs: both axes are logarithmic, since importance spans many orders of magnitude.
 
@@ -94,8 +105,10 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, flo
     axes = figure.add_subplot()
     axes.set(xscale="log", yscale="log")
     for region, values in points.items():
+        first, second = np.maximum(values / norms[:, None], 1e-300)
         axes.scatter(
-            *np.maximum(values / norms[:, None], 1e-300),
+            first,
+            second,
             s=4,
             alpha=0.35,
             linewidths=0,
@@ -115,13 +128,13 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, flo
     axes.set_xlabel("importance for System 1 (L2-normalised)")
     axes.set_ylabel("importance for System 2 (L2-normalised)")
     legend = axes.legend(loc="upper left", markerscale=4, frameon=False)
-    for handle in legend.legend_handles:
+    for handle in filter(None, legend.legend_handles):
         handle.set_alpha(1)
     return figure
 
 
-def draw_layers(mask: Tensors):
-    """Returns heat maps of the share of active elements by layer and module, SFT beside RL."""
+def draw_layers(mask: Tensors) -> "Figure":
+    """Returns heat maps of the share of active elements by layer and module, for SFT and RL."""
     places = {name: matrix_place(name) for name in mask}
     layers = sorted({place.layer for place in places.values()})
     modules = sorted({place.module for place in places.values()})
@@ -146,7 +159,7 @@ def draw_layers(mask: Tensors):
 
 
 def _held_share(source: ImportanceFile, mask: Tensors, system: System, bit: Flag) -> float:
-    """Returns the share of a system's importance that the elements with a flag hold."""
+    """Returns the share of a system's importance in the elements with a flag, 0 to 1."""
     held = total = 0.0
     for name in source.names:
         flags, start = mask[name].ravel(), 0
@@ -158,10 +171,18 @@ def _held_share(source: ImportanceFile, mask: Tensors, system: System, bit: Flag
     return held / total
 
 
-def draw_curve(source: ImportanceFile, mask: Tensors):
-    """Returns cumulative importance over the share of elements, with each system's selected set.
+def _keys(source: ImportanceFile, system: System) -> Iterator[np.ndarray]:
+    """Yields a system's importance as keys, piece by piece."""
+    for name in source.names:
+        for piece in source.pieces(f"{system}/{name}"):
+            yield importance_keys(piece)
 
-    The set lies on the curve where it is the most important elements, and below it otherwise.
+
+def draw_curve(source: ImportanceFile, mask: Tensors) -> "Figure":
+    """Returns a plot of cumulative importance over the share of elements, most important first.
+
+    A dot marks each system's selected set: on the curve if it consists of the most important
+    elements, otherwise below.
     """
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
@@ -170,14 +191,7 @@ def draw_curve(source: ImportanceFile, mask: Tensors):
         (System.SYSTEM1, Flag.TOP1, Region.S1_ONLY),
         (System.SYSTEM2, Flag.TOP2, Region.S2_ONLY),
     ):
-        ranking = Ranking(
-            lambda system=system: (
-                importance_keys(piece)
-                for name in source.names
-                for piece in source.pieces(f"{system}/{name}")
-            )
-        )
-        share, reached = ranking.curve()
+        share, reached = Ranking(partial(_keys, source, system)).curve()
         cut = 100 * sum(np.count_nonzero(flags & bit) for flags in mask.values()) / elements
         label = f"System {system[-1]}: {cut:.1f} % of elements selected"
         axes.plot(100 * share, 100 * reached, color=COLOURS[region], label=label)

@@ -1,10 +1,12 @@
-"""Curves of a training run from its metrics.jsonl."""
+"""Plots of a training run's metrics.jsonl."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 
-# What is drawn where a run has logged it: key, title.
+# Key and title of each panel, drawn if the run has logged the key.
 _PANELS = (
     ("loss", "loss"),
     ("reward", "mean reward"),
@@ -19,17 +21,20 @@ _SMOOTHING = 0.9
 _COLUMNS = 2
 
 
-def draw_curves(metrics: list[dict], title: str, path: Path) -> list[str]:
-    """Writes a picture with a panel for each figure that the run logged.
+def draw_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> list[str]:
+    """Writes an image with one panel per metric that the run has logged.
 
-    The thin line is each step's value; the thick one an exponential mean of them, bias-corrected.
+    Thin lines show the values, thick ones their bias-corrected exponential mean.
 
     Args:
-        metrics: Lines of metrics.jsonl in order.
-        path: PNG, SVG or PDF by its ending.
+        metrics: Lines of metrics.jsonl, in order.
+        path: Its suffix gives the format: PNG, SVG or PDF.
 
     Returns:
-        The panels' titles.
+        The titles of the panels.
+
+    Raises:
+        LoraparError: matplotlib is not installed.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -53,8 +58,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path) -> list[str]:
     return [name for _, name in panels]
 
 
-def smooth(values) -> list[float]:
-    """Returns the bias-corrected exponential mean of the values up to each."""
+def smooth(values: Sequence[float]) -> list[float]:
+    """Returns at each position the bias-corrected exponential mean of the values so far."""
     smoothed, mean, weight = [], 0.0, 0.0
     for value in values:
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * value
