@@ -1,1 +1,1 @@
-"""Records in: files, folders and hub data sets, whatever their layout."""
+"""Reads records from files, folders and hub data sets in any recognised format."""

@@ -1,4 +1,4 @@
-"""From a row of any recognised data set to one record: whose fields mean what."""
+"""Turns a row of any recognised format into a record."""
 
 import hashlib
 import json
@@ -17,15 +17,16 @@ SOURCE_LABEL = "source_label"
 
 
 class BadRow(ValueError):
-    """A row that is no usable record; its text says what was found."""
+    """A row that is not a valid record; the message says what was found."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a format makes of a row: prompt, completion and, where the row says it, the answer.
+    """What a format reads from a row.
 
     Attributes:
-        is_problem: The completion works towards an answer, so its last number is that answer.
+        reference_answer: The final answer, if the row has a field for it.
+        is_problem: Whether the completion works towards an answer, so that its last number is it.
     """
 
     prompt: str | list[Message]
@@ -39,8 +40,8 @@ class Format:
     """A recognised data format.
 
     Attributes:
-        required: A row is of this format when it has all of these fields.
-        used: Every field that goes into the record; the others are kept as extra fields.
+        required: A row is of this format if it has all of these fields.
+        used: All fields that go into the record; the others become extra fields.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Format:
 
 
 def _text(row: Row, field: str) -> str:
-    """Returns a field as text; numbers are written out, None is empty."""
+    """Returns a field as text; numbers become text, None becomes empty."""
     value = row.get(field)
     if value is None:
         return ""
@@ -64,12 +65,12 @@ def _messages(value: Any, field: str) -> list[Message]:
         raise BadRow(f"field `{field}` is not a list of messages")
     for message in value:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise BadRow(f"field `{field}` holds a message without a role")
+            raise BadRow(f"field `{field}` has a message without a role")
     return [{"role": m["role"], "content": _content_text(m.get("content"), field)} for m in value]
 
 
 def _content_text(content: Any, field: str) -> str:
-    """Returns a message's content: text, or a list of text parts."""
+    """Returns a message's content, which is text or a list of text parts."""
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = []
     for part in parts:
@@ -81,7 +82,7 @@ def _content_text(content: Any, field: str) -> str:
 
 
 def _as_prompt(messages: list[Message]) -> str | list[Message]:
-    """Returns a single user message as its text, anything else as messages."""
+    """Returns the text of a single user message; otherwise the messages."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
     return messages
@@ -101,7 +102,7 @@ def _read_choices(row: Row) -> Content:
         try:
             choices = json.loads(choices)
         except ValueError as cause:
-            raise BadRow("`choices` is text that is no JSON list") from cause
+            raise BadRow("`choices` is text but not a JSON list") from cause
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(_LETTERS):
         raise BadRow("`choices` is not a list of 2 to 26 answers")
     letter = _letter(row["answer"], len(choices))
@@ -110,7 +111,7 @@ def _read_choices(row: Row) -> Content:
 
 
 def _letter(answer: Any, count: int) -> str:
-    """Returns the letter of an answer that is an index from 0 or a letter already."""
+    """Returns the letter of an answer that is given as an index from 0 or as a letter."""
     text = str(answer).strip().removesuffix(".0")
     index = int(text) if re.fullmatch("[0-9]{1,2}", text) else -1
     if len(text) == 1 and not text.isdecimal():
@@ -162,7 +163,7 @@ def _format(name: str, required: str, optional: str, read: Callable[[Row], Conte
     return Format(name, needed, (*needed, *optional.split()), read)
 
 
-# Tried in this order, so a row with more of a format's fields meets that format first.
+# Tried in this order: rows of `mmlu` have the fields of `gsm8k` too.
 FORMATS = {
     one.name: one
     for one in (
@@ -182,10 +183,10 @@ class Fields:
     """How rows become records.
 
     Attributes:
-        format: A name in `FORMATS`, or `auto` to go by each row's fields.
-        prompt: Field that holds the prompt, overriding the format; with `completion`.
-        completion: Field that holds the completion.
-        id: Field that holds the record's id.
+        format: A name in `FORMATS`, or `auto` to recognise each row by its fields.
+        prompt: Field with the prompt, overriding the format; requires `completion`.
+        completion: Field with the completion.
+        id: Field with the record's id.
     """
 
     format: str = "auto"
@@ -195,10 +196,12 @@ class Fields:
 
 
 def read_row(row: Row, fields: Fields) -> Record:
-    """Returns the record of one row; its id is its own or made from prompt and completion.
+    """Returns the record of one row.
+
+    Its id is the row's own, or a digest of prompt and completion.
 
     Raises:
-        BadRow: The row has not the fields, or their values are of no use.
+        BadRow: Fields are missing, or their values are not valid.
     """
     content, used = _content(row, fields)
     reference, own_id = content.reference_answer, _own_id(row, fields.id)
@@ -212,7 +215,7 @@ def read_row(row: Row, fields: Fields) -> Record:
     try:
         json.dumps(record.to_json(), ensure_ascii=False).encode()
     except UnicodeEncodeError as cause:
-        raise BadRow("the text is not UTF-8, or holds half a surrogate pair") from cause
+        raise BadRow("the text is not UTF-8, or contains half a surrogate pair") from cause
     except TypeError as cause:
         raise BadRow(f"a field cannot be written as JSON: {cause}") from cause
     return record
@@ -221,8 +224,8 @@ def read_row(row: Row, fields: Fields) -> Record:
 def _final_answer(content: Content) -> str | None:
     """Returns the completion's final answer, else None.
 
-    The last number of prose or code is no answer, and a reward for it would teach nonsense: there
-    only a marked answer counts, or a completion that is nothing but a number or a word.
+    The last number of prose or code is not an answer, and a reward for it would teach nonsense.
+    There only a marked answer counts, or a completion that is nothing but a number or a word.
     """
     if content.is_problem:
         return extract_answer(content.completion)
@@ -244,7 +247,7 @@ def _content(row: Row, fields: Fields) -> tuple[Content, tuple[str, ...]]:
     for candidate in FORMATS.values():
         if all(row.get(field) is not None for field in candidate.required):
             return candidate.read(row), candidate.used
-    raise BadRow(f"fields {_names(row)} are of no recognised format")
+    raise BadRow(f"fields {_names(row)} match no known format")
 
 
 def _require(row: Row, wanted: tuple[str, ...]) -> None:
@@ -264,7 +267,7 @@ def _own_id(row: Row, field: str) -> str | None:
 
 
 def _extra(row: Row, used: set[str]) -> Row:
-    """Returns the fields that the record does not use; those named like ours get `source_`."""
+    """Returns the fields that the record does not use; `source_` is added to names of ours."""
     return {
         f"source_{key}" if key in RECORD_FIELDS else str(key): value
         for key, value in row.items()
@@ -273,7 +276,7 @@ def _extra(row: Row, used: set[str]) -> Row:
 
 
 def empty_side(record: Record) -> str | None:
-    """Returns why a record teaches nothing (`empty prompt`, `empty completion`), else None."""
+    """Returns which side of a record is empty (`empty prompt`, `empty completion`), else None."""
     if not record.completion.strip():
         return "empty completion"
     texts = (
@@ -285,11 +288,11 @@ def empty_side(record: Record) -> str | None:
 
 
 def content_digest(prompt: str | list[Message], completion: str) -> str:
-    """Returns the hex sha256 of what a record asks and answers."""
+    """Returns the sha256 of a record's prompt and completion, in hex."""
     return hashlib.sha256(json.dumps([prompt, completion]).encode()).hexdigest()
 
 
 def source_label(record: Record) -> System | None:
-    """Returns the truth that the source's own `label` field holds, where it is one of ours."""
+    """Returns the label in the source's own `label` field, None if that is not one of ours."""
     value = record.extra.get(SOURCE_LABEL)
     return System(value) if value in tuple(System) else None

@@ -1,7 +1,7 @@
 """Reads data sets as a stream of records: JSON Lines, JSON, CSV, Parquet, hub data sets.
 
-Nothing here holds more than one record (or one Parquet batch) at a time, so a file of any size can
-be read, as often as a stage needs.
+Nothing here holds more than one record or one Parquet batch at a time, so files of any size can be
+read, as often as a stage needs.
 """
 
 import base64
@@ -31,20 +31,20 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
-# What stands where in a source: the place for messages, and the row or what is wrong with it.
+# A place, for messages, and the row there or what is wrong with it.
 Placed = tuple[str, Row | BadRow]
 
 
 @dataclass
 class Source:
-    """A data set that can be read again and again from its beginning.
+    """A data set that can be read repeatedly from its beginning.
 
     Attributes:
         name: What the user gave: a file, a folder or a hub id.
-        skip_bad: Leave out rows that are no records, instead of failing on the first.
-        limit: Read at most so many records.
-        bad: Places and causes of the first rows that the last reading left out.
-        bad_count: How many rows the last reading left out.
+        skip_bad: Skip rows that are not valid records, instead of failing on the first.
+        limit: Largest number of records to read.
+        bad: Places and causes of the first rows that the last reading skipped.
+        bad_count: Number of rows that the last reading skipped.
     """
 
     name: str
@@ -60,7 +60,8 @@ class Source:
         """Yields the records in order.
 
         Raises:
-            LoraparError: A row is no record and `skip_bad` is off; names file and line.
+            LoraparError: A row is not a valid record and `skip_bad` is off, or a JSON array has a
+                syntax error; names file and line.
         """
         self.bad, self.bad_count = [], 0
         return islice(self._all_records(), self.limit)
@@ -72,15 +73,15 @@ class Source:
                     raise row
                 yield read_row(row, self.fields)
             except BadRow as cause:
-                self._leave_out(place, cause)
+                self._skip(place, cause)
 
-    def _leave_out(self, place: str, cause: BadRow) -> None:
+    def _skip(self, place: str, cause: BadRow) -> None:
         if not self.skip_bad:
             raise LoraparError(
-                f"`{place}` is no record that can be used",
+                f"`{place}` is not a valid record",
                 str(cause),
-                "mend it, leave such lines out with `--skip-bad`, or say what the fields mean "
-                "with `--format` or `--prompt-field` and `--completion-field`",
+                "fix it, skip invalid records with `--skip-bad`, or name the fields with "
+                "`--format` or with `--prompt-field` and `--completion-field`",
             ) from cause
         self.bad_count += 1
         if len(self.bad) < 5:
@@ -96,7 +97,7 @@ def open_source(
     limit: int | None = None,
     skip_bad: bool = False,
 ) -> Source:
-    """Returns the data set of that name; nothing but its existence is checked yet.
+    """Returns the data set of that name; only its existence is checked here.
 
     Args:
         data: A file (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`), a folder or a hub id.
@@ -104,7 +105,8 @@ def open_source(
         subset: Which configuration of a hub data set.
 
     Raises:
-        LoraparError: There is no such file, or its kind is unknown.
+        LoraparError: There is no such file, or its type is unknown.
+        UsageError: Unknown format, or only one of prompt and completion field.
     """
     fields = fields or Fields()
     if fields.format != "auto" and fields.format not in FORMATS:
@@ -113,7 +115,7 @@ def open_source(
             hint=f"formats: auto, {', '.join(FORMATS)}",
         )
     if bool(fields.prompt) != bool(fields.completion):
-        raise UsageError("`--prompt-field` and `--completion-field` go together")
+        raise UsageError("`--prompt-field` and `--completion-field` must be given together")
     path = Path(data)
     if path.is_file():
         rows, described = _reader(path), lambda: describe_inputs({"data": path})["data"]
@@ -140,9 +142,9 @@ def _reader(path: Path) -> Callable[[], Iterator[Placed]]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise LoraparError(
-            f"cannot tell what kind of file `{path}` is",
-            f"its name ends in `{path.suffix}`" if path.suffix else "its name has no ending",
-            f"file names end in {', '.join(SUFFIXES)}",
+            f"unknown file type: `{path}`",
+            f"file name extension `{path.suffix}`" if path.suffix else "no file name extension",
+            f"known extensions: {', '.join(SUFFIXES)}",
         )
     return lambda: _with_file_errors(path, reader)
 
@@ -178,7 +180,7 @@ def _read_lines(path: Path) -> Iterator[Placed]:
 
 
 def _read_json(path: Path) -> Iterator[Placed]:
-    """Reads a JSON array of objects piece by piece; a file of JSON Lines is read as such."""
+    """Reads a JSON array element by element; a file of JSON Lines is read as such."""
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         start = file.read(_READ_CHARACTERS)
         while start.isspace():
@@ -201,7 +203,7 @@ def _read_csv(path: Path) -> Iterator[Placed]:
             try:
                 cells = next(reader, None)
             except csv.Error as cause:
-                # The reader goes on with the line behind the one that it could not read.
+                # The reader resumes at the line after the one that it could not read.
                 yield f"{path}:{reader.line_num}", BadRow(f"not valid CSV ({cause})")
                 continue
             if cells is None:
@@ -224,7 +226,7 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
 
     try:
         number = 0
-        # Without these, whole row groups are read ahead: mostly all of the file.
+        # Otherwise whole row groups are read ahead, which is most of the file.
         streamed = {"pre_buffer": False, "buffer_size": _READ_CHARACTERS}
         with pyarrow.parquet.ParquetFile(path, **streamed) as file:
             for batch in file.iter_batches(batch_size=256):
@@ -236,9 +238,9 @@ def _read_parquet(path: Path) -> Iterator[Placed]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value as JSON can hold it: dates in ISO 8601, decimals as text, bytes in base64.
+    """Returns a value as JSON can represent it.
 
-    NaN and infinity are null.
+    Dates become ISO 8601, decimals and durations text, bytes base64, NaN and infinity null.
     """
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
@@ -254,7 +256,7 @@ def _plain(value: Any) -> Any:
 
 
 class _HubData:
-    """A hub data set or a folder of data files, through `datasets`, which keeps it on disk."""
+    """A hub data set or a folder of data files, loaded by `datasets`, which caches it on disk."""
 
     def __init__(self, name: str, subset: str | None, split: str) -> None:
         self.name, self.subset, self.split = name, subset, split
@@ -268,7 +270,7 @@ class _HubData:
             try:
                 self._loaded = datasets.load_dataset(self.name, self.subset, split=self.split)
             except Exception as cause:
-                # The library raises whatever its storage back ends raise.
+                # The library passes on any exception of its storage back ends.
                 raise LoraparError(
                     f"cannot load data set `{self.name}`",
                     (str(cause).strip() or type(cause).__name__).splitlines()[0],
@@ -281,6 +283,6 @@ class _HubData:
             yield f"{self.name}[{self.split}]:row {number}", _plain(dict(row))
 
     def describe(self) -> dict[str, str]:
-        """Returns the data set's name and a digest of what `datasets` knows it by."""
+        """Returns the data set's name and a digest of the fingerprint that `datasets` gives it."""
         known = f"{self.name} {self.subset} {self.split} {self._load()._fingerprint}"
         return {"path": self.name, "sha256": hashlib.sha256(known.encode()).hexdigest()}

@@ -1,1 +1,1 @@
-"""The paper's maths on LoRA elements, pure: values and tensors in, values and tensors out."""
+"""The paper's maths on LoRA elements: pure functions of values, arrays and tensors."""

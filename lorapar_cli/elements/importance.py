@@ -12,17 +12,17 @@ HALVES = 2
 
 
 class GradientSums:
-    """Sums of g and g² over samples, of two disjoint halves of them, in float64.
+    """Sums of g and g² over samples, kept for two disjoint halves of them, in float64.
 
-    A sample's gradient is of its own mean loss, so that the sums do not depend on batching. The
-    halves cost no pass and tell how far the result is from sampling noise.
+    A sample's gradient is that of its own mean loss, so the sums do not depend on batching. The
+    halves need no extra pass and show how much of the result is sampling noise.
 
     Args:
         sizes: Name -> number of elements.
 
     Attributes:
-        flat: `[2, 2, elements]` float64: moment (g, g²), half, element of all matrices in order.
-        tally: `[2, 2]` float64: number of samples, sum of their losses; by half.
+        flat: `[2, 2, elements]` float64: moment (g, g²), half, elements of all matrices in order.
+        tally: `[2, 2]` float64: number of samples and sum of their losses, by half.
     """
 
     def __init__(self, sizes: Mapping[str, int], device: torch.device | str = "cpu") -> None:
@@ -40,11 +40,11 @@ class GradientSums:
 
         Args:
             name: The matrix.
-            gradients: `[batch, ...]` float32, one gradient a sample.
+            gradients: `[batch, ...]` float32, one gradient per sample.
             membership: `[2, batch]` float32, 1 where the sample belongs to the half, else 0.
         """
         flat = gradients.flatten(1)
-        # Both are ready before either is added: running out of memory here leaves no trace.
+        # Both are computed before either is added: running out of memory leaves the sums intact.
         first = membership @ flat
         second = membership @ flat.square_()
         place = self._places[name]
@@ -52,7 +52,7 @@ class GradientSums:
         self.flat[1, :, place] += second
 
     def add_losses(self, losses: torch.Tensor, membership: torch.Tensor) -> None:
-        """Adds a batch's samples and their losses `[batch]`; once all matrices are added."""
+        """Adds a batch's losses `[batch]` and its samples to the tally, after all of its matrices."""
         self.tally[0] += membership.sum(1)
         self.tally[1] += membership.double() @ losses.detach().double()
 
@@ -67,7 +67,7 @@ class GradientSums:
         return (self.tally[1].sum() / self.tally[0].sum()).item()
 
     def mean(self, name: str, half: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns mean g and mean g² `[elements]` float64 of one half, or of all samples."""
+        """Returns mean g and mean g², float64 `[elements]`, over one half or over all samples."""
         sums = self.flat[:, :, self._places[name]]
         if half is None:
             first, second = sums.sum(1) / self.tally[0].sum()
@@ -79,12 +79,12 @@ class GradientSums:
 def taylor2(
     phi: torch.Tensor, gradient: torch.Tensor, squared_gradient: torch.Tensor
 ) -> torch.Tensor:
-    """Returns `|g phi - 1/2 F phi²|`: the loss change that removing the element would bring.
+    """Returns `|g phi - 1/2 F phi²|`: the change in loss that removing the element would cause.
 
     Args:
         phi: Element values that training starts from.
         gradient: Mean over samples of the per-sample gradient.
-        squared_gradient: Mean over samples of its square, the diagonal empirical Fisher.
+        squared_gradient: Mean over samples of its square, F: the diagonal empirical Fisher.
 
     Source: LoRA-PAR Sec. 3 (second-order Taylor expansion, Fisher for the Hessian's diagonal).
     """
@@ -105,7 +105,7 @@ def taylor1(
 def fisher(
     _phi: torch.Tensor, _gradient: torch.Tensor, squared_gradient: torch.Tensor
 ) -> torch.Tensor:
-    """Returns F, the diagonal empirical Fisher, whatever the element's value.
+    """Returns F, the diagonal empirical Fisher, which does not depend on the element's value.
 
     Source: Sung et al. 2021, Training Neural Networks with Fixed Sparse Masks, arXiv 2111.09839.
     """
@@ -118,7 +118,7 @@ class Formula:
 
     Attributes:
         compute: From values, mean g and mean g²; None where no gradient is needed.
-        needs_product: Whether it rests on gradient times value, and is zero where that is.
+        needs_product: Whether it is zero wherever gradient times value is.
     """
 
     compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None
@@ -170,7 +170,7 @@ def magnitude_importance(values: Values) -> dict[str, torch.Tensor]:
 
 
 def random_importance(values: Values, seed: int, system: str) -> dict[str, torch.Tensor]:
-    """Returns name -> uniform draws in [0, 1), independent by system: the control.
+    """Returns name -> uniform draws in [0, 1), independent for each system: the control.
 
     Source: LoRA-PAR Tab. 3, random choice of as many elements.
     """
@@ -182,7 +182,7 @@ def random_importance(values: Values, seed: int, system: str) -> dict[str, torch
 
 
 def signed_terms(values: Values, sums: GradientSums, half: int) -> dict[str, torch.Tensor]:
-    """Returns name -> mean gradient of one half times value, float32 `[elements]`, on the CPU."""
+    """Returns name -> one half's mean gradient times value, float32 `[elements]`, on the CPU."""
     return {
         name: (sums.mean(name, half)[0] * phi.detach().double().flatten()).float().cpu()
         for name, phi in values.items()

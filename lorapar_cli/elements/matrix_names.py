@@ -1,4 +1,4 @@
-"""Where in the model a LoRA matrix sits, read from its name."""
+"""The place of a LoRA matrix in the model, parsed from its name."""
 
 import re
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class MatrixPlace:
-    """A LoRA matrix's place.
+    """The place of a LoRA matrix; places sort by layer, module and matrix.
 
     Attributes:
-        layer: (stack, number): the stack is `encoder` or `decoder` where there are two, else
-            empty; the number is -1 for a module outside of any layer.
-        module: Module kind, for instance `q_proj`.
+        layer: Stack and number. The stack is `encoder` or `decoder` in models that have both, else
+            empty; the number is -1 for a module outside all layers.
+        module: Kind of module, for instance `q_proj`.
         matrix: `A` or `B`.
     """
 
@@ -33,6 +33,6 @@ def matrix_place(name: str) -> MatrixPlace:
 
 
 def layer_label(layer: tuple[str, int]) -> str:
-    """Returns how a layer is shown: `3`, `encoder 3`, or `-` outside of any."""
+    """Returns a layer as text: `3`, `encoder 3`, or `-` for no layer."""
     stack, number = layer
     return f"{stack} {number}".strip() if number >= 0 else "-"

@@ -1,8 +1,8 @@
-"""Adapters whose init takes something out of the base weights, without touching the base.
+"""Adapters whose init subtracts from the base weights, expressed on an unmodified base.
 
-PiSSA and OLoRA train B A on the base weights less B0 A0, the values they start from. The same
-function is one rank-2r adapter on the unmodified base, `[B, -B0] [A; A0]`, of which the second
-half stays as it is. The first half is the raw adapter: what is scored, masked and trained.
+PiSSA and OLoRA train B A on the base weights minus B0 A0, their initial product. A rank-2r adapter
+on the unmodified base computes the same function: `[B, -B0] [A; A0]`, with the second half frozen.
+The first half is the raw adapter: what is scored, masked and trained.
 """
 
 from typing import Any
@@ -11,18 +11,23 @@ import numpy as np
 
 
 def trained_half(name: str, matrix: Any, r: int) -> Any:
-    """Returns the raw adapter's part of a rank-2r matrix, as a view (array or tensor).
+    """Returns the raw adapter's part of a rank-2r matrix, as a view of the array or tensor.
 
     Args:
-        name: The matrix's key, which says whether it is A `[2r, in]` or B `[out, 2r]`.
-        matrix: The matrix, or gradients of it with leading dimensions.
+        name: Key of the matrix, which tells A `[2r, in]` from B `[out, 2r]`.
+        matrix: The matrix, or its gradients with leading dimensions.
         r: Rank of the raw adapter.
     """
     return matrix[..., :r, :] if ".lora_A" in name else matrix[..., :r]
 
 
 def widen_mask(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns a raw matrix's mask in the shape of the rank-2r matrix, its second half frozen."""
+    """Returns the mask of a rank-2r matrix from that of its raw half; the second half is frozen.
+
+    Args:
+        mask: `[r, in]` or `[out, r]`, nonzero or True = active.
+        shape: Of the rank-2r matrix.
+    """
     widened = np.zeros(shape, mask.dtype)
     rank = mask.shape[0] if ".lora_A" in name else mask.shape[1]
     trained_half(name, widened, rank)[...] = mask

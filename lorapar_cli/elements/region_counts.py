@@ -1,4 +1,4 @@
-"""Sizes of regions and active sets, from the flags of a mask; numpy only."""
+"""Sizes of regions and active sets, counted from the flags of a mask; numpy only."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,11 @@ KINDS_OF_FLAGS = 16
 
 
 def count_row(counted: np.ndarray) -> RegionRow:
-    """Returns elements, region sizes and active elements from counts by flags `[16]`."""
+    """Returns the numbers of elements, of elements by region, and of active ones.
+
+    Args:
+        counted: Number of elements with each combination of flags, int64 `[16]`.
+    """
     flags = np.arange(KINDS_OF_FLAGS)
     return {
         "elements": int(counted.sum()),
@@ -26,7 +30,7 @@ def count_row(counted: np.ndarray) -> RegionRow:
 
 
 def count_mask(mask: Mapping[str, np.ndarray]) -> PartitionCounts:
-    """Returns the counts of a whole mask, by module kind and matrix, and by layer."""
+    """Returns the counts of a mask: overall, by kind of module and matrix, and by layer."""
     by_name = {
         name: np.bincount(flags.reshape(-1), minlength=KINDS_OF_FLAGS)
         for name, flags in mask.items()
@@ -48,7 +52,7 @@ def count_mask(mask: Mapping[str, np.ndarray]) -> PartitionCounts:
 def _add_up(
     by_name: dict[str, np.ndarray], part: Callable[[MatrixPlace], Any]
 ) -> list[tuple[Any, np.ndarray]]:
-    """Returns the counts added up by a part of the matrices' places, in the parts' order."""
+    """Returns the counts summed over matrices with an equal part of their place, by that part."""
     groups: dict[Any, np.ndarray] = {}
     for name, counted in by_name.items():
         key = part(matrix_place(name))
@@ -57,7 +61,7 @@ def _add_up(
 
 
 def region_shares(counts: RegionRow) -> PartitionMetrics:
-    """Returns the Jaccard of the two top sets and the shares of active and selected elements."""
+    """Returns the Jaccard index of the two top sets, and the shares of active and selected elements."""
     elements, regions = counts["elements"], counts["regions"]
     union = elements - regions[Region.UNSELECTED]
     return {

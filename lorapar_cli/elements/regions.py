@@ -1,4 +1,4 @@
-"""Regions of two top sets, and which elements of them are active."""
+"""Regions of two top sets, and which of their elements are active."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,11 +11,11 @@ from lorapar_cli.names import Flag, Region
 def shared_cut(
     keys1: Keys, keys2: Keys, cut1: Cutoff, cut2: Cutoff, share: float, by: int
 ) -> Cutoff:
-    """Returns the top `floor(share * n)` of the n shared elements by one system's importance.
+    """Returns the cut for the top `floor(share * n)` of the n shared elements.
 
     Args:
         share: alpha (by System 1) or beta (by System 2), 0 to 1.
-        by: 1 or 2, the system whose importance ranks.
+        by: The system whose importance ranks the shared elements, 1 or 2.
     """
     if share in (0, 1):
         return EVERYTHING if share else NOTHING
@@ -30,11 +30,11 @@ def shared_cut(
 
 
 class Partition:
-    """Turns the two systems' keys into flags, vector by vector in order.
+    """Turns the two systems' keys into flags, vector by vector, in order.
 
     Args:
         cut1, cut2: The systems' top sets.
-        active1, active2: The shared elements active in SFT and RL, as cuts among the shared ones.
+        active1, active2: Cuts among the shared elements: those active in SFT and in RL.
     """
 
     def __init__(self, cut1: Cutoff, cut2: Cutoff, active1: Cutoff, active2: Cutoff) -> None:
@@ -42,7 +42,7 @@ class Partition:
         self._active = TopSetMask(active1), TopSetMask(active2)
 
     def flags(self, keys1: np.ndarray, keys2: np.ndarray) -> np.ndarray:
-        """Returns the elements' `Flag` bits, uint8.
+        """Returns the `Flag` bits of a vector's elements, uint8.
 
         Source: LoRA-PAR Sec. 3: SFT trains S1-only and the alpha part of shared, RL S2-only and
         the beta part.
@@ -61,16 +61,16 @@ class Partition:
 def sweep(
     keys1: Keys, keys2: Keys, cuts1: Sequence[Cutoff], cuts2: Sequence[Cutoff]
 ) -> list[dict[str, int]]:
-    """Returns the region sizes under each pair of cuts, from one pass.
+    """Returns the region sizes for each pair of cuts, from one pass over the elements.
 
     Args:
-        cuts1, cuts2: The two systems' top sets, smallest first; each contains the one before it.
+        cuts1, cuts2: The systems' top sets, in pairs, smallest first; each contains the previous.
     """
     pickers = [[TopSetMask(cut) for cut in cuts] for cuts in (cuts1, cuts2)]
     base = len(cuts1) + 1
     joint = np.zeros(base * base, np.int64)
     for vectors in zip(keys1(), keys2(), strict=True):
-        # How many of the nested sets an element is in tells which: the largest ones.
+        # The sets are nested: the number that an element is in tells which ones, the largest.
         depth = [
             sum(picker.pick(vector).astype(np.uint16) for picker in own)
             for own, vector in zip(pickers, vectors, strict=True)
@@ -79,7 +79,7 @@ def sweep(
     counts = joint.reshape(base, base)
     rows = []
     for place in range(len(cuts1)):
-        outside = base - 1 - place  # depths up to this are outside of the set at `place`
+        outside = base - 1 - place  # smaller depths are outside the set at `place`
         rows.append(
             {
                 Region.S1_ONLY.value: int(counts[outside:, :outside].sum()),

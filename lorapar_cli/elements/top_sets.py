@@ -1,12 +1,12 @@
-"""Top sets of elements by cumulative importance, and the regions of two such sets; numpy only.
+"""Top sets of elements by cumulative importance; numpy only.
 
-Importance is finite and not negative, so the bits of a float32, read as an integer, are in the
-same order as its value. A cut is found by two histograms over halves of these bits: linear time,
-memory independent of the number of elements, and no rounding, since sums are kept as integers.
+Importance is finite and not negative, so float32 values sort like their bits read as integers, the
+keys. Two histograms, over the high and the low halves of the keys, find a cut: in linear time, in
+memory independent of the number of elements, and without rounding, since sums are integers.
 
 Differs: a plain cut accumulates in float64. Exact sums do not depend on the order of summation, so
-that the same elements are selected however the vector is cut into tensors; theta, alpha and beta
-are taken as the decimals that are written (0.9 of ten equal elements is nine).
+the same elements are selected however the vector is split into tensors. theta, alpha and beta are
+taken as the decimals that were written: 0.9 of ten equal elements is nine.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from itertools import accumulate
 import numpy as np
 
 Keys = Callable[[], Iterable[np.ndarray]]
-"""Every call goes through the same vectors again: 1-D uint32 keys, larger is more important."""
+"""Each call iterates over the same vectors: 1-D uint32 keys, larger is more important."""
 
 _BINS = 1 << 16
 _LOW = np.uint32(0xFFFF)
@@ -32,10 +32,10 @@ def as_fraction(share: float) -> Fraction:
 
 
 def importance_keys(values: np.ndarray) -> np.ndarray:
-    """Returns float32 importance as flat uint32 keys in the same order.
+    """Returns float32 importance as 1-D uint32 keys that sort alike.
 
     Raises:
-        ValueError: A value is NaN, infinite or negative; the message says which and how many.
+        ValueError: Values are NaN, infinite or negative; the message says which and how many.
     """
     flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
     keys = flat.view(np.uint32)
@@ -69,14 +69,14 @@ EVERYTHING = Cutoff(key=0, ties=2**62, size=2**62)
 
 
 class TopSetMask:
-    """Applies a cut to the vectors in order; ties are decided by that order."""
+    """Applies a cut to the vectors in order, which decides ties."""
 
     def __init__(self, cut: Cutoff) -> None:
         self._key = np.uint32(cut.key)
         self._ties = cut.ties
 
     def pick(self, keys: np.ndarray) -> np.ndarray:
-        """Returns the boolean mask of the vector's elements that are in the set."""
+        """Returns the mask of the next vector's elements, True for those in the set."""
         chosen = keys > self._key
         if self._ties:
             equal = np.flatnonzero(keys == self._key)[: self._ties]
@@ -86,17 +86,17 @@ class TopSetMask:
 
 
 def _weigh(key: int) -> int:
-    """Returns a float32's value from its bits, as an integer count of 2**-149."""
+    """Returns the value of a float32 from its bits, in integer multiples of 2**-149."""
     exponent, mantissa = key >> 23, key & 0x7FFFFF
     return (mantissa | 0x800000) << (exponent - 1) if exponent else mantissa
 
 
 class Ranking:
-    """The elements of some vectors in order of importance, as histograms of their keys.
+    """The elements of several vectors ranked by importance, as histograms of their keys.
 
     Args:
-        keys: The vectors, gone through once here and once a call.
-        sums: Whether cuts by share will be asked for; they need sums of the low halves too.
+        keys: The vectors, iterated over once here and at most once per call of a method.
+        sums: Whether to sum importance too, which `by_share`, `curve` and totals need.
 
     Attributes:
         elements: Number of elements.
@@ -111,12 +111,12 @@ class Ranking:
             self._counts += np.bincount(high, minlength=_BINS)
             if sums:
                 low = (vector & _LOW).astype(np.float64)
-                # Whole numbers below 2**53 are exact in float64.
+                # Integers below 2**53 are exact in float64.
                 low_sums += np.bincount(high, weights=low, minlength=_BINS).astype(np.int64)
         self.elements = int(self._counts.sum())
         self._low_counts: dict[int, np.ndarray] = {}
         self._bins = np.flatnonzero(self._counts)[::-1].tolist()
-        # All keys of a bin have one exponent, so that their sum follows from count and low halves.
+        # Keys of one bin share their exponent, so count and low halves give their sum.
         self._sums = {
             high: int(self._counts[high]) * _weigh(high << 16)
             + (int(low_sums[high]) << max((high >> 7) - 1, 0))
@@ -130,23 +130,23 @@ class Ranking:
 
     @property
     def exact_total(self) -> int:
-        """The sum of all importance, as a count of 2**-149."""
+        """The sum of all importance, in multiples of 2**-149."""
         return sum(self._sums.values())
 
     def bins(self) -> Iterator[tuple[int, int, int]]:
-        """Yields high half, number of elements and exact sum of each bin, largest keys first."""
+        """Yields the high half, number of elements and exact sum of each bin, largest keys first."""
         return ((high, int(self._counts[high]), self._sums[high]) for high in self._bins)
 
     def shares_of_keys(self, high: int) -> np.ndarray:
-        """Returns one element's share of the total for each key of a bin, by its low half."""
+        """Returns the share of the total of one element of each key in a bin, by its low half."""
         unit = math.ldexp(1 / self.exact_total, max((high >> 7) - 1, 0))
         return _weigh(high << 16) / self.exact_total + np.arange(_BINS) * unit
 
     def by_share(self, thetas: Sequence[float]) -> list[Cutoff]:
         """Returns, for each theta, the smallest top set whose importance reaches it.
 
-        Elements are taken by importance, largest first, equal ones in the vectors' order.
-        theta = 1 takes every element above 0. Where the total is 0 the set is empty.
+        Elements are added by descending importance, equal ones in the vectors' order. theta = 1
+        adds every element above 0. If the total is 0, the set is empty.
 
         Args:
             thetas: Shares of the total, 0 < theta <= 1.
@@ -173,15 +173,15 @@ class Ranking:
         return self.by_count(int(as_fraction(share) * self.elements))
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns cumulative shares of elements and of importance, by bin from the top."""
+        """Returns the cumulative shares of elements and of importance, bin by bin from the top."""
         total = self.exact_total
         taken = np.cumsum([self._counts[high] for high in self._bins])
         reached = list(accumulate(self._sums[high] for high in self._bins))
         return taken / self.elements, np.array([float(Fraction(part, total)) for part in reached])
 
     def _find_bin(self, wanted: Fraction) -> tuple[int, Fraction, int]:
-        """Returns the bin where the sum is reached, what is missing there, and the count above."""
-        # In whole multiples of the fraction's unit: fractions themselves are slow.
+        """Returns the bin where the sum is reached, what it must add, and the count above it."""
+        # In integer multiples of the fraction's unit: arithmetic on fractions is slow.
         missing, unit = wanted.numerator, wanted.denominator
         taken = 0
         for high in self._bins:
@@ -195,7 +195,7 @@ class Ranking:
     def low_counts(self, bins: set[int]) -> dict[int, np.ndarray]:
         """Returns counts by the low half of the key, for keys with these high halves.
 
-        What was counted once is kept: 0.5 MB a bin.
+        Counts are cached, at 0.5 MB per bin.
         """
         new = bins - self._low_counts.keys()
         if new:
@@ -219,7 +219,7 @@ def _high(vector: np.ndarray) -> np.ndarray:
 
 
 def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarray) -> Cutoff:
-    """Returns the cut inside the bin in which the sum is reached."""
+    """Returns the cut within the bin in which the sum is reached."""
     for low in np.flatnonzero(low_counts)[::-1].tolist():
         key, count = high << 16 | low, int(low_counts[low])
         if count * _weigh(key) >= missing:
@@ -231,7 +231,7 @@ def _finish_share(high: int, missing: Fraction, taken: int, low_counts: np.ndarr
 
 
 def _descend(counts: np.ndarray, missing: int) -> tuple[int, int]:
-    """Returns the bin, from the top, that holds the `missing`-th element, and its place in it."""
+    """Returns the bin that holds the `missing`-th element from the top, and its place there."""
     reached = np.cumsum(counts[::-1])
     place = int(np.searchsorted(reached, missing))
     before = int(reached[place - 1]) if place else 0
@@ -239,11 +239,11 @@ def _descend(counts: np.ndarray, missing: int) -> tuple[int, int]:
 
 
 def random_keys(shape_sizes: Sequence[tuple[str, int]], seed: int, system: str) -> Keys:
-    """Returns keys drawn uniformly, for a choice of as many elements at random.
+    """Returns keys drawn uniformly, to choose as many elements at random.
 
     Args:
         shape_sizes: Name and number of elements of each vector, in order.
-        seed: With system and name it decides the keys, whatever the vectors' order.
+        seed: Determines the keys together with system and name, in any order of the vectors.
 
     Source: LoRA-PAR Tab. 3, random choice of as many elements.
     """

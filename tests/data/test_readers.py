@@ -1,4 +1,4 @@
-"""Every data format, with content that is unusual but legal, and with broken lines."""
+"""Every kind of file, with content that is unusual but legal, and with broken lines."""
 
 import csv
 import json
@@ -12,59 +12,13 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from lorapar_cli.data.formats import BadRow, Fields, read_row, source_label
+from lorapar_cli import embedded
+from lorapar_cli.data.formats import Fields
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
+from tests.shared_data import SHARED_DATA
 
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
-needs_real_data = pytest.mark.skipif(not REAL.exists(), reason="the real data is not at hand")
-
-ROWS = {
-    "gsm8k": (
-        {"question": "How much?", "answer": "500*2=<<500*2=1000>>1,000\n#### 1,000"},
-        ("How much?", "500*2=<<500*2=1000>>1,000\n#### 1,000", "1,000"),
-    ),
-    "alpaca": (
-        {"instruction": "Sort this.", "input": "3, 1, 2", "output": "1, 2, 3"},
-        ("Sort this.\n\n3, 1, 2", "1, 2, 3", None),
-    ),
-    "alpaca without input": (
-        {"instruction": "Name a colour.", "input": "", "output": "Red"},
-        ("Name a colour.", "Red", "Red"),
-    ),
-    "platypus": (
-        {"input": "", "output": "So \\boxed{4}.", "instruction": "2+2?", "data_source": "MATH"},
-        ("2+2?", "So \\boxed{4}.", "4"),
-    ),
-    "dolly": (
-        {"instruction": "Who?", "context": "Ann sang.", "response": "Ann", "category": "qa"},
-        ("Who?\n\nAnn sang.", "Ann", "Ann"),
-    ),
-    "mmlu with an index": (
-        {"subject": "art", "question": "Which?", "choices": ["x", "y", "z"], "answer": 1},
-        ("Which?\nA. x\nB. y\nC. z\nAnswer:", "B", "B"),
-    ),
-    "mmlu with a letter": (
-        {"question": "Which?", "choices": ["x", "y"], "answer": "a"},
-        ("Which?\nA. x\nB. y\nAnswer:", "A", "A"),
-    ),
-    "prompt and completion": (
-        {"prompt": "Say 3.", "completion": "There are 3 of the 5.", "reference_answer": "3"},
-        ("Say 3.", "There are 3 of the 5.", "3"),
-    ),
-    "prose has no final answer": (
-        {"prompt": "Tell me.", "completion": "It has 7 legs, I think."},
-        ("Tell me.", "It has 7 legs, I think.", None),
-    ),
-    "humaneval": (
-        {"task_id": "t/0", "prompt": "def f():\n", "canonical_solution": "    return 1\n"},
-        ("def f():\n", "    return 1\n", None),
-    ),
-    "one message": (
-        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]},
-        ("Hi", "Yo", "Yo"),
-    ),
-}
+EMBEDDED = Path(embedded.__file__).parent / "data" / "test.jsonl"
 
 
 def write_jsonl(path, rows):
@@ -74,28 +28,6 @@ def write_jsonl(path, rows):
 
 def records_of(path, **options):
     return list(open_source(str(path), **options).records())
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_fields_are_recognised(tmp_path, name):
-    row, (prompt, completion, reference) = ROWS[name]
-    (record,) = records_of(write_jsonl(tmp_path / "d.jsonl", [row]))
-    assert (record.prompt, record.completion) == (prompt, completion)
-    assert record.reference_answer == reference
-
-
-def test_longer_conversations_keep_their_messages(tmp_path):
-    messages = [
-        {"role": "system", "content": "Be kind."},
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello"},
-        {"role": "user", "content": "2+2?"},
-        {"role": "assistant", "content": "#### 4"},
-    ]
-    path = write_jsonl(tmp_path / "d.jsonl", [{"messages": messages}])
-    (record,) = records_of(path)
-    assert record.prompt == messages[:-1]
-    assert (record.completion, record.reference_answer) == ("#### 4", "4")
 
 
 def test_all_file_kinds_hold_the_same_records(tmp_path):
@@ -154,32 +86,12 @@ def test_crlf_bom_emoji_empty_lines_long_prompts_and_extra_fields(tmp_path):
     assert second.votes == {}
 
 
-def test_ids_are_stable_and_come_from_the_content(tmp_path):
-    rows = [{"question": f"{i}?", "answer": "#### 1"} for i in range(3)]
-    forwards = records_of(write_jsonl(tmp_path / "a.jsonl", rows))
-    backwards = records_of(write_jsonl(tmp_path / "b.jsonl", rows[::-1]))
-    assert [r.id for r in forwards] == [r.id for r in backwards[::-1]]
-    assert len({r.id for r in forwards}) == 3
-
-
-def test_a_label_of_the_source_is_kept_apart(tmp_path):
-    row = {"question": "1?", "answer": "#### 1", "label": "system2", "steps": 2}
-    (record,) = records_of(write_jsonl(tmp_path / "d.jsonl", [row]))
-    assert record.label is None
-    assert record.extra == {"source_label": "system2", "steps": 2}
-    assert source_label(record) == "system2"
-
-
 GOOD = '{"question": "1?", "answer": "#### 1"}'
 BROKEN = {
     "not valid JSON": '{"question": "1?"',
     "list instead of a JSON object": "[1]",
-    "of no recognised format": '{"foo": 1, "bar": 2}',
-    "is list, not text": '{"question": ["1?"], "answer": "#### 1"}',
+    "match no known format": '{"foo": 1, "bar": 2}',
     "half a surrogate pair": '{"question": "\\ud83e", "answer": "#### 1"}',
-    "not a list of messages": '{"messages": "hi"}',
-    "no assistant message": '{"messages": [{"role": "user", "content": "hi"}]}',
-    "not one of 2 choices": '{"question": "q", "choices": ["a", "b"], "answer": 2}',
 }
 
 
@@ -197,7 +109,7 @@ def test_a_broken_line_is_named_with_its_place_or_skipped(tmp_path, found):
     assert source.bad[0].startswith(f"{path}:3: ")
 
 
-def test_bytes_that_are_no_text_are_named_with_their_line(tmp_path):
+def test_bytes_that_are_not_text_are_named_with_their_line(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_bytes(f"{GOOD}\n".encode() + b'{"question": "\xff"}\n')
     with pytest.raises(LoraparError, match=r"d.jsonl:2"):
@@ -235,46 +147,52 @@ def test_wrong_files_and_formats_are_refused(tmp_path):
     with pytest.raises(LoraparError, match="no such data file"):
         open_source(str(tmp_path / "missing.jsonl"))
     (tmp_path / "d.txt").write_text("x")
-    with pytest.raises(LoraparError, match="cannot tell what kind"):
+    with pytest.raises(LoraparError, match="unknown file type"):
         open_source(str(tmp_path / "d.txt"))
     (tmp_path / "d.parquet").write_text("x")
     with pytest.raises(LoraparError, match="not a Parquet file"):
         records_of(tmp_path / "d.parquet")
     with pytest.raises(UsageError, match="did you mean `gsm8k`"):
         open_source(str(tmp_path / "d.txt"), Fields(format="gms8k"))
-    with pytest.raises(UsageError, match="go together"):
+    with pytest.raises(UsageError, match="must be given together"):
         open_source(str(tmp_path / "d.txt"), Fields(prompt="x"))
 
 
-def test_field_options_override_the_format(tmp_path):
-    row = {"key": "k1", "task": "Do.", "solution": "Done.", "question": "q", "answer": "a"}
-    path = write_jsonl(tmp_path / "d.jsonl", [row])
-    fields = Fields(prompt="task", completion="solution", id="key")
-    (record,) = records_of(path, fields=fields)
-    assert (record.id, record.prompt, record.completion) == ("k1", "Do.", "Done.")
-    assert record.extra == {"question": "q", "answer": "a"}
-    with pytest.raises(LoraparError) as error:
-        records_of(path, fields=Fields(format="dolly"))
-    assert "field `instruction` is missing" in error.value.found
+def test_the_embedded_records_are_read_whole_and_as_they_stand():
+    lines = [json.loads(line) for line in EMBEDDED.read_text(encoding="utf-8").splitlines()]
+    records = records_of(EMBEDDED)
+    assert len(records) == 800
+    for record, line in zip(records, lines, strict=True):
+        assert (record.id, record.prompt, record.completion) == (
+            line["id"],
+            line["question"],
+            line["answer"],
+        )
+        assert record.reference_answer == line["answer"].rsplit("#### ", 1)[1]
+        assert record.extra == {"source_label": line["label"], "steps": line["steps"]}
 
 
-@needs_real_data
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("folder", "name", "count"),
     [
-        ("gsm8k/train.jsonl", 7473),
-        ("codealpaca/code_alpaca_2k.json", 2017),
-        ("mmlu/dev.jsonl", 285),
-        ("humaneval/HumanEval.jsonl", 164),
+        pytest.param(folder, *rest, marks=pytest.mark.shared_data(folder), id=folder)
+        for folder, *rest in [
+            ("gsm8k", "train.jsonl", 7473),
+            ("codealpaca", "code_alpaca_2k.json", 2017),
+            ("arc", "challenge_train.json", 1119),
+            ("boolq", "train.json", 9427),
+            ("mmlu", "dev.jsonl", 285),
+            ("humaneval", "HumanEval.jsonl", 164),
+        ]
     ],
 )
-def test_real_data_is_read_whole(name, count):
-    assert len(records_of(REAL / name)) == count
+def test_published_data_is_read_whole(folder, name, count):
+    assert len(records_of(SHARED_DATA / folder / name)) == count
 
 
-@needs_real_data
+@pytest.mark.shared_data("gsm8k")
 def test_gsm8k_answers_keep_their_text_and_their_separators():
-    path = REAL / "gsm8k" / "train.jsonl"
+    path = SHARED_DATA / "gsm8k" / "train.jsonl"
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     records = records_of(path)
     assert [r.completion for r in records] == [line["answer"] for line in lines]
@@ -322,7 +240,7 @@ def test_a_syntax_error_in_an_array_is_never_skipped(tmp_path, text, line, skip_
     assert error.value.what == f"`{path}:{line}` is not valid JSON"
 
 
-def test_skip_bad_goes_on_behind_what_is_broken_in_csv(tmp_path):
+def test_skip_bad_resumes_after_what_is_broken_in_csv(tmp_path):
     path = tmp_path / "data.csv"
     rows = ["question,answer", '"a" b,1', '"c, d",2', "only", '"e\r\nf",3']
     path.write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
@@ -348,35 +266,6 @@ def test_parquet_keeps_fields_that_json_has_no_type_for(tmp_path):
         "picture": "AP8=",
         "score": None,
     }
-
-
-@pytest.mark.parametrize(("answer", "letter"), [(2, "C"), ("2", "C"), (2.0, "C"), (" d", "D")])
-def test_an_answer_among_choices_is_an_index_or_a_letter(answer, letter):
-    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
-    assert read_row(row, Fields()).completion == letter
-
-
-@pytest.mark.parametrize("answer", ["AB", 4, -1, 2.5, "", "E", True, "22"])
-def test_an_answer_that_is_none_of_the_choices_is_bad(answer):
-    row = {"question": "q", "choices": ["w", "x", "y", "z"], "answer": answer}
-    with pytest.raises(BadRow, match="not one of 4 choices"):
-        read_row(row, Fields())
-
-
-def test_messages_may_hold_their_text_in_parts():
-    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "three"}]
-    assert read_row({"messages": messages}, Fields()).prompt == "one two"
-    picture = [{"type": "image_url", "image_url": {"url": "x"}}]
-    messages[0] = {"role": "user", "content": picture}
-    with pytest.raises(BadRow, match="content is not text"):
-        read_row({"messages": messages}, Fields())
-
-
-def test_an_id_that_cannot_be_used_is_kept_beside():
-    record = read_row({"question": "q", "answer": "a", "id": 1.5}, Fields())
-    assert len(record.id) == 16
-    assert record.extra == {"source_id": 1.5}
 
 
 def peak_of_reading(path):

@@ -1,7 +1,5 @@
 """Sample-by-sample agreement with lm-evaluation-harness, on a random and on the embedded model."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,10 +12,10 @@ from lorapar_cli.models.base_model import find_base_model, load_base
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.records import read_jsonl, write_jsonl
 from lorapar_cli.store.run_dir import RunDir
+from tests.shared_data import SHARED_DATA
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
-DATA = Path(__file__).parents[3] / "shared" / "data"
-pytestmark = pytest.mark.skipif(not DATA.exists(), reason="GSM8K and MMLU are not at hand")
+pytestmark = pytest.mark.shared_data("gsm8k", "mmlu")
 # A letter's margin below which rounding alone decides.
 TIE = 1e-4
 
@@ -49,8 +47,8 @@ def test_gsm8k(ask_both, model, shots):
     ours, theirs = ask_both(
         task="gsm8k",
         style="harness",
-        data=str(DATA / "gsm8k" / "test.jsonl"),
-        fewshot_data=str(DATA / "gsm8k" / "train.jsonl"),
+        data=str(SHARED_DATA / "gsm8k" / "test.jsonl"),
+        fewshot_data=str(SHARED_DATA / "gsm8k" / "train.jsonl"),
         num_fewshot=shots,
         limit=100,
         drawing=Drawing(max_new_tokens=48),
@@ -65,7 +63,7 @@ def test_gsm8k(ask_both, model, shots):
 @pytest.mark.slow
 @pytest.mark.parametrize("shots", [0, 1])
 def test_mmlu(ask_both, model, shots, tmp_path):
-    rows = [line for _, line in read_jsonl(DATA / "mmlu" / "dev.jsonl")]
+    rows = [line for _, line in read_jsonl(SHARED_DATA / "mmlu" / "dev.jsonl")]
     seen, examples, questions = set(), [], []
     for row in rows:
         (questions if row["subject"] in seen else examples).append(row)
@@ -99,7 +97,7 @@ def test_strict_verdicts_on_completions_as_models_write_them():
     from lm_eval import simple_evaluate
     from lm_eval.api.model import LM
 
-    rows = [line for _, line in read_jsonl(DATA / "gsm8k" / "test.jsonl")][:400]
+    rows = [line for _, line in read_jsonl(SHARED_DATA / "gsm8k" / "test.jsonl")][:400]
     gold = [row["answer"].rpartition("#### ")[2] for row in rows]
     forms = [
         "so\n#### {}", "#### {}.", "#### ${}", "####{}", "the answer is {}", "#### {}.00",
@@ -146,7 +144,7 @@ def test_an_adapter_is_asked_like_the_base_model(tmp_path, tiny_model_dir):
             RunDir(tmp_path),
             task="gsm8k",
             style="harness",
-            data=str(DATA / "gsm8k" / "test.jsonl"),
+            data=str(SHARED_DATA / "gsm8k" / "test.jsonl"),
             num_fewshot=0,
             limit=20,
             adapter=["base", f"mine={tmp_path / 'adapter'}"],

@@ -3,7 +3,6 @@
 import json
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,8 +18,18 @@ from lorapar_cli.grading.answers import (
     parse_number,
     strict_match,
 )
+from tests.shared_data import SHARED_DATA
 
-GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+# Worked answers in the form of GSM8K's, with everything that its final lines contain.
+WORKED_ANSWERS = {
+    "Ann has 3*4=<<3*4=12>>12 eggs.\nShe sells 5, so 12-5=<<12-5=7>>7 are left.\n#### 7": "7",
+    "A year has 12*90=$<<12*90=1080>>1,080.\n#### 1,080": "1,080",
+    "Half of 2,000,000 is <<2000000/2=1000000>>1,000,000.\n#### 1,000,000": "1,000,000",
+    "It falls by 8 from 3, to 3-8=<<3-8=-5>>-5 degrees.\n#### -5": "-5",
+    "Each pays 5/2=$<<5/2=2.5>>2.50.\n#### 2.5": "2.5",
+    "At 9:30 it is 25% of 0.\n#### 0": "0",
+    "First 1/2 of 10 is 5.\n\nThen 5+1=<<5+1=6>>6.\n#### 6": "6",
+}
 
 
 @pytest.mark.parametrize(
@@ -163,18 +172,28 @@ def test_none_matches_nothing():
     assert not strict_match(None, "#### 5")
 
 
-@pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K is not at hand")
+def check_worked_answer(answer, gold):
+    """Checks that both rules find the final line of a worked answer, and its exact value."""
+    assert extract_answer(answer) == extract_explicit(answer) == gold
+    assert strict_match(extract_strict(answer), answer)
+    assert parse_number(gold) == Fraction(gold.replace(",", "").replace("$", ""))
+
+
+@pytest.mark.parametrize("answer", WORKED_ANSWERS)
+def test_worked_answers(answer):
+    check_worked_answer(answer, WORKED_ANSWERS[answer])
+
+
+@pytest.mark.shared_data("gsm8k")
 @pytest.mark.parametrize(("name", "rows", "with_comma"), [("train", 7473, 79), ("test", 1319, 14)])
 def test_every_gsm8k_answer(name, rows, with_comma):
-    lines = (GSM8K / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (SHARED_DATA / "gsm8k" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     answers = [json.loads(line)["answer"] for line in lines]
     golds = [answer.rpartition("#### ")[2].strip() for answer in answers]
     assert len(answers) == rows
     assert sum("," in gold for gold in golds) == with_comma
     for answer, gold in zip(answers, golds, strict=True):
-        assert extract_answer(answer) == extract_explicit(answer) == gold
-        assert strict_match(extract_strict(answer), answer)
-        assert parse_number(gold) == Fraction(gold.replace(",", "").replace("$", ""))
+        check_worked_answer(answer, gold)
 
 
 @pytest.mark.parametrize(

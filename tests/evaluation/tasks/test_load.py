@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import random
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,8 @@ from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.evaluation.tasks.task import TaskOptions
 from lorapar_cli.store.records import write_jsonl
+from tests.shared_data import SHARED_DATA
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 QUESTIONS = [
     {"question": f"What is {n}+{n}?", "answer": f"{n}+{n}={2 * n}\n#### {2 * n}"} for n in range(9)
 ]
@@ -105,9 +104,12 @@ def test_humaneval_as_published_is_packed(files):
 
 def test_mmlu_has_its_57_subjects():
     assert len(mmlu.GROUP_OF) == 57
-    if DATA.exists():
-        lines = (DATA / "mmlu" / "dev.jsonl").read_text().splitlines()
-        assert {json.loads(line)["subject"] for line in lines} == set(mmlu.GROUP_OF)
+
+
+@pytest.mark.shared_data("mmlu")
+def test_mmlu_has_the_subjects_that_are_published():
+    lines = (SHARED_DATA / "mmlu" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["subject"] for line in lines} == set(mmlu.GROUP_OF)
 
 
 def test_own_records_exact_and_choice(files):

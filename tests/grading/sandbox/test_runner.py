@@ -22,8 +22,8 @@ from lorapar_cli.grading.sandbox.runner import (
     run_program,
     run_programs,
 )
+from tests.shared_data import SHARED_DATA
 
-HUMANEVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval" / "HumanEval.jsonl"
 MARK = f"lorapar-hostile-{os.getpid()}"
 PLACES = ["/tmp", "/var/tmp", "/dev/shm", "/", str(Path.home()), "/usr/lib", "."]
 TEST = "def check(candidate):\n    assert candidate() == 'done'\n"
@@ -287,10 +287,45 @@ def test_a_machine_without_a_table_of_system_calls_has_no_sandbox(monkeypatch):
         probe.cache_clear()
 
 
-@pytest.mark.skipif(not HUMANEVAL.exists(), reason="HumanEval is not at hand")
-@pytest.mark.parametrize(("completion", "passing"), [(None, 164), ("    return None\n", 0)])
-def test_published_solutions_pass_and_empty_ones_do_not(backend, completion, passing):
-    rows = [json.loads(line) for line in HUMANEVAL.read_text(encoding="utf-8").splitlines()]
+# In the form of HumanEval's: a prompt, its solution, and tests of the values.
+PROBLEMS = [
+    {
+        "task_id": "longest",
+        "prompt": "from typing import List, Optional\n\n\n"
+        "def longest(words: List[str]) -> Optional[str]:\n"
+        '    """Returns the first of the longest words, None without words."""\n',
+        "entry_point": "longest",
+        "canonical_solution": "    return max(words, key=len) if words else None\n",
+        "test": "def check(candidate):\n"
+        "    assert candidate([]) is None\n"
+        "    assert candidate(['a', 'bbb', 'ccc']) == 'bbb'\n",
+    },
+    {
+        "task_id": "mean deviation",
+        "prompt": "import math\n\ndef mean(xs):\n    return math.fsum(xs) / len(xs)\n\n"
+        "def mean_deviation(xs):\n    '''Mean distance from the mean.'''\n",
+        "entry_point": "mean_deviation",
+        "canonical_solution": "    return mean([abs(x - mean(xs)) for x in xs])\n",
+        "test": "METADATA = {}\n\ndef check(candidate):\n"
+        "    assert abs(candidate([1.0, 2.0, 3.0]) - 2.0 / 3.0) < 1e-6\n"
+        "    assert abs(candidate([mean([4.0]), 6.0]) - 1.0) < 1e-6\n",
+    },
+    {
+        "task_id": "count by parity",
+        "prompt": "def count_by_parity(numbers):\n    '''Even and odd ones.'''\n",
+        "entry_point": "count_by_parity",
+        "canonical_solution": "    odd = sum(n % 2 for n in numbers)\n"
+        "    return {'even': len(numbers) - odd, 'odd': odd}, tuple(numbers)\n",
+        "test": "def check(candidate):\n"
+        "    assert candidate([1, 2, 3]) == ({'even': 1, 'odd': 2}, (1, 2, 3))\n"
+        "    assert count_by_parity(numbers=[]) == ({'even': 0, 'odd': 0}, ())\n",
+    },
+]
+EMPTY = "    return None\n"
+
+
+def failing(rows, backend, completion=None):
+    """Returns the ids of the problems whose own solution, or a given completion, fails."""
     programs = [
         Program(
             row["prompt"] + (completion or row["canonical_solution"]),
@@ -300,6 +335,19 @@ def test_published_solutions_pass_and_empty_ones_do_not(backend, completion, pas
         )
         for row in rows
     ]
-    results = list(run_programs(programs, backend, Limits(seconds=30)))
-    failed = [row["task_id"] for row, own in zip(rows, results, strict=True) if not own.passed]
-    assert len(rows) - len(failed) == passing, failed
+    results = run_programs(programs, backend, Limits(seconds=30))
+    return [row["task_id"] for row, own in zip(rows, results, strict=True) if not own.passed]
+
+
+def test_solutions_pass_and_empty_functions_fail(backend):
+    assert failing(PROBLEMS, backend) == []
+    assert failing(PROBLEMS, backend, EMPTY) == [row["task_id"] for row in PROBLEMS]
+
+
+@pytest.mark.shared_data("humaneval")
+@pytest.mark.parametrize(("completion", "count"), [(None, 0), (EMPTY, 164)])
+def test_published_solutions_pass_and_empty_functions_fail(backend, completion, count):
+    text = (SHARED_DATA / "humaneval" / "HumanEval.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len(rows) == 164
+    assert len(failed := failing(rows, backend, completion)) == count, failed
