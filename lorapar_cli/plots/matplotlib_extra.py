@@ -12,4 +12,6 @@ def require_matplotlib() -> None:
         LoraparError: It is not; names the extra.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise LoraparError("`--plot` needs matplotlib", hint="pip install 'lorapar[plot]'")
+        raise LoraparError(
+            "drawing plots needs matplotlib", hint="install it with `pip install 'lorapar[plot]'`"
+        )

@@ -1,10 +1,8 @@
-"""Where matrices sit, and which part of a rank-2r matrix is the raw adapter's."""
+"""The place of a matrix in the model, from its name."""
 
-import numpy as np
 import pytest
 
 from lorapar_cli.elements.matrix_names import layer_label, matrix_place
-from lorapar_cli.elements.rank_doubling import trained_half, widen_mask
 
 
 @pytest.mark.parametrize(
@@ -26,13 +24,11 @@ def test_place_of_a_matrix(name, layer, module, matrix):
     assert (layer_label(place.layer), place.module, place.matrix) == (layer, module, matrix)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("x.lora_A.weight", (2, 5)), ("x.lora_B.weight", (7, 2))]
-)
-def test_a_raw_mask_covers_the_first_half_of_a_doubled_matrix(name, shape):
-    mask = np.random.default_rng(0).random(shape) > 0.5
-    doubled = (4, 5) if "lora_A" in name else (7, 4)
-    widened = widen_mask(name, mask, doubled)
-    assert widened.shape == doubled
-    assert (trained_half(name, widened, 2) == mask).all()
-    assert widened.sum() == mask.sum()
+def test_places_sort_by_layer_number_then_module_and_matrix():
+    names = [
+        f"base_model.model.model.layers.{layer}.self_attn.{module}.lora_{matrix}.weight"
+        for layer in (2, 10)
+        for module in ("k_proj", "q_proj")
+        for matrix in "AB"
+    ]
+    assert sorted(set(names), key=matrix_place) == names

@@ -1,4 +1,4 @@
-"""Training curves: the right numbers, from finished and running stages."""
+"""`plot`: an image of each training stage that has metrics."""
 
 import json
 
@@ -18,16 +18,6 @@ def run(tmp_path):
     lines = [{"step": n, "loss": 1 / n, "reward": 0.1 * n, "kl": 0.0} for n in range(1, 9)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
-
-
-def test_smoothing_is_the_naive_weighted_mean():
-    from lorapar_cli.plots.training_curves import smooth
-
-    values = [3.0, -1.0, 4.0, 1.5]
-    for n in range(1, 5):
-        weights = [0.9 ** (n - 1 - i) for i in range(n)]
-        naive = sum(w * v for w, v in zip(weights, values, strict=False)) / sum(weights)
-        assert smooth(values)[n - 1] == pytest.approx(naive)
 
 
 def test_a_picture_for_each_stage_with_metrics(run, tmp_path):

@@ -1,0 +1,59 @@
+"""Training curves: the panels of what was logged, and their smoothing."""
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.plots.training_curves import draw_curves, smooth
+
+METRICS = [
+    {"step": n, "loss": 1 / n, "learning_rate": 1e-4, "note": "x"}
+    | ({"reward": 0.1 * n} if n % 2 else {})
+    for n in range(1, 9)
+]
+
+
+def test_smoothing_is_the_naive_weighted_mean():
+    values = [3.0, -1.0, 4.0, 1.5]
+    for n in range(1, 5):
+        weights = [0.9 ** (n - 1 - i) for i in range(n)]
+        naive = sum(w * v for w, v in zip(weights, values, strict=False)) / sum(weights)
+        assert smooth(values)[n - 1] == pytest.approx(naive)
+    assert smooth([]) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_the_suffix_gives_the_format(tmp_path, suffix, start):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / f"curves.{suffix}"
+    titles = draw_curves(METRICS, "train-rl, run", path)
+    assert titles == ["loss", "mean reward", "learning rate"]
+    assert path.read_bytes().startswith(start)
+
+
+def test_panels_show_the_logged_values_and_their_mean(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+
+    class Kept(figure.Figure):
+        def savefig(self, *args, **kwargs):
+            drawn.append(self)
+
+    monkeypatch.setattr(figure, "Figure", Kept)
+    draw_curves(METRICS, "train-rl, run", tmp_path / "curves.png")
+    panels = {axes.get_title(loc="left"): axes.lines for axes in drawn[0].axes}
+    values, mean = panels["mean reward"]
+    assert values.get_xdata().tolist() == [1, 3, 5, 7]
+    assert values.get_ydata() == pytest.approx([0.1, 0.3, 0.5, 0.7])
+    assert mean.get_ydata() == pytest.approx(smooth([0.1, 0.3, 0.5, 0.7]))
+    # A schedule has no noise to smooth.
+    assert len(panels["learning rate"]) == 1
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LoraparError, match="needs matplotlib") as error:
+        draw_curves(METRICS, "title", tmp_path / "curves.png")
+    assert "lorapar[plot]" in error.value.hint
+    assert not (tmp_path / "curves.png").exists()
