@@ -52,7 +52,7 @@ class GradientSums:
         self.flat[1, :, place] += second
 
     def add_losses(self, losses: torch.Tensor, membership: torch.Tensor) -> None:
-        """Adds a batch's losses `[batch]` and its samples to the tally, after all of its matrices."""
+        """Adds a batch's losses `[batch]` and its samples, after all of its matrices."""
         self.tally[0] += membership.sum(1)
         self.tally[1] += membership.double() @ losses.detach().double()
 

@@ -61,7 +61,7 @@ def _add_up(
 
 
 def region_shares(counts: RegionRow) -> PartitionMetrics:
-    """Returns the Jaccard index of the two top sets, and the shares of active and selected elements."""
+    """Returns the Jaccard index of the top sets, and the shares of active and selected elements."""
     elements, regions = counts["elements"], counts["regions"]
     union = elements - regions[Region.UNSELECTED]
     return {

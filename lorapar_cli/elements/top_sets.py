@@ -134,7 +134,7 @@ class Ranking:
         return sum(self._sums.values())
 
     def bins(self) -> Iterator[tuple[int, int, int]]:
-        """Yields the high half, number of elements and exact sum of each bin, largest keys first."""
+        """Yields high half, number of elements and exact sum of each bin, largest keys first."""
         return ((high, int(self._counts[high]), self._sums[high]) for high in self._bins)
 
     def shares_of_keys(self, high: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Arrays are read as `json.loads` reads them, in pieces of any size, and broken ones are refused."""
+"""Arrays are read as `json.loads` reads them, in pieces of any size; broken ones are refused."""
 
 import io
 import json

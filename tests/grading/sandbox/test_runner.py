@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.grading.sandbox import runner as sandbox
+from lorapar_cli.grading.sandbox import process, runner
+from lorapar_cli.grading.sandbox.process import BACKENDS, UNSAFE
 from lorapar_cli.grading.sandbox.runner import (
-    BACKENDS,
-    UNSAFE,
     Limits,
     Program,
     find_backend,
@@ -106,15 +105,15 @@ def test_programs_run_side_by_side_and_keep_their_order(backend):
 
 
 def test_nothing_runs_where_nothing_confines(monkeypatch):
-    monkeypatch.setattr(sandbox, "probe", lambda name: f"no {name}")
+    monkeypatch.setattr(runner, "probe", lambda name: f"no {name}")
     with pytest.raises(LoraparError, match="cannot confine"):
         find_backend()
     assert find_backend(unsafe=True) == UNSAFE
 
 
 def test_a_backend_that_lets_something_through_is_not_offered(monkeypatch):
-    monkeypatch.setattr(sandbox, "_wrapper", lambda backend, told: [])
-    monkeypatch.setattr(sandbox, "_runtime_paths", lambda: ["/"])
+    monkeypatch.setattr(process, "_wrapper", lambda backend, told: [])
+    monkeypatch.setattr(process, "_runtime_paths", lambda: ["/"])
     probe.cache_clear()
     try:
         assert "files" in probe("landlock")
@@ -123,7 +122,8 @@ def test_a_backend_that_lets_something_through_is_not_offered(monkeypatch):
 
 
 def test_a_machine_without_a_table_of_system_calls_has_no_sandbox(monkeypatch):
-    monkeypatch.setattr(sandbox, "describe_system_calls", lambda machine: None)
+    for module in (runner, process):
+        monkeypatch.setattr(module, "describe_system_calls", lambda machine: None)
     probe.cache_clear()
     try:
         assert probe("landlock").startswith("no table of system calls for")
