@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TextIO
 
 from lorapar_cli.events import Advance, Event, Note, Progress
+from lorapar_cli.launcher import is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 _PLAIN_SECONDS = 15.0
@@ -175,7 +176,7 @@ def show_outcome(
         render: Turns the manifest into rich renderables (tables, lines).
         next_command: What to type next, or None.
     """
-    if int(os.environ.get("RANK", "0")):
+    if not is_main():
         return  # Of the processes of one launch the first speaks.
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
@@ -194,7 +195,7 @@ def show_outcome(
 
 def show_dry_run(outcome: Outcome, as_json: bool, render: Callable[[Manifest], list]) -> None:
     """Prints what a dry run found; nothing of it is on disk."""
-    if int(os.environ.get("RANK", "0")):
+    if not is_main():
         return
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))

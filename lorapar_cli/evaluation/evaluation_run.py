@@ -1,7 +1,6 @@
 """One evaluation: the same for models that are asked and for completions that are given."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from lorapar_cli.evaluation.options import Drawing
 from lorapar_cli.evaluation.sample_journal import SAMPLES, Sample, SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Task, TaskOptions, grade_items
 from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.launcher import world_size
 from lorapar_cli.names import SCHEMA_VERSION, Stage
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import (
@@ -125,7 +125,7 @@ class EvaluationRun:
 
         if self.task.match == "likelihood":
             raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
-        if os.environ.get("WORLD_SIZE", "1") != "1":
+        if world_size() > 1:
             raise UsageError("`--completions` are judged in one process, on all of its cores")
         written = read_completions(path, self.task)
         fewest = min(written.items(), key=lambda pair: len(pair[1]))

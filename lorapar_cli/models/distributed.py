@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.launcher import is_launched, world_size
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ def join_processes() -> Processes:
         LoraparError: The launcher started fewer processes than it was asked for, so that this one
             would do everybody's work.
     """
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    wanted = world_size()
     # `accelerate launch --cpu --num_processes N` names a meeting place and starts one process.
-    alone = "WORLD_SIZE" not in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ
+    alone = not is_launched() and "ACCELERATE_MIXED_PRECISION" in os.environ
     if alone and "MASTER_ADDR" in os.environ:
         raise LoraparError(
             "`accelerate launch` started fewer processes than it was asked for",

@@ -3,9 +3,8 @@
 A run of all stages asks this first, so that a slip in the last one costs no hours of the others.
 """
 
-import os
-
 from lorapar_cli.errors import UsageError
+from lorapar_cli.launcher import world_size
 from lorapar_cli.training.masking.engines import requested_engine
 from lorapar_cli.training.option_aliases import Options, adopt_options
 from lorapar_cli.training.options import RlOptions
@@ -54,7 +53,7 @@ def find_rewards(
         UsageError: An unknown reward, or a step's completions are not whole groups.
     """
     rewards = resolve_rewards(options.rewards, allow_code, unsafe_code)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = world_size()
     completions = options.per_device_batch_size * options.gradient_accumulation * processes
     if completions % options.num_generations:
         raise UsageError(

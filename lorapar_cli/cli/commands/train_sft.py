@@ -1,6 +1,5 @@
 """`lorapar train-sft`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from lorapar_cli.cli.options import (
     given_options,
     read_template,
 )
+from lorapar_cli.launcher import is_main
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 from lorapar_cli.training.options import SftOptions
 
@@ -113,7 +113,7 @@ def train_sft(
 
 def _show_tokens(records: list) -> None:
     """Prints records token by token; those that carry loss stand in brackets."""
-    if int(os.environ.get("RANK", "0")):
+    if not is_main():
         return  # Of the processes of one launch the first speaks.
     console = stdout()
     console.print("records as tokens; [in brackets]: carries loss", markup=False)
