@@ -1,8 +1,6 @@
 """Teachers: found by name, and what their answers depend on. No key is kept here, only its place."""
 
-import hashlib
 import math
-import os
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,12 +10,12 @@ from urllib.parse import urlsplit
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.labelling.teachers.rules import RULES
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, Teacher
+from lorapar_cli.models.weights_digest import local_revision
 
 _PRESETS = Path(__file__).with_name("teachers.yaml")
 _INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
 _LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
 _NOT_IN_FILES = ("name", "kind", "revision")
-_EDGE_BYTES = 1 << 16
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
     "model": str,
@@ -150,12 +148,13 @@ def find_teachers(names: list[str], config: Path | None = None) -> list[Teacher]
 
     Raises:
         UsageError: A name is unknown; the message lists what there is.
+        LoraparError: A local model's folder cannot be read.
     """
     known = known_teachers(config)
     found = [_find(name, known) for name in names]
     if len({teacher.name for teacher in found}) < len(found):
         raise UsageError("two teachers have the same name", ", ".join(t.name for t in found))
-    return found
+    return [_with_revision(teacher) for teacher in found]
 
 
 def _find(name: str, known: dict[str, Teacher]) -> Teacher:
@@ -184,18 +183,16 @@ def _find(name: str, known: dict[str, Teacher]) -> Teacher:
 
 def _local_teacher(name: str, path: str) -> Teacher:
     folder = Path(path)
-    if not folder.is_dir():
-        return Teacher(name, "hf", path, price=Price(0, 0))
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        # Of weights both ends: training changes them, and all of a large model takes minutes.
-        with open(file, "rb") as content:
-            digest.update(content.read(_EDGE_BYTES))
-            content.seek(-min(_EDGE_BYTES, file.stat().st_size), os.SEEK_END)
-            digest.update(content.read())
-    resolved = str(folder.resolve())
-    return Teacher(name, "hf", resolved, price=Price(0, 0), revision=digest.hexdigest()[:16])
+    return Teacher(
+        name, "hf", str(folder.resolve()) if folder.is_dir() else path, price=Price(0, 0)
+    )
+
+
+def _with_revision(teacher: Teacher) -> Teacher:
+    """Returns a local model's teacher with the digest of its folder: gigabytes may be read."""
+    if teacher.kind != "hf":
+        return teacher
+    return replace(teacher, revision=local_revision(teacher.model, chat=True))
 
 
 def how_to_price(teachers: list[Teacher]) -> str:

@@ -113,7 +113,10 @@ def test_a_file_changes_fields_of_a_preset_and_sets_up_local_models(tmp_path, ti
     assert known["qwen"] == replace(before["qwen"], price=Price(1, 2))
     assert known["gpt4o"] == replace(before["gpt4o"], max_tokens=9000)
     (given,) = find_teachers([f"mine=hf:{tiny_model_dir}"])
-    assert known["mine"] == replace(given, max_tokens=7)
+    # Listing teachers reads no weights; asking them does.
+    assert known["mine"] == replace(given, max_tokens=7, revision=None)
+    (asked,) = find_teachers(["mine"], path)
+    assert asked == replace(given, max_tokens=7)
     assert given.max_tokens > 256
 
 
@@ -196,7 +199,12 @@ def test_a_local_model_that_was_trained_on_is_another_teacher(
     monkeypatch.chdir(tmp_path)
     before = identities(find_teachers(["hf:model"]))
     assert identities(find_teachers([f"a=hf:{copy}"])) == before
+    template = copy / "chat_template.jinja"
+    template.write_text("{# other #}" + template.read_text())
+    changed = identities(find_teachers(["hf:model"]))
+    assert changed != before
     weights = copy / "model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert identities(find_teachers(["hf:model"])) != before
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert identities(find_teachers(["hf:model"])) not in (before, changed)
