@@ -9,14 +9,8 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
 from lorapar_cli.grading.grade import Grade
-from lorapar_cli.models.generation import (
-    Completion,
-    Decoding,
-    complete_batch,
-    encode_choice,
-    plan_batches,
-    score_choices,
-)
+from lorapar_cli.models.choices import encode_choice, score_choices
+from lorapar_cli.models.generation import Completion, Decoding, complete_batch, plan_batches
 from lorapar_cli.models.tokenization import encode_prompt
 
 
