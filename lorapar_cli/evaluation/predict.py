@@ -108,7 +108,7 @@ class Predictor:
         # Each model, draw and batch draws from a stream of its own.
         stream = f"{self.seed} {name} {batch.draw} {batch.number}"
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
-        written = writer.complete(prompts, self._fitting(prompts), seed)
+        written = writer.complete(prompts, self.decoding.within(self.longest, prompts), seed)
         texts = [completion.text for completion in written]
         grades = grade_items(self.task.match, items, texts, self.sandbox)
         for item, completion, grade in zip(items, written, grades, strict=True):
@@ -116,14 +116,6 @@ class Predictor:
                 "tokens": completion.tokens,
                 "finished": completion.finished,
             }
-
-    def _fitting(self, prompts: list[list[int]]) -> Decoding:
-        """Returns the decoding with no more new tokens than the model's positions leave."""
-        if self.longest is None:
-            return self.decoding
-        room = self.longest - max(map(len, prompts))
-        new = min(self.decoding.max_new_tokens, room)
-        return Decoding(new, self.decoding.temperature, self.decoding.top_p, self.decoding.stop)
 
     def _compare(self, name: str, model, items: list[Item]) -> Iterator[Sample]:
         asked = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.tasks.task import Task
-from lorapar_cli.models.adapter import read_adapter_config
+from lorapar_cli.models.adapter import read_lora_config
 from lorapar_cli.models.base_model import BaseModel
 from lorapar_cli.models.generation import Completion, Decoding
 
@@ -46,7 +46,7 @@ class VllmEngine:
     def __init__(self, base: BaseModel, dtype: str, adapters: list[Path], trust: bool) -> None:
         from vllm import LLM
 
-        ranks = [read_adapter_config(folder).r for folder in adapters]
+        ranks = [read_lora_config(folder).r for folder in adapters]
         lora: dict[str, Any] = {"enable_lora": False}
         if ranks:
             fitting = [rank for rank in _RANKS if rank >= max(ranks)]
@@ -80,6 +80,7 @@ class VllmWriter:
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             stop=decoding.stop or None,
+            repetition_penalty=decoding.repetition_penalty,
             seed=seed % 2**31,
         )
         request = None

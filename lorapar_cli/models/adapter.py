@@ -1,23 +1,23 @@
-"""Base models and LoRA adapters: found, loaded, created, named and saved."""
+"""LoRA adapters: created, loaded, named and saved."""
 
 import copy
 import json
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from transformers import (
-    set_seed,
-)
+from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import lora_inits as inits
-from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, look_at_data
+from lorapar_cli.models.base_model import transformers_model
+from lorapar_cli.models.data_inits import InitData, look_at_data
 from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
 
-# Bars and notices of the library would be drawn over our own display.
+# Progress bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -35,56 +35,38 @@ def create_adapter(
 ) -> PeftModel:
     """Returns the base model with a new trainable float32 LoRA adapter.
 
-    The base weights are left as they are. Inits that would change them (`pissa`, `olora`, `corda`,
-    `lora_ga`) become the equivalent adapter of rank 2r, whose second half is not to be trained
+    The base weights stay as they are. Inits that would change them (`pissa`, `olora`, `corda`,
+    `lora_ga`) become the equivalent adapter of rank 2r, whose second half must not be trained
     (`elements.rank_doubling`).
 
     Args:
         base: A causal or encoder-decoder LM; its modules are wrapped in place.
-        init: One of `models.lora_inits.INITS`. `orthogonal` leaves the model's function unchanged and
-            makes A and B non-zero, so that every element has an importance.
-        seed: Decides A and B completely.
+        init: One of `models.lora_inits.INITS`. `orthogonal` leaves the model's function unchanged
+            and makes A and B non-zero, so that every element has an importance.
+        seed: Determines A and B completely.
         init_scale: Standard deviation of A and B for `gaussian`; None for PEFT's, where B = 0.
-        data: What `corda`, `lora_ga`, `eva` and `loftq` look at; None for the others.
+        data: Input of `corda`, `lora_ga`, `eva` and `loftq`; None for the others.
 
     Raises:
-        LoraparError: No module has one of the target names, they reach routed experts, or the init
-            refuses these settings.
+        LoraparError: No module has one of the target names, they include routed experts, or the
+            init refuses these settings.
     """
-    linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    targets = sorted(target_modules)
     experts = stacked_experts(base)
-    if missing := [target for target in target_modules if target not in linear]:
-        raise LoraparError(
-            f"target modules match nothing: `{', '.join(missing)}`",
-            f"linear modules of this model: {', '.join(sorted(linear))}"
-            + (f"\n{experts}" if experts else ""),
-            "choose from these with `--target-modules`",
-        )
-    width = 2 if inits.changes_base(init) else 1
-    config = LoraConfig(
-        r=width * r,
-        lora_alpha=width * lora_alpha,
-        target_modules=sorted(target_modules),
-        lora_dropout=0.0,
-        init_lora_weights=inits.peft_init(init),
-        fan_in_fan_out=all(_is_transposed(linear[target]) for target in target_modules),
-        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
-    )
+    config = _adapter_config(base, r, lora_alpha, targets, init, experts)
     set_seed(seed)
     try:
-        found = {}
-        if init in NEEDS_SAMPLES:
-            found = look_at_data(base, init, r, lora_alpha, sorted(target_modules), data)
-        model = get_peft_model(base, config, autocast_adapter_dtype=True)
+        found = look_at_data(base, init, r, lora_alpha, targets, data)
+        model = cast(PeftModel, get_peft_model(base, config, autocast_adapter_dtype=True))
         if config.target_parameters:
             # For some models PEFT takes names that experts had before they were stacked for these.
-            reached = sorted(set(target_modules) - set(config.target_modules))
+            reached = sorted(set(targets) - set(config.target_modules or ()))
             raise LoraparError(
-                f"target modules reach routed experts: `{', '.join(reached)}`",
+                f"target modules include routed experts: `{', '.join(reached)}`",
                 experts,
                 "choose others with `--target-modules`",
             )
-        inits.set_initial(model, init, r, lora_alpha, data, found)
+        inits.set_initial(model, init, r, lora_alpha, found, data.whole if data else None)
     except (ValueError, TypeError) as cause:
         raise LoraparError(
             f"cannot create the adapter with init `{init}`",
@@ -96,6 +78,40 @@ def create_adapter(
     return model
 
 
+def _adapter_config(
+    base: torch.nn.Module,
+    r: int,
+    lora_alpha: int,
+    targets: list[str],
+    init: str,
+    experts: str | None,
+) -> LoraConfig:
+    """Returns PEFT's configuration of a new adapter.
+
+    Raises:
+        LoraparError: No module has one of the target names.
+    """
+    linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    if missing := [target for target in targets if target not in linear]:
+        raise LoraparError(
+            f"target modules match nothing: `{', '.join(missing)}`",
+            f"linear modules of this model: {', '.join(sorted(linear))}"
+            + (f"\n{experts}" if experts else ""),
+            "choose from these with `--target-modules`",
+        )
+    encoder_decoder = transformers_model(base).config.is_encoder_decoder
+    width = 2 if inits.changes_base(init) else 1
+    return LoraConfig(
+        r=width * r,
+        lora_alpha=width * lora_alpha,
+        target_modules=targets,
+        lora_dropout=0.0,
+        init_lora_weights=inits.peft_init(init),
+        fan_in_fan_out=all(_is_transposed(linear[target]) for target in targets),
+        task_type="SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM",
+    )
+
+
 def stacked_experts(model: torch.nn.Module) -> str | None:
     """Returns a sentence on routed experts that no target can reach, None where there are none.
 
@@ -104,8 +120,8 @@ def stacked_experts(model: torch.nn.Module) -> str | None:
     for name, parameter in model.named_parameters():
         if ".experts." in name and parameter.dim() == 3:
             return (
-                f"the routed experts are 3-D tensors (`{name}`, {list(parameter.shape)}), no linear "
-                "modules: they cannot be targets"
+                f"the routed experts are 3-D tensors (`{name}`, {list(parameter.shape)}), not "
+                "linear modules: they cannot be targets"
             )
     return None
 
@@ -123,7 +139,7 @@ def read_adapter_config(folder: Path) -> PeftConfig:
     """Returns an adapter folder's PEFT configuration.
 
     Raises:
-        LoraparError: The folder is missing or holds no adapter.
+        LoraparError: The folder is missing or does not contain an adapter.
     """
     if not (folder / "adapter_config.json").is_file():
         raise LoraparError(
@@ -137,6 +153,20 @@ def read_adapter_config(folder: Path) -> PeftConfig:
         raise LoraparError(f"`{folder}/adapter_config.json` is damaged", str(cause)) from cause
 
 
+def read_lora_config(folder: Path) -> LoraConfig:
+    """Returns a LoRA adapter folder's PEFT configuration.
+
+    Raises:
+        LoraparError: The folder does not contain an adapter, or one of another kind.
+    """
+    config = read_adapter_config(folder)
+    if not isinstance(config, LoraConfig):
+        raise LoraparError(
+            f"`{folder}` is not a LoRA adapter", f"its `peft_type` is {config.peft_type}"
+        )
+    return config
+
+
 def load_adapter(
     base: torch.nn.Module, folder: Path, *, trainable: bool, dropout: float | None = None
 ) -> PeftModel:
@@ -147,15 +177,16 @@ def load_adapter(
         dropout: LoRA dropout; must be set here, since it cannot be changed once modules exist.
 
     Raises:
-        LoraparError: No adapter there, or its tensors do not fit this base model.
+        LoraparError: There is no adapter, or its tensors do not fit this base model.
     """
     config = read_adapter_config(folder)
-    if dropout is not None:
-        config.lora_dropout = dropout
-    # Drawing the initial values again would be wasted, and for inits that change the base wrong.
-    config.init_lora_weights = True
+    if isinstance(config, LoraConfig):
+        if dropout is not None:
+            config.lora_dropout = dropout
+        # The values are loaded: an init would waste time, and change the base for some inits.
+        config.init_lora_weights = True
     try:
-        model = PeftModel.from_pretrained(
+        return PeftModel.from_pretrained(
             base, str(folder), is_trainable=trainable, config=config, autocast_adapter_dtype=True
         )
     except (RuntimeError, ValueError, KeyError) as cause:
@@ -164,13 +195,15 @@ def load_adapter(
             str(cause).strip().splitlines()[0],
             "use the base model that the adapter was made for",
         ) from cause
-    return model
 
 
 def adapter_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
     """Returns the LoRA matrices by their key in PEFT's `adapter_model.safetensors`, sorted.
 
     A is `[r, in_features]`, B is `[out_features, r]`, both float32.
+
+    Raises:
+        LoraparError: The adapter contains other tensors.
     """
     found = {
         name.replace(".default.", "."): parameter
@@ -180,11 +213,16 @@ def adapter_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
     saved = set(get_peft_model_state_dict(model, save_embedding_layers=False))
     if set(found) != saved:
         raise LoraparError(
-            "this adapter holds more than LoRA matrices",
+            "this adapter contains more than LoRA matrices",
             ", ".join(sorted(saved ^ set(found))[:5]),
             "adapters with saved modules, embeddings or DoRA are not supported",
         )
     return dict(sorted(found.items()))
+
+
+def lora_config(model: PeftModel) -> LoraConfig:
+    """Returns the configuration of the model's LoRA adapter; changing it changes the model's."""
+    return cast(LoraConfig, model.peft_config["default"])
 
 
 def model_fingerprint(model: PeftModel) -> str:
@@ -204,9 +242,9 @@ def save_adapter(
     if values is not None:
         suffix = ".weight"
         state = {f"{n.removesuffix(suffix)}.default{suffix}": v for n, v in values.items()}
-    # The saved values are the adapter: loading must not draw an initialisation first.
-    config = model.peft_config["default"]
-    drawn, config.init_lora_weights = config.init_lora_weights, True
+    # The saved values are the adapter: loading must not run an init first.
+    config = lora_config(model)
+    init, config.init_lora_weights = config.init_lora_weights, True
     training, config.inference_mode = config.inference_mode, True
     try:
         model.save_pretrained(
@@ -216,15 +254,16 @@ def save_adapter(
             state_dict=state,
         )
     finally:
-        config.init_lora_weights, config.inference_mode = drawn, training
+        config.init_lora_weights, config.inference_mode = init, training
 
 
 def save_raw_adapter(
     model: PeftModel, r: int, folder: Path, values: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Writes the raw part of a rank-2r adapter, named and shaped as in the mask.
+    """Writes the raw part of a rank-2r adapter, with the mask's names and shapes.
 
-    Alone it is not the model's function: `adapter/` beside it is (`elements.rank_doubling`).
+    Alone it does not compute the model's function: `adapter/` next to it does
+    (`elements.rank_doubling`).
 
     Args:
         values: Name -> matrix of rank 2r; None for those of the model.
@@ -233,7 +272,7 @@ def save_raw_adapter(
         name: trained_half(name, parameter.detach(), r).cpu().contiguous().numpy()
         for name, parameter in (values or adapter_parameters(model)).items()
     }
-    config = copy.copy(model.peft_config["default"])
+    config = copy.copy(lora_config(model))
     config.lora_alpha = config.lora_alpha * r // config.r
     config.r, config.init_lora_weights, config.inference_mode = r, True, True
     config.save_pretrained(str(folder))

@@ -1,34 +1,43 @@
-"""Finding and loading the base model and its tokenizer."""
+"""Base models and their tokenizers: found and loaded."""
 
 import importlib.util
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.weights_digest import local_folder, local_revision
 from lorapar_cli.names import EMBEDDED
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DTYPES = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model as the run directory remembers it.
+    """A base model as manifests record it.
 
     Attributes:
-        id: What the user said: `embedded`, a folder (made absolute) or a hub id.
+        id: What the user named: `embedded`, a folder (made absolute) or a hub id.
         path: What transformers loads.
-        revision: Hub commit, or `local:` and a digest of config and weights.
-        max_length: Tokens that the model's positions reach, where its config says so.
-        encoder_decoder: Whether prompts are encoded apart from what is generated.
+        revision: Hub commit, or for a folder its digest (`models.weights_digest`).
+        max_length: Number of the model's positions in tokens, None where its config names none.
+        encoder_decoder: Whether the model encodes prompts apart from what it generates.
     """
 
     id: str
@@ -46,7 +55,7 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
     """Returns the base model of that name without loading its weights.
 
     Raises:
-        LoraparError: There is no such folder or hub model, or it is no model.
+        LoraparError: There is no such folder or hub model, or it is not a model.
     """
     folder = local_folder(name)
     path = folder or name
@@ -66,8 +75,8 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
     if folder is not None:
         identity = name if name == EMBEDDED else str(folder.resolve())
         revision = local_revision(name)
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return BaseModel(identity, str(path), revision, longest, config.is_encoder_decoder)
+    max_length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return BaseModel(identity, str(path), revision, max_length, config.is_encoder_decoder)
 
 
 def pick_device() -> torch.device:
@@ -80,17 +89,15 @@ def pick_device() -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Returns the base model's dtype for `auto`, `float32`, `bfloat16` or `float16`.
 
-    `auto` is bfloat16 on a GPU that computes it and float32 elsewhere.
+    `auto` is bfloat16 on a GPU that computes in it and float32 elsewhere.
 
     Raises:
-        UsageError: Another name.
+        UsageError: The name is unknown.
     """
     if name not in _DTYPES:
         raise UsageError(f"unknown dtype `{name}`", hint=f"dtypes: {', '.join(_DTYPES)}")
-    if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return getattr(torch, name)
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return _DTYPES[name] or (torch.bfloat16 if fast else torch.float32)
 
 
 def load_base(
@@ -104,25 +111,31 @@ def load_base(
 
     Args:
         quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
-        keep_on_cpu: Leave it in memory, for an engine that divides it between devices.
+        keep_on_cpu: Leave it in main memory, for an engine that shards it across devices.
     """
     device = pick_device()
+    computed = pick_dtype(dtype, device)
     loader = AutoModelForSeq2SeqLM if base.encoder_decoder else AutoModelForCausalLM
-    options = {"dtype": pick_dtype(dtype, device), "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"dtype": computed, "trust_remote_code": trust_remote_code}
     if quantize is not None:
-        options |= _quantization(quantize, options["dtype"], device)
-    model = loader.from_pretrained(base.path, **options)
+        options |= _quantization(quantize, computed, device)
+    model: torch.nn.Module = loader.from_pretrained(base.path, **options)
     if quantize is None:
         return (model if keep_on_cpu else model.to(device)).eval()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes repacks 4-bit weights in evaluation mode for a CPU kernel that has no
-            # backward pass: gradients would stop at each of these modules, without a word.
-            module.support_avx512bf16_for_cpu = False
+            # backward pass: gradients would silently stop at each of these modules.
+            cast(Any, module).support_avx512bf16_for_cpu = False
     return model.eval()
 
 
-def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> dict:
+def transformers_model(model: torch.nn.Module) -> PreTrainedModel:
+    """Returns the transformers model that an adapter wraps, or the model itself without one."""
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+
+
+def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """Returns the loader's arguments for a quantised base.
 
     Raises:
@@ -143,11 +156,16 @@ def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> di
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def load_tokenizer(base: BaseModel, trust_remote_code: bool = False, template: str | None = None):
+def load_tokenizer(
+    base: BaseModel, trust_remote_code: bool = False, template: str | None = None
+) -> PreTrainedTokenizerBase:
     """Returns the tokenizer, with a pad token that is not treated as text.
 
     Args:
-        template: Jinja text of a chat template in place of the model's own; None keeps that.
+        template: Jinja text that replaces the model's chat template; None keeps that.
+
+    Raises:
+        LoraparError: It cannot be loaded, or has no end-of-sequence token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=trust_remote_code)

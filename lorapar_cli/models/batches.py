@@ -1,29 +1,31 @@
-"""Batches of samples, padded or packed into one row, and the losses of a model on them."""
+"""Batches of samples, padded or packed into one row, and a model's losses on them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.tokenization import Encoded
 
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How samples become what a model is called with.
+    """How samples become the inputs of a model.
 
     Attributes:
-        packing: One row of all samples, without padding. Positions begin anew with each sample,
-            and models of transformers keep samples apart by that.
-        decoder_start: For an encoder-decoder, the token its decoder begins with: the prompt is
-            encoded, the completion decoded. None for a model of one stack.
+        packing: One row of all samples, without padding. Positions restart at each sample, and
+            transformers' models separate samples by that.
+        decoder_start_token: For an encoder-decoder, the first token of its decoder: the prompt is
+            encoded, the completion decoded. None for a decoder-only model.
     """
 
     packing: bool = False
     decoder_start_token: int | None = None
 
     def tokens(self, samples: list[Encoded]) -> int:
-        """Returns the tokens of these samples as one batch, padding included."""
+        """Returns the number of tokens of these samples as one batch, padding included."""
         if self.packing:
             return sum(len(sample.input_ids) for sample in samples)
         if self.decoder_start_token is None:
@@ -32,9 +34,9 @@ class BatchLayout:
         return len(samples) * (longest + max(sample.completion_length for sample in samples))
 
     def divide(self, samples: list[Encoded], indices: Iterable[int], limit: int) -> list[list[int]]:
-        """Returns the samples' indices in batches, in their order, each within so many tokens.
+        """Returns the samples' indices in batches, in their order, each of at most `limit` tokens.
 
-        A sample that is longer than allowed is a batch of its own.
+        A sample that is longer than the limit is a batch of its own.
         """
         batches: list[list[int]] = []
         for index in indices:
@@ -48,14 +50,14 @@ class BatchLayout:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model is called with, and where its samples and their losses lie.
+    """A model's inputs, and where its samples and their losses lie.
 
     Attributes:
         inputs: `[rows, tokens]` each.
-        lengths: Tokens of each sample; of a packed row they lie end to end.
+        lengths: Tokens of each sample; in a packed row they lie end to end.
         packed: Whether several samples lie in one row.
         rows, columns: `[predictions]`, the positions whose logits predict completion tokens.
-        owners: `[predictions]`, the samples that they belong to.
+        owners: `[predictions]`, the index of the sample that each belongs to.
         targets: `[predictions]`, the completion tokens.
         weights: `[predictions]` float32, one over the number of the sample's completion tokens.
     """
@@ -75,8 +77,13 @@ class Batch:
         return len(self.lengths)
 
 
-def _pad(lists: list[list[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the lists as one `[batch, longest]` tensor and the mask of what is no padding."""
+def pad(lists: list[list[int]], value: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns token ids and attention mask (1 = not padding), both `[lists, longest]` int64.
+
+    Args:
+        value: Token id of padding.
+        left: Pad before each list instead of after it.
+    """
     longest = max(map(len, lists))
     tokens = torch.full((len(lists), longest), value, dtype=torch.long)
     attended = torch.zeros_like(tokens)
@@ -100,22 +107,22 @@ def make_batch(
     lengths = [len(sample.input_ids) for sample in samples]
     first = [len(ids) - 1 for ids in prompts]
     rows = list(range(len(samples)))
+    left = padding_side == "left"
     if layout.packing:
         inputs = {
             "input_ids": torch.tensor([[i for sample in samples for i in sample.input_ids]]),
-            # Without a mask, and only then, the library reads borders from these.
+            # Only without a mask does transformers read the samples' boundaries from these.
             "position_ids": torch.tensor([[i for length in lengths for i in range(length)]]),
         }
         first = [sum(lengths[:row]) + place for row, place in enumerate(first)]
         rows = [0] * len(samples)
     elif layout.decoder_start_token is not None:
-        inputs = _named(_pad(prompts, pad_token_id, padding_side == "left"))
+        inputs = _named(pad(prompts, pad_token_id, left=left))
         shifted = [[layout.decoder_start_token, *ids[:-1]] for ids in completions]
-        inputs |= _named(_pad(shifted, pad_token_id, left=False), "decoder_")
+        inputs |= _named(pad(shifted, pad_token_id, left=False), "decoder_")
         first = [0] * len(samples)
     else:
-        left = padding_side == "left"
-        inputs = _named(_pad([sample.input_ids for sample in samples], pad_token_id, left))
+        inputs = _named(pad([sample.input_ids for sample in samples], pad_token_id, left=left))
         if left:
             attended = inputs["attention_mask"]
             inputs["position_ids"] = (attended.cumsum(1) - 1).clamp(min=0)
@@ -146,13 +153,17 @@ def _named(padded: tuple[torch.Tensor, torch.Tensor], prefix: str = "") -> dict[
 def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Returns the logits where a completion token is predicted, `[predictions, vocabulary]`.
 
-    No other logits are computed: with a vocabulary of 100,000 they would be most of the memory.
+    No other logits are computed: with a vocabulary of 100,000 they would take most of the memory.
     """
 
-    def keep_predictions(_module, arguments):
+    def keep_predictions(_module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return (arguments[0][batch.rows, batch.columns].unsqueeze(0), *arguments[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep_predictions)
+    handle = (
+        transformers_model(model)
+        .get_output_embeddings()
+        .register_forward_pre_hook(keep_predictions)
+    )
     try:
         return model(**batch.inputs, use_cache=False).logits[0]
     finally:
@@ -167,6 +178,6 @@ def sample_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def decoder_start_token(model: torch.nn.Module) -> int | None:
-    """Returns the token that an encoder-decoder's decoder begins with, else None."""
-    config = model.config
+    """Returns the first token of an encoder-decoder's decoder, None for other models."""
+    config = transformers_model(model).config
     return config.decoder_start_token_id if config.is_encoder_decoder else None

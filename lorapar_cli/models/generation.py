@@ -1,40 +1,58 @@
-"""Batched generation: prompts of like length together, KV cache, finished rows dropped.
+"""Batched generation with a KV cache: rows leave the batch when they end.
 
-Differs from `transformers.generate` in what it costs, not in what greedy decoding gives: a row
-leaves the batch when it ends, and prompts are sorted by length, so little is computed for padding.
+Differs from `transformers.generate` in cost, not in what greedy decoding returns. Of the model's own
+generation settings the end tokens always apply; the caller decides on the rest (`Decoding`).
 """
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.base_model import transformers_model
+from lorapar_cli.models.batches import pad
+from lorapar_cli.models.tokenization import decode_text
 
-# Copying the cache pays once a quarter of the rows has ended.
+# Copying the cache pays off once a quarter of the rows has ended.
 _DROP_SHARE = 0.75
 _STOP_CHECK_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How completions are drawn.
+    """How completions are decoded.
 
     Attributes:
-        max_new_tokens: Tokens after which a completion is cut.
-        temperature: 0 takes the likeliest token; above, tokens are drawn.
-        top_p: Smallest set of tokens with this probability that is drawn from; 1 for all.
+        max_new_tokens: Tokens after which a completion is truncated.
+        temperature: 0 takes the likeliest token; above 0, tokens are sampled.
+        top_p: Sample from the smallest set of tokens with this probability; 1 for all tokens.
         stop: Texts that end a completion; they are not part of it.
+        repetition_penalty: Above 1, tokens that the prompt or the completion contains become less
+            likely (`RepetitionPenalty`); 1 for none.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     stop: list[str] = field(default_factory=list)
+    repetition_penalty: float = 1.0
+
+    def within(self, max_length: int | None, prompts: Iterable[list[int]]) -> "Decoding":
+        """Returns this decoding with no more new tokens than the model's positions leave.
+
+        Args:
+            max_length: Number of the model's positions, None where there is no limit.
+            prompts: Token ids of the batch's prompts, each shorter than `max_length`.
+        """
+        if max_length is None:
+            return self
+        room = max_length - max(map(len, prompts))
+        return replace(self, max_new_tokens=min(self.max_new_tokens, room))
 
 
 @dataclass(frozen=True)
@@ -42,9 +60,9 @@ class Completion:
     """What a model wrote.
 
     Attributes:
-        text: Without special tokens, cut before a stop text.
+        text: Without special tokens, and up to a stop text.
         tokens: Number of tokens generated, the end of sequence included.
-        finished: Whether it ended by itself; False where `max_new_tokens` cut it.
+        finished: Whether it ended by itself; False where `max_new_tokens` truncated it.
     """
 
     text: str
@@ -53,79 +71,91 @@ class Completion:
 
 
 def plan_batches(lengths: list[int], batch_size: int) -> list[list[int]]:
-    """Returns the positions of each batch: longest prompts first, like lengths together.
+    """Returns the indices of each batch's prompts: longest first, similar lengths together.
 
-    It depends on nothing else, so an interrupted run that goes on has the same batches, and with
-    them the same rounding and the same completions.
+    It depends on nothing else, so a resumed run has the same batches, and with them the same
+    rounding and the same completions.
     """
-    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def _accepted(model: torch.nn.Module, given: dict) -> dict:
-    """Returns the arguments that the model's forward pass knows."""
+def accepted_arguments(model: torch.nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns those of the arguments that the model's forward pass has."""
     known = inspect.signature(model.forward).parameters
-    return {name: value for name, value in given.items() if name in known}
+    return {name: value for name, value in arguments.items() if name in known}
 
 
-def end_tokens(model: torch.nn.Module, tokenizer) -> list[int]:
+def end_tokens(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Returns the ids that end a completion: the tokenizer's and the model's own."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    configured = configured if isinstance(configured, list) else [configured]
-    return sorted({tokenizer.eos_token_id, *configured} - {None})
+    configured = getattr(transformers_model(model).generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {tokenizer.eos_token_id, *listed} - {None}
 
 
 @torch.inference_mode()
 def complete_batch(
     model: torch.nn.Module,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     decoding: Decoding,
     seed: int = 0,
+    *,
+    memory_hint: str = "give a smaller `--batch-size`",
 ) -> list[Completion]:
-    """Returns one completion a prompt, in order.
+    """Returns one completion per prompt, in order.
 
     Args:
         model: A causal LM, with or without an adapter, in evaluation mode.
         prompts: Token ids of each prompt, none empty.
-        seed: Decides everything random above temperature 0.
+        seed: Determines every sampled token.
+        memory_hint: What to do when the GPU runs out of memory.
 
     Raises:
         LoraparError: The GPU has not enough memory for the batch.
     """
-    ends = set(end_tokens(model, tokenizer))
+    ends = end_tokens(model, tokenizer)
     try:
         written = _decode(model, tokenizer, prompts, decoding, ends, seed)
     except torch.OutOfMemoryError as cause:
         raise LoraparError(
             f"not enough GPU memory to complete {len(prompts)} prompts at once",
             f"the longest prompt has {max(map(len, prompts))} tokens",
-            "give a smaller `--batch-size`",
+            memory_hint,
         ) from cause
     return [_to_completion(tokenizer, tokens, decoding, ends) for tokens in written]
 
 
 def _decode(
-    model, tokenizer, prompts: list[list[int]], decoding: Decoding, ends: set[int], seed: int
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    decoding: Decoding,
+    ends: set[int],
+    seed: int,
 ) -> list[list[int]]:
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    device = next(inner.parameters()).device
-    ids, mask = _pad_left(prompts, tokenizer.pad_token_id, device)
+    """Returns the tokens generated for each prompt, its end of sequence included."""
+    inner = transformers_model(model)
+    device = inner.device
+    # Padding on the left puts every completion right after its prompt.
+    ids, mask = (part.to(device) for part in pad(prompts, tokenizer.pad_token_id, left=True))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     pick = _picker(decoding, torch.Generator(device).manual_seed(seed))
+    penalty = RepetitionPenalty(decoding.repetition_penalty)
     written: list[list[int]] = [[] for _ in prompts]
-    rows, ended, cache = list(range(len(prompts))), set(), None
+    rows, cache = list(range(len(prompts))), None
+    ended: set[int] = set()
     for step in range(1, decoding.max_new_tokens + 1):
-        given = {"position_ids": positions, "logits_to_keep": 1}
         output = inner(
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            **_accepted(inner, given),
+            **accepted_arguments(inner, {"position_ids": positions, "logits_to_keep": 1}),
         )
         cache = output.past_key_values
-        chosen = pick(output.logits[:, -1].float()).tolist()
+        penalty.count(ids, mask[:, -ids.shape[1] :], output.logits.shape[-1])
+        chosen = pick(penalty.apply(output.logits[:, -1].float())).tolist()
         for row, token in zip(rows, chosen, strict=True):
             if row not in ended:
                 written[row].append(token)
@@ -139,6 +169,7 @@ def _decode(
         if len(going) <= _DROP_SHARE * len(rows) and _rows_can_leave(cache):
             kept = torch.tensor(going, device=device)
             cache.batch_select_indices(kept)
+            penalty.keep(kept)
             mask, positions = mask[kept], positions[kept]
             rows, chosen = [rows[place] for place in going], [chosen[place] for place in going]
         ids = torch.tensor(chosen, device=device)[:, None]
@@ -155,14 +186,38 @@ def _rows_can_leave(cache: Any) -> bool:
     )
 
 
-def _pad_left(
-    prompts: list[list[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns token ids and attention mask, both `[prompts, longest]` int64."""
-    longest = max(map(len, prompts))
-    ids = [[pad] * (longest - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+class RepetitionPenalty:
+    """Makes the tokens of each row's prompt and completion less likely.
+
+    A logit l of such a token becomes l / penalty where l > 0 and l x penalty elsewhere.
+
+    Source: CTRL, arXiv 1909.05858, Sec. 4.1, with the sign rule of transformers'
+    `RepetitionPenaltyLogitsProcessor`.
+    """
+
+    def __init__(self, penalty: float) -> None:
+        self._penalty = penalty
+        self._counts: torch.Tensor | None = None
+
+    def count(self, ids: torch.Tensor, attended: torch.Tensor, vocabulary: int) -> None:
+        """Counts tokens `[rows, tokens]` where `attended`, of the same shape, is 1."""
+        if self._penalty == 1:
+            return
+        if self._counts is None:
+            self._counts = attended.new_zeros(len(ids), vocabulary)
+        self._counts.scatter_add_(1, ids, attended)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns the logits `[rows, vocabulary]` after the penalty."""
+        if self._counts is None:
+            return logits
+        penalised = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
+        return torch.where(self._counts > 0, penalised, logits)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Forgets all rows but those of these indices."""
+        if self._counts is not None:
+            self._counts = self._counts[rows]
 
 
 def _picker(
@@ -174,7 +229,7 @@ def _picker(
         shares = torch.softmax(logits / decoding.temperature, dim=-1)
         if decoding.top_p < 1:
             ordered, index = shares.sort(dim=-1, descending=True)
-            # A token stays while what lies before it has not reached top_p: the first always does.
+            # A token stays while the sum before it is below top_p: the first always does.
             ordered[ordered.cumsum(-1) - ordered >= decoding.top_p] = 0
             shares = torch.zeros_like(shares).scatter(-1, index, ordered)
         return torch.multinomial(shares, 1, generator=generator)[:, 0]
@@ -182,13 +237,15 @@ def _picker(
     return draw if decoding.temperature > 0 else lambda logits: logits.argmax(dim=-1)
 
 
-def _stopped(tokenizer, tokens: list[int], stop: list[str]) -> bool:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+def _stopped(tokenizer: PreTrainedTokenizerBase, tokens: list[int], stop: list[str]) -> bool:
+    text = decode_text(tokenizer, tokens, skip_special_tokens=True)
     return any(end in text for end in stop)
 
 
-def _to_completion(tokenizer, tokens: list[int], decoding: Decoding, ends: set[int]) -> Completion:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    cut = min((text.find(end) for end in decoding.stop if end in text), default=None)
-    finished = cut is not None or tokens[-1] in ends
-    return Completion(text if cut is None else text[:cut], len(tokens), finished)
+def _to_completion(
+    tokenizer: PreTrainedTokenizerBase, tokens: list[int], decoding: Decoding, ends: set[int]
+) -> Completion:
+    text = decode_text(tokenizer, tokens, skip_special_tokens=True)
+    stop = min((text.find(end) for end in decoding.stop if end in text), default=None)
+    finished = stop is not None or tokens[-1] in ends
+    return Completion(text if stop is None else text[:stop], len(tokens), finished)

@@ -57,6 +57,7 @@ def test_engine_makes_room_for_the_largest_adapter(calls, tmp_path):
     prompts, drawing, request = calls[1]
     assert prompts == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
     assert (drawing["max_tokens"], drawing["temperature"], drawing["stop"]) == (5, 0.0, ["\n"])
+    assert drawing["repetition_penalty"] == 1
     assert 0 <= drawing["seed"] < 2**31
     assert request == ("adapter-2", 2, str(folders[1]))
     engine.writer(None).complete([[1]], Decoding(5), 0)

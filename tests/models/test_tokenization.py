@@ -33,7 +33,7 @@ def test_messages_that_a_template_refuses_are_an_error():
         "{% endif %}" + CHAT_TEMPLATE
     )
     prompt = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    with pytest.raises(LoraparError, match="does not take") as caught:
+    with pytest.raises(LoraparError, match="does not accept") as caught:
         encode_prompt(build_tokenizer(template), prompt)
     assert "no system role; its roles are system, user" in caught.value.found
 

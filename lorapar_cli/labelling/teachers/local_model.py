@@ -11,26 +11,45 @@ BATCH = 8
 class LocalTeacher:
     """A causal LM, loaded once, that answers chats greedily.
 
+    Its own generation settings apply where they change a greedy answer and causal LMs are
+    published with them: end tokens and repetition penalty.
+
     Raises:
-        LoraparError: There is no such model, or its chat template refuses the prompt.
+        LoraparError: There is no such model, it is not a causal LM, or its chat template refuses
+            the prompt.
     """
 
     def __init__(self, teacher: Teacher, trust_remote_code: bool = False) -> None:
         # torch and transformers take seconds to import, and other teachers need neither.
-        from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
+        from lorapar_cli.models.base_model import (
+            find_base_model,
+            load_base,
+            load_tokenizer,
+            transformers_model,
+        )
+        from lorapar_cli.models.generation import Decoding
 
         base = find_base_model(teacher.model, trust_remote_code)
-        self._name, self._most = teacher.name, teacher.max_tokens
+        if base.encoder_decoder:
+            raise LoraparError(
+                f"teacher `{teacher.name}` is an encoder-decoder model",
+                hint="use a decoder-only model, or serve this one over HTTP",
+            )
+        self._name, self._max_length = teacher.name, base.max_length
         self._tokenizer = load_tokenizer(base, trust_remote_code)
         self._model = load_base(base, trust_remote_code=trust_remote_code)
-        self._longest = getattr(self._model.config, "max_position_embeddings", None) or 2**31
+        settings = transformers_model(self._model).generation_config
+        penalty = getattr(settings, "repetition_penalty", None) or 1.0
+        self._decoding = Decoding(teacher.max_tokens, repetition_penalty=penalty)
 
     def answer(self, chats: list[list[Message]]) -> list[Reply | None]:
-        """Returns the answer to each chat; None to one that is longer than the model can read."""
-        encoded = [self._encode(chat) for chat in chats]
-        fitting = [ids for ids in encoded if len(ids) < self._longest]
-        answers = iter(self._generate(fitting) if fitting else [])
-        return [next(answers) if len(ids) < self._longest else None for ids in encoded]
+        """Returns the reply to each chat; None to one that is longer than the model can read."""
+        prompts = [self._encode(chat) for chat in chats]
+        replies = iter(self._complete([prompt for prompt in prompts if self._fits(prompt)]))
+        return [next(replies) if self._fits(prompt) else None for prompt in prompts]
+
+    def _fits(self, prompt: list[int]) -> bool:
+        return self._max_length is None or len(prompt) < self._max_length
 
     def _encode(self, chat: list[Message]) -> list[int]:
         from lorapar_cli.models.tokenization import encode_prompt
@@ -39,42 +58,26 @@ class LocalTeacher:
             return encode_prompt(self._tokenizer, chat)
         except Exception as cause:
             # Templates are programs of the model's authors and raise whatever they like.
+            own = cause.__cause__ if isinstance(cause, LoraparError) else cause
             raise LoraparError(
                 f"the chat template of teacher `{self._name}` refuses the prompt",
-                str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__,
+                next(iter(str(own).strip().splitlines()), type(own).__name__),
                 "give a `--prompt-template` without a system part",
             ) from cause
 
-    def _generate(self, prompts: list[list[int]]) -> list[Reply]:
-        import torch
+    def _complete(self, prompts: list[list[int]]) -> list[Reply]:
+        from lorapar_cli.models.generation import complete_batch
 
-        width = max(map(len, prompts))
-        pad = self._tokenizer.pad_token_id
-        device = self._model.device
-        # Padded on the left, so that every answer begins right behind its prompt.
-        padded = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        with torch.inference_mode():
-            made = self._model.generate(
-                input_ids=padded,
-                attention_mask=mask,
-                max_new_tokens=min(self._most, self._longest - width),
-                do_sample=False,
-                pad_token_id=pad,
-            )[:, width:]
-        ends = {pad, *_as_list(self._model.generation_config.eos_token_id)}
+        if not prompts:
+            return []
+        completions = complete_batch(
+            self._model,
+            self._tokenizer,
+            prompts,
+            self._decoding.within(self._max_length, prompts),
+            memory_hint="use a smaller model, or serve this one over HTTP",
+        )
         return [
-            Reply(
-                self._tokenizer.decode(row, skip_special_tokens=True),
-                len(prompt),
-                int((row != pad).sum()),
-                cut=int(row[-1]) not in ends,
-            )
-            for prompt, row in zip(prompts, made, strict=True)
+            Reply(written.text, len(prompt), written.tokens, cut=not written.finished)
+            for prompt, written in zip(prompts, completions, strict=True)
         ]
-
-
-def _as_list(ids: int | list[int] | None) -> list[int]:
-    if ids is None:
-        return []
-    return ids if isinstance(ids, list) else [ids]

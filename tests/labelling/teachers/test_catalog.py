@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import replace
 
@@ -7,10 +6,8 @@ import pytest
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers, known_teachers
 from lorapar_cli.labelling.teachers.label_prompt import ONCE_MORE, PLAIN, ROLE_PLAY, read_prompt
-from lorapar_cli.labelling.teachers.local_model import LocalTeacher
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, answer_key, identities
 from lorapar_cli.store.records import Record
-from tests.labelling.tiny_teachers import build_model
 
 
 def test_presets_are_whole():
@@ -118,29 +115,6 @@ def test_a_file_changes_fields_of_a_preset_and_sets_up_local_models(tmp_path, ti
     (asked,) = find_teachers(["mine"], path)
     assert asked == replace(given, max_tokens=7)
     assert given.max_tokens > 256
-
-
-def test_a_local_model_answers_as_long_as_it_may(tmp_path, tiny_model_dir):
-    folder = tmp_path / "endless"
-    shutil.copytree(tiny_model_dir, folder)
-    for path in (folder / "config.json", folder / "generation_config.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": None}))
-    (teacher,) = find_teachers([f"t=hf:{folder}"])
-    chat = [{"role": "user", "content": "Which system?"}]
-    for most in (3, 300):
-        (reply,) = LocalTeacher(replace(teacher, max_tokens=most)).answer([chat])
-        assert (reply.completion_tokens, reply.cut) == (most, True)
-
-
-def test_a_local_model_that_ends_its_answer_was_not_cut_off(tmp_path, tiny_model_dir):
-    from transformers import AutoTokenizer
-
-    folder = build_model(tmp_path / "two", "2", AutoTokenizer.from_pretrained(tiny_model_dir))
-    (teacher,) = find_teachers([f"t=hf:{folder}"])
-    chat = [{"role": "user", "content": "Which system?"}]
-    (reply,) = LocalTeacher(teacher).answer([chat])
-    assert not reply.cut
-    assert reply.label() == "system2"
 
 
 def test_an_answers_key_depends_on_model_prompt_and_record_only():
