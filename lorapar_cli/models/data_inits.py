@@ -1,4 +1,4 @@
-"""Inits that look at data or at unquantised weights first, through PEFT's own implementations."""
+"""Inits that need data or unquantised weights, through PEFT's own implementations."""
 
 import random
 import warnings
@@ -14,7 +14,9 @@ from peft.tuners.lora.eva import get_eva_state_dict
 from peft.tuners.lora.loraga import preprocess_loraga
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import (
+    Batch,
     BatchLayout,
     decoder_start_token,
     make_batch,
@@ -25,7 +27,7 @@ from lorapar_cli.models.tokenization import Encoded
 
 NEEDS_SAMPLES = ("corda", "lora_ga", "eva")
 FIELDS = {"corda": "eigens", "lora_ga": "_peft_loraga_grad"}
-"""Init -> what PEFT leaves on a base module, for the init of its adapter."""
+"""Init -> attribute that PEFT leaves on a base module, for the init of its adapter."""
 
 SAMPLES = 256
 _EVA_TOKENS = 2048
@@ -34,11 +36,11 @@ _EVA_PASSES = 20
 
 @dataclass(frozen=True)
 class InitData:
-    """What such an init looks at.
+    """Input of an init that needs data.
 
     Attributes:
-        samples: Of both systems (`choose_samples`).
-        pad_token_id: For batches of several.
+        samples: Samples of both systems (`choose_samples`).
+        pad_token_id: For batches of several samples.
         whole: The base model with unquantised weights, for `loftq`.
     """
 
@@ -48,27 +50,38 @@ class InitData:
 
 
 def choose_samples(systems: list[list[Encoded]], seed: int) -> list[Encoded]:
-    """Returns at most `SAMPLES` samples, as many of each system as there are, chosen by seed."""
+    """Returns at most `SAMPLES` random samples, equally many of each system."""
     each = min(SAMPLES // len(systems), *map(len, systems))
     return [sample for samples in systems for sample in random.Random(seed).sample(samples, each)]
 
 
 def look_at_data(
-    base: torch.nn.Module, init: str, r: int, lora_alpha: int, targets: list[str], data: InitData
+    base: torch.nn.Module,
+    init: str,
+    r: int,
+    lora_alpha: int,
+    targets: list[str],
+    data: InitData | None,
 ) -> dict[str, torch.Tensor]:
-    """Runs the passes over data that an init needs, each sample alone where that matters.
+    """Runs the passes over data that an init needs, one sample at a time where that matters.
 
     Returns:
-        Module name -> A for `eva`. For the others PEFT leaves `FIELDS` on the base modules.
+        Module name -> A for `eva`. For `corda` and `lora_ga` PEFT leaves `FIELDS` on the base
+        modules; other inits need no pass.
 
     Raises:
-        LoraparError: The data do not suffice.
+        LoraparError: There is too little data.
+        TypeError: The init needs data and there is none.
     """
+    if init not in NEEDS_SAMPLES:
+        return {}
+    if data is None:
+        raise TypeError(f"init `{init}` needs samples")
     config = data_config(init, r, lora_alpha, targets)
     layout = BatchLayout(decoder_start_token=decoder_start_token(base))
     device = next(base.parameters()).device
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[Batch]:
         for sample in data.samples:
             yield make_batch([sample], data.pad_token_id, device, layout)
 
@@ -87,46 +100,45 @@ def look_at_data(
         preprocess_corda(base, config, run)
     else:
         with warnings.catch_warnings():
-            # The first matrices' inputs need no gradient, which PEFT's hooks do not mind.
+            # The first matrices' inputs need no gradient, which PEFT's hooks tolerate.
             warnings.filterwarnings("ignore", "Full backward hook is firing")
             preprocess_loraga(base, config, step)
     return {}
 
 
 def data_config(init: str, r: int, lora_alpha: int, targets: list[str]) -> LoraConfig:
-    """Returns PEFT's configuration of an init, with PEFT's defaults but for `eva`.
+    """Returns PEFT's configuration of an init, with PEFT's defaults except for `eva`.
 
-    Differs: `eva` does not give layers other ranks than r (rho is 1), since an importance, a mask
-    and their layout are about matrices of rank r.
+    Differs: `eva` does not give layers ranks other than r (rho is 1), since importance, masks and
+    their layout assume matrices of rank r.
     """
-    own: dict[str, Any] = {
+    own: dict[str, dict[str, Any]] = {
         "corda": {"corda_config": CordaConfig()},
         "lora_ga": {"lora_ga_config": LoraGAConfig()},
         "eva": {"eva_config": EvaConfig(rho=1.0)},
-    }.get(init, {})
-    return LoraConfig(
-        r=r, lora_alpha=lora_alpha, target_modules=targets, init_lora_weights=init, **own
-    )
+    }
+    settings: dict[str, Any] = {"init_lora_weights": init} | own.get(init, {})
+    return LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=targets, **settings)
 
 
 class _Passes:
-    """Batches that PEFT goes through until the components no longer turn, but not for ever."""
+    """Batches that PEFT repeats until the components no longer rotate, a limited number of times."""
 
     def __init__(self, batches: list[dict[str, torch.Tensor]]) -> None:
         self._batches = batches
-        self._begun = 0
+        self._started = 0
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        self._begun += 1
-        if self._begun > _EVA_PASSES:
+        self._started += 1
+        if self._started > _EVA_PASSES:
             raise LoraparError(
-                "init `eva` has not settled",
-                f"its components still turn after {_EVA_PASSES} passes over "
+                "init `eva` did not converge",
+                f"its components still rotate after {_EVA_PASSES} passes over "
                 f"{len(self._batches)} batches",
-                "give more data (`--samples`), or another `--init`",
+                "give more data (`--samples`) or another `--init`",
             )
         return iter(self._batches)
 
@@ -134,10 +146,10 @@ class _Passes:
 def _eva(
     base: torch.nn.Module, config: LoraConfig, data: InitData, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    if base.config.is_encoder_decoder:
+    if transformers_model(base).config.is_encoder_decoder:
         raise LoraparError(
-            "init `eva` cannot be made for an encoder-decoder",
-            "PEFT's pass over data takes every module's input for that of one stack",
+            "init `eva` does not support encoder-decoder models",
+            "PEFT's pass over data assumes that all modules see the same tokens",
             "choose another `--init`",
         )
     order = sorted(range(len(data.samples)), key=lambda i: len(data.samples[i].input_ids))
@@ -150,9 +162,9 @@ def _eva(
     large = [batch.inputs for batch in batches if sum(batch.lengths) >= config.r]
     if not large:
         raise LoraparError(
-            f"init `eva` needs at least {config.r} tokens in a batch, as many as r",
+            f"init `eva` needs at least r = {config.r} tokens in a batch",
             f"{sum(len(sample.input_ids) for sample in data.samples)} tokens in all samples",
-            "give more data, or a smaller `--r`",
+            "give more data or a smaller `--r`",
         )
     return get_eva_state_dict(
         base,
@@ -165,13 +177,15 @@ def _eva(
     )
 
 
-def _real_tokens(arguments: tuple, attended: torch.Tensor, name: str) -> torch.Tensor:
+def _real_tokens(
+    arguments: tuple[torch.Tensor, ...], attended: torch.Tensor, name: str
+) -> torch.Tensor:
     """Returns a module's inputs `[tokens, features]` without padding, batched or flat."""
     inputs = arguments[0].flatten(0, -2)
     if len(inputs) != len(attended):
         raise LoraparError(
-            f"init `eva` cannot tell what is padding in `{name}`",
-            f"it sees {len(inputs)} tokens of {len(attended)}",
+            f"init `eva` cannot distinguish padding in `{name}`",
+            f"it sees {len(inputs)} of {len(attended)} tokens",
             "choose other modules with `--target-modules`",
         )
     return inputs[attended]

@@ -1,11 +1,11 @@
-"""Adapters and merged weights for others to load, compared with the trained model first."""
+"""Exports adapters and merged weights, compared with the trained model before they are published."""
 
 import gc
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import load_adapter, save_adapter
@@ -15,12 +15,13 @@ from lorapar_cli.models.base_model import (
     load_tokenizer,
     pick_device,
     pick_dtype,
+    transformers_model,
 )
 from lorapar_cli.models.tokenization import encode_prompt
 
-# Largest difference of a logit that float32 arithmetic in another order explains.
+# Largest difference of a logit that the order of float32 operations explains.
 TOLERANCE = 1e-4
-# Rounding weights to 8 bits of mantissa moves logits; more than this share of their spread is wrong.
+# Rounding weights to 8 bits of mantissa moves logits; more than this share of their spread is an error.
 HALF_TOLERANCE = 0.1
 
 _PROMPTS = ("What is 12 + 30?", "List three animals.", "A farmer has 7 cows and buys 5 more.")
@@ -35,12 +36,12 @@ def export(
     trust: bool,
     template: str | None = None,
 ) -> float:
-    """Writes an adapter or merged weights into `built`, and checks them by loading them plainly.
+    """Writes an adapter or merged weights into `built`, and checks them by loading them again.
 
     Args:
-        built: Folder that exists and is empty.
-        dtype: Of merged weights: `auto` is what the base model is stored in.
-        template: Chat template that the merged model's tokenizer gets; None: the model's own.
+        built: An empty folder.
+        dtype: Of merged weights; `auto` is the dtype in which the base model is stored.
+        template: Chat template of the merged model's tokenizer; None for the model's own.
 
     Returns:
         Largest absolute difference of a logit from the trained model's, computed in float32.
@@ -70,7 +71,7 @@ def export(
     if not difference <= allowed:
         raise LoraparError(
             "the export does not compute what was trained",
-            f"a logit differs by {difference:.2e}, allowed are {allowed:.2e}",
+            f"a logit differs by {difference:.2e}, the tolerance is {allowed:.2e}",
             "export the adapter instead of merged weights, or merge with `--dtype float32`",
         )
     return difference
@@ -82,19 +83,22 @@ def _stored_dtype(base: BaseModel, trust: bool) -> torch.dtype:
 
 
 def _load_plainly(base: BaseModel, built: Path, merged: bool, trust: bool) -> torch.nn.Module:
-    """Returns what was written as transformers and PEFT alone load it, in float32."""
+    """Returns what was written, loaded by transformers and PEFT alone, in float32."""
     path = built if merged else base.path
-    model = AutoModelForCausalLM.from_pretrained(
+    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, trust_remote_code=trust
-    ).to(pick_device())
-    return (model if merged else PeftModel.from_pretrained(model, built)).eval()
+    )
+    model = model.to(pick_device())
+    return (model if merged else PeftModel.from_pretrained(model, str(built))).eval()
 
 
 @torch.no_grad()
-def _logits(model: torch.nn.Module, tokenizer) -> torch.Tensor:
+def _logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """Returns the logits of a few prompts, one after another, on the CPU."""
     rows = []
     for prompt in _PROMPTS:
-        ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+        ids = torch.tensor(
+            [encode_prompt(tokenizer, prompt)], device=transformers_model(model).device
+        )
         rows.append(model(input_ids=ids).logits[0].float().cpu())
     return torch.cat(rows)

@@ -318,7 +318,7 @@ def test_data_inits_leave_nothing_behind_in_the_base(family, init):
 
 def test_eva_that_does_not_settle_is_an_error(monkeypatch):
     monkeypatch.setattr(data_inits, "_EVA_PASSES", 1)
-    with pytest.raises(LoraparError, match="has not settled"):
+    with pytest.raises(LoraparError, match="did not converge"):
         adapted("llama", "eva")
 
 

@@ -45,7 +45,7 @@ def test_tables_and_words(run, tmp_path, tiny_model_dir, splits):
         ((), "--model"),
         (("--model", "x", "--init", "gaussian"), "B = 0"),
         (("--model", "x", "--init", "xavier"), "unknown init `xavier`"),
-        (("--model", "x", "--init-scale", "0.1"), "belongs to init `gaussian`"),
+        (("--model", "x", "--init-scale", "0.1"), "applies to init `gaussian`"),
         (("--model", "x", "--formula", "taylor3"), "formula"),
         (("--model", "x", "--samples", "1"), "samples"),
         (("--model", "x", "--target-modules", "a,a"), "names something twice"),
