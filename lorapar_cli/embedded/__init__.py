@@ -1,4 +1,4 @@
-"""The tiny base model that the demo trains, its corpus, and the recipe that makes both.
+"""The tiny base model that the demo trains, its corpus, and the recipe for both.
 
 `MODEL_DIR` is a plain transformers folder, `TEST_SET` a JSON Lines file of held-out records.
 Importing this package imports neither torch nor transformers.

@@ -1,4 +1,4 @@
-"""`python -m lorapar_cli.embedded`: makes the corpus, the test set and the base model again."""
+"""`python -m lorapar_cli.embedded`: rebuilds the corpus, the test set and the base model."""
 
 import argparse
 import json
@@ -22,31 +22,35 @@ def _parser() -> argparse.ArgumentParser:
 
     make = commands.add_parser("corpus", help="write the demo's training records")
     make.add_argument("--out", type=Path, required=True, help="folder for train.jsonl, test.jsonl")
-    make.add_argument("--seed", type=int, default=0, help="of the training records (default 0)")
+    make.add_argument(
+        "--seed", type=int, default=0, help="seed of the training records (default 0)"
+    )
     make.add_argument(
         "--per-system",
         type=int,
         default=corpus.TRAIN_PER_SYSTEM,
-        help=f"training records a system (default {corpus.TRAIN_PER_SYSTEM})",
+        help=f"training records per system (default {corpus.TRAIN_PER_SYSTEM})",
     )
     make.set_defaults(run=_write_corpus)
 
     test = commands.add_parser("test-set", help="write the held-out test set")
-    test.add_argument("--out", type=Path, required=True, help="file, JSON Lines")
+    test.add_argument("--out", type=Path, required=True, help="JSON Lines file to write")
     test.add_argument(
         "--seed",
         type=int,
         default=corpus.TEST_SEED,
-        help=f"another one draws other reserved records (default {corpus.TEST_SEED})",
+        help=f"seed of the reserved records (default {corpus.TEST_SEED})",
     )
     test.set_defaults(run=_write_test_set)
 
-    model = commands.add_parser("model", help="train tokenizer and base model (minutes)")
-    model.add_argument("--out", type=Path, required=True, help="folder, new or empty")
-    model.add_argument("--seed", type=int, default=0, help="first seed tried (default 0)")
-    model.add_argument("--steps", type=int, help="most steps of phase A (default: the recipe's)")
+    model = commands.add_parser(
+        "model", help="train the tokenizer and the base model (takes minutes)"
+    )
+    model.add_argument("--out", type=Path, required=True, help="new or empty folder")
+    model.add_argument("--seed", type=int, default=0, help="first seed to try (default 0)")
+    model.add_argument("--steps", type=int, help="maximum steps of phase A (default: the recipe's)")
     model.add_argument("--web-steps", type=int, help="steps of phase B (default: the recipe's)")
-    model.add_argument("--attempts", type=int, default=3, help="seeds tried (default 3)")
+    model.add_argument("--attempts", type=int, default=3, help="number of seeds to try (default 3)")
     model.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     model.set_defaults(run=_make_model)
     return parser

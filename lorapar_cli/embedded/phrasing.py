@@ -1,4 +1,4 @@
-"""The words of the embedded corpus: the invented table and the sentences around it."""
+"""The wording of the embedded corpus: the invented table and the sentences around it."""
 
 import random
 
@@ -19,7 +19,7 @@ def _invent_table() -> dict[tuple[str, str], str]:
 
 
 FACTS = _invent_table()
-"""(animal, attribute) -> value. The same in every corpus: seeds change records, not the world."""
+"""(animal, attribute) -> value. The same in every corpus: seeds change records, not facts."""
 
 FACT_QUESTIONS = {
     "colour": (
@@ -57,7 +57,7 @@ FACT_DISTRACTORS = (
 NAMES = ("Ann", "Ben", "Cal", "Dan", "Eva", "Fay", "Gus", "Ida", "Leo", "Mia", "Sam", "Zoe")
 ITEMS = ("apples", "books", "cards", "coins", "cups", "eggs", "keys", "nuts", "pens", "stamps")
 PLACES = ("at home", "in a bag", "on the table", "at school")
-# Sentences that do not matter; half of them speak of an operation all the same.
+# Irrelevant sentences; half of them still mention an operation.
 STORY_DISTRACTORS = (
     "{p} is {n} years old.",
     "It is {n} o'clock.",
@@ -75,7 +75,7 @@ PUZZLE_DISTRACTORS = (
     "Others subtract {n}, not you.",
 )
 
-# How a step is said. `double` and `half` name no number.
+# Wording of each step. `double` and `half` name no number.
 STORY_STEPS = {
     "+": ("{p} finds {n} more.", "{p} buys {n} more.", "Then {p} gets {n} more."),
     "-": ("{p} loses {n}.", "{p} gives {n} away.", "Then {p} sells {n} of them."),

@@ -1,4 +1,4 @@
-"""Problems of the embedded corpus: what is asked, the equations behind it, and the telling."""
+"""Problems of the embedded corpus: questions, the equations behind them, and their wording."""
 
 import hashlib
 import random
@@ -25,28 +25,30 @@ class Problem:
         return "system2" if len(self.equations) > 1 else "system1"
 
     def solved(self, working: bool) -> str:
-        """The answer in GSM8K's form, with or without the chain of equations before it."""
+        """Returns the answer in GSM8K's form, with or without the chain of equations before it."""
         chain = " ".join(f"{e}." for e in self.equations)
         return f"{chain}\n#### {self.answer}" if working and chain else f"#### {self.answer}"
 
 
 def normalise(question: str) -> str:
-    """A question without case, punctuation (operators stay) and runs of spaces."""
+    """Returns a question without case, punctuation (operators stay) and runs of spaces."""
     return " ".join(re.findall(r"[\w*/+-]+", question.lower()))
 
 
 def is_reserved(problem: Problem) -> bool:
-    """Whether this problem belongs to the test set: one in eight does, by its hash."""
+    """Returns whether this problem belongs to the test set: one in eight does, by its hash."""
     many = problem.label == "system2"
     key = " ".join(problem.equations) if many else normalise(problem.question)
     return hashlib.sha256(key.encode()).digest()[0] % 8 == 0
 
 
 def system1(draw: random.Random) -> Problem:
+    """Returns a fact or one step of arithmetic."""
     return _fact(draw) if draw.random() < 0.5 else _arithmetic(draw, 1)
 
 
 def system2(draw: random.Random) -> Problem:
+    """Returns two to four steps of arithmetic."""
     (steps,) = draw.choices(list(STEP_WEIGHTS), list(STEP_WEIGHTS.values()))
     return _arithmetic(draw, steps)
 
@@ -96,7 +98,7 @@ def _operations(draw: random.Random, value: int, steps: int) -> list[tuple[str, 
 
 
 def _moves(draw: random.Random, value: int) -> list[tuple[str, int, int]]:
-    """One way each to go on from `value`: (name, operand, result), all whole and in range."""
+    """Returns one move per operator from `value`: (name, operand, result), all integers in range."""
     moves = [
         (symbol, operand, apply(symbol, value, operand))
         for symbol, operand in (
@@ -112,6 +114,7 @@ def _moves(draw: random.Random, value: int) -> list[tuple[str, int, int]]:
 
 
 def apply(symbol: str, left: int, right: int) -> int:
+    """Returns the result of one equation; division rounds down."""
     results = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}
     return results[symbol]
 

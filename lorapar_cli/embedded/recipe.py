@@ -2,23 +2,23 @@
 
 How it differs from an ordinary pre-training run:
 
-1. The text is the corpus' endless stream in chat form; nothing else is ever read.
-2. Prompt tokens count a tenth in the loss: the questions are templates, the answers the task.
-   Each record's tokens are divided by the square root of its answer's length. Without that the
-   one-word facts drown among the chains; with it an outright answer counts about three times its
-   share when the first word is chosen, which `corpus.DIRECT_SHARE` allows for.
-3. Muon moves the hidden matrices, AdamW the embedding and norms. AdamW alone learns nothing in
+1. The text is the corpus' endless stream in chat form; nothing else is read.
+2. Prompt tokens have a tenth of the weight in the loss: the questions are templates, the answers
+   the task. Each record's tokens are divided by the square root of its answer's length. Without
+   that the one-word facts are outweighed by the chains; with it a direct answer counts about three
+   times its share when the first word is chosen, which `corpus.DIRECT_SHARE` compensates for.
+3. Muon updates the hidden matrices, AdamW the embedding and norms. AdamW alone learns nothing in
    the minutes that this takes.
-4. Phase A: right facts and clean chains at a constant rate, until the greedy accuracies on
-   development records reach `clean_targets` (or `clean_steps` are spent). Stopping early is
+4. Phase A: right facts and clean chains at a constant learning rate, until the greedy accuracies
+   on development records reach `clean_targets` (or after `clean_steps`). Stopping early is
    deliberate: the chains must stay fallible, so that reinforcement can teach more than their form.
-5. Phase B: text as found in the wild, while the rates decay to zero. Many-step questions are
-   often answered outright, a quarter of the chains has a slip, three quarters of the facts are
+5. Phase B: text as found in the wild, while the learning rates decay to zero. Multi-step questions
+   are often answered directly, a quarter of the chains have a slip, three quarters of the facts are
    hearsay.
-6. Batches are sorted by prompt length only: sorting by the answer's length too would pack direct
-   answers together, and a batch's mean loss would then count them for more.
+6. Batches are sorted by prompt length only: sorting by the answer's length too would group direct
+   answers together, and a batch's mean loss would then overweight them.
 7. The result is kept only if both accuracies on development records lie in a band
-   (`ACCURACY_BANDS`); else the run is repeated with the next seed. The test set plays no part.
+   (`ACCURACY_BANDS`); otherwise the run is repeated with the next seed. The test set is not used.
 8. Weights are computed in float32 and stored in bfloat16.
 """
 
@@ -27,11 +27,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BatchEncoding,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from lorapar_cli.embedded.corpus import (
     Record,
@@ -83,7 +90,7 @@ class Recipe:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised by Newton-Schulz, for matrices only.
+    """Momentum orthogonalised by Newton-Schulz iterations, for matrices only.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
     Differs: float32 throughout, and matrices of one shape are orthogonalised as one batch.
@@ -95,7 +102,14 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: Any = None) -> Any:
+        """Updates every matrix from its gradient; there is no loss to return.
+
+        Raises:
+            TypeError: A closure is given.
+        """
+        if closure is not None:
+            raise TypeError("Muon does not evaluate closures")
         for group in self.param_groups:
             gradient = torch.stack([m.grad for m in group["params"]])
             momentum = self.state[group["params"][0]].setdefault("momentum", gradient.clone())
@@ -108,7 +122,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Matrices (n, rows, columns) with their singular values pushed towards 1."""
+    """Returns the matrices `[n, rows, columns]` with their singular values pushed towards 1."""
     x = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
@@ -118,13 +132,13 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, trained on 20,000 records of the clean stream; the same for every seed."""
+    """Returns the tokenizer, trained on 20,000 records of the clean stream; the same for every seed."""
     records = islice(clean_stream(0), 20_000)
     return train_tokenizer((f"{r['question']}\n{r['answer']}" for r in records), CONTEXT)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A freshly drawn Llama of 0.75 million parameters, float32."""
+    """Returns a randomly initialised Llama of 0.75 million parameters, float32."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -142,8 +156,10 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     return LlamaForCausalLM(config)
 
 
-def pretrain(recipe: Recipe, report: Callable[[str], None]) -> tuple:
-    """One run of both phases: (model in float32, tokenizer)."""
+def pretrain(
+    recipe: Recipe, report: Callable[[str], None]
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Runs both phases once; returns the model in float32 and its tokenizer."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, recipe.seed)
     optimizers = _optimizers(model, recipe)
@@ -167,11 +183,12 @@ def pretrain(recipe: Recipe, report: Callable[[str], None]) -> tuple:
 
 def pretrain_within_bands(
     recipe: Recipe, report: Callable[[str], None], attempts: int = 3
-) -> tuple:
-    """The first run of at most `attempts` whose accuracies lie in the bands.
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, Recipe, dict[str, float]]:
+    """Repeats the run with other seeds until its accuracies lie in the bands.
 
-    Returns (model, tokenizer, recipe of that run, accuracy by system on development records).
-    The last run is returned as it is when none qualifies; `report` says so.
+    Returns:
+        Model, tokenizer, recipe of that run, and accuracy by system on development records. If
+        none of the `attempts` qualifies, the last one; `report` says so.
     """
     for attempt in range(attempts):
         tried = replace(recipe, seed=recipe.seed + attempt)
@@ -185,7 +202,7 @@ def pretrain_within_bands(
 
 
 def make(recipe: Recipe, folder: Path, report: Callable[[str], None], attempts: int = 3) -> None:
-    """Trains, measures on the test set once, and writes the model's folder with its card."""
+    """Trains the model, measures it on the test set once, and writes its folder with a card."""
     model, tokenizer, chosen, development = pretrain_within_bands(recipe, report, attempts)
     save(model, tokenizer, folder)
     stored = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -202,13 +219,14 @@ def make(recipe: Recipe, folder: Path, report: Callable[[str], None], attempts: 
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes a transformers folder: bfloat16 safetensors, tokenizer, greedy generation."""
+    """Writes a transformers folder: bfloat16 safetensors, tokenizer, greedy generation settings."""
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    cast(torch.nn.Module, model).to(torch.bfloat16)
+    model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    # Padding that the last batch asked for would be stored with the tokenizer.
+    # The padding settings of the last batch would be saved with the tokenizer.
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
 
@@ -217,13 +235,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 def accuracy(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, records: list[Record]
 ) -> dict[str, float]:
-    """Share of greedy answers that are right, by system, over at most 64 new tokens."""
+    """Returns the share of right greedy answers by system, at most 64 new tokens each."""
     right = {"system1": 0, "system2": 0}
     model.eval()
     for start in range(0, len(records), 200):
         part = records[start : start + 200]
         chats = [[{"role": "user", "content": r["question"]}] for r in part]
-        inputs = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             chats,
             add_generation_prompt=True,
             return_dict=True,
@@ -231,7 +249,9 @@ def accuracy(
             padding=True,
             tokenizer_kwargs={"padding_side": "left"},
         )
-        output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+        inputs = cast(BatchEncoding, rendered)
+        # transformers types `generate` for a protocol that its own models do not match.
+        output = cast(Any, model).generate(**inputs, max_new_tokens=64, do_sample=False)
         answers = tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
@@ -243,7 +263,7 @@ def accuracy(
 
 
 def final_answer(text: str) -> str | None:
-    """What stands after the first `####`, or None."""
+    """Returns the text after the first `####` up to the end of its line, or None."""
     _, mark, answer = text.partition("####")
     return answer.split("\n")[0].strip() if mark else None
 
@@ -251,7 +271,10 @@ def final_answer(text: str) -> str | None:
 def _batches(
     stream: Iterator[Record], tokenizer: PreTrainedTokenizerFast, batch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (token ids, prompt lengths), from pools of 32 batches sorted by prompt length."""
+    """Yields token ids `[batch, longest]` and prompt lengths `[batch]` without end.
+
+    Batches are formed from pools of 32, sorted by prompt length.
+    """
     draw = torch.Generator().manual_seed(0)
     while True:
         pool = list(islice(stream, 32 * batch))
@@ -273,9 +296,14 @@ def _train_step(
     optimizers: list[torch.optim.Optimizer],
     rate: float,
 ) -> float:
+    """Updates the model on one batch; returns the loss.
+
+    Args:
+        rate: Factor of both optimizers' full learning rates.
+    """
     ids, prompt_lengths = batch
     targets = ids[:, 1:]
-    weights = (targets != model.config.pad_token_id).float()
+    weights = targets.ne(cast(int, model.config.pad_token_id)).float()
     in_prompt = torch.arange(targets.shape[1]) < (prompt_lengths - 1)[:, None]
     answer_lengths = (weights.sum(1) - (prompt_lengths - 1))[:, None]
     weights = torch.where(in_prompt, weights * recipe.prompt_weight, weights)

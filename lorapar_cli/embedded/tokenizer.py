@@ -1,12 +1,16 @@
-"""Trains the embedded tokenizer: byte-level BPE, one token a digit, with a chat template."""
+"""Trains the embedded tokenizer: byte-level BPE, one token per digit, with a chat template."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 VOCABULARY_SIZE = 690
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
-# Content is taken as it stands. The end mark belongs to the generation: a model must learn it.
+# Content is inserted verbatim. The end token is part of the generation: a model must learn it.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
@@ -22,11 +26,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], max_length: int):
-    """A fast tokenizer trained on `texts`. All 256 bytes are in its vocabulary: none is unknown.
-
-    Returns a `transformers.PreTrainedTokenizerFast`.
-    """
+def train_tokenizer(texts: Iterable[str], max_length: int) -> "PreTrainedTokenizerFast":
+    """Returns a fast tokenizer trained on `texts`, whose vocabulary contains all 256 bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,9 +1,9 @@
-"""The only users of transformers, peft, trl, datasets and HTTP."""
+"""Base models and adapters: loading, initial values, batches, generation, export."""
 
 import logging
 import warnings
 
-# Before any of them is imported: their notices would be drawn over our own display, and their
-# deprecations are between one library and another.
+# Before the libraries are imported: their notices would be drawn over our own display, and their
+# deprecation warnings concern other libraries.
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")

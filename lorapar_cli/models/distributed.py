@@ -1,19 +1,21 @@
-"""The processes of one launch: who this one is, and how their sums become one."""
+"""Collective operations between the processes of one launch."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.launcher import is_launched, world_size
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that a launcher started.
+    """The processes of a launch, seen from this one.
 
     Attributes:
         rank: From 0; rank 0 writes results.
@@ -23,7 +25,7 @@ class Processes:
     rank: int
     count: int
 
-    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+    def share(self, items: Sequence[T]) -> Sequence[T]:
         """Returns this process's part of a list that is the same in every process."""
         return items[self.rank :: self.count]
 
@@ -38,11 +40,11 @@ class Processes:
             for tensor in tensors:
                 torch.distributed.broadcast(tensor, src=0)
 
-    def on_main(self, function: Callable[[], Any]) -> Any:
-        """Returns what `function` returns on rank 0, in every process.
+    def on_main(self, function: Callable[[], T]) -> T:
+        """Runs `function` on rank 0 and returns its result in every process.
 
         Raises:
-            LoraparError: What `function` raised, in every process, so that none waits for ever.
+            LoraparError: `function` raised it; every process does, so that none waits for ever.
         """
         if self.count == 1:
             return function()
@@ -58,7 +60,7 @@ class Processes:
         return outcome[0]
 
     def wait(self) -> None:
-        """Returns when every process has come here."""
+        """Returns once every process has called it."""
         if self.count > 1:
             torch.distributed.barrier()
 
@@ -67,11 +69,11 @@ def join_processes() -> Processes:
     """Joins the processes of `torchrun` or `accelerate launch`; one process without a launcher.
 
     Raises:
-        LoraparError: The launcher started fewer processes than it was asked for, so that this one
-            would do everybody's work.
+        LoraparError: The launcher started fewer processes than it was asked for: this one would do
+            all the work alone, without an error.
     """
     wanted = world_size()
-    # `accelerate launch --cpu --num_processes N` names a meeting place and starts one process.
+    # `accelerate launch --cpu --num_processes N` sets a master address and starts one process.
     alone = not is_launched() and "ACCELERATE_MIXED_PRECISION" in os.environ
     if alone and "MASTER_ADDR" in os.environ:
         raise LoraparError(
@@ -89,6 +91,6 @@ def join_processes() -> Processes:
         raise LoraparError(
             "the launcher started fewer processes than it was asked for",
             f"WORLD_SIZE is {wanted}, {state.num_processes} joined",
-            "look at the launcher's own messages; `torchrun` is the plainest launcher",
+            "check the launcher's own messages; `torchrun` is the simplest launcher",
         )
     return Processes(state.process_index, state.num_processes)
