@@ -5,6 +5,8 @@ import random
 import torch
 import transformers as tf
 
+from lorapar_cli.models.adapter import create_adapter
+from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData
 from lorapar_cli.models.tokenization import Encoded
 
 VOCABULARY = 97
@@ -90,3 +92,18 @@ def samples(count: int = 9) -> list[Encoded]:
         Encoded([draw.randrange(2, VOCABULARY) for _ in range(prompt + completion)], prompt)
         for prompt, completion in lengths
     ]
+
+
+def adapted(family: str, init: str = "orthogonal", **options):
+    """Returns a family's model with a new adapter of rank 4 on all of its targets."""
+    if init in NEEDS_SAMPLES:
+        options["data"] = InitData(samples(), 0)
+    return create_adapter(
+        build(family),
+        r=4,
+        lora_alpha=8,
+        target_modules=list(FAMILIES[family][2]),
+        init=init,
+        seed=0,
+        **options,
+    ).eval()

@@ -11,7 +11,6 @@ import transformers
 from lorapar_cli.elements.importance import GradientSums, compute_importance
 from lorapar_cli.elements.top_sets import Ranking, TopSetMask, importance_keys
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models import data_inits
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter
 from lorapar_cli.models.batches import (
     BatchLayout,
@@ -20,26 +19,11 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
-from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData
 from lorapar_cli.scoring.accumulate import GradientPass, check_packing, make_batches, sum_gradients
 from lorapar_cli.scoring.gradients import capture_gradients, scored_values
-from tests.scoring.architectures import FAMILIES, build, samples
+from tests.scoring.architectures import FAMILIES, adapted, build, samples
 
 CPU = torch.device("cpu")
-
-
-def adapted(family: str, init: str = "orthogonal", **options):
-    if init in NEEDS_SAMPLES:
-        options["data"] = InitData(samples(), 0)
-    return create_adapter(
-        build(family),
-        r=4,
-        lora_alpha=8,
-        target_modules=list(FAMILIES[family][2]),
-        init=init,
-        seed=0,
-        **options,
-    ).eval()
 
 
 def one_by_one(model, chosen) -> dict[str, torch.Tensor]:
@@ -204,15 +188,6 @@ def test_models_that_mix_packed_samples_are_refused(family, dtype):
         assert relative_norm(scored(model, samples(), 30)[0], scored(model, samples(), 1)[0]) < 1e-5
 
 
-def test_only_predicted_positions_have_logits():
-    model, chosen = adapted("llama"), samples()
-    batch = make_batch(chosen, 0, CPU, BatchLayout())
-    logits = prediction_logits(model, batch)
-    assert logits.shape[0] == sum(sample.completion_length for sample in chosen)
-    full = model(**batch.inputs).logits[batch.rows, batch.columns]
-    torch.testing.assert_close(logits, full)
-
-
 @pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora", "corda", "lora_ga"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "phi3"])
 def test_base_changing_inits_leave_base_and_function_alone(family, init):
@@ -229,201 +204,6 @@ def test_base_changing_inits_leave_base_and_function_alone(family, init):
     for packing in (False, True):
         found, _, _ = scored(model, chosen, 30, raw_rank=4, packing=packing)
         assert relative_norm(found, halves) < 1e-5
-
-
-def test_pissa_starts_from_peft_s_own_values():
-    from peft import LoraConfig, get_peft_model
-
-    own = scored_values(adapted("llama", "pissa"), 4)
-    peft = get_peft_model(
-        build("llama"),
-        LoraConfig(
-            r=4, lora_alpha=8, target_modules=list(FAMILIES["llama"][2]), init_lora_weights="pissa"
-        ),
-    )
-    for name, value in adapter_parameters(peft).items():
-        torch.testing.assert_close(own[name], value)
-
-
-def test_corda_starts_from_peft_s_own_values():
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora.config import CordaConfig
-    from peft.tuners.lora.corda import preprocess_corda
-
-    own = scored_values(adapted("gpt2", "corda"), 4)
-    base = build("gpt2")
-    config = LoraConfig(
-        r=4,
-        lora_alpha=8,
-        target_modules=list(FAMILIES["gpt2"][2]),
-        init_lora_weights="corda",
-        corda_config=CordaConfig(),
-        fan_in_fan_out=True,
-    )
-    preprocess_corda(
-        base, config, lambda: [base(torch.tensor([sample.input_ids])) for sample in samples()]
-    )
-    for name, value in adapter_parameters(get_peft_model(base, config)).items():
-        # PEFT's order of the last three of four directions of equal weight is by rounding.
-        torch.testing.assert_close(own[name], value, rtol=1e-3, atol=1e-4)
-
-
-def test_lora_ga_starts_from_peft_s_own_values():
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora.config import LoraGAConfig
-    from peft.tuners.lora.loraga import preprocess_loraga
-
-    own = scored_values(adapted("llama", "lora_ga"), 4)
-    base = build("llama")
-    config = LoraConfig(
-        r=4,
-        lora_alpha=8,
-        target_modules=list(FAMILIES["llama"][2]),
-        init_lora_weights="lora_ga",
-        lora_ga_config=LoraGAConfig(),
-    )
-
-    def step():
-        for sample in samples():
-            ids = torch.tensor([sample.input_ids])
-            labels = ids.clone()
-            labels[0, : sample.prompt_length] = -100
-            base(ids, labels=labels).loss.backward()
-
-    preprocess_loraga(base, config, step)
-    for name, value in adapter_parameters(get_peft_model(base, config)).items():
-        # The directions' signs are drawn.
-        largest = value.abs().max()
-        difference = (own[name].abs() - value.abs()).abs().max() / largest
-        assert difference < 1e-2, name
-
-
-@pytest.mark.parametrize("init", ["corda", "lora_ga", "eva"])
-@pytest.mark.parametrize("family", ["qwen2_moe", "t5"])
-def test_data_inits_leave_nothing_behind_in_the_base(family, init):
-    if (family, init) == ("t5", "eva"):
-        with pytest.raises(LoraparError, match="encoder-decoder"):
-            adapted(family, init)
-        return
-    model = adapted(family, init)
-    attributes = {name for module in model.modules() for name in vars(module)}
-    assert not attributes & {"eigens", "_peft_loraga_grad", "covariance_matrix"}
-    assert not any(module._forward_hooks for module in model.modules())
-    assert all(p.grad is None for p in model.parameters())
-    values = adapter_parameters(model)
-    assert all(
-        value.any() == (".lora_A" in name or init != "eva") for name, value in values.items()
-    )
-
-
-def test_eva_that_does_not_settle_is_an_error(monkeypatch):
-    monkeypatch.setattr(data_inits, "_EVA_PASSES", 1)
-    with pytest.raises(LoraparError, match="did not converge"):
-        adapted("llama", "eva")
-
-
-def test_eva_takes_the_directions_of_most_variance():
-    """Against the SVD of all inputs of a matrix."""
-    base, seen = build("llama"), []
-    handle = base.model.layers[1].mlp.down_proj.register_forward_pre_hook(
-        lambda _module, arguments: seen.append(arguments[0][0])
-    )
-    for sample in samples():
-        base(torch.tensor([sample.input_ids]))
-    handle.remove()
-    inputs = torch.cat(seen)
-    directions = torch.linalg.svd(inputs - inputs.mean(0)).Vh[:4]
-    (found,) = (
-        value
-        for name, value in adapter_parameters(adapted("llama", "eva")).items()
-        if "layers.1.mlp.down_proj.lora_A" in name
-    )
-    assert (torch.linalg.svdvals(found @ directions.T) > 0.9).all()
-
-
-@pytest.mark.parametrize("init", ["corda", "lora_ga"])
-def test_a_rank_beyond_the_matrices_is_an_error(init):
-    with pytest.raises(LoraparError, match=f"init `{init}`"):
-        create_adapter(
-            build("llama"),
-            r=40,
-            lora_alpha=8,
-            target_modules=["q_proj"],
-            init=init,
-            seed=0,
-            data=InitData(samples(), 0),
-        )
-
-
-def test_gaussian_with_a_scale_draws_both_matrices():
-    values = adapter_parameters(adapted("llama", "gaussian", init_scale=0.01))
-    drawn = torch.cat([value.flatten() for value in values.values()])
-    assert drawn.std().item() == pytest.approx(0.01, rel=0.1)
-    assert all(value.all() for value in values.values())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_orthogonal_leaves_the_function_alone_in_every_dtype(dtype):
-    model = create_adapter(
-        build("llama").to(dtype),
-        r=4,
-        lora_alpha=8,
-        target_modules=list(FAMILIES["llama"][2]),
-        init="orthogonal",
-        seed=0,
-    )
-    values = adapter_parameters(model)
-    for name, a in values.items():
-        assert a.dtype == torch.float32
-        assert a.all()
-        if ".lora_A" in name:
-            b = values[name.replace(".lora_A", ".lora_B")]
-            assert (b @ a).abs().max() < 1e-6
-
-
-def test_orthogonal_refuses_an_odd_rank():
-    with pytest.raises(LoraparError, match="even rank"):
-        create_adapter(
-            build("llama"), r=3, lora_alpha=8, target_modules=["q_proj"], init="orthogonal", seed=0
-        )
-
-
-def test_a_target_that_matches_nothing_lists_what_there_is():
-    with pytest.raises(LoraparError, match="c_attn") as raised:
-        create_adapter(
-            build("llama"), r=4, lora_alpha=8, target_modules=["c_attn"], init="orthogonal", seed=0
-        )
-    assert "q_proj" in raised.value.found
-
-
-@pytest.mark.parametrize("targets", [["gate_proj"], ["gate_proj", "up_proj"], ["w1"]])
-@pytest.mark.parametrize("dense", [[], [0]])
-def test_targets_in_stacked_experts_are_refused_with_the_reason(targets, dense):
-    # Where a dense layer has a `gate_proj` too, PEFT would take the name for the experts.
-    config = transformers.Qwen3MoeConfig(
-        vocab_size=97,
-        hidden_size=32,
-        intermediate_size=48,
-        moe_intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_experts=4,
-        num_experts_per_tok=2,
-        head_dim=8,
-        mlp_only_layers=dense,
-    )
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(LoraparError) as raised:
-        create_adapter(
-            model,
-            r=4,
-            lora_alpha=8,
-            target_modules=["q_proj", *targets],
-            init="orthogonal",
-            seed=0,
-        )
-    assert "experts are 3-D tensors" in raised.value.found
-    assert targets[0] in raised.value.what + raised.value.found
 
 
 @pytest.mark.parametrize("packing", [False, True])
