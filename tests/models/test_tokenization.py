@@ -3,7 +3,6 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.base_model import find_base_model, load_tokenizer
 from lorapar_cli.models.tokenization import encode, encode_prompt
 from lorapar_cli.store.records import Record
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
@@ -36,15 +35,3 @@ def test_messages_that_a_template_refuses_are_an_error():
     with pytest.raises(LoraparError, match="does not accept") as caught:
         encode_prompt(build_tokenizer(template), prompt)
     assert "no system role; its roles are system, user" in caught.value.found
-
-
-def test_a_tokenizer_without_an_end_is_an_error(tiny_model_dir, tmp_path):
-    import shutil
-
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model_dir, folder)
-    tokenizer = build_tokenizer()
-    tokenizer.eos_token = None
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(LoraparError, match="no end-of-sequence token"):
-        load_tokenizer(find_base_model(str(folder)))

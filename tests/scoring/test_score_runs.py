@@ -11,7 +11,6 @@ import pytest
 
 from lorapar_cli.elements.top_sets import Ranking, TopSetMask, importance_keys
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.distributed import join_processes
 from lorapar_cli.names import System
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
@@ -110,14 +109,6 @@ def test_a_launcher_that_starts_too_few_is_an_error(tmp_path, tiny_model_dir, sp
     assert done.returncode != 0
     assert "started fewer processes than it was asked for" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_one_process_without_a_launcher(monkeypatch):
-    for name in ("WORLD_SIZE", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    found = join_processes()
-    assert (found.rank, found.count) == (0, 1)
-    assert found.share([1, 2, 3]) == [1, 2, 3]
 
 
 def test_packed_samples_give_the_same_importance(alone, tmp_path, tiny_model_dir, splits):
