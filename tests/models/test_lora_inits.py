@@ -6,6 +6,7 @@ import torch
 from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter
+from lorapar_cli.models.data_inits import InitData
 from tests.scoring.architectures import FAMILIES, adapted, build
 
 
@@ -59,3 +60,25 @@ def test_orthogonal_refuses_an_odd_rank():
         create_adapter(
             build("llama"), r=3, lora_alpha=8, target_modules=["q_proj"], init="orthogonal", seed=0
         )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_loftq_is_the_best_correction_of_its_rank(family):
+    """Rounded weights stand for quantised ones: what PEFT dequantises is what they are."""
+    whole, rounded = build(family), build(family)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_((parameter * 20).round() / 20)
+    model = adapted(family, "loftq", base=rounded, data=InitData([], 0, whole))
+    corrected = 0
+    for name, module in model.get_base_model().named_modules():
+        if "default" not in getattr(module, "lora_A", {}):
+            continue
+        exact = whole.get_parameter(f"{name}.weight").double()
+        lost = exact - module.get_base_layer().weight.double()
+        spectrum = torch.linalg.svdvals(lost)
+        left = lost - module.get_delta_weight("default").double()
+        torch.testing.assert_close(left.norm(), spectrum[4:].norm(), rtol=1e-4, atol=1e-6)
+        assert spectrum[:4].norm() > 0.1 * spectrum.norm()
+        corrected += 1
+    assert corrected >= 2

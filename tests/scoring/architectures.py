@@ -94,12 +94,12 @@ def samples(count: int = 9) -> list[Encoded]:
     ]
 
 
-def adapted(family: str, init: str = "orthogonal", **options):
-    """Returns a family's model with a new adapter of rank 4 on all of its targets."""
+def adapted(family: str, init: str = "orthogonal", base=None, **options):
+    """Returns a family's model, or `base`, with a new adapter of rank 4 on all of its targets."""
     if init in NEEDS_SAMPLES:
         options["data"] = InitData(samples(), 0)
     return create_adapter(
-        build(family),
+        base or build(family),
         r=4,
         lora_alpha=8,
         target_modules=list(FAMILIES[family][2]),

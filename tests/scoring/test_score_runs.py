@@ -289,8 +289,8 @@ def test_inits_that_cannot_be_scored_are_refused_before_loading(tmp_path, splits
         ({"init": "gaussian", "init_scale": 0.0}, "above 0"),
         ({"init": "gaussian", "init_scale": float("nan")}, "above 0"),
         ({"init": "gaussian", "init_scale": float("inf")}, "above 0"),
-        ({"init": "mica", "formula": "magnitude"}, "leave B frozen"),
-        ({"init": "mica", "formula": "random"}, "leave B frozen"),
+        ({"init": "mica", "formula": "magnitude"}, "keeps frozen"),
+        ({"init": "mica", "formula": "random"}, "keeps frozen"),
     ],
 )
 def test_inits_say_what_they_need_before_loading(tmp_path, splits, changed, words):
