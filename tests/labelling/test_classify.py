@@ -15,7 +15,7 @@ from lorapar_cli.store.records import read_records
 from lorapar_cli.store.run_dir import RunDir
 from tests.labelling.classify_parts import labels_of, read_lines, write_questions
 
-DOCS = Path(__file__).parents[2] / "docs" / "classify.md"
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 RULES = ["rules-operations", "rules-cues", "rules-shape"]
 
 
@@ -61,7 +61,7 @@ def test_files_hold_what_the_design_says(tmp_path, corpus):
 
 
 def test_accuracy_on_the_embedded_corpus_stands_in_the_docs(tmp_path):
-    """The summary's numbers equal counting by hand, and docs/classify.md states them."""
+    """The summary's numbers equal counting by hand, and docs/benchmarks.md states them."""
     data = write_corpus(tmp_path / "corpus.jsonl", per_system=2000)
     outcome = run(tmp_path, data)
     accuracy = outcome.manifest.metrics["accuracy"]
@@ -76,7 +76,7 @@ def test_accuracy_on_the_embedded_corpus_stands_in_the_docs(tmp_path):
     text = DOCS.read_text(encoding="utf-8")
     for name in hits:
         row = f"| {name} | {accuracy[name]:.3f} |"
-        assert row in text, f"docs/classify.md should have the row: {row}"
+        assert row in text, f"docs/benchmarks.md should have the row: {row}"
     assert accuracy["vote"] > 0.9
 
 
