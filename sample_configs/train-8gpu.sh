@@ -2,10 +2,11 @@
 # All stages on the GPUs of one machine.
 #   MODEL=Qwen/Qwen2.5-7B DATA=train.jsonl TEACHERS=rules-operations,rules-cues \
 #     bash sample_configs/train-8gpu.sh
-# Stages that are up to date are skipped; name stages to run only these:
+# Stages that are up to date are skipped. To run some stages only, name them:
 #   bash sample_configs/train-8gpu.sh train-sft train-rl
-# ENGINE=fsdp2, zero2 or zero3 divides the model in both trainings. score and eval hold all of it in
-# every process. *_OPTIONS are added to a stage's command.
+# ENGINE=fsdp2, zero2 or zero3 shards the model in both training stages. score and eval hold the whole model
+# in every process. CLASSIFY_OPTIONS, SCORE_OPTIONS, ..., RL_OPTIONS, EVAL_OPTIONS are appended to the
+# commands of their stages.
 set -euo pipefail
 
 GPUS=${GPUS:-8}
@@ -25,7 +26,7 @@ divided() {
   fi
 }
 
-# shellcheck disable=SC2086  # Options are several words.
+# shellcheck disable=SC2086  # The *_OPTIONS variables must split into words.
 for stage in "${@:-classify score partition train-sft train-rl eval}"; do
   for one in $stage; do
     case $one in

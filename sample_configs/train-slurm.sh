@@ -5,16 +5,17 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
-# Both trainings on several nodes, after `classify`, `score` and `partition`; the run directory lies on a
-# file system that all nodes see.
+# Both training stages on several nodes, after `classify`, `score` and `partition`. The run directory must be on
+# a file system that all nodes share.
 #   sbatch sample_configs/train-slurm.sh [STAGE ...]
-# A job that was stopped is submitted again as it was and goes on from its last checkpoint.
-# ENGINE=fsdp2, zero2 or zero3 divides the model. *_OPTIONS are added to a stage's command.
+# If a job was stopped, submit it again unchanged: it resumes from its last checkpoint.
+# ENGINE=fsdp2, zero2 or zero3 shards the model. SFT_OPTIONS and RL_OPTIONS are appended to the commands of
+# their stages.
 set -euo pipefail
 
 GPUS=${GPUS:-8}
 ENGINE=${ENGINE:-ddp}
-# SLURM runs a copy of this script: its own folder is not the repository's.
+# SLURM runs a copy of this script from another folder.
 CONFIGS=${CONFIGS:-sample_configs}
 PORT=${PORT:-29500}
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -24,7 +25,7 @@ launch() {
     srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node "$GPUS" --rdzv_backend c10d \
       --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint "$HEAD:$PORT" -m lorapar_cli "$@"
   else
-    # SLURM_NODEID is known on each node only: it must not be replaced here.
+    # Each node has its own SLURM_NODEID, so it must not be expanded here.
     # shellcheck disable=SC2016
     srun bash -c 'accelerate launch --machine_rank "$SLURM_NODEID" "$@"' launch \
       --config_file "$CONFIGS/accelerate-$ENGINE.yaml" --num_machines "$SLURM_NNODES" \
@@ -33,7 +34,7 @@ launch() {
   fi
 }
 
-# shellcheck disable=SC2086  # Options are several words.
+# shellcheck disable=SC2086  # The *_OPTIONS variables must split into words.
 for stage in "${@:-train-sft train-rl}"; do
   for one in $stage; do
     case $one in
