@@ -1,38 +1,197 @@
-"""What the documentation says stands: the command reference, its links, its files."""
+"""The documentation is true: command reference, links, named commands, files and folders."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import lorapar_cli
+
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+# From where a reader gets to every page.
+ENTRANCES = [ROOT / "README.md", DOCS / "README.md"]
+# A path below one of these folders names a file of this repository.
+FOLDERS = ("tests", "lorapar_cli", "sample_configs", "docs", "benchmarks")
+PACKAGE = Path(lorapar_cli.__file__).parent
+# Options of pip, ruff, git, torchrun, accelerate and of `python -m lorapar_cli.embedded`.
+OPTIONS_OF_OTHER_TOOLS = {
+    *("--check", "--nproc_per_node", "--nnodes", "--multi_gpu", "--config_file", "--per-system"),
+    *("--help", "--version"),
+}
+# Folders of data, which a list of rooms need not name.
+NO_ROOMS = {"data", "model"}
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def each_page(function):
+    return pytest.mark.parametrize("page", PAGES, ids=name_of)(function)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def links_of(page: Path) -> list[tuple[str, str]]:
+    """Returns path and anchor of each link that stays in the repository."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8")))
+    split = [target.partition("#") for target in targets if not target.startswith("http")]
+    return [(path, anchor) for path, _, anchor in split]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    text = without_code(page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code_of(text: str) -> list[str]:
+    """Returns the text of code blocks and of spans in backticks."""
+    blocks = re.findall(r"^```.*?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return [*blocks, *re.findall(r"`([^`]+)`", without_code(text))]
+
+
+def named_paths(text: str) -> Iterator[str]:
+    """Yields what looks like a path of this repository, patterns and placeholders included."""
+    for code in code_of(text):
+        for word in re.split(r"[\s'\",()]+", code):
+            folder, slash, rest = word.partition("/")
+            if folder in FOLDERS and slash and rest:
+                yield word.partition("::")[0].rstrip(".:;")
+
+
+def is_there(path: str) -> bool:
+    """Returns whether a path, or something that fits its pattern, is in the repository."""
+    pattern = re.sub(r"<\w+>", "*", path).rstrip("/")
+    return any(True for _ in ROOT.glob(pattern))
 
 
 def test_command_reference_is_current():
     made = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "generate_commands.py")],
+        [sys.executable, str(DOCS / "generate_commands.py")],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert made == (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert made == (DOCS / "commands.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for path, anchor in links_of(page):
+        target = page.parent / path if path else page
+        assert target.exists(), f"{name_of(page)} links to {path}"
+        if anchor:
+            assert anchor in anchors_of(target), f"{name_of(page)} links to {path}#{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_named_commands_exist(page):
     from lorapar_cli.cli import main
 
     main.register()
     known = {command.name for command in main.app.registered_commands}
-    for name in re.findall(r"`lorapar ([a-z][a-z-]*)", page.read_text(encoding="utf-8")):
-        assert name in known, f"{page.name}: lorapar {name}"
+    code = "\n".join(code_of(page.read_text(encoding="utf-8")))
+    for name in re.findall(r"(?:^|\s)lorapar ([a-z][a-z-]*)", code):
+        assert name in known, f"{name_of(page)}: lorapar {name}"
+
+
+@each_page
+def test_named_files_exist(page):
+    for path in named_paths(page.read_text(encoding="utf-8")):
+        assert is_there(path), f"{name_of(page)} names {path}"
+
+
+@each_page
+def test_named_options_exist(page):
+    """An option in backticks belongs to one of the commands, or to a tool named here."""
+    reference = (DOCS / "commands.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"`(--[a-z][\w-]*)`", reference)) | OPTIONS_OF_OTHER_TOOLS
+    code = "\n".join(code_of(page.read_text(encoding="utf-8")))
+    for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code):
+        assert option in known, f"{name_of(page)}: {option}"
+
+
+@each_page
+def test_tests_picked_by_name_exist(page):
+    """`pytest FILE -k WORD` picks at least one test."""
+    code = "\n".join(code_of(page.read_text(encoding="utf-8")))
+    for path, word in re.findall(r"pytest .*?(tests/\S+\.py) -k (\w+)", code):
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"def test_\w*{word}", source), f"{name_of(page)}: {path} -k {word}"
+
+
+@each_page
+def test_named_benchmarks_exist(page):
+    code = "\n".join(code_of(page.read_text(encoding="utf-8")))
+    for name in re.findall(r"python -m benchmarks ([a-z]+)", code):
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file(), f"{name_of(page)}: {name}"
+
+
+def yaml_of(page: str) -> str:
+    """Returns a page's one YAML example."""
+    (example,) = re.findall(
+        r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+    return example
+
+
+def test_the_example_of_a_configuration_is_valid(tmp_path):
+    import typer
+
+    from lorapar_cli.cli import main
+    from lorapar_cli.cli.config import plan_steps, read_config
+
+    main.register()
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml_of("reference/configuration.md"))
+    steps = plan_steps(read_config(path), typer.main.get_command(main.app).commands, {})
+    assert len(steps) == 6
+
+
+def test_the_example_of_a_teachers_file_is_valid(tmp_path):
+    from lorapar_cli.labelling.teachers.catalog import known_teachers
+
+    (tmp_path / "models" / "reasoner").mkdir(parents=True)
+    path = tmp_path / "teachers.yaml"
+    path.write_text(yaml_of("reference/teachers.md").replace("hf:", f"hf:{tmp_path}/"))
+    known = known_teachers(path)
+    assert known["mine"].model == "big-model"
+    assert known["student"].max_tokens == 8192
+    assert known["qwen"].price.output == 1.2
+
+
+def test_every_page_can_be_reached():
+    reached, waiting = set(), list(ENTRANCES)
+    while waiting:
+        page = waiting.pop().resolve()
+        if page in reached:
+            continue
+        reached.add(page)
+        targets = (page.parent / path for path, _ in links_of(page) if path.endswith(".md"))
+        waiting += [target for target in targets if target.exists()]
+    lost = [name_of(page) for page in PAGES if page.resolve() not in reached]
+    assert not lost, "no link leads to these pages"
+
+
+def rooms() -> list[str]:
+    folders = (path for path in PACKAGE.rglob("*") if path.is_dir() and "_" not in path.name[:2])
+    embedded = PACKAGE / "embedded"
+    return sorted(
+        f"lorapar_cli/{path.relative_to(PACKAGE).as_posix()}/"
+        for path in folders
+        if not (path.parent == embedded and path.name in NO_ROOMS)
+    )
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_every_room_is_described_for_agents(room):
+    assert f"| `{room}` |" in (ROOT / "AGENTS.md").read_text(encoding="utf-8")
