@@ -48,7 +48,7 @@ from lorapar_cli.store.manifest import (
 )
 from lorapar_cli.store.run_dir import RunDir
 
-MOST_HELD_OUT = 500
+MAX_HELD_OUT = 500
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def classify(
     job = Job(folder, source, chosen, prompt, settings, inputs, review, remembered)
     if dry_run:
         with scratch_database(folder) as database:
-            vote_table, _ = _open_ballot(database, job, progress)
+            vote_table, _ = _open_vote_table(database, job, progress)
             return estimate(vote_table, economy_ties_to(settings))
     if is_up_to_date(folder, settings, inputs):
         known = read_manifest(folder)
@@ -221,7 +221,7 @@ def _wants_more(manifest: Manifest, teachers: list[Teacher]) -> bool:
     )
 
 
-def _open_ballot(
+def _open_vote_table(
     database: sqlite3.Connection, job: Job, progress: Progress
 ) -> tuple[VoteTable, JournalIndex]:
     index = build_index(database, job.source, job.settings["seed"], progress)
@@ -234,14 +234,14 @@ def _label(
 ) -> Outcome:
     settings = job.settings
     with scratch_database(job.folder) as database:
-        vote_table, journaled = _open_ballot(database, job, progress)
+        vote_table, journaled = _open_vote_table(database, job, progress)
         index = vote_table.index
         _check_askable(vote_table, trust_remote_code)
         if job.review:
             read_review(job.review, index)
         if settings["strategy"] == "random":
             assign_random_labels(index, settings["share"])
-        hold_out(index, settings["holdout"], MOST_HELD_OUT)
+        hold_out(index, settings["holdout"], MAX_HELD_OUT)
         with Journal(job.folder / Artifact.VOTES) as journal:
             # Until it was locked, another process may have written to it.
             if journaled.read_on():
@@ -279,7 +279,7 @@ def _publish(
     with new_folder(job.folder) as built:
         write_splits(
             built,
-            ((record, kind, offsets) for record, (kind, offsets) in each),
+            ((record, pattern, offsets) for record, (pattern, offsets) in each),
             decisions,
             lambda record: empty_side(record) or "no majority",
             words,

@@ -30,7 +30,7 @@ def estimate(vote_table: VoteTable, economy_ties_to: int | None) -> CostEstimate
     """Returns what asking all that is open would take; asks and writes nothing."""
     notes: list[str] = []
     if economy_ties_to is not None:
-        vote_table.close_settled(economy_ties_to)
+        vote_table.close_decided(economy_ties_to)
         notes.append("`--economy` asks as many questions as this at most")
     asked = [column for column, teacher in enumerate(vote_table.teachers) if teacher.kind != "rule"]
     tokens, messages = _prompt_tokens(vote_table, asked) if asked else ({}, [])
@@ -78,14 +78,14 @@ def _next_number(waiting: Iterator[tuple[int, bool]]) -> int | None:
 
 
 def _row(vote_table: VoteTable, column: int, teacher: Teacher, tokens: int) -> dict[str, Any]:
-    known = vote_table.known[teacher.name]
+    known = vote_table.journaled[teacher.name]
     answer = known.completion_tokens / known.answers if known.completion_tokens else None
     count = vote_table.count_waiting(column)
     said = int(count * (_ASSUMED_ANSWER_TOKENS if answer is None else answer))
     said = 0 if teacher.kind == "rule" else said
     return {
         "questions": count,
-        "from_journal": vote_table.cached[teacher.name],
+        "from_journal": vote_table.from_journal[teacher.name],
         "prompt_tokens": tokens,
         "completion_tokens": said,
         "cost": teacher.price.of(tokens, said) if teacher.price else None,

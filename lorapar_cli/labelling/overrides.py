@@ -18,7 +18,7 @@ def assign_random_labels(index: RecordIndex, share: float) -> None:
     count = share_count(len(index), share)
     last = next(islice(ordered, count - 1, None)) if count else (-(1 << 63), -1)
     index.database.execute(
-        f"UPDATE records SET drawn ="
+        f"UPDATE records SET random_label ="
         f" CASE WHEN (draw, number) <= (?, ?) THEN {SYSTEM2} ELSE {SYSTEM1} END",
         last,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from lorapar_cli.errors import LoraparError
 
 _CACHE_KIB = 2048
-_DISK_TROUBLE = {
+_DISK_ERRORS = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
@@ -61,7 +61,7 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
         database.execute("BEGIN")
         yield database
     except sqlite3.OperationalError as cause:
-        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DISK_TROUBLE:
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS:
             raise _unwritable(place, str(cause)) from cause
         raise
     finally:

@@ -18,7 +18,7 @@ from lorapar_cli.store.records import Record, to_line
 _SYSTEMS = {SYSTEM1: System.SYSTEM1, SYSTEM2: System.SYSTEM2, NO_VOTE: None}
 
 
-# A record, its kind, and where the journal holds each teacher's words on it, -1 if nowhere.
+# A record, its pattern, and where the journal holds each teacher's words on it, -1 if nowhere.
 Judged = tuple[Record, int, tuple[int, ...]]
 
 
@@ -49,32 +49,32 @@ def write_splits(
             files["dropped"] = create("dropped")
         if decisions.contested.any():
             files["disagreements"] = create("disagreements")
-        for number, (record, kind, offsets) in enumerate(records):
-            labelled = _labelled(record, decisions, kind).to_json()
+        for number, (record, pattern, offsets) in enumerate(records):
+            labelled = _labelled(record, decisions, pattern).to_json()
             if labelled["label"] is None:
                 labelled["dropped"] = why_dropped(record)
             line = to_line(labelled)
-            for name in _files_of(labelled["label"], bool(decisions.held_out[kind])):
+            for name in _files_of(labelled["label"], bool(decisions.held_out[pattern])):
                 files[name].write(line)
-            if decisions.contested[kind]:
+            if decisions.contested[pattern]:
                 files["disagreements"].write(to_line(labelled | {"words": words(offsets)}))
             if number % 1000 == 0:
                 written(number)
 
 
-def _labelled(record: Record, decisions: LabelDecisions, kind: int) -> Record:
-    share = decisions.agreement[kind]
+def _labelled(record: Record, decisions: LabelDecisions, pattern: int) -> Record:
+    share = decisions.agreement[pattern]
     votes = {
         teacher: _SYSTEMS[int(code)]
-        for teacher, code in zip(decisions.teachers, decisions.votes[kind], strict=True)
+        for teacher, code in zip(decisions.teachers, decisions.votes[pattern], strict=True)
         if int(code) in _SYSTEMS
     }
     return replace(
         record,
-        label=_SYSTEMS.get(int(decisions.labels[kind])),
+        label=_SYSTEMS.get(int(decisions.labels[pattern])),
         votes=votes,
         agreement=None if np.isnan(share) else round(float(share), 6),
-        extra=record.extra | ({"reviewed": True} if decisions.reviewed[kind] else {}),
+        extra=record.extra | ({"reviewed": True} if decisions.reviewed[pattern] else {}),
     )
 
 

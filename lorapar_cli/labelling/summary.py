@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from lorapar_cli.labelling.teachers.tally import TeacherStats, what_happened
-from lorapar_cli.labelling.votes import reliability as trust
-from lorapar_cli.labelling.votes import voting
+from lorapar_cli.labelling.votes import reliability, voting
 from lorapar_cli.labelling.votes.aggregate import LabelDecisions
 from lorapar_cli.labelling.votes.record_index import RecordIndex
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns
@@ -53,7 +52,7 @@ def summarise(
         "repeated_records": index.copies,
         "unanswered": int(((votes == voting.UNASKED).sum(axis=1) * waiting).sum()),
         "requests_saved": {
-            "journal": sum(vote_table.cached[teacher.name] for teacher in paid),
+            "journal": sum(vote_table.from_journal[teacher.name] for teacher in paid),
             "economy": 0 if economy is None else _count_spared(patterns, economy),
             "repeated_records": index.copies * len(paid),
         },
@@ -78,11 +77,13 @@ def _metrics(
     vote_table: VoteTable, patterns: VotePatterns, decisions: LabelDecisions, kept: np.ndarray
 ) -> dict[str, Any]:
     votes, counts, names = patterns.votes, patterns.counts, decisions.teachers
-    pairs = trust.pairwise_agreement(votes, counts)
+    pairs = reliability.pairwise_agreement(votes, counts)
     cast = kept & np.isfinite(decisions.agreement)
     metrics: dict[str, Any] = {
         "mean_agreement": _share(decisions.agreement[cast] @ counts[cast], counts[cast].sum()),
-        "krippendorff_alpha": trust.krippendorff_alpha(votes, counts) if len(names) > 1 else None,
+        "krippendorff_alpha": reliability.krippendorff_alpha(votes, counts)
+        if len(names) > 1
+        else None,
         "pairwise_agreement": {
             f"{names[a]}|{names[b]}": None if np.isnan(pairs[a, b]) else float(pairs[a, b])
             for a in range(len(names))
@@ -109,19 +110,19 @@ def _share(part: float, total: int) -> float | None:
 
 def _counts_of(vote_table: VoteTable, column: int, patterns: VotePatterns) -> dict[str, Any]:
     teacher = vote_table.teachers[column]
-    stats = vote_table.tallies.get(teacher.name) or TeacherStats(teacher, 0)
-    known = vote_table.known[teacher.name]
+    stats = vote_table.stats.get(teacher.name) or TeacherStats(teacher, 0)
+    known = vote_table.journaled[teacher.name]
     codes = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2, "no_vote": voting.NO_VOTE}
     return {
         name: int(patterns.counts[patterns.votes[:, column] == code].sum())
         for name, code in codes.items()
     } | {
         "asked": stats.done,
-        "from_journal": vote_table.cached[teacher.name],
+        "from_journal": vote_table.from_journal[teacher.name],
         "requests": stats.requests,
         "retries": stats.retries,
-        "too_many_requests": stats.slowed,
-        "refused": stats.refused,
+        "too_many_requests": stats.rate_limited,
+        "refused": stats.rejected,
         "cut": vote_table.count_cut(column),
         "max_tokens": None if teacher.kind == "rule" else teacher.max_tokens,
         "tokens_estimated": known.estimated + stats.estimated,
@@ -163,12 +164,12 @@ def _notes_on_records(manifest: Manifest, index: RecordIndex) -> Iterator[str]:
 
 
 def _notes_on_teachers(vote_table: VoteTable, counts: dict[str, Any]) -> Iterator[str]:
-    for stats in vote_table.tallies.values():
+    for stats in vote_table.stats.values():
         name = stats.teacher.name
-        if stats.down or stats.over_budget or stats.left_open > stats.refused:
+        if stats.down or stats.over_budget or stats.left_open > stats.rejected:
             yield f"teacher {name} answered {stats.done} of {stats.total}{what_happened(stats)}"
-        elif stats.refused:
-            yield f"teacher {name} refused {stats.refused} questions: {stats.last_refusal}"
+        elif stats.rejected:
+            yield f"teacher {name} refused {stats.rejected} questions: {stats.last_rejection}"
     for name, row in counts["teachers"].items():
         if row["tokens_estimated"]:
             yield f"teacher {name} reported no tokens for {row['tokens_estimated']} answers: estimated"

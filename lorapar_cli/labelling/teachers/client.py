@@ -24,7 +24,7 @@ from lorapar_cli.store.records import Message
 _SHOWN_CHARACTERS = 200
 _KEYLIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w\-*.]{6,}", re.IGNORECASE)
 _NO_CREDIT = 402
-_MOST_TOKENS = 1 << 40
+_MAX_TOKENS = 1 << 40
 # How endpoints say that an answer reached `max_tokens`.
 _CUT = ("length", "max_tokens")
 _OVERLOADED = 529
@@ -234,7 +234,7 @@ def _text(content: Any) -> str:
 
 def _count(tokens: Any) -> int | None:
     """Returns a number of tokens, or None where the endpoint's is none."""
-    return tokens if type(tokens) is int and 0 <= tokens < _MOST_TOKENS else None
+    return tokens if type(tokens) is int and 0 <= tokens < _MAX_TOKENS else None
 
 
 def _without_system(messages: list[Message]) -> list[Message]:

@@ -26,11 +26,11 @@ from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
 
 _FIRST_WAIT = 0.5
-_LONGEST_WAIT = 60.0
+_MAX_WAIT = 60.0
 _BYTES_PER_TOKEN = 4
 _YIELD_EVERY = 200
 _MAX_CONSECUTIVE_REJECTIONS = 20
-_TELL_SECONDS = 5.0
+_REPORT_SECONDS = 5.0
 # A server that says when to come back is well, so that counts little; but not for ever.
 _RETRY_AFTER_WEIGHT = 0.1
 
@@ -96,12 +96,12 @@ class TeacherQueue:
     ) -> None:
         self.stats, self.teacher = stats, stats.teacher
         self._questions, self._on_answer = questions, on_answer
-        self._manner, self._clock, self._budget = policy, policy.clock, budget
+        self._policy, self._clock, self._budget = policy, policy.clock, budget
         self._progress = progress
         self._halt = asyncio.Event()
         self._error: BaseException | None = None
-        self._throttle = ConcurrencyLimit(policy.concurrency, policy.clock, self._halt)
-        self._endpoint = ChatClient(
+        self._limit = ConcurrencyLimit(policy.concurrency, policy.clock, self._halt)
+        self._client = ChatClient(
             stats.teacher, policy.timeout / policy.clock.speed, policy.concurrency
         )
         self._started = self._clock.now()
@@ -110,8 +110,8 @@ class TeacherQueue:
         """Asks every question; returns when all are answered or the teacher is down."""
         tasks: set[asyncio.Task] = set()
         # As many may wait for their next try as may be in flight, so that failures block nobody.
-        places = asyncio.Semaphore(2 * self._manner.concurrency)
-        teller = asyncio.create_task(self._tell_now_and_then())
+        places = asyncio.Semaphore(2 * self._policy.concurrency)
+        reporter = asyncio.create_task(self._report_regularly())
         try:
             for count, question in enumerate(self._questions):
                 await places.acquire()
@@ -127,10 +127,10 @@ class TeacherQueue:
             if self._error is not None:
                 raise self._error
         finally:
-            for task in (teller, *tasks):
+            for task in (reporter, *tasks):
                 task.cancel()
-            await asyncio.gather(teller, *tasks, return_exceptions=True)
-            await self._endpoint.close()
+            await asyncio.gather(reporter, *tasks, return_exceptions=True)
+            await self._client.close()
 
     def _ended(self, task: asyncio.Task, tasks: set[asyncio.Task]) -> None:
         tasks.discard(task)
@@ -147,9 +147,9 @@ class TeacherQueue:
         asked_since, second_attempt = self._clock.now(), question.second_attempt
         tries, failures = 0, 0.0
         while not self._halt.is_set():
-            await self._throttle.enter()
+            await self._limit.enter()
             if self._halt.is_set():
-                self._throttle.leave()
+                self._limit.leave()
                 break
             wait = None
             started = self._clock.now()
@@ -158,12 +158,12 @@ class TeacherQueue:
             except TransientError as cause:
                 wait = self._waiting(failures, cause.retry_after)
                 if isinstance(cause, RateLimited) or cause.retry_after:
-                    self._throttle.slow_down(started, cause.retry_after or 0.0)
-                self.stats.slowed += isinstance(cause, RateLimited)
+                    self._limit.slow_down(started, cause.retry_after or 0.0)
+                self.stats.rate_limited += isinstance(cause, RateLimited)
                 failures += _RETRY_AFTER_WEIGHT if cause.retry_after else 1
                 reason = str(cause)
             except RequestRejected as cause:
-                self._refuse(str(cause))
+                self._reject(str(cause))
                 return
             except TeacherUnavailable as cause:
                 self._give_up(str(cause))
@@ -173,14 +173,14 @@ class TeacherQueue:
                 self._halt.set()
                 break
             finally:
-                self._throttle.leave()
+                self._limit.leave()
             if wait is None:
                 if final:
                     return
                 tries, failures, second_attempt = 0, 0.0, True
                 continue
             tries += 1
-            if failures > self._manner.retries:
+            if failures > self._policy.retries:
                 # If nothing at all came back since, it is the teacher; else only the question.
                 if self.stats.last_success < asked_since:
                     self._give_up(f"{reason}, {tries} times in a row")
@@ -192,28 +192,28 @@ class TeacherQueue:
     def _waiting(self, failures: int, retry_after: float | None) -> float:
         if retry_after:
             return retry_after + random.uniform(0, 0.1)
-        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failures)
+        longest = min(_MAX_WAIT, _FIRST_WAIT * 2**failures)
         return random.uniform(longest / 2, longest)
 
     async def _once(self, question: Question, second_attempt: bool) -> bool:
         """Asks once; returns whether that was the last word on the question."""
         messages = question.messages(second_attempt)
-        held = self._most_it_can_cost(messages)
+        held = self._highest_cost(messages)
         if not await self._budget.reserve(held):
             raise _OverBudget
         cost = 0.0
         started = self._clock.now()
         try:
             self.stats.requests += 1
-            reply = await self._endpoint.ask(messages)
+            reply = await self._client.ask(messages)
             reply = self._counted(reply, messages)
             cost = self._book(reply)
         finally:
             self._budget.settle(held, cost)
         seconds = self._clock.now() - started
-        self._throttle.succeeded()
+        self._limit.succeeded()
         self.stats.last_success = self._clock.now()
-        self.stats.refused_in_a_row = 0
+        self.stats.rejected_in_a_row = 0
         label = reply.label()
         final = label is not None or second_attempt
         known_cost = cost if self.teacher.price else None
@@ -221,23 +221,23 @@ class TeacherQueue:
         if final:
             self.stats.done += 1
             self.stats.no_vote += label is None
-            self._tell()
+            self._report()
         return final
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         stats = self.stats
-        pause = self._throttle.pause()
+        pause = self._limit.pause()
         remark = f"told to wait {format_duration(pause)}" if pause >= 1 else ""
         figures = stats.figures(self._clock.now() - self._started)
         self._progress(Advance(stats.teacher.name, stats.done, stats.total, figures, remark))
 
-    async def _tell_now_and_then(self) -> None:
+    async def _report_regularly(self) -> None:
         """Keeps the display alive while no answer comes."""
         while True:
-            await asyncio.sleep(_TELL_SECONDS)
-            self._tell()
+            await asyncio.sleep(_REPORT_SECONDS)
+            self._report()
 
-    def _most_it_can_cost(self, messages: list[Message]) -> float:
+    def _highest_cost(self, messages: list[Message]) -> float:
         """An upper bound, in US dollars: a token is at least one byte of the prompt."""
         if self.teacher.price is None:
             return 0.0
@@ -264,13 +264,13 @@ class TeacherQueue:
         self.stats.cost += cost
         return cost
 
-    def _refuse(self, reason: str) -> None:
+    def _reject(self, reason: str) -> None:
         """An endpoint that refuses one question after the other is down; a few have reasons."""
-        self.stats.refused += 1
-        self.stats.refused_in_a_row += 1
+        self.stats.rejected += 1
+        self.stats.rejected_in_a_row += 1
         self.stats.left_open += 1
-        self.stats.last_refusal = reason
-        if self.stats.refused_in_a_row >= _MAX_CONSECUTIVE_REJECTIONS:
+        self.stats.last_rejection = reason
+        if self.stats.rejected_in_a_row >= _MAX_CONSECUTIVE_REJECTIONS:
             self._give_up(reason)
 
 
@@ -291,12 +291,12 @@ def ask_all(
         spent: US dollars that earlier answers to these questions did cost, for `max_cost`.
     """
 
-    async def all_of_them() -> None:
+    async def ask_every_teacher() -> None:
         budget = Budget(policy.max_cost, spent)
-        interviews = [
+        queues = [
             TeacherQueue(stats, questions, on_answer, policy, budget, progress)
             for stats, questions, on_answer in jobs
         ]
-        await asyncio.gather(*(one.run() for one in interviews))
+        await asyncio.gather(*(one.run() for one in queues))
 
-    asyncio.run(all_of_them())
+    asyncio.run(ask_every_teacher())

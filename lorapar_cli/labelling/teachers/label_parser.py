@@ -16,11 +16,11 @@ _DENIED = re.compile(
     r"(?:(?:a|an|the|in|of|be|by|for|any|it|call|need|require|really|just|simply|purely|pure)\s+)*"
     r"\W*$"
 )
-_LONGEST_DENIAL = 50
+_MAX_DENIAL = 50
 _JSON_LABEL = re.compile(
     r'"(?:label|system|classification|verdict)"\s*:\s*("(?:[^"\\]|\\.)*"|[12]|null)', re.IGNORECASE
 )
-_VERDICT = re.compile(
+_STATEMENT = re.compile(
     r"(?:label|answer|classification|verdict|conclusion)\W{0,4}(?:\s+is)?\W{0,6}"
     rf"({_SYSTEM})",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ _OTHER_TOO = re.compile(
 _SIDE_BY_SIDE = re.compile(r'(?:"[^"]*"|\b(?:or|and|json)\b|[^\w"]|[\d_])*', re.IGNORECASE)
 _THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_MOST_VERDICT_WORDS = 6
+_MAX_LAST_LINE_WORDS = 6
 _FENCED = re.compile(r"\s*(?:```(?:json)?\s)?(.*?)(?:```\s*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -52,15 +52,15 @@ def parse_label(text: str) -> System | None:
     if fields:
         # A chain of thought may try labels before the last one; a schema's text is no label.
         return _last(text, fields)
-    verdicts = [(found.span(), _verdict(text, found)) for found in _VERDICT.finditer(text)]
-    if verdicts:
-        return _last(text, verdicts)
+    statements = [(found.span(), _stated_label(text, found)) for found in _STATEMENT.finditer(text)]
+    if statements:
+        return _last(text, statements)
     mentions = list(_mentions(text))
     named = {label for _, label in mentions}
     if len(named) < 2:
         return next(iter(named), None)
     last_line = text.rfind("\n") + 1
-    if len(text[last_line:].split()) > _MOST_VERDICT_WORDS:
+    if len(text[last_line:].split()) > _MAX_LAST_LINE_WORDS:
         return None
     at_last = {label for (begin, _), label in mentions if begin >= last_line}
     return _last(text, mentions) if len(at_last) == 1 else None
@@ -109,7 +109,7 @@ def _field(value: str) -> System | None:
     return _NUMBERS.get(content.strip()) or (next(iter(named)) if len(named) == 1 else None)
 
 
-def _verdict(text: str, found: re.Match[str]) -> System | None:
+def _stated_label(text: str, found: re.Match[str]) -> System | None:
     return None if _OTHER_TOO.match(text, found.end()) else _number(found[1])
 
 
@@ -123,7 +123,7 @@ def _mentions(text: str) -> Iterator[tuple[tuple[int, int], System | None]]:
     "System 1 or 2" names both: there the second is None.
     """
     for found in _MENTION.finditer(text):
-        before = text[max(0, found.start() - _LONGEST_DENIAL) : found.start()].lower()
+        before = text[max(0, found.start() - _MAX_DENIAL) : found.start()].lower()
         if not _DENIED.search(before):
             yield found.span(), _number(found[0])
             if _OTHER_TOO.match(text, found.end()):

@@ -22,7 +22,7 @@ _PLACES = {"student", "description", "question", "answer"}
 NAMELESS_STUDENT = "a small language model"
 
 # Added when a first answer named no system, or both.
-ONCE_MORE = (
+SECOND_ATTEMPT = (
     "\n\nYour last answer to this named no label, or more than one. "
     "Reply with one word: System1 or System2."
 )
@@ -56,7 +56,7 @@ class LabelPrompt:
         values = {"question": prompt_text(record), "answer": record.completion}
         system, user = _fill(self.system, values), _fill(self.user, values)
         if second_attempt:
-            user += ONCE_MORE
+            user += SECOND_ATTEMPT
         asked = [{"role": "user", "content": user}]
         return [{"role": "system", "content": system}, *asked] if system else asked
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
-LabelDecisions = tuple[System, str]
-Rule = Callable[[Record], LabelDecisions]
+RuleVote = tuple[System, str]
+Rule = Callable[[Record], RuleVote]
 
 
 def prompt_text(record: Record) -> str:
@@ -34,7 +34,7 @@ _OPERATION = re.compile(
 )
 
 
-def operations(record: Record) -> LabelDecisions:
+def operations(record: Record) -> RuleVote:
     """How many clauses of the prompt imply an operation on a quantity; two make System 2."""
     found = []
     for clause in _CLAUSE.split(prompt_text(record)):
@@ -62,7 +62,7 @@ _SENTENCE_OR_CLAUSE = re.compile(r"[.;?!]\s|,\s+(?:and|but|which|who|so|then)\b"
 _CHOICES = re.compile(r"^(?:[A-Z]\. .*|Answer:)$", re.MULTILINE)
 
 
-def cues(record: Record) -> LabelDecisions:
+def cues(record: Record) -> RuleVote:
     """Cue words of reasoning against those of recall, and how many clauses the prompt has."""
     text = _CHOICES.sub("", prompt_text(record)).strip()
     reasoning = {match.lower() for match in _REASONING_CUE.findall(text)}
@@ -81,7 +81,7 @@ _CONTROL_FLOW = re.compile(r"\b(?:for|while|if|elif|else|try|switch|return|lambd
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
-def shape(record: Record) -> LabelDecisions:
+def shape(record: Record) -> RuleVote:
     """Shape and length of the completion: equations, sentences, branches of code, words."""
     text = record.completion
     equations = len(_EQUATION.findall(re.sub(r"<<[^>]*>>", "", text)))

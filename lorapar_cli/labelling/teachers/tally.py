@@ -21,10 +21,10 @@ class TeacherStats:
     done: int = 0
     requests: int = 0
     retries: int = 0
-    slowed: int = 0
+    rate_limited: int = 0
     no_vote: int = 0
-    refused: int = 0
-    refused_in_a_row: int = 0
+    rejected: int = 0
+    rejected_in_a_row: int = 0
     left_open: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -33,7 +33,7 @@ class TeacherStats:
     down: str | None = None
     over_budget: bool = False
     last_success: float = -1.0
-    last_refusal: str | None = None
+    last_rejection: str | None = None
 
     def figures(self, seconds: float) -> dict[str, str]:
         """Returns what the progress display shows after so much time: rate, retries, cost, rest."""

@@ -9,8 +9,7 @@ import numpy as np
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
 from lorapar_cli.labelling.teachers.tally import what_happened
-from lorapar_cli.labelling.votes import reliability as trust
-from lorapar_cli.labelling.votes import voting
+from lorapar_cli.labelling.votes import reliability, voting
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.store.manifest import Manifest
@@ -22,13 +21,13 @@ class LabelDecisions:
 
     Attributes:
         teachers: Their names, in the order of the votes' columns.
-        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
-        labels: uint8 `[kinds]`; `UNDECIDED` for dropped records.
-        undecided: bool `[kinds]`, ties and records without votes, before they were broken.
-        agreement: float64 `[kinds]`, NaN without votes.
-        held_out: bool `[kinds]`.
-        contested: bool `[kinds]`, for a person to read.
-        reviewed: bool `[kinds]`, the label is a person's.
+        votes: uint8 `[patterns, teachers]`, the codes of `labelling.votes.voting`.
+        labels: uint8 `[patterns]`; `UNDECIDED` for dropped records.
+        undecided: bool `[patterns]`, ties and records without votes, before they were broken.
+        agreement: float64 `[patterns]`, NaN without votes.
+        held_out: bool `[patterns]`.
+        contested: bool `[patterns]`, for a person to read.
+        reviewed: bool `[patterns]`, the label is a person's.
     """
 
     teachers: list[str]
@@ -60,7 +59,7 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, policy: Request
     Raises:
         LoraparError: It cannot; says how far each teacher came.
     """
-    vote_table.give_up_refused()
+    vote_table.count_rejected_as_no_vote()
     votes, _ = vote_table.open_votes()
     waiting = votes[(votes == voting.UNASKED).any(axis=1)]
     if len(waiting) == 0:
@@ -71,11 +70,11 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, policy: Request
     found = "\n".join(
         f"`{stats.teacher.name}`: {stats.done} of {stats.total} questions answered"
         f"{what_happened(stats)}"
-        for stats in vote_table.tallies.values()
+        for stats in vote_table.stats.values()
         if stats.done < stats.total
     )
     again = "the answers so far are kept: give the same command again to go on"
-    if any(stats.over_budget for stats in vote_table.tallies.values()):
+    if any(stats.over_budget for stats in vote_table.stats.values()):
         raise LoraparError(
             f"stopped before `--max-cost {policy.max_cost:g}` was passed",
             f"spent ${vote_table.spent():.4f}\n{found}",
@@ -120,13 +119,13 @@ def decide(manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns) ->
 def _labels_by_vote(
     manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns
 ) -> np.ndarray:
-    """Returns the labels before ties are broken, uint8 `[kinds]`."""
+    """Returns the labels before ties are broken, uint8 `[patterns]`."""
     if manifest.settings["strategy"] == "random":
-        return patterns.drawn.copy()
+        return patterns.random_labels.copy()
     if manifest.settings["vote"] == "majority":
         return voting.majority(patterns.votes)
     full = ~patterns.empty
-    estimate = trust.dawid_skene(patterns.votes[full], patterns.counts[full])
+    estimate = reliability.dawid_skene(patterns.votes[full], patterns.counts[full])
     manifest.metrics["reliability"] = {
         teacher.name: {"system1": float(hits[0]), "system2": float(hits[1])}
         for teacher, hits in zip(vote_table.teachers, estimate.hits, strict=True)
@@ -138,7 +137,7 @@ def _labels_by_vote(
 
 def _refuse_ties(vote_table: VoteTable, patterns: VotePatterns, undecided: np.ndarray) -> None:
     each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
-    first = islice((record.id for record, (kind, _) in each if undecided[kind]), 5)
+    first = islice((record.id for record, (pattern, _) in each if undecided[pattern]), 5)
     count = int(patterns.counts[undecided].sum())
     raise LoraparError(
         f"{count} records have no majority, and `--on-tie` is `error`",

@@ -34,12 +34,12 @@ def collect_votes(
     """
     for phase in _phases(vote_table, economy_ties_to is not None):
         if economy_ties_to is not None:
-            vote_table.close_settled(economy_ties_to)
+            vote_table.close_decided(economy_ties_to)
         rules, endpoints = [], []
         for column in phase:
             teacher = vote_table.teachers[column]
             stats = TeacherStats(teacher, vote_table.count_waiting(column))
-            vote_table.tallies[teacher.name] = stats
+            vote_table.stats[teacher.name] = stats
             if stats.total == 0:
                 continue
             if teacher.kind == "rule":
@@ -54,7 +54,7 @@ def collect_votes(
         if endpoints:
             ask_all(endpoints, policy, vote_table.spent(), progress)
     if economy_ties_to is not None:
-        vote_table.close_settled(economy_ties_to)
+        vote_table.close_decided(economy_ties_to)
 
 
 def _phases(vote_table: VoteTable, in_turn: bool) -> list[list[int]]:
@@ -147,7 +147,7 @@ def _ask_rules(
             key = vote_table.key(column, number)
             answer = Answer(key, teacher.name, teacher.model, record.id, vote, reason)
             answers[column].append((CODES[vote], journal.append(answer), number))
-            vote_table.tallies[teacher.name].done += 1
+            vote_table.stats[teacher.name].done += 1
         if (number + 1) % _AT_ONCE == 0 or number + 1 == total:
             progress(Advance("rules", number + 1, total))
             for column, answered in answers.items():
@@ -164,7 +164,7 @@ def _ask_local(
 ) -> None:
 
     teacher = vote_table.teachers[column]
-    stats = vote_table.tallies[teacher.name]
+    stats = vote_table.stats[teacher.name]
     model = LocalTeacher(teacher, trust_remote_code)
     record = _recorder(vote_table, column, journal)
     batch: list[tuple[Question, bool]] = []
@@ -177,9 +177,9 @@ def _ask_local(
         for (question, again), reply in zip(batch, replies, strict=True):
             stats.requests += 1
             if reply is None:
-                stats.refused += 1
+                stats.rejected += 1
                 stats.left_open += 1
-                stats.last_refusal = "the prompt is longer than the model can read"
+                stats.last_rejection = "the prompt is longer than the model can read"
                 continue
             vote = reply.label()
             final = again or vote is not None

@@ -17,7 +17,7 @@ The low two bits of a code are the vote, so this one is none.
 CUT = 4 + NO_VOTE
 """No vote because the answer was cut off; with more tokens allowed it is asked for again."""
 
-_MOST_TOKENS = 1 << 50
+_MAX_TOKENS = 1 << 50
 
 # Where an answer begins; its key and code; its tokens and whether they are estimated, its cost or
 # NULL, and the most tokens that were allowed where it was cut off there, else 0.
@@ -67,7 +67,7 @@ class JournalIndex:
                 cost = None if line.get("cost") is None else float(line["cost"])
                 key = short_key(line["key"])
                 row = (offset, key, code, prompt, completion, estimated, cost, cut_at)
-                if not 0 <= prompt + completion + cut_at < _MOST_TOKENS:
+                if not 0 <= prompt + completion + cut_at < _MAX_TOKENS:
                     raise ValueError("no number of tokens")
             except (KeyError, ValueError, TypeError):
                 self.damaged += 1

@@ -22,12 +22,12 @@ _DIGEST_BYTES = 16
 # prompt: hash. draw: uniform by id and seed. truth: the source's own label as a vote code, else 0.
 # empty: teaches nothing. owner: the first record with the same prompt and completion.
 # suffix: what is added to a repeated id, else 0. held_out: kept apart for `eval`.
-# drawn, reviewed: labels by chance and by a person as vote codes, else 0.
+# random_label, reviewed: labels by chance and by a person as vote codes, else 0.
 _TABLE = """
 CREATE TABLE records (
     number INTEGER PRIMARY KEY, digest BLOB, id TEXT, prompt INTEGER, draw INTEGER, truth INTEGER,
     empty INTEGER, owner INTEGER, suffix INTEGER DEFAULT 0, held_out INTEGER DEFAULT 0,
-    drawn INTEGER DEFAULT 0, reviewed INTEGER DEFAULT 0
+    random_label INTEGER DEFAULT 0, reviewed INTEGER DEFAULT 0
 )"""
 
 

@@ -18,8 +18,8 @@ from lorapar_cli.labelling.votes.voting import (
     count_votes,
 )
 
-_MOST_ROUNDS = 200
-_CLOSE_ENOUGH = 1e-9
+_MAX_ROUNDS = 200
+_TOLERANCE = 1e-9
 _SMOOTHING = 0.5
 
 
@@ -87,11 +87,11 @@ def dawid_skene(votes: Votes, counts: np.ndarray) -> Reliability:
     second = np.divide(two.sum(axis=1), cast, out=np.full(len(cast), 0.5), where=cast > 0)
     voted = cast > 0
     share, hits = 0.5, np.full((votes.shape[1], 2), 0.5)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         before = second
         share, hits = _maximise(one[voted], two[voted], second[voted], counts[voted])
         second = _expect(one, two, share, hits)
-        if np.abs(second - before).max(initial=0.0) < _CLOSE_ENOUGH:
+        if np.abs(second - before).max(initial=0.0) < _TOLERANCE:
             break
     second = np.where(voted, second, 0.5)
     labels = np.select([second > 0.5, second < 0.5], [SYSTEM2, SYSTEM1], UNDECIDED)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 
-_MARKS = ("truth", "empty", "owner = records.number", "held_out", "drawn", "reviewed")
+_ATTRIBUTES = ("truth", "empty", "owner = records.number", "held_out", "random_label", "reviewed")
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class VotePatterns:
 
     Attributes:
         counts: int64, how many records are of it.
-        votes: uint8 `[kinds, teachers]`, the codes of `labelling.votes.voting`.
+        votes: uint8 `[patterns, teachers]`, the codes of `labelling.votes.voting`.
         truths: uint8, the source's own label as a vote code, 0 where it has none.
         empty: bool, records that teach nothing.
         first: bool, the first record with its prompt and completion, as opposed to copies.
         held_out: bool, kept apart for `eval`.
-        drawn: uint8, a label by chance as a vote code, else 0.
+        random_labels: uint8, a label by chance as a vote code, else 0.
         reviewed: uint8, a person's label as a vote code, else 0.
     """
 
@@ -35,19 +35,19 @@ class VotePatterns:
     empty: np.ndarray
     first: np.ndarray
     held_out: np.ndarray
-    drawn: np.ndarray
+    random_labels: np.ndarray
     reviewed: np.ndarray
 
 
 def read_patterns(vote_table: VoteTable) -> VotePatterns:
-    """Returns the kinds of a ballot's records, in the order of votes and marks."""
+    """Returns the kinds of a ballot's records, in the order of votes and attributes."""
     fields = _fields(vote_table)
     found = vote_table.database.execute(
         f"SELECT count(*), {fields} {_JOINED} GROUP BY {fields} ORDER BY {fields}"
     ).fetchall()
     table = np.array(found, np.int64)
     teachers = len(vote_table.teachers)
-    truths, empty, first, held_out, drawn, reviewed = table[:, 1 + teachers :].T
+    truths, empty, first, held_out, random_labels, reviewed = table[:, 1 + teachers :].T
     return VotePatterns(
         table[:, 0],
         table[:, 1 : 1 + teachers].astype(np.uint8),
@@ -55,7 +55,7 @@ def read_patterns(vote_table: VoteTable) -> VotePatterns:
         empty.astype(bool),
         first.astype(bool),
         held_out.astype(bool),
-        drawn.astype(np.uint8),
+        random_labels.astype(np.uint8),
         reviewed.astype(np.uint8),
     )
 
@@ -64,17 +64,17 @@ def pattern_of_each(
     vote_table: VoteTable, patterns: VotePatterns
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yields each record's kind, and where the journal holds each teacher's words on it or -1."""
-    marks = (
+    attributes = (
         patterns.truths,
         patterns.empty,
         patterns.first,
         patterns.held_out,
-        patterns.drawn,
+        patterns.random_labels,
         patterns.reviewed,
     )
-    table = np.column_stack((patterns.votes, *marks)).astype(int).tolist()
+    table = np.column_stack((patterns.votes, *attributes)).astype(int).tolist()
     places = {tuple(row): place for place, row in enumerate(table)}
-    width = len(vote_table.teachers) + len(_MARKS)
+    width = len(vote_table.teachers) + len(_ATTRIBUTES)
     offsets = f", {vote_table.offsets}" if vote_table.teachers else ""
     rows = vote_table.database.execute(
         f"SELECT {_fields(vote_table)}{offsets} {_JOINED} ORDER BY records.number"
@@ -87,4 +87,4 @@ _JOINED = "FROM records JOIN answers ON answers.number = records.owner"
 
 
 def _fields(vote_table: VoteTable) -> str:
-    return ", ".join((*([vote_table.votes] if vote_table.teachers else []), *_MARKS))
+    return ", ".join((*([vote_table.votes] if vote_table.teachers else []), *_ATTRIBUTES))

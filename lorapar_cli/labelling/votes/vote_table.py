@@ -69,10 +69,10 @@ class VoteTable:
         journaled: JournalIndex,
     ) -> None:
         self.index, self.teachers, self.prompt = index, teachers, prompt
-        self.database, self._journaled = index.database, journaled
-        self.known: dict[str, JournaledTotals] = {}
-        self.cached: dict[str, int] = {}
-        self.tallies: dict[str, TeacherStats] = {}
+        self.database, self._journal_index = index.database, journaled
+        self.journaled: dict[str, JournaledTotals] = {}
+        self.from_journal: dict[str, int] = {}
+        self.stats: dict[str, TeacherStats] = {}
         self._identities = identities(teachers)
         columns = range(len(teachers))
         self.votes = ", ".join(f"code{column} & {_VOTE_BITS}" for column in columns)
@@ -89,7 +89,7 @@ class VoteTable:
         self.database.execute("CREATE TABLE keys (number INTEGER PRIMARY KEY, key INTEGER)")
         if teachers:
             codes = ", ".join(f"code{column}" for column in columns)
-            self.database.execute(f"CREATE TABLE settled ({codes})")
+            self.database.execute(f"CREATE TABLE decided ({codes})")
         self.look_up()
 
     def key(self, column: int, number: int) -> str:
@@ -106,15 +106,15 @@ class VoteTable:
         for column, teacher in enumerate(self.teachers):
             self._fill_in_keys(column)
             self._keep_identity(column)
-            self.known[teacher.name] = self._look_up(column)
-            self.cached[teacher.name] = self.index.ask_for(
+            self.journaled[teacher.name] = self._look_up(column)
+            self.from_journal[teacher.name] = self.index.ask_for(
                 f"SELECT count(*) FROM answers WHERE open AND code{column} NOT IN {_OPEN}"
             )
 
     def _fill_in_keys(self, column: int) -> None:
         """Sets the table `keys` to those of a teacher's answers; to none without a journal."""
         self.database.execute("DELETE FROM keys")
-        if self._journaled.empty:
+        if self._journal_index.empty:
             return
         digests = self.database.execute("SELECT number, digest FROM records WHERE owner = number")
         # Not by a function of ours within the query: SQLite would swallow an interrupt in it.
@@ -155,7 +155,7 @@ class VoteTable:
         self._identities[column] = plain
         self._fill_in_keys(column)
         first = self.index.ask_for("SELECT min(offset) FROM keys CROSS JOIN journal USING (key)")
-        if first is None or self._journaled.teacher_at(first) != teacher.name:
+        if first is None or self._journal_index.teacher_at(first) != teacher.name:
             self._identities[column] = apart
             self._fill_in_keys(column)
 
@@ -179,7 +179,7 @@ class VoteTable:
         """Returns how many of a teacher's answers are no votes because they were cut off."""
         return self.index.ask_for(f"SELECT count(*) FROM answers WHERE code{column} = {CUT}")
 
-    def close_settled(self, ties_to: int) -> None:
+    def close_decided(self, ties_to: int) -> None:
         """Closes the rows on which no teacher still to be asked can change the label.
 
         Args:
@@ -190,13 +190,13 @@ class VoteTable:
         cannot_change = votes[voting.cannot_change(votes, open_, ties_to)]
         if len(cannot_change) == 0:
             return
-        self.database.execute("DELETE FROM settled")
+        self.database.execute("DELETE FROM decided")
         self.database.executemany(
-            f"INSERT INTO settled VALUES ({', '.join('?' * len(self.teachers))})",
+            f"INSERT INTO decided VALUES ({', '.join('?' * len(self.teachers))})",
             cannot_change.tolist(),
         )
         self.database.execute(
-            f"UPDATE answers SET open = 0 WHERE open AND ({self.votes}) IN (SELECT * FROM settled)"
+            f"UPDATE answers SET open = 0 WHERE open AND ({self.votes}) IN (SELECT * FROM decided)"
         )
 
     def open_votes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -212,11 +212,11 @@ class VoteTable:
         table = np.array(found, np.int64).reshape(len(found), 1 + len(self.teachers))
         return table[:, 1:].astype(np.uint8), table[:, 0]
 
-    def give_up_refused(self) -> None:
+    def count_rejected_as_no_vote(self) -> None:
         """Counts questions that a healthy endpoint refused as no vote, in this run only."""
         for column, teacher in enumerate(self.teachers):
-            stats = self.tallies.get(teacher.name)
-            if stats and stats.refused and stats.refused == stats.left_open and not stats.down:
+            stats = self.stats.get(teacher.name)
+            if stats and stats.rejected and stats.rejected == stats.left_open and not stats.down:
                 self.database.execute(
                     f"UPDATE answers SET code{column} = {voting.NO_VOTE}"
                     f" WHERE open AND code{column} IN {_OPEN}"
@@ -231,7 +231,7 @@ class VoteTable:
 
         Answers from a time when no price was known are priced now.
         """
-        known = self.known[teacher.name]
+        known = self.journaled[teacher.name]
         unpriced = teacher.price.of(*known.unpriced) if teacher.price else 0.0
-        stats = self.tallies.get(teacher.name)
+        stats = self.stats.get(teacher.name)
         return known.cost + unpriced + (stats.cost if stats else 0.0)

@@ -5,7 +5,12 @@ import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers, known_teachers
-from lorapar_cli.labelling.teachers.label_prompt import ONCE_MORE, PLAIN, ROLE_PLAY, read_prompt
+from lorapar_cli.labelling.teachers.label_prompt import (
+    PLAIN,
+    ROLE_PLAY,
+    SECOND_ATTEMPT,
+    read_prompt,
+)
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, answer_key, identities
 from lorapar_cli.store.records import Record
 
@@ -142,7 +147,7 @@ def test_the_prompt_plays_the_student_and_fills_each_place_once():
         in (user["content"])
     )
     again = prompt.messages(RECORD, second_attempt=True)
-    assert again[-1]["content"] == user["content"] + ONCE_MORE
+    assert again[-1]["content"] == user["content"] + SECOND_ATTEMPT
 
 
 def test_without_role_play_no_student_is_named():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lorapar_cli.labelling.votes import reliability as trust
+from lorapar_cli.labelling.votes import reliability
 
 
 def once(votes):
@@ -29,14 +29,16 @@ def naive_alpha(votes):
 def test_alpha_equals_the_coincidence_matrix_and_a_published_value():
     draw = np.random.default_rng(0)
     votes = draw.choice([0, 1, 2, 3], size=(200, 4), p=[0.1, 0.3, 0.5, 0.1]).astype(np.uint8)
-    assert trust.krippendorff_alpha(votes, once(votes)) == pytest.approx(
+    assert reliability.krippendorff_alpha(votes, once(votes)) == pytest.approx(
         naive_alpha(votes), abs=1e-12
     )
     # Krippendorff (2011), section B: two observers, ten units, binary data; alpha = 0.095.
     one = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     two = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
     published = np.array([one, two], dtype=np.uint8).T + 1
-    assert trust.krippendorff_alpha(published, once(published)) == pytest.approx(0.095, abs=5e-4)
+    assert reliability.krippendorff_alpha(published, once(published)) == pytest.approx(
+        0.095, abs=5e-4
+    )
 
 
 def test_alpha_is_one_for_agreement_and_undefined_without_variation():
@@ -46,12 +48,12 @@ def test_alpha_is_one_for_agreement_and_undefined_without_variation():
         ([[1, 3], [0, 2]], None),
     ):
         votes = np.array(rows, np.uint8)
-        assert trust.krippendorff_alpha(votes, once(votes)) == expected
+        assert reliability.krippendorff_alpha(votes, once(votes)) == expected
 
 
 def test_pairwise_agreement_counts_records_with_both_votes():
     votes = np.array([[1, 1, 3], [1, 2, 3], [2, 2, 3], [0, 1, 3]], np.uint8)
-    pairs = trust.pairwise_agreement(votes, once(votes))
+    pairs = reliability.pairwise_agreement(votes, once(votes))
     assert pairs[0, 1] == pairs[1, 0] == pytest.approx(2 / 3)
     assert pairs[0, 0] == 1
     assert np.isnan(pairs[0, 2])
@@ -72,7 +74,7 @@ def made_up_votes(hits, share=0.4, records=4000, missing=0.1, seed=1):
 def test_dawid_skene_finds_the_reliabilities_and_beats_the_majority():
     hits = [(0.95, 0.9), (0.6, 0.65), (0.55, 0.6), (0.65, 0.55), (0.9, 0.97)]
     votes, truth = made_up_votes(hits)
-    estimate = trust.dawid_skene(votes, once(votes))
+    estimate = reliability.dawid_skene(votes, once(votes))
     assert estimate.hits == pytest.approx(np.array(hits), abs=0.05)
     assert estimate.share == pytest.approx(0.4, abs=0.03)
     from lorapar_cli.labelling.votes.voting import majority
@@ -113,7 +115,7 @@ def test_dawid_skene_equals_a_naive_restatement():
                         p[k] *= hit[t, k - 1] if row[t] == k else 1 - hit[t, k - 1]
             new.append(p[2] / (p[1] + p[2]))
         second = np.array(new)
-    estimate = trust.dawid_skene(votes, once(votes))
+    estimate = reliability.dawid_skene(votes, once(votes))
     assert estimate.second[voted] == pytest.approx(second[voted], abs=1e-6)
     assert (estimate.second[~voted] == 0.5).all()
     assert (estimate.labels[~voted] == 0).all()
@@ -123,12 +125,12 @@ def test_rows_that_are_given_once_with_their_counts_say_the_same():
     votes, _ = made_up_votes([(0.9, 0.8), (0.7, 0.75), (0.6, 0.9)], records=3000)
     rows, place, counts = np.unique(votes, axis=0, return_inverse=True, return_counts=True)
     assert len(rows) < 40
-    assert trust.krippendorff_alpha(rows, counts) == pytest.approx(
-        trust.krippendorff_alpha(votes, once(votes)), abs=1e-12
+    assert reliability.krippendorff_alpha(rows, counts) == pytest.approx(
+        reliability.krippendorff_alpha(votes, once(votes)), abs=1e-12
     )
-    assert trust.pairwise_agreement(rows, counts) == pytest.approx(
-        trust.pairwise_agreement(votes, once(votes)), abs=1e-12
+    assert reliability.pairwise_agreement(rows, counts) == pytest.approx(
+        reliability.pairwise_agreement(votes, once(votes)), abs=1e-12
     )
-    few, many = trust.dawid_skene(rows, counts), trust.dawid_skene(votes, once(votes))
+    few, many = reliability.dawid_skene(rows, counts), reliability.dawid_skene(votes, once(votes))
     assert few.hits == pytest.approx(many.hits, abs=1e-9)
     assert (few.labels[place] == many.labels).all()
