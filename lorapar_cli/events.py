@@ -1,7 +1,7 @@
 """What a stage tells while it works; displays decide how it looks. Standard library only."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -12,14 +12,14 @@ class Advance:
         task: What is being done, in a few words; a display keeps one line or bar for each.
         done: Number of units that are done.
         total: Number of units in all; None where it is not known.
-        figures: Name -> figure of the moment, already formatted: `{"loss": "0.208"}`.
+        figures: Figures of the moment, each ready to read: `("loss 0.208", "12.3/s")`.
         remark: A few words on the moment, such as why it waits.
     """
 
     task: str
     done: int = 0
     total: int | None = None
-    figures: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[str] = ()
     remark: str = ""
 
 

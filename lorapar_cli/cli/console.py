@@ -163,8 +163,7 @@ def _lines() -> Iterator[Progress]:
 
 
 def _in_words(event: Advance) -> str:
-    figures = [f"{name} {figure}" for name, figure in event.figures.items()]
-    return " | ".join([event.task, *figures, *([event.remark] if event.remark else [])])
+    return " | ".join([event.task, *event.figures, *([event.remark] if event.remark else [])])
 
 
 def show_outcome(

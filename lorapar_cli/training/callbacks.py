@@ -55,7 +55,7 @@ class StageCallback(TrainerCallback):
         # JSON knows no nan, which the gradient norm of a step is that a loss scaler left out.
         written = {k: v for k, v in logs.items() if not _is_nan(v)}
         self._log.append([{"step": state.global_step} | written])
-        figures = {name: f"{logs[key]:.3g}" for key, name in self._shown.items() if key in logs}
+        figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         self.progress(Advance(self._label, state.global_step, state.max_steps, figures))
 
     def on_save(self, args, state, control, **_):

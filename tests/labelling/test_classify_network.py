@@ -500,13 +500,14 @@ def test_progress_is_told_for_each_teacher_with_rate_retries_cost_and_time_left(
             data=str(data),
             teachers=["a", "b"],
             teachers_file=priced(tmp_path / "mine.yaml", server),
-            progress=lambda *shown: told.append(shown),
+            progress=told.append,
         )
     for name in "ab":
-        mine = [shown for shown in told if shown[0].startswith(f"{name} | ")]
-        assert [done for _, done, _ in mine] == list(range(1, 31))
-        assert {total for _, _, total in mine} == {30}
-        assert re.fullmatch(rf"{name} \| [\d.]+/s, 0 retries, \$0.0600, 0:00 left", mine[-1][0])
+        mine = [event for event in told if event.task == name]
+        assert [event.done for event in mine] == list(range(1, 31))
+        assert {event.total for event in mine} == {30}
+        figures = " | ".join(mine[-1].figures)
+        assert re.fullmatch(r"[\d.]+/s \| 0 retries \| \$0.0600 \| 0:00 left", figures)
 
 
 def test_an_endpoint_that_suddenly_refuses_everything_is_down_and_no_vote_is_invented(tmp_path):

@@ -35,20 +35,24 @@ class TeacherStats:
     last_success: float = -1.0
     last_rejection: str | None = None
 
-    def figures(self, seconds: float) -> dict[str, str]:
-        """Returns what the progress display shows after so much time: rate, retries, cost, rest."""
+    def figures(self, seconds: float) -> list[str]:
+        """Returns what the progress display shows after `seconds` of asking.
+
+        Answers a second, retries, cost, and how long the rest takes at this rate.
+        """
         rate = self.done / seconds if seconds > 0 else 0.0
-        figures = {
-            "per second": f"{rate:.1f}",
-            "retries": str(self.retries),
-            "cost": f"${self.cost:.4f}" if self.teacher.price else "price unknown",
-        }
+        figures = [
+            f"{rate:.1f}/s",
+            f"{self.retries} {'retry' if self.retries == 1 else 'retries'}",
+            f"${self.cost:.4f}" if self.teacher.price else "price unknown",
+        ]
         if rate > 0:
-            figures["left"] = format_duration((self.total - self.done) / rate)
+            figures.append(f"{format_duration((self.total - self.done) / rate)} left")
         return figures
 
 
 def format_duration(seconds: float) -> str:
+    """Returns `1:02:03` or `2:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
