@@ -57,8 +57,12 @@ def read_options(options_class: type[Chosen], values: dict[str, Any]) -> Chosen:
 
 
 def _read(each: Option, value: Any) -> Any:
-    if each.kind is not tuple or value is None:
+    if value is None:
+        return each.default
+    if each.kind is not tuple:
         return value
+    if value == "" and not each.default:
+        return ()
     parts: Iterable[str] = value if each.stated.repeatable else split_list(value, each.flag)
     return tuple(parts)
 
