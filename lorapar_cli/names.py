@@ -45,6 +45,9 @@ class Region(StrEnum):
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantize = Literal["4bit", "8bit"]
+DataFormat = Literal[
+    "auto", "messages", "mmlu", "gsm8k", "dolly", "alpaca", "completion", "humaneval"
+]
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -54,6 +57,8 @@ class Artifact(StrEnum):
     MANIFEST = "manifest.json"
     LABELS = "labels.jsonl"
     HELD_OUT = "heldout.jsonl"
+    DROPPED = "dropped.jsonl"
+    DISAGREEMENTS = "disagreements.jsonl"
     VOTES = "votes.jsonl"
     IMPORTANCE = "importance.safetensors"
     MASK = "mask.safetensors"

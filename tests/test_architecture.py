@@ -109,6 +109,14 @@ def test_imports_run_one_way(one):
     assert not ({above, below} <= WINGS and above != below), "wings do not import one another"
 
 
+TEACHER_IMPORTS = [i for i in own_imports() if "labelling.teachers" in i.importer]
+
+
+@pytest.mark.parametrize("one", TEACHER_IMPORTS, ids=lambda i: f"{i.importer}-{i.module}")
+def test_teachers_do_not_know_what_becomes_of_their_answers(one):
+    assert not one.module.startswith("lorapar_cli.labelling.votes")
+
+
 def heavy_closure() -> set[str]:
     """Returns our modules that, once imported, have imported something that takes long."""
     top = {

@@ -1,4 +1,4 @@
-"""Chance that depends on names and a seed, never on order: held-out records and random splits."""
+"""Held-out records: chosen at random by id and seed, never by order."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,24 +6,24 @@ from lorapar_cli.labelling.votes.record_index import RecordIndex
 
 
 def share_count(total: int, share: float) -> int:
-    """Returns how many of `total` records a share of them is, rounded."""
+    """Returns the number of records in a share of `total`, rounded."""
     return int(share * total + 0.5)
 
 
-def held_out_count(total: int, share: float, most: int) -> int:
-    """Returns how many of `total` records to hold out: the share, rounded, at most `most`."""
-    return min(share_count(total, share), most, max(total - 1, 0))
+def held_out_count(total: int, share: float, maximum: int) -> int:
+    """Returns how many of `total` records to hold out: the share, rounded, but not all of them."""
+    return min(share_count(total, share), maximum, max(total - 1, 0))
 
 
 def choose_held_out(groups: Iterable[tuple[int, int]], count: int) -> Iterator[int]:
     """Yields the groups of records that are held out.
 
-    Groups are taken whole, as long as they fit: a question that stands in the data twice must not
-    be both trained on and tested.
+    A group is taken whole if it still fits: a question that occurs twice in the data must not be
+    both trained on and tested.
 
     Args:
-        groups: Each group's name and size, in the order of the smallest draw among its records.
-        count: Most records to hold out; fewer where the last groups do not fit.
+        groups: Name and size of each group, ordered by the smallest draw among its records.
+        count: Maximum number of records to hold out; fewer if the last groups do not fit.
     """
     left = count
     for group, size in groups:
@@ -34,10 +34,10 @@ def choose_held_out(groups: Iterable[tuple[int, int]], count: int) -> Iterator[i
             yield group
 
 
-def hold_out(index: RecordIndex, share: float, most: int) -> None:
-    """Marks the records that are held out; empty ones never are."""
-    usable = index.ask_for("SELECT count(*) FROM records WHERE NOT empty")
-    count = held_out_count(usable, share, most)
+def hold_out(index: RecordIndex, share: float, maximum: int) -> None:
+    """Marks the records that are held out, never empty ones."""
+    usable = index.query_value("SELECT count(*) FROM records WHERE NOT empty")
+    count = held_out_count(usable, share, maximum)
     if count == 0:
         return
     groups = index.database.execute(

@@ -1,52 +1,184 @@
-"""What is refused among the options of `classify` before anything is read."""
+"""Options of `classify`, each stated once."""
 
-import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+from lorapar_cli.data.readers import SUFFIXES
 from lorapar_cli.errors import UsageError
-from lorapar_cli.labelling.teachers.catalog import how_to_price
-from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
-from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.names import DataFormat
+from lorapar_cli.options import (
+    Options,
+    model_option,
+    option,
+    out_option,
+    required,
+    seed_option,
+    trust_option,
+)
+
+MAX_HELD_OUT = 500
+MIN_TEACHERS_TO_WEIGH = 3
+
+OnTie = Literal["system1", "system2", "drop", "error"]
+
+_TEACHERS, _REQUESTS, _DATA = "Teachers", "Requests", "Data"
 
 
-def check_numbers(options: dict[str, float]) -> None:
-    """Refuses nan and inf, which pass every check of a range."""
-    for name, value in options.items():
-        if not math.isfinite(value):
-            raise UsageError(f"`{name} {value}` is no number that can be kept")
-
-
-def check_options(
-    teachers: list[Teacher],
-    strategy: str,
-    vote: str,
-    economy: bool,
-    min_votes: int | None,
-    policy: RequestPolicy,
-) -> None:
-    """Refuses options of `classify` that contradict each other.
+@dataclass(frozen=True)
+class ClassifyOptions(Options):
+    """Options of `classify`.
 
     Raises:
-        UsageError: They do.
+        UsageError: An option out of range, or options that exclude each other.
+
+    Source: LoRA-PAR Sec. 3.1; Tab. 1 for `random`, one teacher, and `no-role-play`.
     """
-    if strategy == "vote" and not teachers:
-        raise UsageError("no teachers", hint="name them with `--teachers`")
-    if strategy == "random" and teachers:
-        raise UsageError(
-            "`--strategy random` asks no teachers", f"{len(teachers)} are named", "leave them out"
-        )
-    if vote == "weighted" and len(teachers) < 3:
-        raise UsageError(
-            "`--vote weighted` needs at least three teachers",
-            f"{len(teachers)}: with two nobody can tell which of them errs",
-        )
-    if vote == "weighted" and economy:
-        raise UsageError("`--economy` leaves out votes that `--vote weighted` needs")
-    if min_votes is not None and min_votes > len(teachers):
-        raise UsageError(f"`--min-votes {min_votes}` is more than the {len(teachers)} teachers")
-    unknown = [teacher for teacher in teachers if teacher.price is None]
-    if policy.max_cost is not None and unknown:
-        raise UsageError(
-            "`--max-cost` cannot be kept where a price is unknown",
-            f"teachers without a price: {', '.join(teacher.name for teacher in unknown)}",
-            how_to_price(unknown),
-        )
+
+    data: str = required(
+        f"Data file ({', '.join(SUFFIXES)}), folder or hub data set.",
+        argument=True,
+        recorded=False,
+    )
+    teachers: tuple[str, ...] = option(
+        (),
+        "Teachers that vote, comma-separated: names listed by `lorapar teachers`, "
+        "`name=model@http://host:port/v1` or `hf:PATH`.",
+        panel=_TEACHERS,
+        recorded=False,
+    )
+    model: str | None = model_option()
+    strategy: Literal["vote", "random"] = option(
+        "vote", "Labels by the teachers' vote, or at random without teachers.", panel=_TEACHERS
+    )
+    share: float = option(
+        0.5,
+        "Share of System 2 with `--strategy random`.",
+        at_least=0,
+        at_most=1,
+        panel=_TEACHERS,
+    )
+    vote: Literal["majority", "weighted"] = option(
+        "majority",
+        "Majority vote, or votes weighted by each teacher's estimated reliability (Dawid-Skene).",
+        panel=_TEACHERS,
+    )
+    on_tie: OnTie = option(
+        "system2", "What becomes of ties and of records without votes.", panel=_TEACHERS
+    )
+    role_play: bool = option(True, "Have the teachers role-play the student.", panel=_TEACHERS)
+    student: str | None = option(
+        None,
+        "Model that the teachers role-play. Default: the name of `--model`.",
+        panel=_TEACHERS,
+    )
+    student_description: str | None = option(
+        None,
+        "A sentence about the student, added to the prompt.",
+        panel=_TEACHERS,
+        recorded=False,
+    )
+    prompt_template: Path | None = option(
+        None,
+        "File with a prompt template to use instead of the built-in one.",
+        panel=_TEACHERS,
+        recorded=False,
+    )
+    teachers_file: Path | None = option(
+        None,
+        "YAML file that defines teachers under `teachers:`.",
+        panel=_TEACHERS,
+        recorded=False,
+    )
+    review: Path | None = option(
+        None,
+        "JSON Lines file with `id` and a person's `label`, which overrides the vote.",
+        panel=_TEACHERS,
+        recorded=False,
+    )
+    concurrency: int = option(
+        16,
+        "Maximum number of concurrent requests to each teacher.",
+        at_least=1,
+        panel=_REQUESTS,
+        recorded=False,
+    )
+    timeout: float = option(
+        120.0, "Timeout of a request in seconds.", at_least=0.1, panel=_REQUESTS, recorded=False
+    )
+    retries: int = option(
+        8,
+        "How often a failed question is retried.",
+        at_least=0,
+        panel=_REQUESTS,
+        recorded=False,
+    )
+    economy: bool = option(
+        False,
+        "Skip questions whose answer can no longer change a record's label.",
+        panel=_REQUESTS,
+    )
+    min_votes: int | None = option(
+        None,
+        "Votes that suffice for a record if a teacher fails. Default: a vote of every teacher.",
+        at_least=1,
+        panel=_REQUESTS,
+    )
+    max_cost: float | None = option(
+        None,
+        "Maximum cost in US dollars of all answers, those of earlier runs included.",
+        at_least=0,
+        panel=_REQUESTS,
+        recorded=False,
+    )
+    dry_run: bool = option(
+        False,
+        "Print the number of questions, their estimated cost and one prompt; ask and write "
+        "nothing.",
+        panel=_REQUESTS,
+        recorded=False,
+    )
+    limit: int | None = option(None, "Use only the first N records.", at_least=1, panel=_DATA)
+    holdout: float = option(
+        0.05,
+        f"Share of the records held out for `eval`, at most {MAX_HELD_OUT} records; 0 for none.",
+        at_least=0,
+        at_most=0.9,
+        panel=_DATA,
+    )
+    format: DataFormat = option(
+        "auto", "Data format; `auto` recognises each record by its fields.", panel=_DATA
+    )
+    prompt_field: str | None = option(
+        None, "Field that holds the prompt; requires `--completion-field`.", panel=_DATA
+    )
+    completion_field: str | None = option(
+        None, "Field that holds the completion; requires `--prompt-field`.", panel=_DATA
+    )
+    id_field: str = option("id", "Field that holds the record's id.", panel=_DATA)
+    split: str = option("train", "Split of a folder or hub data set.", panel=_DATA)
+    subset: str | None = option(None, "Configuration of a hub data set.", panel=_DATA)
+    skip_bad: bool = option(False, "Skip and count invalid lines.", panel=_DATA)
+    seed: int = seed_option()
+    trust_remote_code: bool = trust_option()
+    out: Path | None = out_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.teachers)
+        if self.strategy == "vote" and not count:
+            raise UsageError("no teachers", hint="name them with `--teachers`")
+        if self.strategy == "random" and count:
+            raise UsageError(
+                "`--strategy random` asks no teachers", f"{count} are named", "omit `--teachers`"
+            )
+        if self.vote == "weighted" and count < MIN_TEACHERS_TO_WEIGH:
+            raise UsageError(
+                f"`--vote weighted` needs at least {MIN_TEACHERS_TO_WEIGH} teachers",
+                f"{count}",
+                "the votes of two do not show which of them errs",
+            )
+        if self.vote == "weighted" and self.economy:
+            raise UsageError("`--economy` skips votes that `--vote weighted` needs")
+        if self.min_votes is not None and self.min_votes > count:
+            raise UsageError(f"`--min-votes {self.min_votes}` exceeds the {count} teachers")

@@ -1,4 +1,4 @@
-"""What is decided on records apart from votes: held out, labelled by chance, or by a person."""
+"""Labels that override the vote: drawn at random, or given by a person."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -13,7 +13,7 @@ from lorapar_cli.store.records import read_jsonl
 
 
 def assign_random_labels(index: RecordIndex, share: float) -> None:
-    """Labels every record by chance; exactly the share, rounded, is System 2."""
+    """Labels every record at random; exactly the share, rounded, is System 2."""
     ordered = index.database.execute("SELECT draw, number FROM records ORDER BY draw, number")
     count = share_count(len(index), share)
     last = next(islice(ordered, count - 1, None)) if count else (-(1 << 63), -1)
@@ -25,10 +25,10 @@ def assign_random_labels(index: RecordIndex, share: float) -> None:
 
 
 def read_review(path: Path, index: RecordIndex) -> None:
-    """Marks the records that a person has labelled.
+    """Enters the labels that a person gave into the index.
 
     Raises:
-        LoraparError: A line is no reviewed record, or its id is not in the data.
+        LoraparError: A line is not a reviewed record, or its id is not in the data.
     """
     database = index.database
     database.execute("CREATE TABLE review (id TEXT UNIQUE, label INTEGER, line INTEGER)")
@@ -42,7 +42,7 @@ def read_review(path: Path, index: RecordIndex) -> None:
         f"UPDATE records SET reviewed = (SELECT label FROM review WHERE review.id = {name})"
         f" WHERE {name} IN (SELECT id FROM review)"
     ).rowcount
-    if unknown := index.ask_for("SELECT count(*) FROM review") - found:
+    if unknown := index.query_value("SELECT count(*) FROM review") - found:
         first, line = database.execute(
             f"SELECT id, line FROM review WHERE id NOT IN (SELECT {name} FROM records)"
             " ORDER BY rowid"
@@ -60,7 +60,7 @@ def _review_lines(path: Path) -> Iterator[tuple[str, int, int]]:
             continue
         if label not in tuple(System) or "id" not in line:
             raise LoraparError(
-                f"`{path}:{number}` is no reviewed record",
+                f"`{path}:{number}` is not a reviewed record",
                 f"id {line.get('id')!r}, label {label!r}",
                 "each line needs an `id` and a `label`, system1 or system2",
             )

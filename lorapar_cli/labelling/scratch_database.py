@@ -1,7 +1,7 @@
-"""A scratch database: what a run must look up but cannot hold in memory, on disk while it runs.
+"""A scratch database for what a run looks up but cannot hold in memory.
 
-Its file loses its name as soon as it is open, so the system takes it back when the process ends,
-however that ends.
+It is a temporary SQLite file, unlinked as soon as it is opened, so that the system frees it when
+the process ends, however it ends.
 """
 
 import os
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.labelling.votes.journal import RESUME_HINT
 
 _CACHE_KIB = 2048
 _DISK_ERRORS = {
@@ -24,13 +25,13 @@ _DISK_ERRORS = {
 
 @contextmanager
 def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
-    """Yields an empty database on the disk of `target`; nothing of it is left behind.
+    """Yields an empty database on the disk of `target`; nothing of it remains afterwards.
 
-    It holds a few MB of itself in memory, however large it grows. Nothing is ever committed:
-    there is no other reader.
+    It uses a few MB of memory, however large it grows. Nothing is ever committed: there is no other
+    reader.
 
     Args:
-        target: A folder that need not exist; the database lies in the nearest one above it.
+        target: A folder that need not exist; the file is created in its nearest existing parent.
 
     Raises:
         LoraparError: The disk is full or cannot be written.
@@ -46,7 +47,7 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
     finally:
         os.unlink(name)
     try:
-        # What sorting spills goes beside it: the system's own place may be small, or memory.
+        # Sorting spills to the same folder: the system's default may be small, or memory.
         quoted = str(place).replace("'", "''")
         for setting in (
             "journal_mode = OFF",
@@ -65,14 +66,14 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
             raise _unwritable(place, str(cause)) from cause
         raise
     finally:
-        # That directory is one for the whole process.
+        # This setting is global to the process.
         database.execute("PRAGMA temp_store_directory = ''")
         database.close()
 
 
 def _unwritable(place: Path, cause: str) -> LoraparError:
     return LoraparError(
-        f"cannot write a working file in `{place}`",
+        f"cannot write a temporary file in `{place}`",
         cause,
-        "mend that and give the same command again; the answers so far are kept",
+        f"free some disk space or fix the permissions; {RESUME_HINT}",
     )

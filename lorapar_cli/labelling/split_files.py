@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,56 +9,79 @@ from typing import IO
 
 import numpy as np
 
+from lorapar_cli.data.formats import empty_side
+from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.votes.aggregate import LabelDecisions
+from lorapar_cli.labelling.votes.journal import Journal
+from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNDECIDED
-from lorapar_cli.names import System
+from lorapar_cli.names import Artifact, System, split_file
 from lorapar_cli.store.records import Record, to_line
 
 _SYSTEMS = {SYSTEM1: System.SYSTEM1, SYSTEM2: System.SYSTEM2, NO_VOTE: None}
-
-
-# A record, its pattern, and where the journal holds each teacher's words on it, -1 if nowhere.
-Judged = tuple[Record, int, tuple[int, ...]]
+_SHOWN_EVERY = 1000
 
 
 def write_splits(
     folder: Path,
-    records: Iterable[Judged],
+    vote_table: VoteTable,
+    patterns: VotePatterns,
     decisions: LabelDecisions,
-    why_dropped: Callable[[Record], str],
-    words: Callable[[tuple[int, ...]], dict[str, str]],
-    written: Callable[[int], None],
+    journal: Journal,
+    progress: Progress,
 ) -> None:
-    """Writes labels, system1, system2, heldout, and dropped and disagreements where there are any.
+    """Writes all labels, the two splits, held-out, dropped and contested records.
+
+    The latter two files exist only if they have lines.
 
     Args:
-        folder: Where; it is not yet published, so the files need no care of their own.
-        why_dropped: Says why a record without a label has none.
-        words: The teachers' words on a contested record, by teacher.
-        written: Called with the number of records done, now and then.
+        folder: Not published yet, so the files need not be written atomically.
     """
+    total = len(vote_table.index)
     with ExitStack() as stack:
+        files: dict[str, IO[str]] = {
+            name: stack.enter_context(open(folder / name, "w", encoding="utf-8", newline="\n"))
+            for name in _file_names(decisions)
+        }
+        each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
+        for number, (record, (pattern, offsets)) in enumerate(each):
+            _write_record(files, record, pattern, offsets, decisions, journal)
+            if number % _SHOWN_EVERY == 0:
+                progress(Advance("writing", number, total))
+    progress(Advance("writing", total, total))
 
-        def create(name: str) -> IO[str]:
-            path = folder / f"{name}.jsonl"
-            return stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
 
-        files = {name: create(name) for name in ("labels", "system1", "system2", "heldout")}
-        if (decisions.labels == UNDECIDED).any():
-            files["dropped"] = create("dropped")
-        if decisions.contested.any():
-            files["disagreements"] = create("disagreements")
-        for number, (record, pattern, offsets) in enumerate(records):
-            labelled = _labelled(record, decisions, pattern).to_json()
-            if labelled["label"] is None:
-                labelled["dropped"] = why_dropped(record)
-            line = to_line(labelled)
-            for name in _files_of(labelled["label"], bool(decisions.held_out[pattern])):
-                files[name].write(line)
-            if decisions.contested[pattern]:
-                files["disagreements"].write(to_line(labelled | {"words": words(offsets)}))
-            if number % 1000 == 0:
-                written(number)
+def _file_names(decisions: LabelDecisions) -> list[str]:
+    names: list[str] = [Artifact.LABELS, *map(split_file, System), Artifact.HELD_OUT]
+    if (decisions.labels == UNDECIDED).any():
+        names.append(Artifact.DROPPED)
+    if decisions.contested.any():
+        names.append(Artifact.DISAGREEMENTS)
+    return names
+
+
+def _write_record(
+    files: dict[str, IO[str]],
+    record: Record,
+    pattern: int,
+    offsets: tuple[int, ...],
+    decisions: LabelDecisions,
+    journal: Journal,
+) -> None:
+    labelled = _labelled(record, decisions, pattern).to_json()
+    if labelled["label"] is None:
+        labelled["dropped"] = empty_side(record) or "no majority"
+    line = to_line(labelled)
+    for name in _files_of(labelled["label"], bool(decisions.held_out[pattern])):
+        files[name].write(line)
+    if decisions.contested[pattern]:
+        words = {
+            teacher: journal.read_at(offset).get("text", "")
+            for teacher, offset in zip(decisions.teachers, offsets, strict=True)
+            if offset >= 0
+        }
+        files[Artifact.DISAGREEMENTS].write(to_line(labelled | {"words": words}))
 
 
 def _labelled(record: Record, decisions: LabelDecisions, pattern: int) -> Record:
@@ -80,13 +102,13 @@ def _labelled(record: Record, decisions: LabelDecisions, pattern: int) -> Record
 
 def _files_of(label: System | None, held_out: bool) -> tuple[str, ...]:
     if label is None:
-        return ("dropped",)
-    return ("heldout",) if held_out else ("labels", str(label))
+        return (Artifact.DROPPED,)
+    return (Artifact.HELD_OUT,) if held_out else (Artifact.LABELS, split_file(label))
 
 
-def keep_file(path: Path, beside: Path) -> None:
-    """Makes a file stand in a second place too, by a link where the disk can, else by a copy."""
+def link_or_copy(path: Path, target: Path) -> None:
+    """Makes a file appear under a second path, by a hard link if the disk can, else by a copy."""
     try:
-        os.link(path, beside)
+        os.link(path, target)
     except OSError:
-        shutil.copyfile(path, beside)
+        shutil.copyfile(path, target)

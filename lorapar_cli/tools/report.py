@@ -7,6 +7,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Region, Stage, System
+from lorapar_cli.stage_records import ClassifyRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
@@ -224,25 +225,39 @@ def _difference(part: dict[str, Any]) -> str:
 def _labels(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
-    counts, metrics = manifest.counts, manifest.metrics
-    numbers = ["records", "system1", "system2", "heldout", "contested", "undecided", "dropped"]
-    rows = [[_title(name), f"{counts[name]:,}"] for name in numbers]
-    if (alpha := metrics.get("krippendorff_alpha")) is not None:
-        rows.append(["Krippendorff's alpha", f"{alpha:.3f}"])
-    truth = metrics.get("accuracy", {})
+    record = manifest.record(ClassifyRecord)
+    counts, metrics = record.counts, record.metrics
+    numbers = {
+        "records": counts["records"],
+        "System 1": counts["system1"],
+        "System 2": counts["system2"],
+        "held out": counts["heldout"],
+        "contested": counts["contested"],
+        "undecided": counts["undecided"],
+        "dropped": counts["dropped"],
+    }
+    rows = [[name, f"{number:,}"] for name, number in numbers.items()]
+    if metrics["krippendorff_alpha"] is not None:
+        rows.append(["Krippendorff's alpha", f"{metrics['krippendorff_alpha']:.3f}"])
+    truth = metrics.get("accuracy")
     heads = ["teacher", "System 1", "System 2", "no vote", "requests", "dollars"]
     voters = [
         [
             name,
-            *(f"{found[key]:,}" for key in ("system1", "system2", "no_vote", "requests")),
+            f"{found['system1']:,}",
+            f"{found['system2']:,}",
+            f"{found['no_vote']:,}",
+            f"{found['requests']:,}",
             "unknown" if found["cost"] is None else f"{found['cost']:.4f}",
             *([f"{100 * truth[name]:.1f} %"] if truth else []),
         ]
         for name, found in counts["teachers"].items()
     ]
     if truth:
-        rows.append(["labels that are right, where known", f"{100 * truth['vote']:.1f} %"])
-        heads.append("right, where known")
+        rows.append(
+            ["accuracy of the vote, where labels are known", f"{100 * truth['vote']:.1f} %"]
+        )
+        heads.append("accuracy, where known")
     return _section(
         "Labels", _table(["", ""], rows), _table(heads, voters) if voters else "", _notes(manifest)
     )

@@ -1,4 +1,4 @@
-"""What the tests of classify share: the misbehaving server, and a data set to ask about."""
+"""What the tests of classify share: the misbehaving server, data to ask about, short calls."""
 
 import json
 import subprocess
@@ -7,10 +7,19 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from lorapar_cli.embedded.corpus import training_records
+from lorapar_cli.labelling import classify as stage
+from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.labelling.teachers.label_prompt import read_prompt
+from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Clock
+from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.store.records import Record
+from lorapar_cli.store.run_dir import RunDir
 from tests.labelling import teacher_server
 
 SERVER = Path(teacher_server.__file__)
-GSM8K = Path(__file__).parents[2] / ".." / "shared" / "data" / "gsm8k" / "train.jsonl"
+RULES = ("rules-operations", "rules-cues", "rules-shape")
+FAST = Clock(speed=100)
 
 
 class Running:
@@ -38,21 +47,60 @@ def running_server(**settings):
         process.wait()
 
 
-def write_questions(path, count, start=0):
-    """Writes GSM8K-like records; those of the real data where they are at hand."""
-    if GSM8K.exists():
-        lines = GSM8K.read_text(encoding="utf-8").splitlines()[start : start + count]
-    else:
-        lines = [
-            json.dumps(
-                {
-                    "question": f"Ann has {i} apples and buys {i + 3} more. How many are there?",
-                    "answer": f"{i}+{i + 3}=<<{i}+{i + 3}={2 * i + 3}>>{2 * i + 3}\n#### {2 * i + 3}",
-                }
-            )
-            for i in range(start, start + count)
-        ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def run_classify(folder, data, teachers=RULES, *, clock=REAL_TIME, progress=None, **options):
+    """Runs the stage in a run directory."""
+    more = {} if progress is None else {"progress": progress}
+    chosen = ClassifyOptions(data=str(data), teachers=tuple(teachers), **options)
+    return stage.classify(RunDir(folder), chosen, clock=clock, **more)
+
+
+def estimate_cost(folder, data, teachers, **options):
+    """Makes the dry run."""
+    chosen = ClassifyOptions(data=str(data), teachers=tuple(teachers), **options)
+    return stage.estimate_cost(RunDir(folder), chosen)
+
+
+def ask(folder, data, server, names, *, clock=FAST, **options):
+    """Runs the stage with teachers of a server, on a clock that runs 100 times faster."""
+    teachers = [server.teacher(name) for name in names]
+    return run_classify(
+        folder, data, teachers, clock=clock, **({"concurrency": 8, "timeout": 400} | options)
+    )
+
+
+def requests_to(server):
+    return sum(server.stats()["requests"].values())
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_questions(path, count):
+    """Writes GSM8K-like records, no two alike."""
+    return write_rows(
+        path,
+        (
+            {
+                "question": f"Ann has {i} apples and buys {i + 3} more. How many are there?",
+                "answer": f"{i}+{i + 3}=<<{i}+{i + 3}={2 * i + 3}>>{2 * i + 3}\n#### {2 * i + 3}",
+            }
+            for i in range(count)
+        ),
+    )
+
+
+def write_corpus(path, per_system=100):
+    """Writes records of the embedded corpus, which know their labels."""
+    return write_rows(path, training_records(per_system=per_system))
+
+
+def write_teachers(path, server, price="{input: 10, output: 100}"):
+    """Writes a teachers file with two priced teachers, `a` and `b`."""
+    lines = [f"  {name}:\n    base_url: {server.url}\n    model: model-{name}" for name in "ab"]
+    priced = [line + f"\n    price: {price}" for line in lines]
+    path.write_text("teachers:\n" + "\n".join(priced) + "\nscore:\n  rank: 8\n")
     return path
 
 
@@ -62,23 +110,24 @@ def read_lines(path):
         return [json.loads(line) for line in file]
 
 
+def manifest_path(run_dir):
+    return run_dir / Stage.CLASSIFY / Artifact.MANIFEST
+
+
 def labels_of(folder):
     """Record id -> label, of all files that classify wrote."""
     return {
         line["id"]: line["label"]
-        for name in ("labels.jsonl", "heldout.jsonl")
+        for name in (Artifact.LABELS, Artifact.HELD_OUT)
         for line in read_lines(folder / name)
     }
 
 
 def expected_labels(folder, teachers):
     """What majority voting over the server's true labels gives, from the written records."""
-    from lorapar_cli.labelling.teachers.label_prompt import read_prompt
-    from lorapar_cli.store.records import Record
-
     prompt = read_prompt(None, role_play=True, student=None, description=None)
     expected = {}
-    for name in ("labels.jsonl", "heldout.jsonl"):
+    for name in (Artifact.LABELS, Artifact.HELD_OUT):
         for line in read_lines(folder / name):
             record = Record.from_json(line)
             question = teacher_server.question_of(prompt.messages(record))

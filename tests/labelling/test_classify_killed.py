@@ -1,4 +1,4 @@
-"""A classify that is killed goes on where it was, and pays for nothing twice."""
+"""A classify that is killed resumes where it was, and pays for nothing twice."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_a_second_run_asks_nothing_and_an_interrupt_exits_130(tmp_path):
         _, err = process.communicate()
         assert process.returncode == 130
         assert "Traceback" not in err
-        assert "the answers so far are kept" in err
+        assert "answers so far are saved" in err
         assert start(data, run_dir, server).wait() == 0
         before = sum(server.stats()["requests"].values())
         limited = start(data, run_dir, server)

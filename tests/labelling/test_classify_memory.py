@@ -29,7 +29,7 @@ def row(number):
 
 
 def peak_megabytes(folder, count, *options, first=""):
-    """Peak resident memory of one classify command on so many records, in MB.
+    """Peak resident memory of one classify command on `count` records, in MB.
 
     Of the program itself: what `getrusage` says begins with the peak of the process it came from.
     """
@@ -87,9 +87,9 @@ def test_endpoints_answers_take_no_memory_either(tmp_path):
 def test_a_dict_for_each_record_would_be_seen(tmp_path):
     """The bound holds without, and would not with a single small dict kept for each record."""
     keep = (
-        "from lorapar_cli.labelling.votes import record_index as indexing\n"
-        "kept, read = [], indexing.source_label\n"
-        "indexing.source_label = lambda record: kept.append({'id': record.id}) or read(record)\n"
+        "from lorapar_cli.labelling.votes import record_index\n"
+        "kept, read = [], record_index.source_label\n"
+        "record_index.source_label = lambda record: kept.append({'id': record.id}) or read(record)\n"
     )
     for first, grows in (("", False), (keep, True)):
         more = grown(tmp_path, (FEW, MANY), *RULES, "--dry-run", first=first)

@@ -1,4 +1,4 @@
-"""Classify against two real model servers: one honours schemas, one does not know them.
+"""Classify against two real model servers: one supports schemas, one does not know them.
 
 Their wheels (`xllamacpp` with `gguf`, `transformers[serving]`) come with the `dev` extra.
 """
@@ -15,10 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lorapar_cli.labelling.classify import classify
-from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
-from lorapar_cli.store.run_dir import RunDir
-from tests.labelling.classify_parts import labels_of, read_lines, write_questions
+from tests.labelling.classify_parts import labels_of, read_lines, run_classify, write_questions
 from tests.labelling.tiny_teachers import LLAMA_SERVER, build_model, write_gguf
 
 pytest.importorskip("xllamacpp")
@@ -74,22 +71,17 @@ def transformers_server(folder):
         yield f"http://127.0.0.1:{port}/v1"
 
 
-def test_a_server_that_honours_schemas_and_one_that_ignores_them(tmp_path, models, monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def test_a_server_that_supports_schemas_and_one_that_ignores_them(tmp_path, models):
     data = write_questions(tmp_path / "data.jsonl", 6)
     gguf = write_gguf(models["1"], tmp_path / "tiny.gguf")
     with llama_server(gguf) as strict, transformers_server(models["2"]) as free:
-        outcome = classify(
-            RunDir(tmp_path / "run"),
-            data=str(data),
-            teachers=[
-                f"strict=tiny@{strict}",
-                f"free={models['2']}@{free}",
-                f"local=hf:{models['2']}",
-            ],
-            policy=RequestPolicy(concurrency=2, timeout=60),
-            holdout=0.0,
-        )
+        teachers = [
+            f"strict=tiny@{strict}",
+            f"free={models['2']}@{free}",
+            f"local=hf:{models['2']}",
+        ]
+        options = {"concurrency": 2, "timeout": 60, "holdout": 0.0}
+        outcome = run_classify(tmp_path / "run", data, teachers, **options)
     words = {"strict": set(), "free": set(), "local": set()}
     for line in read_lines(outcome.folder / "votes.jsonl"):
         words[line["teacher"]].add("".join(line["text"].split()))

@@ -56,7 +56,7 @@ def test_memory_stays_small_however_large_it_grows(tmp_path):
 
 
 def test_a_disk_without_room_is_an_expected_error(tmp_path):
-    full = pytest.raises(LoraparError, match="cannot write a working file")
+    full = pytest.raises(LoraparError, match="cannot write a temporary file")
     with full as error, scratch_database(tmp_path / "classify") as database:
         database.execute("PRAGMA max_page_count = 10")
         database.execute("CREATE TABLE t (x)")

@@ -2,55 +2,65 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorapar_cli.cli.console import say, stdout
 
+if TYPE_CHECKING:
+    from lorapar_cli.labelling.teachers.teacher import Teacher
+
 
 def teachers(
     teachers_file: Annotated[
-        Path | None, typer.Option(help="YAML file with your own teachers under `teachers:`.")
+        Path | None, typer.Option(help="YAML file that defines teachers under `teachers:`.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the list as JSON to stdout instead of a table.")
     ] = False,
 ) -> None:
     """List the teachers that `classify` knows by name, and what they lack."""
-    from rich.table import Table
-
     from lorapar_cli.labelling.teachers.catalog import how_to_price, known_teachers
 
-    known = known_teachers(teachers_file)
+    known = list(known_teachers(teachers_file).values())
     if as_json:
-        rows = [
-            {
-                "name": teacher.name,
-                "kind": teacher.kind,
-                "model": teacher.model,
-                "base_url": teacher.base_url,
-                "key_env": teacher.key_env,
-                "structured": teacher.structured,
-                "price": None if teacher.price is None else vars(teacher.price),
-                "missing": teacher.missing(),
-            }
-            for teacher in known.values()
-        ]
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json.dumps([_describe(teacher) for teacher in known], ensure_ascii=False))
         return
-    table = Table()
-    for name in ("teacher", "model", "dollars per million tokens in / out", "missing"):
-        table.add_column(name)
-    for teacher in known.values():
-        price = teacher.price
-        shown = "unknown" if price is None else f"{price.input:g} / {price.output:g}"
-        shown += f" ({price.date})" if price is not None and price.date else ""
-        free = teacher.kind == "rule"
-        table.add_row(
-            teacher.name, teacher.model, "free" if free else shown, teacher.missing() or ""
-        )
-    stdout().print(table)
-    if unpriced := [teacher for teacher in known.values() if teacher.price is None]:
-        say(f"where a price is unknown, {how_to_price(unpriced)}")
+    stdout().print(_table(known))
+    if unpriced := [teacher for teacher in known if teacher.price is None]:
+        say(f"for an unknown price, {how_to_price(unpriced)}")
     say("also: `name=model@http://host:port/v1` for any OpenAI-compatible server, `hf:PATH`")
+
+
+def _describe(teacher: "Teacher") -> dict[str, Any]:
+    return {
+        "name": teacher.name,
+        "kind": teacher.kind,
+        "model": teacher.model,
+        "base_url": teacher.base_url,
+        "key_env": teacher.key_env,
+        "structured": teacher.structured,
+        "price": None if teacher.price is None else vars(teacher.price),
+        "missing": teacher.missing(),
+    }
+
+
+def _table(known: "list[Teacher]") -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("teacher", "model", "US dollars per million tokens in / out", "missing"):
+        table.add_column(name)
+    for teacher in known:
+        table.add_row(teacher.name, teacher.model, _price(teacher), teacher.missing() or "")
+    return table
+
+
+def _price(teacher: "Teacher") -> str:
+    if teacher.kind == "rule":
+        return "free"
+    if teacher.price is None:
+        return "unknown"
+    date = f" ({teacher.price.date})" if teacher.price.date else ""
+    return f"{teacher.price.input:g} / {teacher.price.output:g}{date}"

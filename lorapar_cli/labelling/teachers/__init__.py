@@ -1,1 +1,1 @@
-"""Who votes: rules, local models and endpoints, and how they are asked."""
+"""Teachers: rules, local models and endpoints, and how they are asked for labels."""

@@ -1,7 +1,8 @@
-"""Teachers: found by name, and what their answers depend on. No key is kept here, only its place."""
+"""The teachers that are known by name, and those of a user's file. No API key is stored here."""
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,22 @@ from lorapar_cli.models.weights_digest import local_revision
 _PRESETS = Path(__file__).with_name("teachers.yaml")
 _INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
 _LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
-_NOT_IN_FILES = ("name", "kind", "revision")
-_KINDS: dict[str, type | tuple[type, ...]] = {
+_FIELDS = tuple(
+    field.name for field in fields(Teacher) if field.name not in ("name", "kind", "revision")
+)
+_TYPES: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
     "model": str,
     "key_env": str,
     "temperature": (int, float),
     "max_tokens": int,
 }
-_WANTED = {
-    "base_url": "an address",
-    "model": "the provider's name of the model",
+_EXPECTED = {
+    "base_url": "a URL",
+    "model": "the provider's model name",
     "key_env": "the name of an environment variable",
     "temperature": "a number",
-    "max_tokens": "a whole number",
+    "max_tokens": "an integer",
 }
 
 
@@ -41,14 +44,14 @@ def rule_teachers() -> dict[str, Teacher]:
 
 
 def known_teachers(config: Path | None = None) -> dict[str, Teacher]:
-    """Returns every teacher that has a name: rules, presets, and those of the user's file.
+    """Returns all teachers by name: rules, presets, and those of the user's file.
 
     Args:
-        config: A YAML file with a mapping `teachers:`; its other keys are not read here.
+        config: A YAML file with a mapping `teachers:`; other keys are ignored.
 
     Raises:
         LoraparError: The file cannot be read.
-        UsageError: A teacher in it has unknown or missing fields.
+        UsageError: A teacher in it has unknown, missing or invalid fields.
     """
     known = rule_teachers() | _read_presets(_PRESETS, whole_file=True)
     return known | (_read_presets(config, whole_file=False, known=known) if config else {})
@@ -75,79 +78,86 @@ def _read_presets(
     }
 
 
-def _read_teacher(name: str, entry: Any, path: Path, preset: Teacher | None) -> Teacher:
-    allowed = [field.name for field in fields(Teacher) if field.name not in _NOT_IN_FILES]
+def _read_teacher(name: str, entry: Any, path: Path, known: Teacher | None) -> Teacher:
+    """Returns the teacher that an entry of a file defines, or a preset with changed fields."""
     where = f"teacher `{name}` in `{path}`"
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} is no mapping", hint=f"fields: {', '.join(allowed)}")
-    if unknown := [key for key in entry if key not in allowed]:
-        listed = ", ".join(f"`{key}`{nearest(str(key), allowed)}" for key in unknown)
+        raise UsageError(f"{where} is not a mapping", hint=f"fields: {', '.join(_FIELDS)}")
+    if unknown := [key for key in entry if key not in _FIELDS]:
+        listed = ", ".join(f"`{key}`{nearest(str(key), [*_FIELDS])}" for key in unknown)
         raise UsageError(f"{where} has unknown fields: {listed}")
-    changed = preset is not None and preset.kind == "api" and not {"base_url", "model"} & {*entry}
+    given: dict[str, Any] = dict(entry)
+    if "price" in entry:
+        given["price"] = _read_price(entry["price"], where)
     local = _LOCAL.fullmatch(str(entry.get("model")))
-    if not changed:
-        needed = ("model",) if local else ("base_url", "model")
-        if missing := [key for key in needed if key not in entry]:
-            raise UsageError(f"{where} lacks `{missing[0]}`")
-    for key, value in entry.items():
-        if key in _KINDS and (not isinstance(value, _KINDS[key]) or isinstance(value, bool)):
-            raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_WANTED[key]}")
-    if not entry.get("max_tokens", 1) > 0:
-        raise UsageError(f"{where} has `max_tokens: {entry['max_tokens']}`", hint="1 or more")
-    price = None if entry.get("price") is None else _read_price(entry["price"], where)
-    if entry.get("structured", "none") not in STRUCTURED:
-        raise UsageError(
-            f"{where} has `structured: {entry['structured']}`", hint=f"{', '.join(STRUCTURED)}"
-        )
-    if changed:
-        return replace(preset, **(entry | ({"price": price} if "price" in entry else {})))
+    if known is not None and known.kind == "api" and not {"base_url", "model"} & {*entry}:
+        _check_values(entry, where)
+        return replace(known, **given)
+    required = ("model",) if local else ("base_url", "model")
+    if missing := [key for key in required if key not in entry]:
+        raise UsageError(f"{where} lacks `{missing[0]}`")
+    _check_values(entry, where)
     if local:
         if other := sorted({*entry} - {"model", "max_tokens"}):
             raise UsageError(
-                f"{where} has `{other[0]}`, and is a local model",
-                hint="beside `model`, it takes `max_tokens`",
+                f"{where} has `{other[0]}`, but is a local model",
+                hint="besides `model`, it takes `max_tokens`",
             )
-        return replace(_local_teacher(name, local["path"]), **_only(entry, "max_tokens"))
-    given = {"key_required": "key_env" in entry} | entry | {"price": price}
-    _check_url(str(given["base_url"]), name)
+        given.pop("model")
+        return replace(_local_teacher(name, local["path"]), **given)
+    _check_url(str(entry["base_url"]), name)
+    given.setdefault("key_required", "key_env" in entry)
     return Teacher(name=name, kind="api", **given)
 
 
-def _only(entry: dict[str, Any], name: str) -> dict[str, Any]:
-    return {name: entry[name]} if name in entry else {}
+def _check_values(entry: dict[str, Any], where: str) -> None:
+    for key, value in entry.items():
+        if key in _TYPES and (not isinstance(value, _TYPES[key]) or isinstance(value, bool)):
+            raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_EXPECTED[key]}")
+    if entry.get("max_tokens", 1) < 1:
+        raise UsageError(
+            f"{where} has `max_tokens: {entry['max_tokens']}`", hint="`max_tokens` is at least 1"
+        )
+    if entry.get("structured", "none") not in STRUCTURED:
+        raise UsageError(
+            f"{where} has `structured: {entry['structured']}`",
+            hint=f"`structured` is one of {', '.join(STRUCTURED)}",
+        )
 
 
-def _read_price(price: Any, where: str) -> Price:
+def _read_price(price: Any, where: str) -> Price | None:
+    if price is None:
+        return None
     try:
         read = Price(
             float(price["input"]), float(price["output"]), str(price.get("date") or "") or None
         )
         if min(read.input, read.output) < 0 or not math.isfinite(read.input + read.output):
-            raise ValueError("no amount of money")
+            raise ValueError("not an amount of money")
     except (KeyError, TypeError, ValueError) as cause:
         raise UsageError(
-            f"the price of {where} is none", repr(price), "write `{input: 2.5, output: 10}`"
+            f"{where} has no valid price", repr(price), "write `{input: 2.5, output: 10}`"
         ) from cause
     return read
 
 
 def _check_url(url: str, name: str) -> None:
-    """Refuses addresses that carry a secret: they would stand in the manifest and in messages."""
+    """Checks that an address carries no secret, which manifest and messages would expose."""
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query:
         raise UsageError(
-            f"the address of teacher `{name}` holds a user, a password or a query",
-            hint="give a plain address; keys come from environment variables only",
+            f"the address of teacher `{name}` contains a user, a password or a query",
+            hint="give a plain address; API keys are read from environment variables only",
         )
 
 
-def find_teachers(names: list[str], config: Path | None = None) -> list[Teacher]:
-    """Returns the teachers of these names, in their order.
+def find_teachers(names: Sequence[str], config: Path | None = None) -> list[Teacher]:
+    """Returns the teachers of these names, in this order.
 
     A name is a known teacher, `name=model@http://host:port/v1` or `hf:PATH`.
 
     Raises:
-        UsageError: A name is unknown; the message lists what there is.
+        UsageError: A name is unknown; the message lists the known ones.
         LoraparError: A local model's folder cannot be read.
     """
     known = known_teachers(config)
@@ -196,12 +206,12 @@ def _with_revision(teacher: Teacher) -> Teacher:
 
 
 def how_to_price(teachers: list[Teacher]) -> str:
-    """Returns how the price of the first of some teachers can be given, as a YAML file's text."""
+    """Returns how to state the price of the first of these teachers, as YAML."""
     first = teachers[0]
     preset = first.name in _read_presets(_PRESETS, whole_file=True)
     where = "" if preset else f"base_url: {first.base_url}, model: {first.model}, "
     entry = f"{first.name}: {{{where}price: {{input: DOLLARS, output: DOLLARS}}}}"
     return (
-        f"give the dollars for a million tokens in a file `teachers: {{{entry}}}` and name it with "
-        "`--teachers-file`"
+        f"state the price in US dollars per million tokens in a YAML file, `teachers: {{{entry}}}`, "
+        "and name it with `--teachers-file`"
     )

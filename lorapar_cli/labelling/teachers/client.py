@@ -1,7 +1,7 @@
-"""One OpenAI-compatible endpoint: a question in, its words out, and every way that can fail.
+"""Client of one OpenAI-compatible endpoint: a chat in, a reply or one of four failures out.
 
-The SDK's own retries are off: it waits at most 8 seconds and gives up on long Retry-After headers,
-so waiting is `labelling.teachers.dispatch`'s.
+The SDK's own retries are off: it waits at most 8 seconds and gives up on long Retry-After headers.
+`labelling.teachers.dispatch` waits and retries.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ _SHOWN_CHARACTERS = 200
 _KEYLIKE = re.compile(r"\b(?:sk|pk|key|Bearer)[-_ ][\w\-*.]{6,}", re.IGNORECASE)
 _NO_CREDIT = 402
 _MAX_TOKENS = 1 << 40
-# How endpoints say that an answer reached `max_tokens`.
+# Finish reasons of answers that reached `max_tokens`.
 _CUT = ("length", "max_tokens")
 _OVERLOADED = 529
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a teacher answered.
+    """A teacher's answer.
 
     Attributes:
-        prompt_tokens, completion_tokens: As counted by it, None where it says nothing of use.
-        cut: Whether the answer ends because it reached the most tokens allowed.
-        estimated: Whether the tokens are our estimate.
+        prompt_tokens, completion_tokens: As reported; None if nothing valid was reported.
+        cut: Whether the answer was truncated at `max_tokens`.
+        estimated: Whether the numbers of tokens are our estimate.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Reply:
 
 
 class TransientError(Exception):
-    """A passing failure: a server error, a lost connection, an unreadable answer.
+    """A failure worth a retry: a server error, a lost connection, an unreadable answer.
 
     Attributes:
         retry_after: Seconds that the server asks to wait, or None.
@@ -64,7 +64,7 @@ class TransientError(Exception):
 
 
 class RateLimited(TransientError):
-    """The endpoint says that requests come too fast (429)."""
+    """The endpoint received too many requests (429)."""
 
 
 class RequestRejected(Exception):
@@ -72,15 +72,15 @@ class RequestRejected(Exception):
 
 
 class TeacherUnavailable(Exception):
-    """The endpoint will answer nothing: no key, no such model, no credit."""
+    """The endpoint will answer no question: no key, no such model, no credit."""
 
 
 class ChatClient:
     """Asks one teacher over HTTP.
 
     Args:
-        timeout: Seconds after which a request counts as hung.
-        connections: Most connections that are open at a time.
+        timeout: Timeout of a request in seconds.
+        connections: Maximum number of open connections.
     """
 
     def __init__(self, teacher: Teacher, timeout: float, connections: int) -> None:
@@ -93,14 +93,14 @@ class ChatClient:
         self._structured = teacher.structured
         self._temperature = teacher.temperature
         self._tokens_field = "max_tokens"
-        self._knows_system = True
+        self._has_system_role = True
         limits = httpx2.Limits(
             max_connections=connections + 1, max_keepalive_connections=connections + 1
         )
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none",
             base_url=teacher.base_url,
-            default_headers=_foreign_headers(openai, teacher.base_url or ""),
+            default_headers=_default_headers(openai, teacher.base_url or ""),
             max_retries=0,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0)),
             http_client=openai.DefaultAsyncHttpxClient(limits=limits),
@@ -115,15 +115,16 @@ class ChatClient:
         """Returns the endpoint's reply to one chat.
 
         Raises:
-            TooFast, TryAgain, Refused, Hopeless: It did not answer; texts hold no key.
+            RateLimited, TransientError, RequestRejected, TeacherUnavailable: It did not answer;
+                the texts contain no key.
         """
         openai = self._openai
         request = self._request(messages)
         try:
-            # The client's own timeout is for each read: a server that drips would never end.
+            # The client's own timeout applies to each read: a slow drip would never end.
             async with asyncio.timeout(self._timeout):
-                # Not `chat.completions.create`: building its typed objects costs as much time as
-                # all the rest, and what providers send does not always fit them.
+                # Not `chat.completions.create`: building its typed objects takes as much time as
+                # everything else, and what providers send does not always fit them.
                 response = await self._client.post(
                     "/chat/completions", cast_to=self._response_type, body=request
                 )
@@ -148,15 +149,15 @@ class ChatClient:
                 raise TransientError(f"server error {cause.status_code}", retry_after) from None
             if self._adapt(cause, request):
                 return await self.ask(messages)
-            raise RequestRejected(self._words("refused", cause)) from None
+            raise RequestRejected(self._words("rejected", cause)) from None
         except openai.APIError:
-            raise TransientError("the answer was not readable") from None
+            raise TransientError("unreadable answer") from None
         return self._read(response.content)
 
     def _request(self, messages: list[Message]) -> dict[str, Any]:
         request = {
             "model": self._teacher.model,
-            "messages": messages if self._knows_system else _without_system(messages),
+            "messages": messages if self._has_system_role else _without_system(messages),
             self._tokens_field: self._teacher.max_tokens,
         }
         if self._temperature is not None:
@@ -169,10 +170,10 @@ class ChatClient:
         return request
 
     def _adapt(self, cause: Any, request: dict[str, Any]) -> bool:
-        """Drops the part of the request that the endpoint complains about; whether there was one.
+        """Drops the part of requests that the endpoint does not support; False if there is none.
 
-        It goes by the request itself: others were in flight with the same part, and their
-        complaints arrive after it was dropped.
+        The request itself decides: others were in flight with the same part, and their errors
+        arrive after it was dropped.
         """
         said = str(cause).lower()
         head = request["messages"][0]["role"]
@@ -183,7 +184,7 @@ class ChatClient:
         elif "max_tokens" in request and "max_completion_tokens" in said:
             self._tokens_field = "max_completion_tokens"
         elif head == "system" and "system" in said and "role" in said:
-            self._knows_system = False
+            self._has_system_role = False
         else:
             return False
         return True
@@ -195,8 +196,8 @@ class ChatClient:
             message = choice["message"]
             text = _text(message.get("content")) or _text(message.get("refusal"))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise TransientError("the answer was not readable") from None
-        # An answer that was paid for is never thrown away because its bill cannot be read.
+            raise TransientError("unreadable answer") from None
+        # A paid answer is never discarded because its usage cannot be read.
         usage = answer.get("usage")
         prompt, completion = (
             _count(usage.get(name)) if isinstance(usage, dict) else None
@@ -212,7 +213,7 @@ class ChatClient:
         return f"{reason} ({cause.status_code})" + (f": {said}" if said else "")
 
     def _scrub(self, text: str) -> str:
-        """Takes the key out of a text: some servers repeat it in their errors."""
+        """Removes the key from a text: some servers repeat it in their errors."""
         if self._key and len(self._key) >= 6:
             text = text.replace(self._key, "[key]")
             return _KEYLIKE.sub("[key]", text) if self._key[:6] in text else text
@@ -220,7 +221,7 @@ class ChatClient:
 
 
 def _text(content: Any) -> str:
-    """Returns a message's content as text: a string, text parts, or nothing.
+    """Returns a message's content, a string, text parts or nothing, as text.
 
     Raises:
         TypeError: It is something else.
@@ -233,20 +234,20 @@ def _text(content: Any) -> str:
 
 
 def _count(tokens: Any) -> int | None:
-    """Returns a number of tokens, or None where the endpoint's is none."""
+    """Returns a reported number of tokens, or None if it is not valid."""
     return tokens if type(tokens) is int and 0 <= tokens < _MAX_TOKENS else None
 
 
 def _without_system(messages: list[Message]) -> list[Message]:
-    """Puts a system message in front of the user's, for models that have no such role."""
+    """Moves the system message into the user's, for models without a system role."""
     head, *rest = messages
     if head["role"] != "system" or not rest:
         return messages
     return [rest[0] | {"content": f"{head['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
-def _foreign_headers(openai: Any, base_url: str) -> dict[str, Any]:
-    """Keeps the names of the user's OpenAI organisation and project from other providers."""
+def _default_headers(openai: Any, base_url: str) -> dict[str, Any]:
+    """Hides the user's OpenAI organisation and project from other providers."""
     if urlsplit(base_url).hostname == "api.openai.com":
         return {}
     return {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
@@ -275,15 +276,15 @@ def _retry_after(cause: Any) -> float | None:
 
 
 def check_keys(teachers: list[Teacher]) -> None:
-    """Raises the error that lists every teacher whose key is missing.
+    """Checks that all teachers can be asked.
 
     Raises:
-        LoraparError: A teacher cannot be asked.
+        LoraparError: A key is missing; lists every such teacher.
     """
     missing = [f"`{t.name}`: {t.missing()}" for t in teachers if t.missing()]
     if missing:
         raise LoraparError(
             "teachers cannot be asked",
             "\n".join(missing),
-            "set the variable, or choose other teachers; `lorapar teachers` lists them",
+            "set the variable, or choose other teachers from `lorapar teachers`",
         )

@@ -1,15 +1,14 @@
-"""Asks many questions of several endpoints at once, each as fast as it allows, and gives up never
-too early and never too late.
+"""Asks several teachers many questions at once, each as fast as its endpoint allows.
 
-Each teacher has its own adaptive number of requests in flight: halved when the endpoint says 429,
-raised by one for each round of successes. A Retry-After stops the whole teacher for as long as it
-says. Other failures wait exponentially longer, with jitter.
+Each teacher has its own adaptive number of concurrent requests: halved when the endpoint answers
+429, raised by one for each round of answers. A Retry-After pauses the whole teacher for as long as
+it says. Other failures are retried after exponential waits with jitter.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.teachers.client import (
@@ -20,7 +19,7 @@ from lorapar_cli.labelling.teachers.client import (
     TeacherUnavailable,
     TransientError,
 )
-from lorapar_cli.labelling.teachers.rate_limit import Budget, Clock, ConcurrencyLimit
+from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Budget, Clock, ConcurrencyLimit
 from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
@@ -31,7 +30,7 @@ _BYTES_PER_TOKEN = 4
 _YIELD_EVERY = 200
 _MAX_CONSECUTIVE_REJECTIONS = 20
 _REPORT_SECONDS = 5.0
-# A server that says when to come back is well, so that counts little; but not for ever.
+# A server that says when to come back is alive, so that counts little; but not for ever.
 _RETRY_AFTER_WEIGHT = 0.1
 
 
@@ -40,17 +39,17 @@ class RequestPolicy:
     """How teachers are asked.
 
     Attributes:
-        concurrency: Most requests in flight, for each teacher.
-        timeout: Seconds after which a request counts as hung.
-        retries: How often a question that failed is tried again.
-        max_cost: US dollars that must not be passed, or None.
+        concurrency: Maximum number of concurrent requests to each teacher.
+        timeout: Timeout of a request in seconds.
+        retries: How often a failed question is retried.
+        max_cost: US dollars that all answers may cost, or None for no limit.
     """
 
-    concurrency: int = 16
-    timeout: float = 120.0
-    retries: int = 8
+    concurrency: int
+    timeout: float
+    retries: int
     max_cost: float | None = None
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = REAL_TIME
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Question:
     """One record for one teacher.
 
     Attributes:
-        index: The record's place.
-        once_more: The first answer held no label; this is the second and last time.
-        messages: Renders the chat, for the first or the second time.
+        index: The record's number.
+        second_attempt: The first answer held no label; this is the second and last attempt.
+        messages: Renders the chat of the first or the second attempt.
     """
 
     index: int
@@ -69,20 +68,40 @@ class Question:
     messages: Callable[[bool], list[Message]]
 
 
-OnAnswer = Callable[[Question, Reply, System | None, bool, float, float | None], None]
+@dataclass(frozen=True)
+class Answered:
+    """A question with the reply to it.
+
+    Attributes:
+        label: The system that the reply names, or None.
+        final: Whether the question is not asked again.
+        seconds: From sending the request to the end of the reply.
+        cost: US dollars; None where the price is unknown.
+    """
+
+    question: Question
+    reply: Reply
+    label: System | None
+    final: bool
+    seconds: float
+    cost: float | None
+
+
+OnAnswer = Callable[[Answered], None]
 
 
 class _OverBudget(Exception):
-    """The next request might pass `max_cost`."""
+    """The next request might exceed `max_cost`."""
 
 
 class TeacherQueue:
-    """One teacher's questions, asked to the end.
+    """One teacher's questions, asked until all are answered or the teacher is down.
 
     Args:
+        stats: Kept up to date.
         questions: In order; read only as fast as they are asked.
-        on_answer: Called with question, reply, label, whether this was the last word on it, its
-            seconds, and its cost or None.
+        on_answer: Called with every reply.
+        budget: Shared by all teachers.
     """
 
     def __init__(
@@ -108,10 +127,18 @@ class TeacherQueue:
 
     async def run(self) -> None:
         """Asks every question; returns when all are answered or the teacher is down."""
-        tasks: set[asyncio.Task] = set()
-        # As many may wait for their next try as may be in flight, so that failures block nobody.
+        tasks: set[asyncio.Task[None]] = set()
+        # As many may wait for their retry as may be in flight, so that failures block nobody.
         places = asyncio.Semaphore(2 * self._policy.concurrency)
         reporter = asyncio.create_task(self._report_regularly())
+
+        def ended(task: asyncio.Task[None]) -> None:
+            places.release()
+            tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._error = self._error or error
+                self._halt.set()
+
         try:
             for count, question in enumerate(self._questions):
                 await places.acquire()
@@ -119,7 +146,7 @@ class TeacherQueue:
                     break
                 task = asyncio.create_task(self._ask(question))
                 tasks.add(task)
-                task.add_done_callback(lambda ended: (places.release(), self._ended(ended, tasks)))
+                task.add_done_callback(ended)
                 if count % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
             while tasks:
@@ -132,14 +159,8 @@ class TeacherQueue:
             await asyncio.gather(reporter, *tasks, return_exceptions=True)
             await self._client.close()
 
-    def _ended(self, task: asyncio.Task, tasks: set[asyncio.Task]) -> None:
-        tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._error = self._error or task.exception()
-            self._halt.set()
-
     def _give_up(self, reason: str) -> None:
-        """Asks this teacher nothing more; requests in flight are still waited for."""
+        """Asks this teacher nothing more; requests in flight are awaited."""
         self.stats.down = self.stats.down or reason
         self._halt.set()
 
@@ -156,7 +177,7 @@ class TeacherQueue:
             try:
                 final = await self._once(question, second_attempt)
             except TransientError as cause:
-                wait = self._waiting(failures, cause.retry_after)
+                wait = _retry_wait(failures, cause.retry_after)
                 if isinstance(cause, RateLimited) or cause.retry_after:
                     self._limit.slow_down(started, cause.retry_after or 0.0)
                 self.stats.rate_limited += isinstance(cause, RateLimited)
@@ -181,7 +202,7 @@ class TeacherQueue:
                 continue
             tries += 1
             if failures > self._policy.retries:
-                # If nothing at all came back since, it is the teacher; else only the question.
+                # Without any answer since, the teacher has failed, else only this question.
                 if self.stats.last_success < asked_since:
                     self._give_up(f"{reason}, {tries} times in a row")
                 break
@@ -189,17 +210,11 @@ class TeacherQueue:
             await self._clock.sleep(wait, self._halt)
         self.stats.left_open += 1
 
-    def _waiting(self, failures: int, retry_after: float | None) -> float:
-        if retry_after:
-            return retry_after + random.uniform(0, 0.1)
-        longest = min(_MAX_WAIT, _FIRST_WAIT * 2**failures)
-        return random.uniform(longest / 2, longest)
-
     async def _once(self, question: Question, second_attempt: bool) -> bool:
-        """Asks once; returns whether that was the last word on the question."""
+        """Asks once; returns whether the question is not to be asked again."""
         messages = question.messages(second_attempt)
-        held = self._highest_cost(messages)
-        if not await self._budget.reserve(held):
+        reserved = self._highest_cost(messages)
+        if not await self._budget.reserve(reserved):
             raise _OverBudget
         cost = 0.0
         started = self._clock.now()
@@ -209,7 +224,7 @@ class TeacherQueue:
             reply = self._counted(reply, messages)
             cost = self._book(reply)
         finally:
-            self._budget.settle(held, cost)
+            self._budget.settle(reserved, cost)
         seconds = self._clock.now() - started
         self._limit.succeeded()
         self.stats.last_success = self._clock.now()
@@ -217,7 +232,7 @@ class TeacherQueue:
         label = reply.label()
         final = label is not None or second_attempt
         known_cost = cost if self.teacher.price else None
-        self._on_answer(question, reply, label, final, seconds, known_cost)
+        self._on_answer(Answered(question, reply, label, final, seconds, known_cost))
         if final:
             self.stats.done += 1
             self.stats.no_vote += label is None
@@ -232,20 +247,20 @@ class TeacherQueue:
         self._progress(Advance(stats.teacher.name, stats.done, stats.total, figures, remark))
 
     async def _report_regularly(self) -> None:
-        """Keeps the display alive while no answer comes."""
+        """Updates the display while no answer arrives."""
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._report()
 
     def _highest_cost(self, messages: list[Message]) -> float:
-        """An upper bound, in US dollars: a token is at least one byte of the prompt."""
+        """Returns an upper bound in US dollars: a token is at least one byte of the prompt."""
         if self.teacher.price is None:
             return 0.0
         size = sum(len(message["content"].encode()) + 16 for message in messages)
         return self.teacher.price.of(size, self.teacher.max_tokens)
 
     def _counted(self, reply: Reply, messages: list[Message]) -> Reply:
-        """Returns the reply with its tokens estimated where the endpoint does not count them."""
+        """Returns the reply, its numbers of tokens estimated if the endpoint reports none."""
         if reply.prompt_tokens is not None and reply.completion_tokens is not None:
             return reply
         return replace(
@@ -256,6 +271,7 @@ class TeacherQueue:
         )
 
     def _book(self, reply: Reply) -> float:
+        """Adds a reply's tokens and cost to the totals; returns the cost, 0 without a price."""
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
         self.stats.estimated += reply.estimated
         self.stats.prompt_tokens += prompt
@@ -265,7 +281,7 @@ class TeacherQueue:
         return cost
 
     def _reject(self, reason: str) -> None:
-        """An endpoint that refuses one question after the other is down; a few have reasons."""
+        """Counts a rejected question; an endpoint that rejects one after the other is down."""
         self.stats.rejected += 1
         self.stats.rejected_in_a_row += 1
         self.stats.left_open += 1
@@ -274,29 +290,37 @@ class TeacherQueue:
             self._give_up(reason)
 
 
+def _retry_wait(failures: float, retry_after: float | None) -> float:
+    """Returns the seconds to wait before a retry, with jitter."""
+    if retry_after:
+        return retry_after + random.uniform(0, 0.1)
+    longest = min(_MAX_WAIT, _FIRST_WAIT * 2.0**failures)
+    return random.uniform(longest / 2, longest)
+
+
 def estimate_tokens(messages: list[Message]) -> int:
     """Returns about how many tokens a chat has: a quarter of its bytes."""
     return sum(len(message["content"].encode()) + 16 for message in messages) // _BYTES_PER_TOKEN
 
 
 def ask_all(
-    jobs: list[tuple[TeacherStats, Iterator[Question], OnAnswer]],
+    queues: list[tuple[TeacherStats, Iterator[Question], OnAnswer]],
     policy: RequestPolicy,
     spent: float,
     progress: Progress,
 ) -> None:
-    """Asks all teachers their questions at the same time; the tallies say what became of them.
+    """Asks all teachers their questions at the same time; their stats say what became of them.
 
     Args:
-        spent: US dollars that earlier answers to these questions did cost, for `max_cost`.
+        spent: US dollars that earlier answers to these questions cost, counted into `max_cost`.
     """
 
     async def ask_every_teacher() -> None:
         budget = Budget(policy.max_cost, spent)
-        queues = [
+        running = [
             TeacherQueue(stats, questions, on_answer, policy, budget, progress)
-            for stats, questions, on_answer in jobs
+            for stats, questions, on_answer in queues
         ]
-        await asyncio.gather(*(one.run() for one in queues))
+        await asyncio.gather(*(queue.run() for queue in running))
 
     asyncio.run(ask_every_teacher())

@@ -1,4 +1,4 @@
-"""Reads a teacher's label out of whatever words it answered with."""
+"""Extracts the label from the text of a teacher's answer."""
 
 import json
 import re
@@ -10,7 +10,6 @@ from lorapar_cli.names import System
 _NUMBERS = {"1": System.SYSTEM1, "one": System.SYSTEM1, "2": System.SYSTEM2, "two": System.SYSTEM2}
 _SYSTEM = r"system[\s_\-\u2010-\u2015*`]*(?:1|2|one|two)(?![a-z0-9]|\.\d)"
 _MENTION = re.compile(rf"(?<![a-z]){_SYSTEM}", re.IGNORECASE)
-_NUMBER = re.compile(r"(1|2|one|two)$", re.IGNORECASE)
 _DENIED = re.compile(
     r"(?:\b(?:not|cannot|never|no|without|neither|nor|rather than|instead of|as opposed to)|n't)\s+"
     r"(?:(?:a|an|the|in|of|be|by|for|any|it|call|need|require|really|just|simply|purely|pure)\s+)*"
@@ -29,7 +28,7 @@ _OTHER_TOO = re.compile(
     r"\W*(?:or|and|/|\||&|and/or)\W*(?:system\b)?[\s_\-*]*(?:1|2|one|two)(?![a-z0-9]|\.\d)",
     re.IGNORECASE,
 )
-# What stands between two labels that are given side by side, as in a list or an echoed prompt.
+# What separates two labels that are given side by side, as in a list or an echoed prompt.
 _SIDE_BY_SIDE = re.compile(r'(?:"[^"]*"|\b(?:or|and|json)\b|[^\w"]|[\d_])*', re.IGNORECASE)
 _THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
@@ -38,11 +37,11 @@ _FENCED = re.compile(r"\s*(?:```(?:json)?\s)?(.*?)(?:```\s*)?", re.IGNORECASE | 
 
 
 def parse_label(text: str) -> System | None:
-    """Returns the one system that an answer names, or None where it names both or neither.
+    """Returns the one system that an answer names, or None if it names both or neither.
 
-    In this order: thoughts in `<think>` tags are left out; a JSON field `label`; the last
-    sentence of the form "answer: System 2"; a single system in the whole text; a short last line.
-    The last of several labels holds, unless the other system's stands side by side with it.
+    Thoughts in `<think>` tags are ignored. Then, in this order: a JSON field `label`; the last
+    statement of the form "answer: System 2"; the only system in the whole text; a short last line.
+    The last of several labels counts, unless the other label is given side by side with it.
     """
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     text = _without_thoughts(text).strip()
@@ -50,7 +49,7 @@ def parse_label(text: str) -> System | None:
         return _NUMBERS[bare]
     fields = [(found.span(), _field(found[1])) for found in _JSON_LABEL.finditer(text)]
     if fields:
-        # A chain of thought may try labels before the last one; a schema's text is no label.
+        # A chain of thought may try labels before the last one.
         return _last(text, fields)
     statements = [(found.span(), _stated_label(text, found)) for found in _STATEMENT.finditer(text)]
     if statements:
@@ -67,31 +66,32 @@ def parse_label(text: str) -> System | None:
 
 
 def parse_cut_label(text: str) -> System | None:
-    """Returns the system that an answer names although it was cut off, or None.
+    """Returns the system that a truncated answer names, or None.
 
-    What comes next might say the opposite ("System 2 questions need ..."), so only an answer that
-    is complete counts: a JSON object, behind any thoughts, with nothing else around it.
+    The missing text might say the opposite ("System 2 questions need ..."), so an answer counts
+    only if it is complete: one JSON object after any thoughts, and nothing else.
     """
-    said = _FENCED.fullmatch(_without_thoughts(text))[1]
+    fenced = _FENCED.fullmatch(_without_thoughts(text))
+    content = fenced[1] if fenced else ""
     try:
-        whole = isinstance(json.loads(said), dict)
+        complete = isinstance(json.loads(content), dict)
     except (ValueError, RecursionError):
         return None
-    return parse_label(said) if whole else None
+    return parse_label(content) if complete else None
 
 
 def _without_thoughts(text: str) -> str:
-    """Leaves thoughts out; one may begin before the text (in the prompt) or be cut off."""
+    """Removes thoughts; one may begin before the text, in the prompt, or be truncated."""
     head, *rest = _THOUGHT.split(text)
-    said = [_THOUGHT_END.split(head)[-1]]
+    kept = [_THOUGHT_END.split(head)[-1]]
     for piece in rest:
         _, *after = _THOUGHT_END.split(piece)
-        said += after[-1:]
-    return "".join(said)
+        kept += after[-1:]
+    return "".join(kept)
 
 
 def _last(text: str, found: list[tuple[tuple[int, int], System | None]]) -> System | None:
-    """Returns the last label, or None where another one stands side by side with it."""
+    """Returns the last label, or None if another one is given side by side with it."""
     (begin, _), label = found[-1]
     if len(found) > 1:
         (_, end), before = found[-2]
@@ -103,7 +103,7 @@ def _last(text: str, found: list[tuple[tuple[int, int], System | None]]) -> Syst
 def _field(value: str) -> System | None:
     try:
         content = str(json.loads(value))
-    except ValueError:  # A lone backslash: JSON as models write it.
+    except ValueError:  # A lone backslash, as models write it.
         return None
     named = {label for _, label in _mentions(content)}
     return _NUMBERS.get(content.strip()) or (next(iter(named)) if len(named) == 1 else None)
@@ -114,13 +114,13 @@ def _stated_label(text: str, found: re.Match[str]) -> System | None:
 
 
 def _number(mention: str) -> System:
-    return _NUMBERS[_NUMBER.search(mention)[1].lower()]
+    return next(label for end, label in _NUMBERS.items() if mention.lower().endswith(end))
 
 
 def _mentions(text: str) -> Iterator[tuple[tuple[int, int], System | None]]:
-    """Yields where a text names a system, and which; those after a negation are left out.
+    """Yields span and system of each mention in a text, except after a negation.
 
-    "System 1 or 2" names both: there the second is None.
+    "System 1 or 2" names both; the second of them is None.
     """
     for found in _MENTION.finditer(text):
         before = text[max(0, found.start() - _MAX_DENIAL) : found.start()].lower()

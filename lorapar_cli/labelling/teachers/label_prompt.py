@@ -1,8 +1,8 @@
-"""What a teacher is asked: the prompt around a record, from a template that the user can replace.
+"""The prompt that asks a teacher for a record's label, from a template that the user can replace.
 
-A template is a text file. A line of three dashes parts the system message from the user message
-(without one, all of it is the user message). `{{question}}` and `{{answer}}` must occur;
-`{{student}}` and `{{description}}` may.
+A template is a text file. A line of three dashes separates the system message from the user
+message; without one, the whole text is the user message. The placeholders `{{question}}` and
+`{{answer}}` are required, `{{student}}` and `{{description}}` optional.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from lorapar_cli.store.records import Message, Record
 _FOLDER = Path(__file__).parent
 ROLE_PLAY = _FOLDER / "label_prompt.txt"
 PLAIN = _FOLDER / "label_prompt_plain.txt"
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
-_PLACES = {"student", "description", "question", "answer"}
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDERS = {"student", "description", "question", "answer"}
 NAMELESS_STUDENT = "a small language model"
 
-# Added when a first answer named no system, or both.
+# Appended if the first answer named no system or both.
 SECOND_ATTEMPT = (
     "\n\nYour last answer to this named no label, or more than one. "
     "Reply with one word: System1 or System2."
@@ -43,7 +43,7 @@ class LabelPrompt:
     """A template with the student filled in.
 
     Attributes:
-        digest: Identifies template, student and description: what an answer depends on beside
+        digest: Identifies template, student and description: what an answer depends on besides
             the teacher and the record.
     """
 
@@ -64,22 +64,23 @@ class LabelPrompt:
 def read_prompt(
     path: Path | None, *, role_play: bool, student: str | None, description: str | None
 ) -> LabelPrompt:
-    """Returns the prompt of a template file, by default the one that comes with lorapar.
+    """Returns the prompt of a template file, by default the built-in one.
 
     Raises:
-        LoraparError: The file cannot be read, lacks a place or has an unknown one.
+        LoraparError: The file cannot be read, lacks a placeholder or has an unknown one.
     """
     path = path or (ROLE_PLAY if role_play else PLAIN)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
         raise LoraparError(f"cannot read prompt template `{path}`", str(cause)) from cause
-    places = set(_PLACE.findall(text))
-    if wrong := sorted(places - _PLACES) or sorted({"question", "answer"} - places):
-        kind = "has an unknown place" if places - _PLACES else "lacks the place"
+    found = set(_PLACEHOLDER.findall(text))
+    unknown, missing = sorted(found - _PLACEHOLDERS), sorted({"question", "answer"} - found)
+    if unknown or missing:
+        problem = "has an unknown placeholder" if unknown else "lacks the placeholder"
         raise LoraparError(
-            f"prompt template `{path}` {kind} `{{{{{wrong[0]}}}}}`",
-            hint="places are {{question}} and {{answer}}, and may be {{student}}, {{description}}",
+            f"prompt template `{path}` {problem} `{{{{{(unknown or missing)[0]}}}}}`",
+            hint="required: {{question}}, {{answer}}; optional: {{student}}, {{description}}",
         )
     known = {
         "student": student or NAMELESS_STUDENT,
@@ -93,5 +94,5 @@ def read_prompt(
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    """Fills places in one pass, so that text put in is never read as a place itself."""
-    return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)
+    """Fills placeholders in one pass, so that inserted text is never read as a placeholder."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)

@@ -1,14 +1,14 @@
-"""How fast and how long: time, money and the number of requests in flight."""
+"""Limits on requests: the clock they wait by, the budget, the number of concurrent requests."""
 
 import asyncio
 import time
 
 
 class Clock:
-    """Time as the asking sees it; tests make it run faster.
+    """The clock that waits and timeouts are measured by; tests make it run faster.
 
     Args:
-        speed: Seconds of asking time that pass in one real second.
+        speed: Seconds on this clock per real second.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -19,7 +19,7 @@ class Clock:
         return time.monotonic() * self.speed
 
     async def sleep(self, seconds: float, halt: asyncio.Event) -> None:
-        """Waits so many seconds, or until `halt` is set."""
+        """Waits `seconds`, or until `halt` is set."""
         try:
             async with asyncio.timeout(seconds / self.speed):
                 await halt.wait()
@@ -27,15 +27,23 @@ class Clock:
             return
 
 
+REAL_TIME = Clock()
+
+
 class Budget:
-    """Money that must not be passed: what was spent, and what requests in flight may yet cost."""
+    """A limit on cost in US dollars, which requests in flight reserve a part of.
+
+    Args:
+        limit: Never exceeded; None for no limit.
+        spent: Cost so far.
+    """
 
     def __init__(self, limit: float | None, spent: float) -> None:
         self.limit, self.spent, self._held = limit, spent, 0.0
         self._settled = asyncio.Event()
 
     async def reserve(self, amount: float) -> bool:
-        """Sets money aside for a request, waiting for others to settle; False if it is too much."""
+        """Reserves money, waiting for other requests to settle; False if the limit forbids it."""
         if self.limit is None:
             return True
         while self.spent + self._held + amount > self.limit:
@@ -47,7 +55,7 @@ class Budget:
         return True
 
     def settle(self, amount: float, cost: float) -> None:
-        """Gives back what was set aside and books what the request did cost."""
+        """Releases what a request reserved and books what it cost."""
         self.spent += cost
         if self.limit is not None:
             self._held = max(0.0, self._held - amount)
@@ -57,18 +65,23 @@ class Budget:
 
 
 class ConcurrencyLimit:
-    """How many requests may be in flight now, and until when none may start."""
+    """An adaptive number of concurrent requests, and a pause during which none may start.
 
-    def __init__(self, most: int, clock: Clock, halt: asyncio.Event) -> None:
-        self.most, self.clock, self.halt = most, clock, halt
-        self.allowed = float(most)
+    Args:
+        maximum: Upper bound of the number.
+        halt: Once set, nothing waits any longer.
+    """
+
+    def __init__(self, maximum: int, clock: Clock, halt: asyncio.Event) -> None:
+        self.maximum, self.clock, self.halt = maximum, clock, halt
+        self.allowed = float(maximum)
         self.in_flight = 0
         self._until = 0.0
-        self._cut_at = float("-inf")
+        self._halved_at = float("-inf")
         self._freed = asyncio.Event()
 
     async def enter(self) -> None:
-        """Waits until another request may start (or all is halted), and counts it."""
+        """Waits until another request may start, or until `halt` is set, and counts it."""
         while True:
             wait = self.pause()
             if wait > 0 and not self.halt.is_set():
@@ -81,25 +94,28 @@ class ConcurrencyLimit:
                 await self._freed.wait()
 
     def pause(self) -> float:
-        """Returns for how many more seconds no request may start."""
+        """Returns how many seconds remain until a request may start."""
         return max(0.0, self._until - self.clock.now())
 
     def leave(self) -> None:
-        """A request has ended."""
+        """Counts a request as ended."""
         self.in_flight -= 1
         self._freed.set()
 
     def succeeded(self) -> None:
-        """A request was answered: a whole round of these allows one more at a time."""
-        self.allowed = min(float(self.most), self.allowed + 1 / max(1.0, self.allowed))
+        """Raises the limit after an answer: by one for each round of answers."""
+        self.allowed = min(float(self.maximum), self.allowed + 1 / max(1.0, self.allowed))
         self._freed.set()
 
     def slow_down(self, started: float, wait: float) -> None:
-        """The endpoint said 429 to a request that started then: halve, and start none for a while.
+        """Halves the limit after a 429 and starts no request for `wait` seconds.
 
-        Requests that were in flight together say it together; they halve once.
+        Requests that were in flight together are rate-limited together and halve it once.
+
+        Args:
+            started: When the request started.
         """
-        if started > self._cut_at:
+        if started > self._halved_at:
             self.allowed = max(1.0, self.allowed / 2)
-            self._cut_at = self.clock.now()
+            self._halved_at = self.clock.now()
         self._until = max(self._until, self.clock.now() + wait)

@@ -1,8 +1,8 @@
-"""Offline teachers: rules that look at different sides of a record and may honestly disagree.
+"""Offline teachers: rules that look at different aspects of a record and may disagree.
 
 Each is a plain function from a record to its vote and the reason in words. None reads a label.
-They are cheap stand-ins where no model is at hand, not judges: how right they are on data whose
-truth is known stands in docs/classify.md.
+They are cheap stand-ins where no model is at hand; the documentation of teachers states their
+accuracy on data with known labels.
 """
 
 import re
@@ -16,7 +16,7 @@ Rule = Callable[[Record], RuleVote]
 
 
 def prompt_text(record: Record) -> str:
-    """Returns the prompt as one text; of chat messages their contents."""
+    """Returns the prompt as one text; for chat messages, their contents."""
     if isinstance(record.prompt, str):
         return record.prompt
     return "\n".join(message["content"] for message in record.prompt)
@@ -35,7 +35,7 @@ _OPERATION = re.compile(
 
 
 def operations(record: Record) -> RuleVote:
-    """How many clauses of the prompt imply an operation on a quantity; two make System 2."""
+    """Counts clauses of the prompt that imply an operation on a quantity; two make System 2."""
     found = []
     for clause in _CLAUSE.split(prompt_text(record)):
         found += [match.group().strip().lower() for match in _OPERATION.finditer(clause)][:1]
@@ -63,7 +63,7 @@ _CHOICES = re.compile(r"^(?:[A-Z]\. .*|Answer:)$", re.MULTILINE)
 
 
 def cues(record: Record) -> RuleVote:
-    """Cue words of reasoning against those of recall, and how many clauses the prompt has."""
+    """Weighs cue words of reasoning against those of recall, and counts the prompt's clauses."""
     text = _CHOICES.sub("", prompt_text(record)).strip()
     reasoning = {match.lower() for match in _REASONING_CUE.findall(text)}
     recall = {match.lower() for match in _RECALL_CUE.findall(text)}
@@ -82,7 +82,7 @@ _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
 def shape(record: Record) -> RuleVote:
-    """Shape and length of the completion: equations, sentences, branches of code, words."""
+    """Judges shape and length of the completion: equations, sentences, branches of code, words."""
     text = record.completion
     equations = len(_EQUATION.findall(re.sub(r"<<[^>]*>>", "", text)))
     words = len(text.split())
@@ -95,7 +95,7 @@ def shape(record: Record) -> RuleVote:
     )
 
 
-# The number behind the name is the rule's version: a changed rule is asked again.
+# The number is the rule's version: a changed rule is asked again.
 RULES: dict[str, tuple[int, Rule]] = {
     "rules-operations": (1, operations),
     "rules-cues": (2, cues),

@@ -1,4 +1,4 @@
-"""What one teacher was asked, answered and cost."""
+"""Running totals of one teacher: questions, answers, tokens, cost."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,20 @@ from lorapar_cli.labelling.teachers.teacher import Teacher
 
 @dataclass
 class TeacherStats:
-    """What has become of one teacher's questions.
+    """What became of one teacher's questions in this run.
 
     Attributes:
-        down: Why the teacher is asked nothing more, or None.
-        over_budget: Whether it stopped because the next question might have passed `max_cost`.
-        left_open: Questions that got no answer in this run.
+        total: Questions to ask.
+        done: Questions with a final answer.
+        rate_limited: Requests that the endpoint answered with 429.
+        rejected: Questions that the endpoint will never answer.
+        rejected_in_a_row: Rejections since the last answer.
+        left_open: Questions that got no answer.
         estimated: Answers whose tokens the endpoint did not count.
+        cost: US dollars; 0 where the price is unknown.
+        down: Why the teacher is asked nothing more, or None.
+        over_budget: Whether it stopped because the next question might have exceeded `max_cost`.
+        last_success: Time of the last answer on the clock of `rate_limit`; negative for never.
     """
 
     teacher: Teacher
@@ -36,9 +43,10 @@ class TeacherStats:
     last_rejection: str | None = None
 
     def figures(self, seconds: float) -> list[str]:
-        """Returns what the progress display shows after `seconds` of asking.
+        """Returns answers a second, retries, cost and remaining time, ready for the display.
 
-        Answers a second, retries, cost, and how long the rest takes at this rate.
+        Args:
+            seconds: Time since the first question.
         """
         rate = self.done / seconds if seconds > 0 else 0.0
         figures = [
@@ -59,9 +67,9 @@ def format_duration(seconds: float) -> str:
 
 
 def what_happened(stats: TeacherStats) -> str:
-    """Returns how a teacher's questions ended, as the rest of a sentence."""
+    """Returns why a teacher has unanswered questions, as the end of a sentence."""
     if stats.down:
         return f", then it failed: {stats.down}"
     if stats.over_budget:
-        return ", then the budget was used up"
-    return f", {stats.left_open} failed again and again"
+        return ", then the budget was exhausted"
+    return f", {stats.left_open} failed after all retries"

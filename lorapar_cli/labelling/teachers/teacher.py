@@ -1,11 +1,14 @@
-"""What a teacher is, and the identity by which its answers are known again."""
+"""What a teacher is, and the identity under which its answers are journaled."""
 
 import hashlib
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-STRUCTURED = ("json_schema", "json_object", "none")
+Kind = Literal["rule", "api", "hf"]
+Structured = Literal["json_schema", "json_object", "none"]
+STRUCTURED: tuple[Structured, ...] = get_args(Structured)
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Price:
     date: str | None = None
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Returns what so many tokens cost, in US dollars."""
+        """Returns the cost of these tokens in US dollars."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
@@ -26,25 +29,25 @@ class Teacher:
     """One voter.
 
     Attributes:
-        name: What the user calls it; the key in a record's `votes`.
+        name: Its key in a record's `votes`, chosen by the user.
         kind: `rule` (a function here), `api` (an OpenAI-compatible endpoint) or `hf` (a local
             transformers model in this process).
-        model: What answers: a rule's name and version, the provider's model name, or a folder.
-        key_env: Environment variable that holds the key; None for none.
-        key_required: Whether the endpoint refuses requests without a key.
-        structured: What the endpoint honours: `json_schema`, `json_object` or `none`.
-        temperature: Sent with each request; None leaves it out.
-        max_tokens: Most tokens of an answer, thinking included.
-        revision: Digest of a local model's files, so that a model trained on is another one.
+        model: A rule's name and version, the provider's model name, or a folder.
+        key_env: Environment variable that holds the API key; None if no key is needed.
+        key_required: Whether the endpoint rejects requests without a key.
+        structured: The kind of structured output that the endpoint supports.
+        temperature: Sent with each request; None omits it.
+        max_tokens: Maximum number of tokens of an answer, thinking included.
+        revision: Digest of a local model's files, which changes when the model is trained.
     """
 
     name: str
-    kind: str
+    kind: Kind
     model: str
     base_url: str | None = None
     key_env: str | None = None
     key_required: bool = True
-    structured: str = "none"
+    structured: Structured = "none"
     temperature: float | None = None
     max_tokens: int = 1024
     price: Price | None = None
@@ -55,24 +58,24 @@ class Teacher:
         return os.environ.get(self.key_env, "").strip() or None if self.key_env else None
 
     def missing(self) -> str | None:
-        """Returns what keeps this teacher from being asked, or None."""
+        """Returns why this teacher cannot be asked, or None."""
         if self.kind == "api" and self.key_required and self.key() is None:
             return f"no key in `{self.key_env}`"
         if self.kind == "api" and not re.fullmatch(r"[!-~]*", self.key() or ""):
-            return f"`{self.key_env}` holds characters that no key has"
+            return f"`{self.key_env}` contains characters that no API key has"
         return None
 
 
 def plain_identity(teacher: Teacher) -> str:
-    """Returns a teacher's identity where no other of the run shares its model's name."""
+    """Returns a teacher's identity where no other teacher of the run uses the same model."""
     return teacher.model if teacher.revision is None else f"{teacher.model} {teacher.revision}"
 
 
 def identities(teachers: list[Teacher]) -> list[str]:
-    """Returns what stands for each teacher in its answers' keys: its model, and its revision.
+    """Returns what identifies each teacher in its answers' keys: its model and its revision.
 
-    The address is no part of it: a moved server asks nothing again. Only where two teachers of one
-    run share a model name do their own names tell them apart.
+    The address is not part of it, so that nothing is asked again after a server has moved. Only
+    teachers of one run that use the same model are distinguished by their own names.
     """
     models = [plain_identity(teacher) for teacher in teachers]
     return [
@@ -86,7 +89,7 @@ def answer_key(identity: str, prompt_digest: str, record_digest: bytes) -> str:
 
     Args:
         identity: The teacher's, from `identities`.
-        prompt_digest: Digest of the prompt template and the student played; empty for rules.
+        prompt_digest: Digest of the prompt template with the student filled in; empty for rules.
         record_digest: Digest of the record's prompt and completion.
     """
     text = f"{identity}\n{prompt_digest}\n".encode() + record_digest

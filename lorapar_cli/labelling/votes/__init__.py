@@ -1,1 +1,1 @@
-"""From answers to labels: the journal, the vote and its figures."""
+"""From answers to labels: the journal, the table of votes, the decision."""

@@ -1,33 +1,37 @@
-"""From votes to labels: whether they suffice, what they decide, and what becomes of ties."""
+"""From votes to labels: whether the votes suffice, what they decide, and what ties become."""
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
+from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.labelling.teachers.tally import what_happened
-from lorapar_cli.labelling.votes import reliability, voting
+from lorapar_cli.labelling.votes import voting
+from lorapar_cli.labelling.votes.journal import RESUME_HINT
+from lorapar_cli.labelling.votes.reliability import Reliability, dawid_skene
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
 from lorapar_cli.labelling.votes.vote_table import VoteTable
-from lorapar_cli.store.manifest import Manifest
+
+_SHOWN_IDS = 5
+_TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
 
 
 @dataclass(frozen=True)
 class LabelDecisions:
-    """What was decided on every kind of record.
+    """The label of every pattern of votes.
 
     Attributes:
-        teachers: Their names, in the order of the votes' columns.
+        teachers: Names, in the order of the votes' columns.
         votes: uint8 `[patterns, teachers]`, the codes of `labelling.votes.voting`.
         labels: uint8 `[patterns]`; `UNDECIDED` for dropped records.
-        undecided: bool `[patterns]`, ties and records without votes, before they were broken.
+        undecided: bool `[patterns]`, ties and records without votes, before they were resolved.
         agreement: float64 `[patterns]`, NaN without votes.
         held_out: bool `[patterns]`.
         contested: bool `[patterns]`, for a person to read.
         reviewed: bool `[patterns]`, the label is a person's.
+        reliability: The teachers' reliability, if their votes are weighted by it.
     """
 
     teachers: list[str]
@@ -38,26 +42,24 @@ class LabelDecisions:
     held_out: np.ndarray
     contested: np.ndarray
     reviewed: np.ndarray
+    reliability: Reliability | None = None
 
 
-_TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
+def ties_to(options: ClassifyOptions) -> int:
+    """Returns what a tie becomes: a system, or `UNDECIDED` for neither."""
+    return _TIES_TO.get(options.on_tie, voting.UNDECIDED)
 
 
-def ties_to(settings: dict[str, Any]) -> int:
-    """Returns what a tie becomes: a system, or `UNDECIDED` where it becomes neither."""
-    return _TIES_TO.get(settings["on_tie"], voting.UNDECIDED)
+def economy_ties_to(options: ClassifyOptions) -> int | None:
+    """Returns what a tie becomes if questions are skipped, else None."""
+    return ties_to(options) if options.economy else None
 
 
-def economy_ties_to(settings: dict[str, Any]) -> int | None:
-    """Returns what a tie becomes where questions are spared, else None."""
-    return ties_to(settings) if settings["economy"] else None
-
-
-def check_complete(vote_table: VoteTable, min_votes: int | None, policy: RequestPolicy) -> None:
-    """Checks that no question stayed open, or that a quorum can decide without its answer.
+def check_complete(vote_table: VoteTable, min_votes: int | None, max_cost: float | None) -> None:
+    """Checks that every question is answered, or that `min_votes` suffice without the answer.
 
     Raises:
-        LoraparError: It cannot; says how far each teacher came.
+        LoraparError: They do not; says how far each teacher came.
     """
     vote_table.count_rejected_as_no_vote()
     votes, _ = vote_table.open_votes()
@@ -73,74 +75,71 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, policy: Request
         for stats in vote_table.stats.values()
         if stats.done < stats.total
     )
-    again = "the answers so far are kept: give the same command again to go on"
-    if any(stats.over_budget for stats in vote_table.stats.values()):
+    if max_cost is not None and any(stats.over_budget for stats in vote_table.stats.values()):
         raise LoraparError(
-            f"stopped before `--max-cost {policy.max_cost:g}` was passed",
+            f"stopped before exceeding `--max-cost {max_cost:g}`",
             f"spent ${vote_table.spent():.4f}\n{found}",
-            f"{again}, with a higher `--max-cost`",
+            f"{RESUME_HINT}, with a higher `--max-cost`",
         )
     raise LoraparError(
         "not every teacher answered every question",
         found,
-        f"{again}, or accept fewer votes with `--min-votes`",
+        f"{RESUME_HINT}, or accept fewer votes with `--min-votes`",
     )
 
 
-def decide(manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns) -> LabelDecisions:
-    """Returns the verdict; the manifest gets the reliabilities where votes were weighted by them.
+def decide(
+    options: ClassifyOptions, vote_table: VoteTable, patterns: VotePatterns
+) -> LabelDecisions:
+    """Returns the labels.
 
     Raises:
-        LoraparError: There is a tie where `on_tie` is `error`.
+        LoraparError: There is a tie and `on_tie` is `error`.
     """
-    settings = manifest.settings
-    labels = _labels_by_vote(manifest, vote_table, patterns)
+    labels, reliability = _labels_before_ties(options, patterns)
     reviewed = patterns.reviewed > 0
     labels[reviewed] = patterns.reviewed[reviewed]
     undecided = (labels == voting.UNDECIDED) & ~patterns.empty
-    if settings["on_tie"] == "error" and undecided.any():
-        _refuse_ties(vote_table, patterns, undecided)
-    labels[undecided] = ties_to(settings)
+    if options.on_tie == "error" and undecided.any():
+        _raise_ties(vote_table, patterns, undecided)
+    labels[undecided] = ties_to(options)
     labels[patterns.empty] = voting.UNDECIDED
     first, second = voting.count_votes(patterns.votes)
     split = (first > 0) & (second > 0)
     return LabelDecisions(
-        [teacher.name for teacher in vote_table.teachers],
-        patterns.votes,
-        labels,
-        undecided,
-        voting.agreement(patterns.votes, labels),
-        patterns.held_out,
-        (split | (undecided & (len(vote_table.teachers) > 0))) & ~patterns.empty,
-        reviewed,
+        teachers=[teacher.name for teacher in vote_table.teachers],
+        votes=patterns.votes,
+        labels=labels,
+        undecided=undecided,
+        agreement=voting.agreement(patterns.votes, labels),
+        held_out=patterns.held_out,
+        contested=(split | (undecided & (len(vote_table.teachers) > 0))) & ~patterns.empty,
+        reviewed=reviewed,
+        reliability=reliability,
     )
 
 
-def _labels_by_vote(
-    manifest: Manifest, vote_table: VoteTable, patterns: VotePatterns
-) -> np.ndarray:
-    """Returns the labels before ties are broken, uint8 `[patterns]`."""
-    if manifest.settings["strategy"] == "random":
-        return patterns.random_labels.copy()
-    if manifest.settings["vote"] == "majority":
-        return voting.majority(patterns.votes)
+def _labels_before_ties(
+    options: ClassifyOptions, patterns: VotePatterns
+) -> tuple[np.ndarray, Reliability | None]:
+    """Returns the labels, uint8 `[patterns]`, with ties undecided."""
+    if options.strategy == "random":
+        return patterns.random_labels.copy(), None
+    if options.vote == "majority":
+        return voting.majority(patterns.votes), None
     full = ~patterns.empty
-    estimate = reliability.dawid_skene(patterns.votes[full], patterns.counts[full])
-    manifest.metrics["reliability"] = {
-        teacher.name: {"system1": float(hits[0]), "system2": float(hits[1])}
-        for teacher, hits in zip(vote_table.teachers, estimate.hits, strict=True)
-    }
+    reliability = dawid_skene(patterns.votes[full], patterns.counts[full])
     labels = np.zeros(len(patterns.counts), np.uint8)
-    labels[full] = estimate.labels
-    return labels
+    labels[full] = reliability.labels
+    return labels, reliability
 
 
-def _refuse_ties(vote_table: VoteTable, patterns: VotePatterns, undecided: np.ndarray) -> None:
+def _raise_ties(vote_table: VoteTable, patterns: VotePatterns, undecided: np.ndarray) -> None:
     each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
-    first = islice((record.id for record, (pattern, _) in each if undecided[pattern]), 5)
+    ids = (record.id for record, (pattern, _) in each if undecided[pattern])
     count = int(patterns.counts[undecided].sum())
     raise LoraparError(
         f"{count} records have no majority, and `--on-tie` is `error`",
-        f"ids {', '.join(first)}{', ...' if count > 5 else ''}",
+        f"ids {', '.join(islice(ids, _SHOWN_IDS))}{', ...' if count > _SHOWN_IDS else ''}",
         "ask an odd number of teachers, or choose `--on-tie system1`, `system2` or `drop`",
     )

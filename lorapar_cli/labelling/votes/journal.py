@@ -1,9 +1,9 @@
 """`votes.jsonl`: the append-only journal of every teacher's answer.
 
-One answer a line, written as it arrives and flushed to the disk in small batches, so that an
-interrupted run goes on without asking anything twice. It is looked up by key, a digest of all that
-an answer depends on (the teacher's model, the prompt, the record), so renaming a teacher or
-reordering the data asks nothing again.
+One answer per line, written as it arrives and flushed to disk every 0.2 seconds, so that an
+interrupted run resumes without asking anything twice. Answers are looked up by key, a digest of
+everything that an answer depends on (the teacher's model, the prompt, the record), so renaming a
+teacher or reordering the data asks nothing again.
 """
 
 import fcntl
@@ -12,29 +12,32 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import fsync_path
 from lorapar_cli.store.manifest import now
 
+RESUME_HINT = "answers so far are saved; run the same command again to resume"
+
 _SYNC_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One line of the journal; fields that are None are left out there.
+    """One line of the journal, which omits fields that are None.
 
     Attributes:
         key: 32 hex digits, the digest of teacher, prompt and record.
-        id: The record's id, for people.
-        vote: The label, or None where the answer holds none.
-        text: The teacher's words.
+        id: The record's id, for human readers.
+        vote: The label, or None if the answer holds none.
+        text: The teacher's answer.
         final: False for a first answer without a vote, after which the teacher is asked again.
         seconds: From sending the request to the end of its answer.
-        cost: In the currency of the price, US dollars; None where the price is unknown.
-        estimated: True where the tokens are an estimate.
-        cut_at: The most tokens allowed, where the answer was cut off there and holds no vote.
+        cost: US dollars; None if the price is unknown.
+        estimated: True if the numbers of tokens are an estimate.
+        cut_at: `max_tokens`, if the answer was truncated there before it named a label.
     """
 
     key: str
@@ -54,7 +57,7 @@ class Answer:
 
 
 class Journal:
-    """The journal of one stage folder, open for one process at a time.
+    """The journal of one stage folder, open in one process at a time.
 
     Raises:
         LoraparError: Another process has it open, or it cannot be written.
@@ -66,7 +69,7 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            # The name of a new file lasts only once its folder is on the disk too.
+            # A new file's name survives a crash only after its folder is flushed too.
             for folder in (path.parent, path.parent.parent):
                 fsync_path(folder)
         except OSError as cause:
@@ -81,7 +84,7 @@ class Journal:
             ) from cause
         self._end = self._drop_torn_line()
         self._dirty, self._closed = threading.Event(), False
-        self._syncer = threading.Thread(target=self._sync_now_and_then, daemon=True)
+        self._syncer = threading.Thread(target=self._sync_regularly, daemon=True)
         self._syncer.start()
 
     def __enter__(self) -> "Journal":
@@ -100,11 +103,11 @@ class Journal:
         return LoraparError(
             f"cannot write `{self.path}`",
             cause.strerror,
-            "the answers so far are kept: make room and give the same command again",
+            f"free some disk space; {RESUME_HINT}",
         )
 
     def _drop_torn_line(self) -> int:
-        """Cuts off what a kill or a full disk left of a last line; returns the length."""
+        """Removes a last line left incomplete by a kill or a full disk; returns the length."""
         size = os.fstat(self._file).st_size
         end = size
         while end > 0:
@@ -124,7 +127,7 @@ class Journal:
         except OSError as cause:
             self._failure = self._failure or cause
 
-    def _sync_now_and_then(self) -> None:
+    def _sync_regularly(self) -> None:
         pause = threading.Event()
         while not self._closed:
             self._dirty.wait()
@@ -133,7 +136,7 @@ class Journal:
             pause.wait(_SYNC_SECONDS)
 
     def append(self, answer: Answer) -> int:
-        """Writes an answer to the end; returns where its line begins."""
+        """Appends an answer; returns the offset of its line."""
         line = {key: value for key, value in vars(answer).items() if value is not None}
         line |= {"vote": answer.vote, "at": now()}
         content = (json.dumps(line, ensure_ascii=False) + "\n").encode(errors="replace")
@@ -151,8 +154,8 @@ class Journal:
         self._dirty.set()
         return start
 
-    def read_at(self, offset: int) -> dict:
-        """Returns the line that begins at an offset."""
+    def read_at(self, offset: int) -> dict[str, Any]:
+        """Returns the line at an offset."""
         content = b""
         while not content.endswith(b"\n"):
             more = os.pread(self._file, 65536, offset + len(content))

@@ -10,17 +10,17 @@ from lorapar_cli.labelling.votes.voting import CODES, NO_VOTE
 from lorapar_cli.names import System
 
 ASKED_ONCE = 4
-"""Beside the codes of `labelling.votes.voting`: an answer without a vote that is to be asked once more.
+"""In addition to the codes of `labelling.votes.voting`: a first answer without a vote.
 
-The low two bits of a code are the vote, so this one is none.
+The low two bits of a code are the vote, here `UNASKED`: the question is asked once more.
 """
 CUT = 4 + NO_VOTE
-"""No vote because the answer was cut off; with more tokens allowed it is asked for again."""
+"""No vote because the answer was truncated; asked again once `max_tokens` is higher."""
 
 _MAX_TOKENS = 1 << 50
 
-# Where an answer begins; its key and code; its tokens and whether they are estimated, its cost or
-# NULL, and the most tokens that were allowed where it was cut off there, else 0.
+# Offset of the answer's line; key; code; tokens and whether they are estimated; cost or NULL;
+# `max_tokens` if the answer was truncated there, else 0.
 _TABLE = """
 CREATE TABLE journal (
     offset INTEGER PRIMARY KEY, key INTEGER, code INTEGER, prompt INTEGER, completion INTEGER,
@@ -32,7 +32,7 @@ class JournalIndex:
     """Fills the table `journal` of a scratch database with a journal's answers.
 
     Attributes:
-        damaged: Lines that were passed over because they are no answers.
+        damaged: Number of lines skipped because they are not answers.
     """
 
     def __init__(self, database: sqlite3.Connection, path: Path) -> None:
@@ -43,11 +43,11 @@ class JournalIndex:
 
     @property
     def empty(self) -> bool:
-        """Whether no answer was found."""
+        """Whether the journal has no answers."""
         return self._database.execute("SELECT 1 FROM journal").fetchone() is None
 
     def read_on(self) -> bool:
-        """Reads the lines that were added since; returns whether there were any."""
+        """Reads the lines added since the last reading; returns whether there are any."""
         before = self._read_to
         self._database.executemany(
             "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows()
@@ -68,14 +68,14 @@ class JournalIndex:
                 key = short_key(line["key"])
                 row = (offset, key, code, prompt, completion, estimated, cost, cut_at)
                 if not 0 <= prompt + completion + cut_at < _MAX_TOKENS:
-                    raise ValueError("no number of tokens")
+                    raise ValueError("not a number of tokens")
             except (KeyError, ValueError, TypeError):
                 self.damaged += 1
                 continue
             yield row
 
     def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields offset and content of each whole line; of a damaged one an empty object."""
+        """Yields offset and content of each complete line; an empty object for a damaged one."""
         if not self._path.exists():
             return
         with open(self._path, "rb") as file:
@@ -91,7 +91,7 @@ class JournalIndex:
                 self._read_to += len(line)
 
     def teacher_at(self, offset: int) -> str | None:
-        """Returns the name of the teacher whose answer begins there."""
+        """Returns the name of the teacher whose answer is at an offset."""
         with open(self._path, "rb") as file:
             file.seek(offset)
             return json.loads(file.readline()).get("teacher")
@@ -101,7 +101,7 @@ def answer_code(vote: System | None, final: bool, cut_at: int | None) -> int:
     """Returns the code of an answer.
 
     Raises:
-        KeyError: It is no vote.
+        KeyError: `vote` is not a vote.
     """
     if not final:
         return ASKED_ONCE
@@ -109,5 +109,5 @@ def answer_code(vote: System | None, final: bool, cut_at: int | None) -> int:
 
 
 def short_key(key: str) -> int:
-    """Returns the first 64 bits of a key as the database holds them, a signed number."""
+    """Returns the first 64 bits of a key as the database stores them, a signed integer."""
     return int(key[:16], 16) - (1 << 63)

@@ -1,28 +1,30 @@
-"""One pass over a data set that checks every record and writes what matters of each to disk.
+"""The index of a data set: one pass checks every record and writes what matters of each to disk.
 
-With that, later passes stream: they know which ids stand twice, which records hold the same text,
-which are held out, and under which key each answer is journaled.
+Later passes stream and look up in the index which ids are repeated, which records have the same
+content, which are held out, and under which key each answer is journaled.
 """
 
 import hashlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lorapar_cli.data.formats import content_digest, empty_side, source_label
 from lorapar_cli.data.readers import Source
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Progress
+from lorapar_cli.labelling.votes.journal import RESUME_HINT
 from lorapar_cli.labelling.votes.voting import CODES
 from lorapar_cli.store.records import Record
 
 _DIGEST_BYTES = 16
 
-# number: from 0, in input order. digest: of prompt and completion. id: as the source has it.
-# prompt: hash. draw: uniform by id and seed. truth: the source's own label as a vote code, else 0.
-# empty: teaches nothing. owner: the first record with the same prompt and completion.
-# suffix: what is added to a repeated id, else 0. held_out: kept apart for `eval`.
-# random_label, reviewed: labels by chance and by a person as vote codes, else 0.
+# number: from 0, in input order. digest: of prompt and completion. id: as in the source.
+# prompt: hash. draw: uniform, from id and seed. truth: the source's own label as a vote code, or 0.
+# empty: prompt or completion is empty. owner: first record with the same prompt and completion.
+# suffix: appended to a repeated id, or 0. held_out: for `eval`.
+# random_label, reviewed: label drawn at random or given by a person, as a vote code, or 0.
 _TABLE = """
 CREATE TABLE records (
     number INTEGER PRIMARY KEY, digest BLOB, id TEXT, prompt INTEGER, draw INTEGER, truth INTEGER,
@@ -37,10 +39,10 @@ class RecordIndex:
 
     Attributes:
         source: The data set that was read.
-        bad: Places and causes of the first rows that were left out.
-        bad_count: How many rows were left out.
-        copies: How many records hold the same as an earlier one.
-        repeated_ids: How many records share an id with an earlier one.
+        bad: Places and causes of the first skipped rows.
+        bad_count: Number of skipped rows.
+        copies: Number of records with the same content as an earlier one.
+        repeated_ids: Number of records with the id of an earlier one.
     """
 
     database: sqlite3.Connection
@@ -58,7 +60,7 @@ class RecordIndex:
         """Yields the records again; a repeated id gets a suffix `#2`, `#3`, ...
 
         Raises:
-            LoraparError: The data is no longer what was indexed.
+            LoraparError: The data has changed since it was indexed.
         """
         known = self.database.execute("SELECT digest, suffix FROM records ORDER BY number")
         for record in self.source.records():
@@ -71,16 +73,16 @@ class RecordIndex:
                 return
         raise LoraparError(
             f"`{self.source.name}` changed while it was read",
-            hint="give the same command again, answers so far are kept",
+            hint=RESUME_HINT,
         )
 
-    def ask_for(self, query: str, *values: object) -> int:
-        """Returns the one number that a query yields."""
+    def query_value(self, query: str, *values: object) -> Any:
+        """Returns the single value that a query yields."""
         return self.database.execute(query, values).fetchone()[0]
 
 
 def signed_hash(text: str) -> int:
-    """Returns a 64-bit hash as the database holds it: a signed number of the same order."""
+    """Returns a 64-bit hash as the database stores it, a signed integer of the same order."""
     return _signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
 
 
@@ -98,7 +100,8 @@ def build_index(
     """Reads the whole data set once and returns its index.
 
     Raises:
-        LoraparError: A row is no record (unless the source skips such), or there are none.
+        LoraparError: A row is not a valid record and the source does not skip it, or there are no
+            records.
     """
     count = 0
 
@@ -125,8 +128,8 @@ def build_index(
     database.executemany(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
     if not count:
         raise LoraparError(
-            f"`{source.name}` holds no records",
-            f"{source.bad_count} lines were left out, first {source.bad[0]}"
+            f"`{source.name}` contains no records",
+            f"{source.bad_count} invalid lines were skipped, first {source.bad[0]}"
             if source.bad
             else None,
         )
@@ -138,7 +141,7 @@ def build_index(
 
 
 def _find_copies(index: RecordIndex) -> None:
-    """Names each record's owner; until now every record was its own."""
+    """Sets the owner of copies; until now every record is its own."""
     index.database.execute("CREATE TABLE copied (digest BLOB PRIMARY KEY, first) WITHOUT ROWID")
     index.database.execute(
         "INSERT INTO copied SELECT digest, min(number) FROM records"
@@ -147,11 +150,11 @@ def _find_copies(index: RecordIndex) -> None:
     index.copies = index.database.execute(
         "UPDATE records SET owner = (SELECT first FROM copied WHERE digest = records.digest)"
         " WHERE digest IN (SELECT digest FROM copied)"
-    ).rowcount - index.ask_for("SELECT count(*) FROM copied")
+    ).rowcount - index.query_value("SELECT count(*) FROM copied")
 
 
 def _find_repeated_ids(index: RecordIndex) -> None:
-    """Gives all records but the first of an id a suffix that makes an id which is not taken."""
+    """Gives all records of an id but the first a suffix that makes the id unique."""
     database = index.database
     database.execute("CREATE TABLE repeated (id TEXT, number INTEGER)")
     database.execute("CREATE INDEX record_ids ON records (id)")
@@ -180,6 +183,6 @@ def _is_taken(database: sqlite3.Connection, name: str) -> bool:
 
 
 def draw(name: str, seed: int, purpose: str) -> int:
-    """Returns a uniform 64-bit number that is the same for the same name, seed and purpose."""
+    """Returns a uniform 64-bit integer that depends on name, seed and purpose only."""
     text = f"{purpose}\n{seed}\n{name}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())

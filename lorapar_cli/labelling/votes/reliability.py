@@ -1,8 +1,8 @@
-"""How far votes can be trusted: agreement between teachers, and each one's reliability.
+"""How far votes can be trusted: agreement between teachers, and each teacher's reliability.
 
-Votes are the uint8 arrays of `labelling.votes.voting`, `[rows, teachers]`. All here are functions of how often
-each row of votes occurs, so equal ones may be given once, with `counts` beside them: int64
-`[rows]`, how many records voted so.
+Votes are the uint8 arrays of `labelling.votes.voting`, `[rows, teachers]`. Everything here depends
+only on how often each row of votes occurs, so equal rows may be given once, with `counts`, int64
+`[rows]`, the number of records with these votes.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ _SMOOTHING = 0.5
 
 
 def pairwise_agreement(votes: Votes, counts: np.ndarray) -> np.ndarray:
-    """Returns the share of records with both votes on which two teachers say the same.
+    """Returns how often two teachers agree, of the records on which both voted.
 
-    float64 `[teachers, teachers]`; NaN where two teachers share no record.
+    float64 `[teachers, teachers]`; NaN for two teachers without a common record.
     """
     one, two = (votes == SYSTEM1).astype(np.float64), (votes == SYSTEM2).astype(np.float64)
     weights = counts.astype(np.float64)[:, None]
@@ -36,7 +36,7 @@ def pairwise_agreement(votes: Votes, counts: np.ndarray) -> np.ndarray:
 
 
 def krippendorff_alpha(votes: Votes, counts: np.ndarray) -> float | None:
-    """Returns Krippendorff's alpha for nominal data: 1 agreement, 0 chance, below 0 worse.
+    """Returns Krippendorff's alpha for nominal data: 1 agreement, 0 chance, negative below chance.
 
     Missing votes are allowed. None where it is undefined: no record has two votes, or all votes
     are the same label.
@@ -58,10 +58,10 @@ def krippendorff_alpha(votes: Votes, counts: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What Dawid–Skene estimates from votes alone.
+    """What the Dawid-Skene model estimates from votes alone.
 
     Attributes:
-        labels: uint8 `[rows]`, the more probable system, `UNDECIDED` at exactly one half.
+        labels: uint8 `[rows]`, the more probable system; `UNDECIDED` at exactly one half.
         second: float64 `[rows]`, probability of System 2.
         share: Estimated share of System 2 among the records.
         hits: float64 `[teachers, 2]`, probability that a teacher says System 1 (2) of a record
@@ -77,8 +77,8 @@ class Reliability:
 def dawid_skene(votes: Votes, counts: np.ndarray) -> Reliability:
     """Returns each teacher's reliability and the labels weighted by it, by EM from the majority.
 
-    Needs three teachers or more: with two nobody can tell which of them errs. Half a vote of
-    smoothing a cell keeps a teacher without errors from overruling all others.
+    Needs three teachers or more: votes of two do not show which of them errs. Smoothing by half a
+    vote per cell keeps a teacher without errors from overruling all others.
 
     Source: Dawid and Skene, Maximum Likelihood Estimation of Observer Error-Rates (1979).
     """

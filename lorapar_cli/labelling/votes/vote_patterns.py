@@ -1,6 +1,6 @@
-"""Kinds of records: those alike in all that a verdict depends on, counted together.
+"""Patterns of votes: records that are alike in everything their label depends on, counted together.
 
-Votes are few different rows that come again and again, so whatever is computed from them takes no
+The same few rows of votes occur again and again, so whatever is computed from patterns takes no
 more memory for a million records than for a thousand.
 """
 
@@ -16,17 +16,17 @@ _ATTRIBUTES = ("truth", "empty", "owner = records.number", "held_out", "random_l
 
 @dataclass(frozen=True)
 class VotePatterns:
-    """One entry a kind; at most 4 to the power of the teachers, times the marks that occur.
+    """One entry per pattern; their number depends on the teachers, not on the records.
 
     Attributes:
-        counts: int64, how many records are of it.
+        counts: int64 `[patterns]`, number of records.
         votes: uint8 `[patterns, teachers]`, the codes of `labelling.votes.voting`.
-        truths: uint8, the source's own label as a vote code, 0 where it has none.
-        empty: bool, records that teach nothing.
-        first: bool, the first record with its prompt and completion, as opposed to copies.
-        held_out: bool, kept apart for `eval`.
-        random_labels: uint8, a label by chance as a vote code, else 0.
-        reviewed: uint8, a person's label as a vote code, else 0.
+        truths: uint8 `[patterns]`, the source's own label as a vote code, or 0.
+        empty: bool `[patterns]`, prompt or completion is empty.
+        first: bool `[patterns]`, the first record with its prompt and completion, not a copy.
+        held_out: bool `[patterns]`, held out for `eval`.
+        random_labels: uint8 `[patterns]`, a label drawn at random as a vote code, or 0.
+        reviewed: uint8 `[patterns]`, a person's label as a vote code, or 0.
     """
 
     counts: np.ndarray
@@ -40,7 +40,7 @@ class VotePatterns:
 
 
 def read_patterns(vote_table: VoteTable) -> VotePatterns:
-    """Returns the kinds of a ballot's records, in the order of votes and attributes."""
+    """Returns the patterns of a vote table, in the order of votes and attributes."""
     fields = _fields(vote_table)
     found = vote_table.database.execute(
         f"SELECT count(*), {fields} {_JOINED} GROUP BY {fields} ORDER BY {fields}"
@@ -63,7 +63,7 @@ def read_patterns(vote_table: VoteTable) -> VotePatterns:
 def pattern_of_each(
     vote_table: VoteTable, patterns: VotePatterns
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yields each record's kind, and where the journal holds each teacher's words on it or -1."""
+    """Yields each record's pattern, and the journal's offset of each teacher's answer or -1."""
     attributes = (
         patterns.truths,
         patterns.empty,

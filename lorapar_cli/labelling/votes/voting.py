@@ -1,7 +1,7 @@
-"""Votes: counted, weighted, and how far they can be trusted.
+"""Votes: counted, and what they decide.
 
 Votes are a uint8 array `[records, teachers]` of the codes below; labels a uint8 array `[records]`
-of `SYSTEM1`, `SYSTEM2` or `UNDECIDED`. One byte a vote keeps a million records small.
+of `SYSTEM1`, `SYSTEM2` or `UNDECIDED`.
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ Labels = np.ndarray
 
 
 def count_votes(votes: Votes) -> tuple[np.ndarray, np.ndarray]:
-    """Returns how many teachers said System 1 and System 2, each int64 `[records]`."""
+    """Returns how many teachers voted System 1 and System 2, each int64 `[records]`."""
     return (votes == SYSTEM1).sum(axis=1), (votes == SYSTEM2).sum(axis=1)
 
 
 def majority(votes: Votes) -> Labels:
-    """Returns the label that more teachers gave; `UNDECIDED` for ties and records without votes.
+    """Returns the majority's label; `UNDECIDED` for ties and records without votes.
 
     Source: LoRA-PAR Sec. 3.1 (majority vote of the role-playing teachers).
     """
@@ -36,9 +36,9 @@ def majority(votes: Votes) -> Labels:
 
 
 def agreement(votes: Votes, labels: Labels) -> np.ndarray:
-    """Returns the winning share of the votes cast, float64 `[records]`, NaN without votes.
+    """Returns the share of the votes cast for the label, float64 `[records]`, NaN without votes.
 
-    That is the share of the votes for the record's label; for undecided records the larger share.
+    For undecided records it is the larger of the two shares.
     """
     first, second = count_votes(votes)
     cast = first + second
@@ -49,12 +49,12 @@ def agreement(votes: Votes, labels: Labels) -> np.ndarray:
 
 
 def cannot_change(votes: Votes, waiting: np.ndarray, ties_to: int) -> np.ndarray:
-    """Returns where the label can no longer change, whatever the teachers still to be asked say.
+    """Returns where the label can no longer change, whatever the remaining teachers vote.
 
     Args:
-        votes: The votes so far; any code but a system's counts as none.
-        waiting: How many teachers are still to be asked, int `[records]`.
-        ties_to: What a tie becomes: a system, or `UNDECIDED` where it becomes neither.
+        votes: The votes so far; codes other than a system's count as no vote.
+        waiting: Number of teachers still to be asked, int `[records]`.
+        ties_to: What a tie becomes: a system, or `UNDECIDED` for neither.
     """
     first, second = count_votes(votes)
     first_wins = first + (ties_to == SYSTEM1) > second + waiting

@@ -1,14 +1,13 @@
-"""The commands `classify` and `teachers` as they are typed."""
+"""The command `classify` as it is typed."""
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.cli.command_line import lorapar
+
 ROWS = [{"question": f"What is {i} + {i}?", "answer": f"#### {2 * i}"} for i in range(20)]
-KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY")
 
 
 @pytest.fixture
@@ -17,34 +16,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def lorapar(folder, *arguments, **environment):
-    kept = {key: value for key, value in os.environ.items() if key not in KEYS}
-    return subprocess.run(
-        [sys.executable, "-m", "lorapar_cli", *arguments],
-        cwd=folder,
-        env=kept | {"NO_COLOR": "1"} | environment,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_teachers_are_listed_with_what_is_missing(folder):
-    done = lorapar(folder, "teachers", OPENAI_API_KEY="sk-hidden")
-    assert done.returncode == 0
-    assert "rules-cues" in done.stdout
-    assert "sk-hidden" not in done.stdout + done.stderr
-    listed = json.loads(lorapar(folder, "teachers", "--json", OPENAI_API_KEY="sk-hidden").stdout)
-    missing = {row["name"]: row["missing"] for row in listed}
-    assert missing["gpt4o"] is None
-    assert missing["claude"] == "no key in `ANTHROPIC_API_KEY`"
-    assert missing["rules-shape"] is None
-
-
 def test_the_summary_names_teachers_and_the_next_command(folder):
     teachers = "rules-operations,rules-cues,rules-shape"
     done = lorapar(folder, "classify", "data.jsonl", "--teachers", teachers)
     assert done.returncode == 0, done.stderr
-    for word in ("system1", "heldout", "rules-shape"):
+    for word in ("system1", "held out", "rules-shape"):
         assert word in done.stdout
     assert "next: `lorapar score`" in done.stderr
     again = lorapar(folder, "classify", "data.jsonl", "--teachers", teachers)

@@ -1,18 +1,13 @@
+"""Teachers by name, address and path, and what a teachers file may hold."""
+
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers, known_teachers
-from lorapar_cli.labelling.teachers.label_prompt import (
-    PLAIN,
-    ROLE_PLAY,
-    SECOND_ATTEMPT,
-    read_prompt,
-)
-from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, answer_key, identities
-from lorapar_cli.store.records import Record
+from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, identities
 
 
 def test_presets_are_whole():
@@ -24,10 +19,6 @@ def test_presets_are_whole():
         assert teacher.structured in STRUCTURED
         # A price without the date on which it held is worth nothing.
         assert teacher.price is None or teacher.price.date
-
-
-def test_prices_are_for_a_million_tokens():
-    assert Price(2.5, 10).of(1_000_000, 100_000) == 3.5
 
 
 def test_teachers_are_found_by_name_address_and_path():
@@ -65,8 +56,8 @@ def test_an_address_that_carries_a_secret_is_refused_without_repeating_it(url):
         ("teachers:\n  a: {modle: x}", "`modle`, did you mean `model`"),
         ("teachers:\n  a: {model: x}", "lacks `base_url`"),
         ("teachers:\n  a: {model: x, base_url: http://h/v1, structured: maybe}", "structured"),
-        ("teachers:\n  a: {model: x, base_url: http://h/v1, price: 3}", "price of teacher `a`"),
-        ("teachers:\n  a: 3", "is no mapping"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, price: 3}", "has no valid price"),
+        ("teachers:\n  a: 3", "is not a mapping"),
         ("teachers:\n  a: {model: x, base_url: http://h/v1, key_env: 5}", "`key_env: 5`"),
         ("teachers:\n  a: {model: x, base_url: http://h/v1, temperature: hot}", "temperature"),
         ("teachers:\n  a: {model: x, base_url: http://h/v1, max_tokens: many}", "max_tokens"),
@@ -74,11 +65,11 @@ def test_an_address_that_carries_a_secret_is_refused_without_repeating_it(url):
         ("teachers:\n  a: {model: 4, base_url: http://h/v1}", "`model: 4`"),
         (
             "teachers:\n  a: {model: x, base_url: http://h/v1, price: {input: -1, output: 1}}",
-            "price of teacher `a`",
+            "has no valid price",
         ),
         (
             "teachers:\n  a: {model: x, base_url: http://h/v1, price: {input: 1, output: .nan}}",
-            "price of teacher `a`",
+            "has no valid price",
         ),
         ("teachers:\n  a: {model: 'hf:x', price: {input: 1, output: 1}}", "is a local model"),
         ("teachers: [a]", "no mapping `teachers:`"),
@@ -120,54 +111,6 @@ def test_a_file_changes_fields_of_a_preset_and_sets_up_local_models(tmp_path, ti
     (asked,) = find_teachers(["mine"], path)
     assert asked == replace(given, max_tokens=7)
     assert given.max_tokens > 256
-
-
-def test_an_answers_key_depends_on_model_prompt_and_record_only():
-    here, there = (
-        find_teachers([f"a=m@http://{host}/v1", "b=n@http://h/v1"]) for host in ("h", "other")
-    )
-    assert identities(here) == identities(there) == ["m", "n"]
-    same = find_teachers(["a=m@http://h/v1", "b=m@http://other/v1"])
-    assert len(set(identities(same))) == 2
-    keys = {answer_key(i, p, r) for i in "mn" for p in ("x", "y") for r in (b"1", b"2")}
-    assert len(keys) == 8
-    assert all(len(key) == 32 for key in keys)
-
-
-RECORD = Record("1", "Is {{answer}} 4?\n---\nno", "It is {{student}}.")
-
-
-def test_the_prompt_plays_the_student_and_fills_each_place_once():
-    prompt = read_prompt(ROLE_PLAY, role_play=True, student="S", description=" Tiny. ")
-    system, user = prompt.messages(RECORD)
-    assert system["role"] == "system"
-    assert "You are S. Tiny. You are not" in system["content"]
-    assert (
-        "Task:\nIs {{answer}} 4?\n---\nno\n\nAnswer to the task:\nIt is {{student}}."
-        in (user["content"])
-    )
-    again = prompt.messages(RECORD, second_attempt=True)
-    assert again[-1]["content"] == user["content"] + SECOND_ATTEMPT
-
-
-def test_without_role_play_no_student_is_named():
-    prompt = read_prompt(None, role_play=False, student="Tiny", description=None)
-    assert "Tiny" not in str(prompt.messages(RECORD))
-    assert prompt == read_prompt(PLAIN, role_play=False, student="Other", description=None)
-
-
-def test_a_template_of_ones_own(tmp_path):
-    path = tmp_path / "template.txt"
-    path.write_text("Q {{question}} A {{answer}}")
-    prompt = read_prompt(path, role_play=True, student=None, description=None)
-    assert prompt.messages(Record("1", "q", "a")) == [{"role": "user", "content": "Q q A a"}]
-    path.write_text("Q {{question}} A {{answer}}!")
-    changed = read_prompt(path, role_play=True, student=None, description=None)
-    assert changed.digest != prompt.digest
-    for text, message in (("{{question}}", "lacks"), ("{{question}}{{answer}}{{x}}", "unknown")):
-        path.write_text(text)
-        with pytest.raises(LoraparError, match=message):
-            read_prompt(path, role_play=True, student=None, description=None)
 
 
 def test_a_local_model_that_was_trained_on_is_another_teacher(

@@ -1,73 +1,23 @@
+"""The journal of answers: appended, synced, locked."""
+
 import json
 
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.scratch_database import scratch_database
 from lorapar_cli.labelling.votes.journal import Answer, Journal
-from lorapar_cli.labelling.votes.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
-from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.names import System
+from tests.labelling.classify_parts import run_classify, write_questions
 
-KEYS = [f"{(i + 1) * 0x123456789ABCDEF:016x}{i:016x}" for i in range(6)]
+KEYS = [f"{i:032x}" for i in range(2)]
 
 
 def answer(number, vote, **more):
     return Answer(KEYS[number], "t", "m", f"r{number}", vote, f"words {number} \ud800é", **more)
 
 
-@pytest.fixture
-def database(tmp_path):
-    with scratch_database(tmp_path / "classify") as database:
-        yield database
-
-
-def rows(database):
-    """Offset, key's number, code, tokens and cost of each answer, in order."""
-    found = database.execute("SELECT * FROM journal ORDER BY offset").fetchall()
-    numbers = {short_key(key): number for number, key in enumerate(KEYS)}
-    return [(offset, numbers[key], *rest) for offset, key, *rest in found]
-
-
-def test_the_index_holds_every_answer_with_its_place_tokens_and_cost(tmp_path, database):
-    path = tmp_path / "votes.jsonl"
-    with Journal(path) as journal:
-        journal.append(answer(0, System.SYSTEM1, prompt_tokens=10, completion_tokens=2, cost=0.5))
-        journal.append(answer(1, None, final=False, prompt_tokens=10, estimated=True))
-        third = journal.append(answer(2, None, cut_at=64))
-        last = journal.append(answer(1, System.SYSTEM2, prompt_tokens=20, cost=0.125))
-        assert journal.read_at(last)["vote"] == "system2"
-        assert journal.read_at(0)["text"] == "words 0 ?é"
-    index = JournalIndex(database, path)
-    found = rows(database)
-    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0, 0.5, 0)
-    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, 1, None, 0)
-    assert found[2] == (third, 2, CUT, 0, 0, 0, None, 64)
-    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0, 0.125, 0)
-    assert not index.empty
-    assert index.teacher_at(third) == "t"
-    assert (ASKED_ONCE & 3, CUT & 3) == (UNASKED, NO_VOTE)
-
-
-def test_what_was_added_since_is_read_on(tmp_path, database):
-    path = tmp_path / "votes.jsonl"
-    index = JournalIndex(database, path)
-    assert index.empty
-    assert not path.exists()
-    with Journal(path) as journal:
-        journal.append(answer(0, System.SYSTEM1))
-        assert index.read_on()
-        assert not index.read_on()
-        second = journal.append(answer(1, System.SYSTEM2))
-        with open(path, "ab") as torn:
-            torn.write(b'{"key": "12')
-        assert index.read_on()
-    assert [row[0] for row in rows(database)] == [0, second]
-    assert index.damaged == 0
-
-
 @pytest.mark.parametrize("torn", [b"", b'{"key": "12', b"\0" * 70_000, b"x" * 200_000])
-def test_a_torn_last_line_is_cut_off_and_writing_goes_on(tmp_path, torn):
+def test_a_torn_last_line_is_removed_and_writing_continues(tmp_path, torn):
     path = tmp_path / "votes.jsonl"
     with Journal(path) as journal:
         journal.append(answer(0, System.SYSTEM1))
@@ -79,23 +29,14 @@ def test_a_torn_last_line_is_cut_off_and_writing_goes_on(tmp_path, torn):
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["r0", "r1"]
 
 
-def test_damaged_lines_are_counted_and_passed_over(tmp_path, database):
-    path = tmp_path / "votes.jsonl"
-    with Journal(path) as journal:
-        journal.append(answer(0, System.SYSTEM1))
-    good = path.read_bytes()
-    key = KEYS[1].encode()
-    bad = [b"nonsense\n", b"[1]\n", b'{"vote": "system1"}\n', b'{"key": 7, "vote": null}\n']
-    bad += [
-        b'{"key": "%s", "vote": null, "prompt_tokens": %s}\n' % (key, n) for n in (b'"x"', b"1e30")
-    ]
-    path.write_bytes(b"".join(bad) + good)
-    index = JournalIndex(database, path)
-    assert index.damaged == 6
-    assert [row[1:3] for row in rows(database)] == [(0, SYSTEM1)]
-
-
 def test_one_process_at_a_time(tmp_path):
     with Journal(tmp_path / "votes.jsonl"), pytest.raises(LoraparError, match="another"):
         Journal(tmp_path / "votes.jsonl")
     Journal(tmp_path / "votes.jsonl").__exit__()
+
+
+def test_two_runs_at_a_time_on_one_journal_are_refused(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 3)
+    journal = Journal(tmp_path / "run" / "classify" / "votes.jsonl")
+    with journal, pytest.raises(LoraparError, match="another `lorapar classify` is writing"):
+        run_classify(tmp_path / "run", data, ["rules-cues"])
