@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import evaluate, partition, score, train
+from benchmarks import classify, evaluate, partition, score, train
 from benchmarks.machine import describe
 
 ALL = {
+    "classify": classify.main,
     "evaluate": evaluate.main,
     "partition": partition.main,
     "score": score.main,

@@ -78,15 +78,13 @@ def test_an_answer_that_names_both_or_neither_is_no_vote(text):
     assert parse_label(text) is None
 
 
-def test_long_answers_are_read_in_time_linear_in_their_length():
-    from time import perf_counter
-
-    texts = ('"' * 20_000, "system " * 20_000, "not a " * 20_000, "<think>" * 20_000)
-    start = perf_counter()
-    for text in texts:
-        parse_label(f'{{"label": "System1"}} or {text} x {{"label": "System2"}}')
-        parse_label(f"System 1 {text} System 2")
-    assert perf_counter() - start < 5
+@pytest.mark.parametrize("repeated", ['"', "system ", "not a ", "<think>"])
+def test_hard_answers_of_any_length_are_read(repeated):
+    """`python -m benchmarks classify` measures the time, which is linear in the length."""
+    text = repeated * 20_000
+    for prefix in ("", "x "):
+        read = parse_label(f'{prefix}{{"label": "System1"}}, {text} x {{"label": "System2"}}')
+        assert read is (ONE if repeated == "<think>" else TWO)
 
 
 @pytest.mark.parametrize(
@@ -108,5 +106,5 @@ def test_long_answers_are_read_in_time_linear_in_their_length():
         ('{"label": "System1 or System2"}', None),
     ],
 )
-def test_of_an_answer_that_was_cut_off_only_a_complete_object_counts(text, label):
+def test_of_a_truncated_answer_only_a_complete_object_counts(text, label):
     assert parse_cut_label(text) is label
