@@ -77,5 +77,5 @@ def test_a_caller_who_took_stdout_over_gets_the_results(capsys):
 
 def test_progress_shows_figures_and_a_remark_behind_the_task(capfd):
     with console.progress_display() as progress:
-        progress(Advance("a", 3, 9, ("1.5/s", "0 retries"), "told to wait 0:20"))
-    assert capfd.readouterr().err == "a | 1.5/s | 0 retries | told to wait 0:20: 3 of 9\n"
+        progress(Advance("a", 3, 9, ("1.5/s", "0 retries"), "waiting 0:20"))
+    assert capfd.readouterr().err == "a | 1.5/s | 0 retries | waiting 0:20: 3 of 9\n"

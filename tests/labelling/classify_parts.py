@@ -7,11 +7,17 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from lorapar_cli.data.readers import open_source
 from lorapar_cli.embedded.corpus import training_records
+from lorapar_cli.events import silent
 from lorapar_cli.labelling import classify as stage
 from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.labelling.teachers.catalog import find_teachers
 from lorapar_cli.labelling.teachers.label_prompt import read_prompt
 from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Clock
+from lorapar_cli.labelling.votes.journal_index import JournalIndex
+from lorapar_cli.labelling.votes.record_index import build_index
+from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.run_dir import RunDir
@@ -66,6 +72,13 @@ def ask(folder, data, server, names, *, clock=FAST, **options):
     return run_classify(
         folder, data, teachers, clock=clock, **({"concurrency": 8, "timeout": 400} | options)
     )
+
+
+def open_vote_table(database, data, teachers, journal):
+    """Returns the vote table of a data set in a scratch database."""
+    index = build_index(database, open_source(str(data)), 0, silent)
+    prompt = read_prompt(None, role_play=True, student=None, description=None)
+    return VoteTable(index, find_teachers(teachers), prompt, JournalIndex(database, journal))
 
 
 def requests_to(server):

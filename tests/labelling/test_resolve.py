@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.labelling.resolve import resolve
 from lorapar_cli.store.run_dir import RunDir
 from tests.labelling.classify_parts import (
     ask,
@@ -71,3 +73,21 @@ def test_how_to_give_a_price_is_said_and_works(tmp_path):
         named = list(yaml.safe_load(said)["teachers"])
         plan = estimate_cost(tmp_path / "run", data, named, teachers_file=mine)
         assert plan.rows[named[0]]["cost"] > 0
+
+
+def test_settings_without_effect_are_recorded_as_none(tmp_path):
+    data = write_questions(tmp_path / "data.jsonl", 2)
+
+    def settings(*teachers, **more):
+        options = ClassifyOptions(str(data), teachers, student="S", **more)
+        return resolve(RunDir(tmp_path / "run"), options).settings
+
+    rules = settings("rules-cues")
+    assert (rules["role_play"], rules["student"], rules["prompt_sha256"]) == (None, None, None)
+    assert rules["share"] is None
+    assert rules["teachers"] == {"rules-cues": "rules-cues/2"}
+    endpoint = settings("a=m@http://h/v1")
+    assert (endpoint["role_play"], endpoint["student"]) == (True, "S")
+    assert len(endpoint["prompt_sha256"]) == 64
+    assert settings(strategy="random", share=0.2)["share"] == 0.2
+    assert not (tmp_path / "run").exists()

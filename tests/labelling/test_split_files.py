@@ -1,9 +1,11 @@
 """Which record lands in which file."""
 
 import json
+import os
 
 import pytest
 
+from lorapar_cli.labelling.split_files import link_or_copy
 from tests.labelling.classify_parts import RULES, read_lines, run_classify
 
 
@@ -40,3 +42,18 @@ def test_ties_are_broken_counted_and_never_lost(tmp_path, corpus, on_tie):
     assert counts["undecided"] == len(tied) > 0
     assert {line["agreement"] for line in tied} == {0.5}
     assert any(f"{len(tied)} records without a majority" in n for n in outcome.manifest.notes)
+
+
+def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path, monkeypatch):
+    source = tmp_path / "a"
+    source.write_text("x")
+    link_or_copy(source, tmp_path / "linked")
+    assert (tmp_path / "linked").samefile(source)
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, tmp_path / "copied")
+    assert not (tmp_path / "copied").samefile(source)
+    assert (tmp_path / "copied").read_text() == "x"

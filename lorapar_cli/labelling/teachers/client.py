@@ -130,12 +130,12 @@ class ChatClient:
                 )
         except openai.RateLimitError as cause:
             if _code(cause) == "insufficient_quota":
-                raise TeacherUnavailable(self._words("out of credit", cause)) from None
+                raise TeacherUnavailable(self._explain("out of credit", cause)) from None
             raise RateLimited("too many requests (429)", _retry_after(cause)) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as cause:
-            raise TeacherUnavailable(self._words("the key was not accepted", cause)) from None
+            raise TeacherUnavailable(self._explain("the key was not accepted", cause)) from None
         except openai.NotFoundError as cause:
-            raise TeacherUnavailable(self._words("no such model or address", cause)) from None
+            raise TeacherUnavailable(self._explain("no such model or address", cause)) from None
         except (openai.APITimeoutError, TimeoutError):
             raise TransientError("no answer within the timeout") from None
         except openai.APIConnectionError as cause:
@@ -143,13 +143,13 @@ class ChatClient:
             raise TransientError(f"the connection failed ({reason})") from None
         except openai.APIStatusError as cause:
             if cause.status_code == _NO_CREDIT:
-                raise TeacherUnavailable(self._words("out of credit", cause)) from None
+                raise TeacherUnavailable(self._explain("out of credit", cause)) from None
             if cause.status_code in (408, 409, _OVERLOADED) or cause.status_code >= 500:
                 retry_after = _retry_after(cause)
                 raise TransientError(f"server error {cause.status_code}", retry_after) from None
             if self._adapt(cause, request):
                 return await self.ask(messages)
-            raise RequestRejected(self._words("rejected", cause)) from None
+            raise RequestRejected(self._explain("rejected", cause)) from None
         except openai.APIError:
             raise TransientError("unreadable answer") from None
         return self._read(response.content)
@@ -206,7 +206,7 @@ class ChatClient:
         cut = str(choice.get("finish_reason")).lower() in _CUT
         return Reply(self._scrub(text), prompt, completion, cut)
 
-    def _words(self, reason: str, cause: Any) -> str:
+    def _explain(self, reason: str, cause: Any) -> str:
         body = getattr(cause, "body", None)
         said = body.get("message") if isinstance(body, dict) else None
         said = self._scrub(str(said))[:_SHOWN_CHARACTERS] if said else ""

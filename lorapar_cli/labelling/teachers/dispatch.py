@@ -69,7 +69,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredQuestion:
     """A question with the reply to it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Answered:
     cost: float | None
 
 
-OnAnswer = Callable[[Answered], None]
+OnAnswer = Callable[[AnsweredQuestion], None]
 
 
 class _OverBudget(Exception):
@@ -232,7 +232,7 @@ class TeacherQueue:
         label = reply.label()
         final = label is not None or second_attempt
         known_cost = cost if self.teacher.price else None
-        self._on_answer(Answered(question, reply, label, final, seconds, known_cost))
+        self._on_answer(AnsweredQuestion(question, reply, label, final, seconds, known_cost))
         if final:
             self.stats.done += 1
             self.stats.no_vote += label is None
@@ -242,7 +242,7 @@ class TeacherQueue:
     def _report(self) -> None:
         stats = self.stats
         pause = self._limit.pause()
-        remark = f"told to wait {format_duration(pause)}" if pause >= 1 else ""
+        remark = f"waiting {format_duration(pause)}" if pause >= 1 else ""
         figures = stats.figures(self._clock.now() - self._started)
         self._progress(Advance(stats.teacher.name, stats.done, stats.total, figures, remark))
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.teachers.dispatch import (
-    Answered,
+    AnsweredQuestion,
     OnAnswer,
     Question,
     RequestPolicy,
@@ -93,7 +93,7 @@ def _recorder(vote_table: VoteTable, column: int, journal: Journal) -> OnAnswer:
     """Returns a function that writes an answer to the journal and the vote table."""
     teacher = vote_table.teachers[column]
 
-    def record(answered: Answered) -> None:
+    def record(answered: AnsweredQuestion) -> None:
         reply, vote, number = answered.reply, answered.label, answered.question.index
         answer = Answer(
             vote_table.key(column, number),
@@ -180,7 +180,7 @@ def _ask_batch(
             continue
         label = reply.label()
         final = question.second_attempt or label is not None
-        on_answer(Answered(question, reply, label, final, seconds, 0.0))
+        on_answer(AnsweredQuestion(question, reply, label, final, seconds, 0.0))
         stats.prompt_tokens += reply.prompt_tokens or 0
         stats.completion_tokens += reply.completion_tokens or 0
         stats.done += final

@@ -82,7 +82,7 @@ class Journal:
                 f"another `lorapar classify` is writing `{path}`",
                 hint="wait for it, or give this run its own `--run-dir`",
             ) from cause
-        self._end = self._drop_torn_line()
+        self._end = self._drop_incomplete_line()
         self._dirty, self._closed = threading.Event(), False
         self._syncer = threading.Thread(target=self._sync_regularly, daemon=True)
         self._syncer.start()
@@ -106,7 +106,7 @@ class Journal:
             f"free some disk space; {RESUME_HINT}",
         )
 
-    def _drop_torn_line(self) -> int:
+    def _drop_incomplete_line(self) -> int:
         """Removes a last line left incomplete by a kill or a full disk; returns the length."""
         size = os.fstat(self._file).st_size
         end = size

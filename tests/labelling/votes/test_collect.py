@@ -3,16 +3,22 @@
 import json
 
 import pytest
+from transformers import AutoTokenizer
 
+from lorapar_cli.labelling.scratch_database import scratch_database
+from lorapar_cli.labelling.votes import collect
 from tests.labelling.classify_parts import (
     ask,
     expected_labels,
     labels_of,
+    open_vote_table,
     read_lines,
     requests_to,
+    run_classify,
     running_server,
     write_questions,
 )
+from tests.labelling.tiny_teachers import build_model
 
 
 @pytest.mark.parametrize(
@@ -65,3 +71,39 @@ def test_answers_that_never_hold_a_label_are_no_votes_and_journaled(tmp_path):
     lines = read_lines(outcome.folder / "labels.jsonl")
     assert {line["votes"]["a"] for line in lines} == {None}
     assert {line["agreement"] for line in lines} == {None}
+
+
+@pytest.mark.parametrize(
+    ("economy", "phases"),
+    [(False, [[1, 3], [2], [0, 4, 5]]), (True, [[1, 3], [2], [0], [4], [5]])],
+)
+def test_free_teachers_are_asked_first(tmp_path, economy, phases):
+    data = write_questions(tmp_path / "data.jsonl", 2)
+    address = "http://127.0.0.1:9/v1"
+    names = [f"a=m@{address}", "rules-cues", "hf:nowhere", "rules-shape"]
+    names += [f"b=n@{address}", f"c=o@{address}"]
+    with scratch_database(tmp_path / "classify") as database:
+        table = open_vote_table(database, data, names, tmp_path / "votes.jsonl")
+        assert collect._phases(table, economy) == phases
+
+
+def test_rules_are_asked_in_batches_and_every_answer_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "_RULE_BATCH", 7)
+    data = write_questions(tmp_path / "data.jsonl", 20)
+    told = []
+    outcome = run_classify(tmp_path / "run", data, ["rules-cues"], progress=told.append)
+    assert [event.done for event in told if event.task == "rules"] == [7, 14, 20]
+    counts = outcome.manifest.counts["teachers"]["rules-cues"]
+    assert counts["system1"] + counts["system2"] == counts["asked"] == 20
+
+
+def test_a_local_model_without_a_label_is_asked_once_more(tmp_path, tiny_model_dir):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    folder = build_model(tmp_path / "model", "3", tokenizer)
+    data = write_questions(tmp_path / "data.jsonl", 11)
+    outcome = run_classify(tmp_path / "run", data, [f"t=hf:{folder}"], holdout=0.0)
+    counts = outcome.manifest.counts["teachers"]["t"]
+    assert (counts["requests"], counts["asked"], counts["no_vote"]) == (22, 11, 11)
+    lines = read_lines(outcome.folder / "votes.jsonl")
+    assert sum(line.get("final") is False for line in lines) == 11
+    assert {line["text"] for line in lines} == {"System3"}

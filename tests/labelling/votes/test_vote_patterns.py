@@ -2,17 +2,10 @@
 
 import numpy as np
 
-from lorapar_cli.data.readers import open_source
-from lorapar_cli.events import silent
 from lorapar_cli.labelling.scratch_database import scratch_database
-from lorapar_cli.labelling.teachers.catalog import find_teachers
-from lorapar_cli.labelling.teachers.label_prompt import read_prompt
-from lorapar_cli.labelling.votes.journal_index import JournalIndex
-from lorapar_cli.labelling.votes.record_index import build_index
 from lorapar_cli.labelling.votes.vote_patterns import pattern_of_each, read_patterns
-from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2
-from tests.labelling.classify_parts import write_rows
+from tests.labelling.classify_parts import RULES, open_vote_table, write_rows
 
 VOTES = [(SYSTEM1, SYSTEM1), (SYSTEM1, SYSTEM2), (SYSTEM1, SYSTEM1), (NO_VOTE, SYSTEM2)]
 
@@ -21,11 +14,8 @@ def test_records_alike_are_one_pattern_with_their_number(tmp_path):
     rows = [{"question": f"{i}?", "answer": "1"} for i in range(4)]
     rows += [rows[1], {"question": "5?", "answer": ""}]
     data = write_rows(tmp_path / "data.jsonl", rows)
-    prompt = read_prompt(None, role_play=True, student=None, description=None)
     with scratch_database(tmp_path / "classify") as database:
-        index = build_index(database, open_source(str(data)), 0, silent)
-        teachers = find_teachers(["rules-cues", "rules-shape"])
-        table = VoteTable(index, teachers, prompt, JournalIndex(database, tmp_path / "none"))
+        table = open_vote_table(database, data, RULES[:2], tmp_path / "votes.jsonl")
         for column in range(2):
             table.fill_in(column, [(votes[column], n, n) for n, votes in enumerate(VOTES)])
         patterns = read_patterns(table)

@@ -1,10 +1,17 @@
 """What is asked again and what is not."""
 
+import pytest
+
+from lorapar_cli.labelling.scratch_database import scratch_database
+from lorapar_cli.labelling.votes.journal_index import ASKED_ONCE
+from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from tests.labelling.classify_parts import (
     FAST,
+    RULES,
     ask,
     expected_labels,
     labels_of,
+    open_vote_table,
     read_lines,
     requests_to,
     run_classify,
@@ -73,3 +80,38 @@ def test_questions_that_an_endpoint_rejects_are_no_votes_and_asked_again_later(t
     with running_server() as server:
         ask(tmp_path / "run", data, server, "a", holdout=0.0, seed=1)
         assert requests_to(server) == 1
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Three rules and five different records, the fourth of them empty, the sixth a copy."""
+    rows = [{"question": f"{i}?", "answer": "" if i == 3 else "1"} for i in range(5)]
+    data = write_rows(tmp_path / "data.jsonl", [*rows, rows[0]])
+    with scratch_database(tmp_path / "classify") as database:
+        yield open_vote_table(database, data, RULES, tmp_path / "votes.jsonl")
+
+
+def test_records_come_with_the_teachers_that_have_yet_to_answer_them(table):
+    table.fill_in(0, [(SYSTEM1, 0, 0), (ASKED_ONCE, 1, 1)])
+    table.fill_in(1, [(NO_VOTE, n, n) for n in range(5)])
+    found = list(table.waiting_records([0, 1]))
+    assert [(number, record.prompt, wanted) for number, record, wanted in found] == [
+        (0, "0?", {}),
+        (1, "1?", {0: True}),
+        (2, "2?", {0: False}),
+        (3, "3?", {}),
+        (4, "4?", {0: False}),
+    ]
+    assert [table.count_waiting(column) for column in range(3)] == [3, 0, 4]
+
+
+def test_rows_close_where_no_remaining_teacher_can_change_the_label(table):
+    table.fill_in(0, [(SYSTEM1, 0, 0), (SYSTEM1, 1, 1), (NO_VOTE, 2, 2)])
+    table.fill_in(1, [(SYSTEM1, 0, 0), (SYSTEM2, 1, 1), (SYSTEM2, 2, 2)])
+    table.close_decided(SYSTEM2)
+    assert [number for number, _ in table.waiting(2)] == [1, 4]
+    votes, counts = table.open_votes()
+    assert dict(zip(map(tuple, votes.tolist()), counts.tolist(), strict=True)) == {
+        (SYSTEM1, SYSTEM2, UNASKED): 1,
+        (UNASKED, UNASKED, UNASKED): 1,
+    }
