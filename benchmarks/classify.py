@@ -52,11 +52,11 @@ def seconds_of_bare_loop(server, count: int) -> float:
             )
 
     async def all_workers():
-        client = openai.AsyncOpenAI(api_key="none", base_url=server.url, max_retries=0)
         numbers = iter(range(count))
-        started = time.perf_counter()
-        await asyncio.gather(*(worker(client, numbers) for _ in range(CONCURRENCY)))
-        return (time.perf_counter() - started) / count
+        async with openai.AsyncOpenAI(api_key="none", base_url=server.url, max_retries=0) as client:
+            started = time.perf_counter()
+            await asyncio.gather(*(worker(client, numbers) for _ in range(CONCURRENCY)))
+            return (time.perf_counter() - started) / count
 
     return asyncio.run(all_workers())
 
