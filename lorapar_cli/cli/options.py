@@ -1,12 +1,11 @@
 """Options that several commands share, and what their values become."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import UsageError
 
 RunDirOption = Annotated[
     Path,
@@ -48,32 +47,6 @@ TemplateOption = Annotated[
         help="File with a Jinja chat template. Default: the one the run used, else the model's."
     ),
 ]
-
-
-def read_template(path: Path | None) -> str | None:
-    """Returns a template file's text, or None where none was named.
-
-    Raises:
-        LoraparError: The file cannot be read, or is no Jinja template.
-    """
-    if path is None:
-        return None
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        # As transformers compiles it, but for `generation` blocks, which only it knows.
-        ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(
-            re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)
-        )
-    except (OSError, UnicodeDecodeError) as cause:
-        raise LoraparError(f"cannot read template `{path}`", str(cause)) from cause
-    except TemplateSyntaxError as cause:
-        raise LoraparError(
-            f"`{path}:{cause.lineno}` is no Jinja template", cause.message
-        ) from cause
-    return text
 
 
 def given_options(ctx: typer.Context) -> list[str]:

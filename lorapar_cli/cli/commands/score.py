@@ -16,9 +16,9 @@ from lorapar_cli.cli.options import (
     TemplateOption,
     TrustOption,
     given_options,
-    read_template,
     split_list,
 )
+from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.names import TARGET_MODULES, System
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir

@@ -17,8 +17,8 @@ from lorapar_cli.cli.options import (
     TemplateOption,
     TrustOption,
     given_options,
-    read_template,
 )
+from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 from lorapar_cli.training.options import RlOptions
 

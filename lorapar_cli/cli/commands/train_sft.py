@@ -22,9 +22,9 @@ from lorapar_cli.cli.options import (
     TemplateOption,
     TrustOption,
     given_options,
-    read_template,
 )
 from lorapar_cli.launcher import is_main
+from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 from lorapar_cli.training.options import SftOptions
 
