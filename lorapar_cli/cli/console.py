@@ -180,8 +180,6 @@ def show_outcome(
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
         return
-    if not outcome.fresh and not _brief.get():
-        say(f"up to date: `{outcome.folder}` holds the result of these inputs and settings")
     for note in outcome.manifest.notes:
         say(f"note: {note}")
     if _brief.get():
@@ -189,7 +187,12 @@ def show_outcome(
     console = stdout()
     for renderable in render(outcome.manifest):
         console.print(renderable)
-    say(f"written: `{outcome.folder}`" + (f", next: `{next_command}`" if next_command else ""))
+    state = (
+        f"written: `{outcome.folder}`"
+        if outcome.fresh
+        else f"up to date: `{outcome.folder}` holds the result of these inputs and settings"
+    )
+    say(state + (f", next: `{next_command}`" if next_command else ""))
 
 
 def show_dry_run(outcome: Outcome, as_json: bool, render: Callable[[Manifest], list]) -> None:

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lorapar_cli.cli import console
 from lorapar_cli.events import Advance
+from lorapar_cli.store.manifest import Manifest, Outcome
 
 # Prints in every way that a library can while the rules classify, and once more at the end.
 _NOISY = """
@@ -79,3 +81,20 @@ def test_progress_shows_figures_and_a_remark_behind_the_task(capfd):
     with console.progress_display() as progress:
         progress(Advance("a", 3, 9, ("1.5/s", "0 retries"), "waiting 0:20"))
     assert capfd.readouterr().err == "a | 1.5/s | 0 retries | waiting 0:20: 3 of 9\n"
+
+
+@pytest.mark.parametrize(
+    ("fresh", "expected"),
+    [
+        (True, "written: `there`, next: `lorapar partition`\n"),
+        (
+            False,
+            "up to date: `there` holds the result of these inputs and settings, "
+            "next: `lorapar partition`\n",
+        ),
+    ],
+)
+def test_the_last_line_says_whether_the_result_is_new(capsys, fresh, expected):
+    outcome = Outcome(Path("there"), Manifest("score", {}), fresh)
+    console.show_outcome(outcome, False, lambda _: ["a table"], "lorapar partition")
+    assert capsys.readouterr() == ("a table\n", expected)
