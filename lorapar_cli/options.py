@@ -27,6 +27,7 @@ class Statement:
         above: Exclusive lower limit; None for none.
         panel: Heading of `--help` under which the option stands; None for the main one.
         flag: Name on the command line where it is not the field's name with dashes.
+        alias: Second name on the command line; None for none.
         metavar: Placeholder of the value in `--help`.
         argument: Whether it is positional.
         repeatable: Whether a tuple is given by repeating the option; else separated by commas.
@@ -41,6 +42,7 @@ class Statement:
     above: float | None = None
     panel: str | None = None
     flag: str | None = None
+    alias: str | None = None
     metavar: str | None = None
     argument: bool = False
     repeatable: bool = False
@@ -126,12 +128,17 @@ class Options:
             what = first if not more else f"{len(problems)} options have values that cannot be used"
             raise UsageError(what, "\n".join(problems) if more else None)
 
-    def settings(self) -> dict[str, Any]:
-        """Returns the values that the manifest records, in the order of the fields."""
+    def settings(self, **resolved: Any) -> dict[str, Any]:
+        """Returns the values that the manifest records, in the order of the fields.
+
+        Args:
+            resolved: Values that the stage found, by field: they are recorded instead of what the
+                user gave, whether or not the field is.
+        """
         return {
-            each.name: getattr(self, each.name)
+            each.name: resolved.get(each.name, getattr(self, each.name))
             for each in options_of(type(self))
-            if each.stated.recorded
+            if each.stated.recorded or each.name in resolved
         }
 
     @classmethod

@@ -39,6 +39,14 @@ def test_only_recorded_values_are_settings():
     ]
 
 
+def test_values_that_a_stage_found_are_recorded_in_the_place_of_their_field():
+    settings = Sample("d", names=("b", "a")).settings(out="found", names=["a", "b"])
+    assert list(settings.items()) == [
+        *(("data", "d"), ("share", 0.5), ("count", None), ("way", "fast")),
+        *(("names", ["a", "b"]), ("out", "found"), ("from_", "x"), ("flag", False)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -91,9 +91,11 @@ def _typer_info(each: Option) -> Any:
     stated = each.stated
     if stated.argument:
         return typer.Argument(help=stated.doc, metavar=stated.metavar, show_default=False)
-    flags = [] if each.stated.flag is None and each.kind is not bool else [each.flag]
+    flags = []
     if each.kind is bool and each.default is True:
         flags = [f"{each.flag}/--no-{each.flag.removeprefix('--')}"]
+    elif stated.flag or stated.alias or each.kind is bool:
+        flags = [each.flag, *([stated.alias] if stated.alias else [])]
     return typer.Option(
         *flags,
         help=stated.doc,

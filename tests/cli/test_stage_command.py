@@ -1,16 +1,73 @@
-"""From parsed values to an options dataclass."""
+"""Commands made from options: how a field becomes an option, and what its value becomes."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+import typer
 
-from lorapar_cli.cli.stage_command import read_options
+from lorapar_cli.cli.stage_command import read_options, stage_command
 from lorapar_cli.errors import UsageError
-from lorapar_cli.options import Options, option
+from lorapar_cli.options import Options, option, required
 
 
 @dataclass(frozen=True)
 class Sample(Options):
+    data: str = required("Data.", argument=True)
+    r: int = option(8, "Rank.", flag="--r", alias="--rank", at_least=1)
+    way: Literal["fast", "slow"] = option("fast", "Way.")
+    modules: tuple[str, ...] = option(("a", "b"), "Modules.")
+    reward: tuple[str, ...] = option((), "Reward.", repeatable=True)
+    packing: bool = option(False, "Packing.")
+    out: Path | None = option(None, "Out.")
+
+
+@pytest.fixture
+def call():
+    """Calls a command of these options; returns what it was called with."""
+    app, called = typer.Typer(), []
+
+    @app.command()
+    @stage_command(Sample)
+    def sample(
+        ctx: typer.Context, options: Sample, loud: Annotated[bool, typer.Option("--loud")] = False
+    ) -> None:
+        called.append((options, loud))
+
+    def run(*arguments: str) -> tuple[Sample, bool]:
+        app(list(arguments), standalone_mode=False)
+        return called.pop()
+
+    return run
+
+
+def test_defaults_are_those_of_the_fields(call):
+    assert call("d") == (Sample("d"), False)
+
+
+def test_each_kind_of_option_is_read(call):
+    options, loud = call(
+        *("d", "--rank", "4", "--way", "slow", "--modules", "q, v", "--reward", "x"),
+        *("--reward", "y", "--packing", "--out", "there", "--loud"),
+    )
+    assert options == Sample("d", 4, "slow", ("q", "v"), ("x", "y"), True, Path("there"))
+    assert loud
+
+
+@pytest.mark.parametrize("flag", ["--r", "--rank"])
+def test_an_alias_is_a_second_name(call, flag):
+    assert call("d", flag, "2")[0].r == 2
+
+
+@pytest.mark.parametrize("arguments", [("--r", "0"), ("--way", "best"), ("--rnak", "2")])
+def test_what_cannot_be_used_is_refused(call, arguments):
+    with pytest.raises(typer.TyperException):
+        call("d", *arguments)
+
+
+@dataclass(frozen=True)
+class Lists(Options):
     names: tuple[str, ...] = option((), "Names.")
     modules: tuple[str, ...] = option(("q", "v"), "Modules.")
     count: int | None = option(None, "Count.")
@@ -18,16 +75,16 @@ class Sample(Options):
 
 @pytest.mark.parametrize("given", [None, ""])
 def test_a_list_that_may_be_empty_is_empty_when_nothing_is_named(given):
-    assert read_options(Sample, {"names": given, "modules": "q", "count": None}) == Sample(
+    assert read_options(Lists, {"names": given, "modules": "q", "count": None}) == Lists(
         (), ("q",), None
     )
 
 
 def test_lists_are_separated_by_commas():
-    read = read_options(Sample, {"names": "a, b,", "modules": "k", "count": 2})
-    assert read == Sample(("a", "b"), ("k",), 2)
+    read = read_options(Lists, {"names": "a, b,", "modules": "k", "count": 2})
+    assert read == Lists(("a", "b"), ("k",), 2)
 
 
 def test_a_list_with_a_default_cannot_be_emptied():
     with pytest.raises(UsageError, match="`--modules` names nothing"):
-        read_options(Sample, {"names": None, "modules": "", "count": None})
+        read_options(Lists, {"names": None, "modules": "", "count": None})
