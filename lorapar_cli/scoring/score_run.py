@@ -98,8 +98,8 @@ class ScoreRun:
         """Loads the base model, creates the adapter, measures what it does to the function."""
         from lorapar_cli.models.adapter import adapter_parameters, create_adapter, stacked_experts
         from lorapar_cli.models.base_model import load_base
-        from lorapar_cli.scoring.accumulate import check_packing, step0_difference
         from lorapar_cli.scoring.gradients import scored_values
+        from lorapar_cli.scoring.logit_checks import check_packing, step0_difference
 
         options = self.options
         self.progress(Advance("loading the base model"))

@@ -19,8 +19,9 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
-from lorapar_cli.scoring.accumulate import GradientPass, check_packing, make_batches, sum_gradients
+from lorapar_cli.scoring.accumulate import GradientPass, make_batches, sum_gradients
 from lorapar_cli.scoring.gradients import capture_gradients, scored_values
+from lorapar_cli.scoring.logit_checks import check_packing
 from tests.scoring.architectures import FAMILIES, adapted, build, samples
 
 CPU = torch.device("cpu")
