@@ -48,6 +48,23 @@ Quantize = Literal["4bit", "8bit"]
 DataFormat = Literal[
     "auto", "messages", "mmlu", "gsm8k", "dolly", "alpaca", "completion", "humaneval"
 ]
+Formula = Literal["taylor2", "taylor1", "fisher", "magnitude", "random"]
+"""How importance is computed; `elements.importance.FORMULAS` holds what each stands for."""
+Init = Literal[
+    "orthogonal",
+    "pissa",
+    "pissa_niter_N",
+    "olora",
+    "corda",
+    "lora_ga",
+    "loftq",
+    "gaussian",
+    "default",
+    "false",
+    "eva",
+    "mica",
+]
+"""Initial values of A and B, in PEFT's words; N stands for a number of iterations."""
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 
 

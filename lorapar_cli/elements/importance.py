@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lorapar_cli.names import Formula
+
 Values = Mapping[str, torch.Tensor]
 
 HALVES = 2
@@ -113,7 +115,7 @@ def fisher(
 
 
 @dataclass(frozen=True)
-class Formula:
+class ImportanceFormula:
     """How importance is computed.
 
     Attributes:
@@ -125,17 +127,17 @@ class Formula:
     needs_product: bool
 
 
-FORMULAS = {
-    "taylor2": Formula(taylor2, True),
-    "taylor1": Formula(taylor1, True),
-    "fisher": Formula(fisher, False),
-    "magnitude": Formula(None, False),
-    "random": Formula(None, False),
+FORMULAS: dict[Formula, ImportanceFormula] = {
+    "taylor2": ImportanceFormula(taylor2, True),
+    "taylor1": ImportanceFormula(taylor1, True),
+    "fisher": ImportanceFormula(fisher, False),
+    "magnitude": ImportanceFormula(None, False),
+    "random": ImportanceFormula(None, False),
 }
 
 
 def compute_importance(
-    values: Values, sums: GradientSums, formula: str, half: int | None = None
+    values: Values, sums: GradientSums, formula: Formula, half: int | None = None
 ) -> dict[str, torch.Tensor]:
     """Returns name -> float32 importance in the element values' shapes, on the CPU.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from peft import PeftModel, get_peft_model
@@ -14,11 +14,9 @@ from lorapar_cli.elements.importance import FORMULAS
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import FIELDS, data_config
+from lorapar_cli.names import Formula, Init
 
-INITS = (
-    *("orthogonal", "pissa", "pissa_niter_N", "olora", "corda", "lora_ga", "loftq"),
-    *("gaussian", "default", "false", "eva", "mica"),
-)
+INITS = get_args(Init)
 
 _PEFT_VALUE: dict[str, Any] = {"default": True, "gaussian": "gaussian", "false": False}
 _ZERO = {"default": "B = 0", "gaussian": "B = 0", "eva": "B = 0", "mica": "A = 0"}
@@ -29,7 +27,7 @@ def changes_base(init: str) -> bool:
     return init in ("olora", *FIELDS) or init.startswith("pissa")
 
 
-def check_init(init: str, init_scale: float | None, formula: str, quantize: str | None) -> None:
+def check_init(init: str, init_scale: float | None, formula: Formula, quantize: str | None) -> None:
     """Refuses an init that cannot be scored, before anything is loaded.
 
     Args:

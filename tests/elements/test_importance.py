@@ -1,16 +1,20 @@
 """Sums and formulas against a loop over samples in float64."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from lorapar_cli.elements.importance import (
+    FORMULAS,
     GradientSums,
     compute_importance,
     magnitude_importance,
     random_importance,
     signed_terms,
 )
+from lorapar_cli.names import Formula
 
 SHAPES = {"m.lora_A.weight": (2, 5), "m.lora_B.weight": (3, 2)}
 NAIVE = {
@@ -79,3 +83,7 @@ def test_magnitude_and_random(values):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
         assert 0 <= first[name].min() <= first[name].max() < 1
+
+
+def test_every_formula_that_can_be_chosen_is_there():
+    assert tuple(FORMULAS) == get_args(Formula)
