@@ -1,4 +1,4 @@
-"""A run directory that is scored and partitioned, for the stages that come after."""
+"""Labelled splits, and a run directory that is scored and partitioned, for later stages."""
 
 import shutil
 from functools import cache
@@ -27,6 +27,16 @@ def write_splits(run_dir: RunDir, records, model: str) -> None:
         write_records(built / "heldout.jsonl", records[:4])
         base = find_base_model(model).to_manifest()
         write_manifest(built, Manifest(Stage.CLASSIFY, {}, base_model=base))
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory, labelled_records):
+    """A folder with both splits of the labelled records and nothing else."""
+    folder = tmp_path_factory.mktemp("splits")
+    for system in System:
+        half = [record for record in labelled_records if record.label is system]
+        write_records(folder / f"{system.value}.jsonl", half)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Initial values of A and B: PEFT's inits, those that would change the base, and the authors'."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
@@ -31,7 +30,8 @@ def check_init(init: str, init_scale: float | None, formula: Formula, quantize: 
     """Refuses an init that cannot be scored, before anything is loaded.
 
     Args:
-        init_scale: Standard deviation of `gaussian` for both matrices; None for PEFT's, B = 0.
+        init_scale: Standard deviation of `gaussian` for both matrices, above 0; None for PEFT's,
+            B = 0.
         formula: A key of `elements.importance.FORMULAS`. Importance that multiplies gradients by
             values is zero throughout where one of the two matrices is.
         quantize: `4bit`, `8bit` or None.
@@ -44,12 +44,6 @@ def check_init(init: str, init_scale: float | None, formula: Formula, quantize: 
         raise UsageError(f"unknown init `{init}`", hint=f"inits: {', '.join(INITS)}")
     if init_scale is not None and init != "gaussian":
         raise UsageError(f"`--init-scale` applies to init `gaussian`, not to `{init}`")
-    if init_scale is not None and not 0 < init_scale < math.inf:
-        raise UsageError(
-            "the scale of an init must be a number above 0",
-            f"{init_scale}",
-            "the authors' is `--init-scale 0.01`",
-        )
     if FORMULAS[formula].needs_product and init in _ZERO and init_scale is None:
         raise zero_importance(init)
     if init == "mica" and formula != "fisher":

@@ -1,7 +1,7 @@
 """The pass over one system's samples that sums their gradients."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,15 +24,16 @@ _FLOAT16_SCALE = 1024.0
 
 @dataclass
 class GradientPass:
-    """What is summed for one system.
+    """The state of the pass over one system's samples.
 
     Attributes:
         samples: All of the system's samples, the same in every process.
         halves: Sample -> the half it belongs to, 0 or 1.
         sums: This process's sums.
+        batch_tokens: Maximum number of tokens per batch, padding included; 0 for a default.
+        packing: Whether a batch is one row without padding; `logit_checks.check_packing` refuses
+            models that mix the samples of a row.
         done: Indices of the samples that are in `sums`.
-        batch_tokens: Tokens of a batch at most, padding included; 0 for a default.
-        packing: Whether a batch is one row without padding; `logit_checks.check_packing` tells where it may be.
     """
 
     samples: list[Encoded]
@@ -55,130 +56,147 @@ def sum_gradients(
     model: PeftModel,
     scoring: GradientPass,
     *,
-    mine: Callable[[list[list[int]]], list[list[int]]],
+    mine: Callable[[Sequence[list[int]]], Sequence[list[int]]],
     pad_token_id: int,
     raw_rank: int | None,
     after_batch: Callable[[], None],
 ) -> int:
-    """Adds the gradients of the samples that are not done yet.
+    """Adds the gradients of the samples that are not done yet to the sums of `scoring`.
 
-    Where memory runs out, a batch is halved and the following ones are made no larger.
+    Where memory runs out, the batch is halved and later batches are made no larger than its halves.
 
     Args:
-        mine: Picks this process's batches out of all.
-        after_batch: Called when `scoring` is consistent, after each batch.
+        mine: Picks this process's batches among all.
+        raw_rank: Of a rank-2r adapter, the rank of the raw part; None for a plain adapter.
+        after_batch: Called after each batch, when `scoring` is consistent.
 
     Returns:
-        How often memory ran out.
+        How many times memory ran out.
 
     Raises:
-        LoraparError: One sample alone does not fit into memory.
+        LoraparError: A single sample does not fit into memory.
     """
     layout = BatchLayout(scoring.packing, decoder_start_token(model))
     batches = mine(make_batches(scoring.samples, _token_limit(model, scoring), layout))
-    left = [[i for i in batch if i not in scoring.done] for batch in batches]
-    queue = deque(_Pending(batch) for batch in left if batch)
+    remaining = [[i for i in batch if i not in scoring.done] for batch in batches]
+    queue = deque(_Pending(batch) for batch in remaining if batch)
+    scale = _loss_scale(model)
     shortages = 0
-    attempt = _Attempt(model, scoring, pad_token_id, layout)
-    with capture_gradients(model, attempt.consume, raw_rank) as capture:
+    with capture_gradients(model, raw_rank) as capture:
         while queue:
-            work = queue.popleft()
+            pending = queue.popleft()
+            added = set(pending.added)
             try:
-                attempt.run(capture, work)
+                _add_batch(
+                    model,
+                    scoring,
+                    capture,
+                    pending.indices,
+                    added,
+                    layout=layout,
+                    pad_token_id=pad_token_id,
+                    scale=scale,
+                )
             except RuntimeError as cause:
-                if not _is_shortage(cause):
+                if not _is_out_of_memory(cause):
                     raise
                 shortages += 1
-                queue = _halve(work, attempt.added, queue, scoring.samples, layout)
+                queue = _halve(_Pending(pending.indices, frozenset(added)), queue, scoring, layout)
                 torch.cuda.empty_cache()
                 continue
             after_batch()
     return shortages
 
 
-class _Attempt:
-    """One batch's forward and backward pass, which may fail half-way."""
+def _loss_scale(model: PeftModel) -> float:
+    """Returns the factor of losses: gradients in float16 lose digits below 6e-5."""
+    half = any(parameter.dtype is torch.float16 for parameter in model.parameters())
+    return _FLOAT16_SCALE if half else 1.0
 
-    def __init__(
-        self, model: PeftModel, scoring: GradientPass, pad_token_id: int, layout: BatchLayout
-    ) -> None:
-        self._model = model
-        self._scoring = scoring
-        self._pad = pad_token_id
-        self._device = scoring.sums.flat.device
-        self._layout = layout
-        # Gradients in float16 below 6e-5 lose digits: they are computed a power of two larger.
-        half = any(p.dtype is torch.float16 for p in model.parameters())
-        self._scale = _FLOAT16_SCALE if half else 1.0
-        self.added: set[str] = set()
-        self._membership = torch.empty(0)
 
-    def consume(self, name: str, gradients: torch.Tensor) -> None:
-        if name not in self.added:
-            if self._scale != 1:
-                gradients /= self._scale
-            self._scoring.sums.add(name, gradients, self._membership)
-            self.added.add(name)
+def _add_batch(
+    model: PeftModel,
+    scoring: GradientPass,
+    capture: GradientCapture,
+    indices: list[int],
+    added: set[str],
+    *,
+    layout: BatchLayout,
+    pad_token_id: int,
+    scale: float,
+) -> None:
+    """Adds one batch's gradients and losses to the sums, in one forward and backward pass.
 
-    def run(self, capture: GradientCapture, work: _Pending) -> None:
-        scoring = self._scoring
-        self.added = set(work.added)
-        halves = torch.tensor([scoring.halves[i] for i in work.indices], device=self._device)
-        self._membership = torch.stack([halves == 0, halves == 1]).float()
-        batch = make_batch(
-            [scoring.samples[i] for i in work.indices],
-            self._pad,
-            self._device,
-            self._layout,
-        )
-        capture.begin(batch)
-        losses = sample_losses(self._model, batch)
-        (losses.sum() * self._scale).backward()
-        capture.finish()
-        scoring.sums.add_losses(losses, self._membership)
-        scoring.done.update(work.indices)
+    Args:
+        indices: The batch's samples.
+        added: Names of the matrices whose gradients of this batch are in the sums already; those
+            that this call adds are put in, so that they are known where it fails half-way.
+        scale: Factor of the losses in the backward pass.
+    """
+    device = scoring.sums.flat.device
+    halves = torch.tensor([scoring.halves[i] for i in indices], device=device)
+    membership = torch.stack([halves == 0, halves == 1]).float()
+
+    def add(name: str, gradients: torch.Tensor) -> None:
+        if name not in added:
+            if scale != 1:
+                gradients /= scale
+            scoring.sums.add(name, gradients, membership)
+            added.add(name)
+
+    batch = make_batch([scoring.samples[i] for i in indices], pad_token_id, device, layout)
+    capture.begin(batch, add)
+    losses = sample_losses(model, batch)
+    (losses.sum() * scale).backward()
+    capture.finish()
+    scoring.sums.add_losses(losses, membership)
+    scoring.done.update(indices)
 
 
 def _token_limit(model: PeftModel, scoring: GradientPass) -> int:
-    longest = max(len(sample.input_ids) for sample in scoring.samples)
+    """Returns the maximum number of tokens per batch, 0 for one sample per batch."""
     if routes_tokens(model):
         return 0
     if scoring.batch_tokens:
         return scoring.batch_tokens
+    longest = max(len(sample.input_ids) for sample in scoring.samples)
     return max(longest, _GPU_TOKENS) if scoring.sums.flat.is_cuda else longest
 
 
 def make_batches(samples: list[Encoded], batch_tokens: int, layout: BatchLayout) -> list[list[int]]:
-    """Returns batches of sample indices, longest first, each within the tokens allowed.
+    """Returns batches of sample indices, longest first, each of at most `batch_tokens` tokens.
 
-    A sample that is longer than allowed is a batch of its own.
+    A sample that is longer is a batch of its own.
     """
     order = sorted(range(len(samples)), key=lambda i: (-len(samples[i].input_ids), i))
     return layout.divide(samples, order, batch_tokens)
 
 
-def _is_shortage(cause: Exception) -> bool:
+def _is_out_of_memory(cause: Exception) -> bool:
     return isinstance(cause, torch.OutOfMemoryError) or "can't allocate memory" in str(cause)
 
 
 def _halve(
-    work: _Pending, added: set[str], queue: deque, samples: list[Encoded], layout: BatchLayout
-) -> deque:
-    """Returns the queue with the failed batch in two parts and no larger batch behind them."""
-    size = len(work.indices)
+    failed: _Pending, later: Iterable[_Pending], scoring: GradientPass, layout: BatchLayout
+) -> deque[_Pending]:
+    """Returns the queue with the failed batch in two parts and no larger batch after them.
+
+    Raises:
+        LoraparError: The failed batch is a single sample.
+    """
+    samples, size = scoring.samples, len(failed.indices)
     if size == 1:
-        length = len(samples[work.indices[0]].input_ids)
         raise LoraparError(
-            "memory does not suffice for one sample alone",
-            f"{length} tokens",
-            "leave long records out with `--max-length`, or take a smaller `--dtype` or "
+            "out of memory on a single sample",
+            f"{len(samples[failed.indices[0]].input_ids)} tokens",
+            "leave out long records with `--max-length`, or use a smaller `--dtype` or "
             "`--quantize 4bit`",
         )
-    parts = [work.indices[: size // 2], work.indices[size // 2 :]]
+    parts = [failed.indices[: size // 2], failed.indices[size // 2 :]]
     limit = max(layout.tokens([samples[i] for i in part]) for part in parts)
-    again = deque(_Pending(part, frozenset(added)) for part in parts)
-    for later in queue:
-        again.extend(
-            _Pending(part, later.added) for part in layout.divide(samples, later.indices, limit)
+    queue = deque(_Pending(part, failed.added) for part in parts)
+    for pending in later:
+        queue.extend(
+            _Pending(part, pending.added) for part in layout.divide(samples, pending.indices, limit)
         )
-    return again
+    return queue

@@ -1,4 +1,4 @@
-"""Copies of the sums on disk, from which an interrupted `score` goes on."""
+"""Copies of the sums on disk, from which an interrupted `score` resumes."""
 
 import json
 import time
@@ -12,17 +12,17 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.scoring.accumulate import GradientPass
 from lorapar_cli.store.tensor_files import Tensors, read_tensors, write_tensors
 
-# Writing that takes so many seconds costs 3 % of a minute.
+# A copy that takes this long to write costs 3 % of a minute.
 _CHEAP_SECONDS = 2.0
 
 
 class SavedSums:
-    """One process's sums of one system, saved now and then.
+    """One process's sums of one system, saved at intervals.
 
     Args:
         path: The file.
-        identity: Everything that must be the same for sums to be gone on from.
-        seconds: Time between two copies; more where writing one takes long, in proportion.
+        identity: Everything that must be equal for the sums to be resumed from.
+        seconds: Time between two copies; longer where writing one takes long, in proportion.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], seconds: float) -> None:
@@ -44,7 +44,7 @@ class SavedSums:
         return len(done)
 
     def keep(self, scoring: GradientPass) -> None:
-        """Saves if it is time to."""
+        """Saves the sums if the interval has passed."""
         if time.monotonic() - self._last >= self._wait:
             self._write(scoring)
 
@@ -64,7 +64,7 @@ class SavedSums:
 
 
 def partial_folder(target: Path) -> Path:
-    """Returns the hidden folder beside a stage folder that holds unfinished sums."""
+    """Returns the hidden folder next to a stage folder that holds unfinished sums."""
     return target.with_name(f".{target.name}.partial")
 
 
@@ -72,14 +72,14 @@ def write_partial(path: Path, tensors: Tensors, done: set[int], identity: dict[s
     """Writes sums and the indices of the samples in them, atomically.
 
     Args:
-        identity: Everything that must be the same for the sums to be gone on from.
+        identity: Everything that must be equal for the sums to be resumed from.
     """
     indices = np.array(sorted(done), np.int64)
     write_tensors(path, tensors | {"done": indices}, {"identity": identity})
 
 
 def read_partial(path: Path, identity: dict[str, Any]) -> tuple[Tensors, set[int]] | None:
-    """Returns sums and sample indices, or None where there are none of this identity."""
+    """Returns sums and sample indices, or None where the file has none of this identity."""
     if not path.is_file():
         return None
     try:

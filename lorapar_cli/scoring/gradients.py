@@ -1,16 +1,18 @@
 """Per-sample gradients of LoRA matrices, in batches and without a loop over samples.
 
 A LoRA matrix is the weight of a linear map without bias, so one sample's gradient is the product
-of the map's input and its output's gradient, summed over that sample's tokens. Both are at hand
+of the map's input and its output's gradient, summed over that sample's tokens. Both are available
 during one backward pass of a whole batch.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
@@ -18,23 +20,36 @@ from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.batches import Batch
 
 Consume = Callable[[str, torch.Tensor], None]
+"""Takes a matrix's key and its gradients `[batch, *shape]` float32, which it may overwrite."""
 
 
 class GradientCapture:
-    """Turns backward passes into per-sample gradients while it is open (`capture_gradients`)."""
+    """Turns backward passes into per-sample gradients while it is open (`capture_gradients`).
 
-    def __init__(self, consume: Consume, raw_rank: int | None, head: frozenset[str]) -> None:
-        self._consume = consume
+    Each forward and backward pass stands between `begin` and `finish`.
+
+    Args:
+        raw_rank: Rank of the raw part of a rank-2r adapter; None for a plain adapter.
+        head: Keys of the matrices in the model's output embeddings.
+    """
+
+    def __init__(self, raw_rank: int | None, head: frozenset[str]) -> None:
         self._raw_rank = raw_rank
         self._head = head
-        self._batch: Batch | None = None
-        self._owners: torch.Tensor | None = None
+        self._batch: Batch
+        self._consume: Consume
+        # Of a packed batch, `[tokens]`, the sample that each token belongs to.
+        self._owners: torch.Tensor
         self._open: dict[str, int] = {}
         self._partial: dict[str, torch.Tensor] = {}
 
-    def begin(self, batch: Batch) -> None:
-        """Announces the next batch; forgets one that failed."""
-        self._batch = batch
+    def begin(self, batch: Batch, consume: Consume) -> None:
+        """Announces the next batch and discards what is left of one that failed.
+
+        Args:
+            consume: Called once for each matrix that the batch uses.
+        """
+        self._batch, self._consume = batch, consume
         if batch.packed:
             lengths = torch.tensor(batch.lengths)
             owners = torch.arange(batch.size).repeat_interleave(lengths)
@@ -43,19 +58,27 @@ class GradientCapture:
         self._partial.clear()
 
     def finish(self) -> None:
-        """Hands over matrices of which some use did not reach the loss."""
+        """Hands over matrices that were used several times, some of them without effect on the
+        loss.
+        """
         for name in list(self._partial):
             self._consume(name, self._partial.pop(name))
         self._open.clear()
 
-    def hook(self, name: str, _module, arguments, output):
+    def hook(
+        self,
+        name: str,
+        _module: torch.nn.Module,
+        arguments: tuple[torch.Tensor, ...],
+        output: torch.Tensor,
+    ) -> torch.Tensor:
         """Forward hook of one matrix's linear map."""
         held = [arguments[0].detach()]
         if not output.requires_grad:
             # The first matrices of the model depend on nothing trainable: the graph begins here.
             output = output.detach().requires_grad_()
         self._open[name] = self._open.get(name, 0) + 1
-        # Popped, so that inputs are freed as the backward pass goes on.
+        # Popped, so that inputs are freed as the backward pass proceeds.
         output.register_hook(lambda gradient: self._add(name, held.pop(), gradient))
         return output
 
@@ -77,7 +100,11 @@ class GradientCapture:
             self._consume(name, gradients)
 
     def _by_sample(self, name: str, tokens: torch.Tensor) -> torch.Tensor:
-        """Returns `[..., features]` as float32 `[batch, tokens, features]`."""
+        """Returns `[..., features]` as float32 `[batch, tokens, features]`.
+
+        Raises:
+            LoraparError: The shape does not say which token belongs to which sample.
+        """
         batch = self._batch
         if name in self._head:
             # They see the predicting positions of all samples in one row (`prediction_logits`).
@@ -89,7 +116,7 @@ class GradientCapture:
         elif rows % batch.size == 0 and (tokens.dim() == 2 or tokens.shape[0] == batch.size):
             return tokens.reshape(batch.size, -1, tokens.shape[-1]).float()
         raise LoraparError(
-            f"the tokens of different samples cannot be told apart in `{name}`",
+            f"the tokens of different samples cannot be distinguished in `{name}`",
             f"its input has shape {list(tokens.shape)} for {batch.size} samples",
             "choose other modules with `--target-modules`",
         )
@@ -115,23 +142,21 @@ def _key(module_name: str) -> str:
 
 
 @contextmanager
-def capture_gradients(
-    model: PeftModel, consume: Consume, raw_rank: int | None = None
-) -> Iterator[GradientCapture]:
-    """While open, a backward pass hands every LoRA matrix's per-sample gradients to `consume`.
+def capture_gradients(model: PeftModel, raw_rank: int | None = None) -> Iterator[GradientCapture]:
+    """While open, a backward pass gives the per-sample gradients of every LoRA matrix it uses.
 
-    `consume` gets the matrix's key and `[batch, *shape]` float32, which it may overwrite, once a
-    batch. The matrices themselves are frozen meanwhile: their summed gradient is not wanted, so it
-    is not computed. Matrices that a batch does not use are not handed over.
+    The matrices themselves are frozen meanwhile: their summed gradient is not needed, so it is not
+    computed.
 
     Args:
-        raw_rank: Of a rank-2r adapter (`elements.rank_doubling`), only the raw part of this rank is wanted.
+        raw_rank: Of a rank-2r adapter (`elements.rank_doubling`), the rank of the raw part, whose
+            gradients alone are computed; None for a plain adapter.
     """
     parameters = adapter_parameters(model)
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    head = set(model.get_output_embeddings().modules())
+    base = cast(PreTrainedModel, model.get_base_model())
+    head = set(base.get_output_embeddings().modules())
     capture = GradientCapture(
-        consume,
         raw_rank,
         frozenset(_key(name) for name, module in model.named_modules() if module in head),
     )
@@ -150,12 +175,16 @@ def capture_gradients(
 
 
 def routes_tokens(model: PeftModel) -> bool:
-    """Returns whether a LoRA matrix sits in a routed expert, which sees only some tokens."""
+    """Returns whether a LoRA matrix belongs to a routed expert, which sees only some tokens."""
     return any(".experts." in name for name in adapter_parameters(model))
 
 
 def scored_values(model: PeftModel, raw_rank: int | None) -> dict[str, torch.Tensor]:
-    """Returns the element values that are scored, by name, as views."""
+    """Returns name -> element values that are scored, float32, as views.
+
+    Args:
+        raw_rank: Of a rank-2r adapter, the rank of the raw part; None for a plain adapter.
+    """
     return {
         name: parameter if raw_rank is None else trained_half(name, parameter, raw_rank)
         for name, parameter in adapter_parameters(model).items()

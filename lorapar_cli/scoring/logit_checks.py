@@ -12,8 +12,9 @@ from lorapar_cli.models.batches import (
 )
 from lorapar_cli.models.tokenization import Encoded
 
-# Relative norms that rounding alone makes between logits of packed and of separate samples, and of
-# samples packed beside different neighbours, which are multiplied by exact zeros.
+# Relative norms of the differences that rounding alone makes: between logits of packed and of
+# separate samples, and between samples packed next to different neighbours, which are multiplied
+# by exact zeros.
 _PACKED_ROUNDING = 1e-4
 _PACKED_ROUNDING_HALF = 3e-2
 _NEIGHBOURS_ROUNDING = 1e-5
@@ -23,12 +24,12 @@ _NEIGHBOURS_ROUNDING = 1e-5
 def check_packing(model: PeftModel, samples: list[Encoded], pad_token_id: int) -> None:
     """Refuses packing where a sample's logits depend on its neighbours in the row.
 
-    The longest sample is packed between the two shortest: their logits must be those of each alone,
-    and the last one's must stay when the others read otherwise. The second tells what the rounding
-    of half precision would hide from the first.
+    The longest sample is packed between the two shortest: their logits must equal those of each
+    sample alone, and the last one's must not change with the contents of the others. The second
+    check finds what the rounding of half precision would hide from the first.
 
     Raises:
-        LoraparError: The model does not keep them apart.
+        LoraparError: The model mixes samples of one row.
     """
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].input_ids))
     chosen = [samples[i] for i in dict.fromkeys((order[0], order[-1], order[1]))]
@@ -47,26 +48,26 @@ def check_packing(model: PeftModel, samples: list[Encoded], pad_token_id: int) -
     alone = torch.cat([logits([sample], packing=False) for sample in chosen])
     try:
         packed = logits(chosen, packing=True)
-        beside = logits(others, packing=True)[-last:]
-    except TypeError as cause:  # It takes no positions.
-        raise _not_apart(str(cause)) from cause
+        among_others = logits(others, packing=True)[-last:]
+    except TypeError as cause:  # The model takes no positions.
+        raise _mixes_samples(str(cause)) from cause
     difference = _relative(packed, alone)
     if not difference <= rounding:
-        raise _not_apart(f"logits of samples packed together differ by {difference:.1e}")
-    difference = _relative(beside, packed[-last:])
+        raise _mixes_samples(f"logits of samples packed together differ by {difference:.1e}")
+    difference = _relative(among_others, packed[-last:])
     if not difference <= (rounding if eight_bit else _NEIGHBOURS_ROUNDING):
-        raise _not_apart(f"logits of a sample differ by {difference:.1e} beside other samples")
+        raise _mixes_samples(f"logits of a sample differ by {difference:.1e} next to other samples")
 
 
 def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def _not_apart(found: str) -> LoraparError:
+def _mixes_samples(found: str) -> LoraparError:
     return LoraparError(
-        "this model does not keep samples apart that are packed into one row",
+        "this model does not keep samples separate that are packed into one row",
         found,
-        "leave `--packing` out: batches of padded rows are right for every model",
+        "omit `--packing`: batches of padded rows are correct for every model",
     )
 
 
@@ -74,16 +75,12 @@ def _not_apart(found: str) -> LoraparError:
 def step0_difference(
     model: PeftModel, samples: list[Encoded], pad_token_id: int
 ) -> tuple[float, float]:
-    """Returns the largest change of a logit that the adapter makes, and the largest logit."""
+    """Returns the largest change of a logit by the adapter, and the base's largest logit."""
     device = next(model.parameters()).device
+    layout = BatchLayout(decoder_start_token=decoder_start_token(model))
     differences, largest = [], []
     for sample in samples:
-        batch = make_batch(
-            [sample],
-            pad_token_id,
-            device,
-            BatchLayout(decoder_start_token=decoder_start_token(model)),
-        )
+        batch = make_batch([sample], pad_token_id, device, layout)
         with model.disable_adapter():
             base = prediction_logits(model, batch).float()
         differences.append((prediction_logits(model, batch).float() - base).abs().max().item())

@@ -1,22 +1,15 @@
 """`score`: creates the adapter and computes the importance of its elements for both systems."""
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Progress, silent
+from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.models.weights_digest import local_revision
-from lorapar_cli.names import EMBEDDED, Stage, System
+from lorapar_cli.names import EMBEDDED, Stage, System, split_file
 from lorapar_cli.scoring.options import ScoreOptions
-from lorapar_cli.scoring.score_run import ScoreRun
-from lorapar_cli.store.manifest import (
-    Manifest,
-    Outcome,
-    describe_inputs,
-    is_up_to_date,
-    read_manifest,
-)
+from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.run_dir import RunDir
 
@@ -25,21 +18,15 @@ def score(
     run_dir: RunDir,
     options: ScoreOptions,
     *,
-    model: str | None = None,
-    splits: Path | None = None,
-    out: Path | None = None,
-    trust_remote_code: bool = False,
-    save_seconds: float = 60,
-    given: list[str] | None = None,
+    given: Sequence[str] = (),
     progress: Progress = silent,
+    save_seconds: float = 60,
 ) -> Outcome:
     """Writes `importance.safetensors` and the adapter that was scored.
 
     Args:
-        model: Base model; None for the one that the run directory remembers.
-        splits: Folder with system1.jsonl and system2.jsonl; None for the run's own.
-        out: Stage folder; None for the run's own.
-        save_seconds: Time between two copies of the sums, from which an interrupted run goes on.
+        given: Names of the options that the user gave, as opposed to defaults.
+        save_seconds: Time between two copies of the sums, from which an interrupted run resumes.
 
     Raises:
         UsageError: No base model is known, or init and formula make all importance zero.
@@ -47,7 +34,34 @@ def score(
 
     Source: LoRA-PAR Sec. 3, importance of LoRA elements.
     """
-    name = model or run_dir.base_model()
+    name = _name_model(run_dir, options.model)
+    folder = options.splits or run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
+    paths = {system: folder / split_file(system) for system in System}
+    inputs = describe_inputs({system.value: path for system, path in paths.items()})
+    target = run_dir.target(Stage.SCORE, options.out)
+    settings = options.settings(
+        model=name,
+        target_modules=sorted(options.target_modules),
+        template=read_template(options.template),
+    )
+    if (done := reuse(target, settings, inputs)) is not None and _has_weights(name, done.manifest):
+        return done
+    records = {system: _read(path) for system, path in paths.items()}
+    manifest = Manifest(Stage.SCORE, settings, list(given), inputs, seed=options.seed)
+    # It imports torch, which a result that is up to date does not need.
+    from lorapar_cli.scoring.score_run import run_score
+
+    run_score(target, options, records, manifest, save_seconds=save_seconds, progress=progress)
+    return Outcome(target, manifest)
+
+
+def _name_model(run_dir: RunDir, given: str | None) -> str:
+    """Returns the base model's name; folders as absolute paths.
+
+    Raises:
+        UsageError: Neither the user nor the run directory names one.
+    """
+    name = given or run_dir.base_model()
     if name is None:
         raise UsageError(
             "no base model",
@@ -55,33 +69,15 @@ def score(
             "name the student with `--model`: a folder, a hub id, or `embedded`",
         )
     if name != EMBEDDED and Path(name).is_dir():
-        name = str(Path(name).resolve())
-    folder = splits or run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
-    paths = {system.value: folder / f"{system}.jsonl" for system in System}
-    inputs = describe_inputs(paths)
-    target = run_dir.target(Stage.SCORE, out)
-    options = replace(options, target_modules=tuple(sorted(options.target_modules)))
-    settings = {"model": name} | asdict(options)
-    if is_up_to_date(target, settings, inputs):
-        finished = read_manifest(target)
-        # The weights of a folder may have changed under the same name.
-        if local_revision(name) in (None, finished.base_model["revision"]):
-            return Outcome(target, finished, fresh=False)
-    records = {system: _read(paths[system.value]) for system in System}
-    manifest = Manifest(Stage.SCORE, settings, given or [], inputs, seed=options.seed)
-    work = ScoreRun(target, options, manifest, progress, save_seconds)
-    work.find(name, trust_remote_code)
-    samples = {system: work.encode(system, records[system]) for system in System}
-    work.create(samples)
-    tensors: dict[str, Any] = {}
-    halves = []
-    for system in System:
-        importance, half_sets = work.score_system(system, samples[system])
-        tensors |= {f"{system}/{key}": values.numpy() for key, values in importance.items()}
-        halves.append(half_sets)
-    work.describe_noise(halves)
-    work.publish(tensors)
-    return Outcome(target, manifest)
+        return str(Path(name).resolve())
+    return name
+
+
+def _has_weights(name: str, manifest: Manifest) -> bool:
+    """Returns whether a folder still holds the weights that a result was made with."""
+    revision = local_revision(name)
+    known = manifest.base_model
+    return revision is None or (known is not None and known["revision"] == revision)
 
 
 def _read(path: Path) -> list[Record]:
@@ -89,6 +85,6 @@ def _read(path: Path) -> list[Record]:
     if not records:
         raise LoraparError(
             f"`{path}` has no records",
-            hint="both systems need some: look at `lorapar classify`'s label counts",
+            hint="both systems need some: check the label counts of `lorapar classify`",
         )
     return records

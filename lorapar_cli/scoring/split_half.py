@@ -1,29 +1,31 @@
-"""Is a partition more than sampling noise? Two halves of each system's samples tell; numpy only.
+"""Whether a partition exceeds sampling noise, told from two halves of each system's samples.
 
-If two halves of one system's samples choose sets that differ as much as the sets of the two
-systems do, then the difference between the systems may be an accident of the samples.
+If the sets chosen by two halves of one system's samples differ as much as the sets of the two
+systems, the difference between the systems may be an accident of the samples. numpy only.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from lorapar_cli.elements.top_sets import Keys, Ranking, TopSetMask
+from lorapar_cli.stage_records import Noise, NoiseVerdict
 
 _COMPARED = 1 << 20
 
 
 @dataclass(frozen=True)
 class HalfSet:
-    """What one half of one system's samples would choose.
+    """The top set of the importance that one half of one system's samples gives.
 
     Attributes:
         chosen: Bool `[elements]`, the top set.
-        ranks: Ranks of the importance of every n-th element, at most 2**20, float64.
-        terms: Of the same elements, mean gradient times value with its sign, float64; None where
-            the importance does not rest on it.
+        ranks: Float64 `[compared]`, ranks of the importance of every n-th element; n is such that
+            at most 2**20 are compared.
+        terms: Float64 `[compared]`, signed mean gradient times value of the same elements; None
+            for an importance that does not use that product.
     """
 
     chosen: np.ndarray
@@ -35,8 +37,8 @@ def half_set(keys: Keys, theta: float, terms: Iterable[np.ndarray] | None) -> Ha
     """Returns the top-theta set, ranks and signed terms of one half's importance.
 
     Args:
-        terms: Mean gradient times value, as vectors like those of `keys`; None where the
-            importance does not rest on it.
+        terms: Mean gradient times value, as vectors like those of `keys`; None for an importance
+            that does not use that product.
     """
     picker = TopSetMask(Ranking(keys).by_share([theta])[0])
     chosen = np.concatenate([picker.pick(vector) for vector in keys()])
@@ -47,7 +49,7 @@ def half_set(keys: Keys, theta: float, terms: Iterable[np.ndarray] | None) -> Ha
 
 
 def _every(vectors: Iterable[np.ndarray], stride: int) -> np.ndarray:
-    """Returns every n-th element of the vectors put end to end."""
+    """Returns every n-th element of the concatenated vectors."""
     taken, position = [], 0
     for vector in vectors:
         taken.append(vector[-position % stride :: stride])
@@ -56,19 +58,20 @@ def _every(vectors: Iterable[np.ndarray], stride: int) -> np.ndarray:
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Returns ranks from 1, equal values sharing their mean rank, float64."""
+    """Returns ranks from 1 as float64; equal values share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[place].astype(np.float64)
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the share of the union that is in both sets; 1.0 for two empty sets."""
+    """Returns the share of the union of two bool sets that is in both; 1.0 for two empty ones."""
     union = np.count_nonzero(first | second)
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def _chance(size1: int, size2: int, elements: int) -> float:
+def _chance(size1: float, size2: float, elements: int) -> float:
+    """Returns the Jaccard of two independent random sets of these mean sizes."""
     shared = size1 * size2 / elements
     return shared / (size1 + size2 - shared)
 
@@ -79,91 +82,62 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-@dataclass(frozen=True)
-class Noise:
-    """How the halves of the systems' samples agree, all at half the samples.
-
-    Attributes:
-        theta: Where the sets were cut.
-        within1, within2: Jaccard of the two halves of one system.
-        between: Mean Jaccard of a half of one system with a half of the other (four pairs).
-        between_spread: Standard deviation of those four.
-        chance: Jaccard of independent random sets of these sizes.
-        rank_within1, rank_within2, rank_between: Spearman correlations of the same pairs.
-        beyond: Share of the difference between the systems' sets, as Jaccard distance, that is
-            not there between halves of one system.
-        samples: Samples of the smaller system, both halves together.
-        needed: Samples a system at which sampling noise would be half of the difference between
-            the systems (`samples_needed`); None where it cannot be told.
-        verdict: `above` (a third of the difference is beyond noise), `barely` or `not`.
-    """
-
-    theta: float
-    within1: float
-    within2: float
-    between: float
-    between_spread: float
-    chance: float
-    rank_within1: float
-    rank_within2: float
-    rank_between: float
-    beyond: float
-    samples: int
-    needed: int | None
-    verdict: str
-
-    def to_metrics(self) -> dict[str, object]:
-        """Returns the fields as JSON."""
-        return asdict(self)
-
-
 def compare_halves(
     first: list[HalfSet], second: list[HalfSet], theta: float, samples: int
 ) -> Noise:
-    """Returns how two halves of each system agree with each other and across systems."""
+    """Returns how two halves of each system agree with each other and across systems.
+
+    Args:
+        theta: Where the halves' sets were cut.
+        samples: Number of samples of the smaller system, both halves together.
+    """
     pairs = list(product(first, second))
     between = [jaccard(a.chosen, b.chosen) for a, b in pairs]
     rank_between = float(np.mean([_correlation(a.ranks, b.ranks) for a, b in pairs]))
     within = [jaccard(a.chosen, b.chosen) for a, b in (first, second)]
     rank_within = [_correlation(a.ranks, b.ranks) for a, b in (first, second)]
-    sizes = [
-        np.mean([np.count_nonzero(half.chosen) for half in halves]) for halves in (first, second)
-    ]
+    size1, size2 = (
+        float(np.mean([np.count_nonzero(half.chosen) for half in halves]))
+        for halves in (first, second)
+    )
     spread, mean_between = float(np.std(between)), float(np.mean(between))
     excess = float(np.mean(within)) - mean_between
     beyond = excess / (1 - mean_between) if mean_between < 1 else 0.0
-    return Noise(
-        theta=theta,
-        within1=within[0],
-        within2=within[1],
-        between=mean_between,
-        between_spread=spread,
-        chance=float(_chance(*sizes, first[0].chosen.size)),
-        rank_within1=rank_within[0],
-        rank_within2=rank_within[1],
-        rank_between=rank_between,
-        beyond=beyond,
-        samples=samples,
-        needed=_needed(first, second, samples),
-        verdict=_judge(beyond, excess, spread),
-    )
+    return {
+        "theta": theta,
+        "within1": within[0],
+        "within2": within[1],
+        "between": mean_between,
+        "between_spread": spread,
+        "chance": _chance(size1, size2, first[0].chosen.size),
+        "rank_within1": rank_within[0],
+        "rank_within2": rank_within[1],
+        "rank_between": rank_between,
+        "beyond": beyond,
+        "samples": samples,
+        "needed": _needed(first, second, samples),
+        "verdict": _judge(beyond, excess, spread),
+    }
 
 
-def _judge(beyond: float, excess: float, spread: float) -> str:
+def _judge(beyond: float, excess: float, spread: float) -> NoiseVerdict:
     if excess <= max(2 * spread, 0.01):
         return "not"
     return "above" if beyond >= 1 / 3 else "barely"
 
 
 def _needed(first: list[HalfSet], second: list[HalfSet], samples: int) -> int | None:
-    if any(half.terms is None for half in (*first, *second)):
-        return None
-    between = float(np.mean([_cosine(a.terms, b.terms) for a, b in product(first, second)]))
-    needed = [
-        samples_needed(_cosine(*(half.terms for half in halves)), between, samples)
-        for halves in (first, second)
+    """Returns the larger of the two systems' `samples_needed`, None where either has none."""
+    signed = [
+        [half.terms for half in halves if half.terms is not None] for halves in (first, second)
     ]
-    return None if None in needed else max(needed)
+    terms1, terms2 = signed
+    if len(terms1) < len(first) or len(terms2) < len(second):
+        return None
+    between = float(np.mean([_cosine(a, b) for a, b in product(terms1, terms2)]))
+    needed = [samples_needed(_cosine(a, b), between, samples) for a, b in signed]
+    known = [number for number in needed if number is not None]
+    return max(known) if len(known) == len(needed) else None
 
 
 def _cosine(first: np.ndarray, second: np.ndarray) -> float:
@@ -172,22 +146,23 @@ def _cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def samples_needed(within: float, between: float, samples: int) -> int | None:
-    """Returns the samples a system at which noise is half of the difference between systems.
+    """Returns the samples per system at which noise is half of the difference between systems.
 
     Mean gradients are sums over samples, so the cosine r of two halves' means follows the
     Spearman-Brown formula exactly in expectation: with m times the samples it is
-    `m r / (1 + (m - 1) r)`. The cosine between systems that endless samples would show is
+    `m r / (1 + (m - 1) r)`. The cosine between systems in the limit of infinitely many samples is
     `rho = between / within`. Noise `1 - r` is half of the difference `1 - rho r` where
-    `r = 1 / (2 - rho)`. (Importance itself does not extrapolate: noise has a magnitude too, which
-    is large for the same elements in both halves.)
+    `r = 1 / (2 - rho)`. (Importance itself does not extrapolate: noise has a magnitude as well,
+    which is large for the same elements in both halves.)
 
     Args:
         within: Cosine of mean gradient times value, between two halves of one system.
         between: The same between halves of different systems.
-        samples: Both halves together.
+        samples: Number of samples of both halves together.
 
     Returns:
-        None where the systems differ no more than halves do, or halves agree not at all.
+        None where the systems differ no more than the halves do, or the halves do not agree at
+        all.
     """
     if within <= 0 or between >= within:
         return None
@@ -199,25 +174,25 @@ def samples_needed(within: float, between: float, samples: int) -> int | None:
 
 
 def in_words(noise: Noise) -> str:
-    """Returns the sentences that say whether the partition is above sampling noise."""
-    own = f"{noise.within1:.2f} and {noise.within2:.2f}"
-    figures = (
-        f"two halves of the same system's samples agree at Jaccard {own}, halves of different "
-        f"systems at {noise.between:.2f}, chance is {noise.chance:.2f}"
-    )
+    """Returns a sentence that says whether the partition is above sampling noise."""
     heads = {
-        "above": "the partition stands clear of sampling noise",
+        "above": "the partition is clearly above sampling noise",
         "barely": "the partition is barely above sampling noise",
         "not": "the partition is not above sampling noise",
     }
-    beyond = f"{100 * max(noise.beyond, 0):.0f} % of the difference is more than sampling noise"
-    if noise.needed is None:
-        tail = "how many samples would do cannot be told from these"
-    elif noise.needed <= noise.samples:
-        tail = f"{noise.samples} samples a system are enough, by extrapolation"
+    figures = (
+        "the top sets of two halves of a system's samples have a Jaccard index of "
+        f"{noise['within1']:.2f} and {noise['within2']:.2f}, those of halves of different systems "
+        f"{noise['between']:.2f}, random sets {noise['chance']:.2f}"
+    )
+    beyond = f"{100 * max(noise['beyond'], 0):.0f} % of the difference exceeds sampling noise"
+    if noise["needed"] is None:
+        tail = "the number of samples needed cannot be extrapolated"
+    elif noise["needed"] <= noise["samples"]:
+        tail = f"{noise['samples']} samples per system are enough, by extrapolation"
     else:
         tail = (
-            f"about {noise.needed:,} samples a system would bring noise down to half of the "
-            f"difference between the systems' gradients, by extrapolation from {noise.samples}"
+            f"about {noise['needed']:,} samples per system would reduce noise to half of the "
+            f"difference between the systems' gradients, extrapolated from {noise['samples']}"
         )
-    return f"{heads[noise.verdict]}: {figures}; {beyond}; {tail}"
+    return f"{heads[noise['verdict']]}: {figures}; {beyond}; {tail}"

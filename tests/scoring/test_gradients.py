@@ -61,8 +61,7 @@ def one_by_one(model, chosen) -> dict[str, torch.Tensor]:
 def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
     values = adapter_parameters(model)
     sums = GradientSums({name: value.numel() for name, value in values.items()})
-    membership = torch.empty(0)
-    with capture_gradients(model, lambda name, g: sums.add(name, g, membership)) as capture:
+    with capture_gradients(model) as capture:
         for begin in range(0, len(chosen), size):
             part = chosen[begin : begin + size]
             membership = torch.stack(
@@ -71,7 +70,7 @@ def batched(model, chosen, size: int, side: str) -> dict[str, torch.Tensor]:
             batch = make_batch(
                 part, 0, CPU, BatchLayout(decoder_start_token=decoder_start_token(model)), side
             )
-            capture.begin(batch)
+            capture.begin(batch, lambda name, g, m=membership: sums.add(name, g, m))
             losses = sample_losses(model, batch)
             losses.sum().backward()
             capture.finish()
@@ -182,7 +181,7 @@ def test_models_that_mix_packed_samples_are_refused(family, dtype):
         base, r=4, lora_alpha=8, target_modules=[target], init="orthogonal", seed=0
     ).eval()
     for count in (2, 9):
-        with pytest.raises(LoraparError, match="does not keep samples apart") as raised:
+        with pytest.raises(LoraparError, match="does not keep samples separate") as raised:
             check_packing(model, samples(count), 0)
         assert "--packing" in raised.value.hint
     if dtype is torch.float32:
@@ -233,7 +232,7 @@ def test_one_sample_that_does_not_fit_is_an_error(monkeypatch):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr("lorapar_cli.scoring.accumulate.sample_losses", fail)
-    with pytest.raises(LoraparError, match="one sample alone"):
+    with pytest.raises(LoraparError, match="out of memory on a single sample"):
         scored(adapted("llama"), samples(2), 10_000)
 
 

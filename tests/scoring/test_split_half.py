@@ -38,30 +38,30 @@ def systems(noise: float, samples: int, same: bool = False):
 
 def test_clear_signal_is_above_noise():
     noise = systems(noise=1, samples=400)
-    assert noise.verdict == "above"
-    assert noise.between == pytest.approx(noise.chance, abs=0.02)
-    assert noise.needed <= 400
+    assert noise["verdict"] == "above"
+    assert noise["between"] == pytest.approx(noise["chance"], abs=0.02)
+    assert noise["needed"] <= 400
     assert "enough" in in_words(noise)
 
 
 def test_two_systems_that_are_one_are_not_above_noise():
     noise = systems(noise=20, samples=400, same=True)
-    assert noise.verdict == "not"
+    assert noise["verdict"] == "not"
     assert "not above sampling noise" in in_words(noise)
-    assert noise.needed is None or noise.needed > 10_000
+    assert noise["needed"] is None or noise["needed"] > 10_000
 
 
 def test_much_noise_is_barely_or_not_above():
     noise = systems(noise=60, samples=400)
-    assert noise.verdict in ("barely", "not")
-    assert noise.needed > 400
-    assert f"{noise.needed:,} samples" in in_words(noise)
+    assert noise["verdict"] in ("barely", "not")
+    assert noise["needed"] > 400
+    assert f"{noise['needed']:,} samples" in in_words(noise)
 
 
 @pytest.mark.parametrize("samples", [100, 400, 1600])
 def test_the_extrapolation_does_not_depend_on_where_it_starts(samples):
     # Signal and noise have equal power in the mean at 30² / 2 samples (Laplace has variance 2).
-    assert systems(noise=30, samples=samples).needed == pytest.approx(450, rel=0.15)
+    assert systems(noise=30, samples=samples)["needed"] == pytest.approx(450, rel=0.15)
 
 
 def test_samples_needed_where_nothing_can_be_told():

@@ -3,17 +3,6 @@
 import pytest
 
 from lorapar_cli.cli.main import main
-from lorapar_cli.names import System
-from lorapar_cli.store.records import write_records
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory, labelled_records):
-    folder = tmp_path_factory.mktemp("splits")
-    for system in System:
-        chosen = [record for record in labelled_records if record.label == system]
-        write_records(folder / f"{system}.jsonl", chosen)
-    return folder
 
 
 @pytest.fixture
@@ -32,7 +21,7 @@ def test_tables_and_words(run, tmp_path, tiny_model_dir, splits):
     arguments = ("--model", tiny_model_dir, "--splits", splits, "--run-dir", tmp_path / "run")
     code, out, err = run(*arguments)
     assert code == 0, err
-    for words in ("importance of 7,168 elements", "rank correlation", "step 0 differs"):
+    for words in ("importance of 7,168 elements", "rank correlation", "logits at step 0 differ"):
         assert words in out
     assert "sampling noise" in err
     assert "next: `lorapar partition`" in err

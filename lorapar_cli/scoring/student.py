@@ -1,0 +1,100 @@
+"""The base model to score, before its weights are loaded, and records as its tokens."""
+
+import random
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.base_model import BaseModel, find_base_model, load_tokenizer
+from lorapar_cli.models.tokenization import Encoded, encode
+from lorapar_cli.names import System
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.store.records import Record
+
+
+@dataclass(frozen=True)
+class Student:
+    """The base model that the adapter is made for."""
+
+    base: BaseModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def find_student(name: str, template: str | None, options: ScoreOptions) -> Student:
+    """Returns the base model of that name and its tokenizer.
+
+    Args:
+        template: Jinja text of a chat template in place of the model's own; None keeps that.
+
+    Raises:
+        UsageError: The model cannot be scored with `--packing`.
+        LoraparError: There is no such model, or it has no usable tokenizer.
+    """
+    base = find_base_model(name, options.trust_remote_code)
+    if options.packing and base.encoder_decoder:
+        raise UsageError(
+            "`--packing` works with decoder-only models",
+            f"`{name}` is an encoder-decoder, whose attention ignores the boundaries of samples",
+            "omit `--packing`",
+        )
+    return Student(base, load_tokenizer(base, options.trust_remote_code, template))
+
+
+@dataclass(frozen=True)
+class EncodedSystem:
+    """The records of one system to score on, as tokens.
+
+    Attributes:
+        samples: Chosen by seed, in the split's order.
+        too_long: Number of records passed over because of their length.
+        notes: Sentences for the manifest.
+    """
+
+    system: System
+    samples: list[Encoded]
+    too_long: int
+    notes: list[str]
+
+
+def encode_system(
+    system: System,
+    records: list[Record],
+    student: Student,
+    options: ScoreOptions,
+    *,
+    samples_given: bool,
+) -> EncodedSystem:
+    """Returns the tokens of `options.samples` records, or of all that are short enough.
+
+    Args:
+        samples_given: Whether the user asked for that number, and so is told of fewer.
+
+    Raises:
+        LoraparError: Fewer than two records are short enough, or the chat template refuses one.
+    """
+    limit = min(options.max_length, student.base.max_length or options.max_length)
+    order = list(range(len(records)))
+    random.Random(options.seed).shuffle(order)
+    kept: dict[int, Encoded] = {}
+    too_long = 0
+    for index in order:
+        if len(kept) == options.samples:
+            break
+        sample = encode(student.tokenizer, records[index])
+        if len(sample.input_ids) > limit:
+            too_long += 1
+        else:
+            kept[index] = sample
+    if len(kept) < 2:
+        raise LoraparError(
+            f"at least 2 records of {system} are needed, {len(kept)} can be used",
+            f"{len(records)} records, {too_long} of them longer than {limit} tokens",
+            "add data, or raise `--max-length` up to the model's own limit",
+        )
+    notes = []
+    if too_long:
+        notes.append(f"{too_long} {system} records longer than {limit} tokens were left out")
+    if samples_given and len(kept) < options.samples:
+        notes.append(f"{system} has {len(kept)} samples, fewer than the {options.samples} asked")
+    return EncodedSystem(system, [kept[index] for index in sorted(kept)], too_long, notes)
