@@ -30,7 +30,7 @@ from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.stage_records import ClassifyRecord
 from lorapar_cli.store.atomic import new_folder
-from lorapar_cli.store.manifest import Manifest, Outcome, reuse, write_manifest
+from lorapar_cli.store.manifest import KnownModel, Manifest, Outcome, reuse, write_manifest
 from lorapar_cli.store.run_dir import RunDir
 
 
@@ -101,7 +101,7 @@ def _can_be_completed(manifest: Manifest, teachers: list[Teacher]) -> bool:
     )
 
 
-def _find_model(model: str, trust_remote_code: bool) -> dict[str, str | None]:
+def _find_model(model: str, trust_remote_code: bool) -> KnownModel:
     # torch and transformers take seconds to import, and nothing else here needs them.
     from lorapar_cli.models.base_model import find_base_model
 

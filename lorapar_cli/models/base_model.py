@@ -19,6 +19,7 @@ from transformers import (
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.weights_digest import local_folder, local_revision
 from lorapar_cli.names import EMBEDDED
+from lorapar_cli.store.manifest import KnownModel
 
 _DTYPES = {
     "auto": None,
@@ -46,7 +47,7 @@ class BaseModel:
     max_length: int | None = None
     encoder_decoder: bool = False
 
-    def to_manifest(self) -> dict[str, str | None]:
+    def to_manifest(self) -> KnownModel:
         """Returns the manifest's `base_model` value."""
         return {"id": self.id, "revision": self.revision}
 

@@ -1,4 +1,4 @@
-"""Results appear whole or not at all: written beside the target, fsynced, renamed."""
+"""Results appear whole or not at all: written next to the target, fsynced, renamed."""
 
 import ctypes
 import os
@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
 def fsync_path(path: Path) -> None:
-    """Flushes a file or a folder's entries to the disk."""
+    """Flushes a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -30,24 +30,26 @@ def fsync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO]:
-    """Yields a file that becomes `path` when the block ends well, and vanishes otherwise."""
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Yields a file that becomes `path` when the block succeeds, and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(beside, mode, encoding=encoding, newline=None if "b" in mode else "\n") as file:
+        with open(
+            unfinished, mode, encoding=encoding, newline=None if "b" in mode else "\n"
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(unfinished, path)
         fsync_path(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swaps two paths in one step where the system can; returns whether it did."""
+    """Swaps two paths in one step where the filesystem supports it; returns whether it did."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
@@ -59,7 +61,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def building_folder(target: Path) -> Path:
-    """Returns the hidden folder beside `target` in which its next version is built."""
+    """Returns the hidden folder next to `target` in which its next version is built."""
     return target.with_name(f".{target.name}.new")
 
 
@@ -68,9 +70,9 @@ def _replaced_folder(target: Path) -> Path:
 
 
 def recover(target: Path) -> None:
-    """Puts an earlier result back that a kill between two renames left aside.
+    """Restores an earlier result that a kill between two renames has left under another name.
 
-    Only needed on filesystems that cannot exchange two folders in one step.
+    Only needed on filesystems that cannot swap two folders in one step.
     """
     old = _replaced_folder(target)
     if not old.exists():
@@ -82,7 +84,7 @@ def recover(target: Path) -> None:
 
 
 def publish_folder(built: Path, target: Path) -> None:
-    """Makes `built` the folder `target`, replacing an earlier one; `built` is gone afterwards."""
+    """Renames `built` to `target`, replacing an earlier folder of that name."""
     fsync_tree(built)
     recover(target)
     if not target.exists():
@@ -99,10 +101,10 @@ def publish_folder(built: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yields an empty folder that replaces `target` when the block ends well.
+    """Yields an empty folder that replaces `target` when the block succeeds.
 
-    A failed or killed block leaves `target` as it was; what a kill left behind is cleared by the
-    next call.
+    A failed or killed block leaves `target` as it was; the next call removes what a kill left
+    behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     recover(target)

@@ -1,21 +1,19 @@
-"""Checkpoints of training: complete ones are marked, others are never resumed from."""
+"""Checkpoints of training: complete ones are marked; others are never resumed from."""
 
 import json
 import shutil
 from pathlib import Path
 
+from lorapar_cli.names import Artifact
 from lorapar_cli.store.atomic import atomic_file, fsync_tree
-
-CHECKPOINTS = "checkpoints"
-
 
 _COMPLETE = "complete"
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Marks a checkpoint folder whose every file has been written, and hands it to the disk.
+    """Flushes a checkpoint folder to the disk and marks it as complete.
 
-    The mark holds each file's size, by which a file that was cut off later is known.
+    The mark records the size of each file, which reveals files that are truncated later.
     """
     fsync_tree(checkpoint)
     sizes = _sizes(checkpoint)
@@ -37,12 +35,13 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """Returns the newest complete checkpoint and removes those that are not.
+    """Returns the newest complete checkpoint and removes incomplete ones.
 
-    A kill leaves a checkpoint half-written or half-removed, a full disk one with a file cut off.
+    A kill leaves a checkpoint partly written or partly removed, a full disk one with a truncated
+    file.
     """
     complete = []
-    for path in (work / CHECKPOINTS).glob("checkpoint-*"):
+    for path in (work / Artifact.CHECKPOINTS).glob("checkpoint-*"):
         if _is_complete(path):
             complete.append((int(path.name.rsplit("-", 1)[1]), path))
         else:

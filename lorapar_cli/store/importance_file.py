@@ -1,12 +1,13 @@
-"""safetensors files of any size, read piece by piece with plain reads.
+"""safetensors files of any size, read piece by piece into one buffer.
 
-The library maps a file into memory, where every page that was looked at counts as the process's
-own; a plain read into one buffer does not.
+The library maps a file into memory, where every page that was touched counts as memory of the
+process.
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from lorapar_cli.names import System
 from lorapar_cli.store.tensor_files import DTYPES, layout_fingerprint
 
 _PIECE = 1 << 20
-_NUMPY = {name: dtype for dtype, name in DTYPES.items()}
+_NUMPY: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in DTYPES.items()}
 
 
 class TensorFile:
@@ -23,11 +24,11 @@ class TensorFile:
 
     Attributes:
         path: The file.
-        metadata: The header's strings.
+        metadata: The header's metadata, name -> string.
         shapes: Name -> shape.
 
     Raises:
-        LoraparError: The file is missing, damaged or cut off.
+        LoraparError: The file is missing, damaged or truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +38,7 @@ class TensorFile:
                 length = int.from_bytes(file.read(8), "little")
                 size = path.stat().st_size
                 if not 2 <= length <= size - 8:
-                    raise ValueError(f"header of {length} bytes in a file of {size}")
+                    raise ValueError(f"a header of {length} bytes in a file of {size}")
                 header = json.loads(file.read(length))
             self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
             self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
@@ -47,18 +48,20 @@ class TensorFile:
                 for name, entry in header.items()
             }
             if size < (end := max((end for _, end in self._places.values()), default=0)):
-                raise ValueError(f"{size} bytes, its header speaks of {end}")
+                raise ValueError(f"it has {size} bytes, its header names {end}")
             for name, (begin, end) in self._places.items():
                 width = _NUMPY[self._dtypes[name]].itemsize if self._dtypes[name] in _NUMPY else 0
                 if width and end - begin != self.size(name) * width:
-                    raise ValueError(f"`{name}` has {end - begin} bytes, not those of its shape")
+                    raise ValueError(
+                        f"`{name}` has {end - begin} bytes, which do not match its shape"
+                    )
         except FileNotFoundError as cause:
             raise LoraparError(f"no such file: `{path}`") from cause
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
             raise LoraparError(f"`{path}` is not a safetensors file", str(cause)) from cause
 
     def dtype(self, name: str) -> str:
-        """Returns a tensor's dtype in the file's words (`F32`, `U8`)."""
+        """Returns a tensor's dtype by its name in the format (`F32`, `U8`)."""
         return self._dtypes[name]
 
     def size(self, name: str) -> int:
@@ -66,7 +69,7 @@ class TensorFile:
         return int(np.prod(self.shapes[name], dtype=np.int64))
 
     def piece_sizes(self, name: str) -> list[int]:
-        """Returns the number of elements of each of a tensor's pieces."""
+        """Returns the number of elements of each piece of a tensor."""
         whole, rest = divmod(self.size(name), _PIECE)
         return [_PIECE] * whole + [rest] * bool(rest)
 
@@ -87,7 +90,7 @@ class TensorFile:
 
 
 class ImportanceFile(TensorFile):
-    """An `importance.safetensors` whose layout has been checked.
+    """An `importance.safetensors` file whose layout has been checked.
 
     Attributes:
         names: The matrices' names, sorted.
@@ -95,7 +98,7 @@ class ImportanceFile(TensorFile):
         fingerprint: The layout fingerprint.
 
     Raises:
-        LoraparError: It is no importance file, or its tensors are not those that it was made with.
+        LoraparError: It is not an importance file, or its tensors do not match its fingerprint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,7 +109,7 @@ class ImportanceFile(TensorFile):
             if system not in layouts or not name or self.dtype(key) != "F32":
                 raise LoraparError(
                     f"`{path}` is not an importance file",
-                    f"tensor `{key}` of {self.dtype(key)}",
+                    f"tensor `{key}` has dtype {self.dtype(key)}",
                     "importance files come from `lorapar score`",
                 )
             layouts[system][name] = shape
@@ -114,7 +117,7 @@ class ImportanceFile(TensorFile):
         if first != second or not first:
             differing = sorted({name for name, _ in first.items() ^ second.items()})
             raise LoraparError(
-                f"`{path}` does not hold the same matrices for both systems",
+                f"`{path}` does not contain the same matrices for both systems",
                 ", ".join(differing[:5]) or "no tensors",
                 "run `lorapar score` again",
             )

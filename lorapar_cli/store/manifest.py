@@ -1,4 +1,4 @@
-"""`manifest.json`: what a stage was given, what it made of it, on what machine.
+"""`manifest.json`: settings and inputs of a stage, its results, and the machine it ran on.
 
 It is written last, so a stage folder without one is unfinished.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypedDict, TypeVar, get_type_hints
 
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
@@ -39,8 +39,8 @@ def sha256_file(path: Path) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Returns the versions of the libraries that decide results, without importing them."""
-    from importlib import metadata  # A third of the time of `--help`, which needs none of it.
+    """Returns the versions of the libraries that results depend on, without importing them."""
+    from importlib import metadata  # It takes a third of the time of `--help`, which needs none.
 
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -52,7 +52,7 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Returns platform, cores and, where torch is already loaded, the GPUs."""
+    """Returns platform, number of cores and, if torch is already imported, the GPUs' names."""
     found: dict[str, Any] = {"platform": platform.platform(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -62,19 +62,30 @@ def describe_hardware() -> dict[str, Any]:
     return found
 
 
+class KnownModel(TypedDict):
+    """A base model as manifests record it.
+
+    Keys:
+        id: `embedded`, the absolute path of a folder, or a hub id.
+        revision: Hub commit, or for a folder its digest; None where neither is known.
+    """
+
+    id: str
+    revision: str | None
+
+
 @dataclass
 class Manifest:
-    """One stage's record; field names are the keys on disk.
+    """What is known of one run of a stage; field names are the keys on disk.
 
     Attributes:
-        settings: Every setting of the stage that changes its result, after defaults.
-        given: Names of the settings that the user gave, as opposed to defaults.
+        settings: Every setting that the result depends on, after defaults.
+        given: Names of the options that the user gave, as opposed to defaults.
         inputs: Logical name -> `{"path", "sha256"}` of each file that was read.
         outputs: Path inside the stage folder -> `{"bytes", "sha256"}`.
-        base_model: `{"id", "revision"}` where the stage used or remembers a base model.
-        counts: Numbers of records, elements, tokens.
-        metrics: Everything measured (losses, accuracies, shares, seconds of parts).
-        notes: Sentences that a person should read beside the result.
+        base_model: The base model that the stage used or remembers, if any.
+        counts, metrics: The stage's record (`stage_records`), through `keep` and `record`.
+        notes: Sentences that a person should read along with the result.
     """
 
     stage: str
@@ -82,7 +93,7 @@ class Manifest:
     given: list[str] = field(default_factory=list)
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    base_model: dict[str, str | None] | None = None
+    base_model: KnownModel | None = None
     layout_fingerprint: str | None = None
     seed: int | None = None
     counts: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +115,7 @@ class Manifest:
         ).total_seconds()
 
     def keep(self, record: Any) -> None:
-        """Takes over a stage's record, a dataclass of `stage_records`."""
+        """Stores a stage's record, a dataclass of `stage_records`."""
         self.counts, self.metrics = dict(record.counts), dict(record.metrics)
 
     def record(self, kind: type[Record]) -> Record:
@@ -129,11 +140,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage function returns.
+    """The result of a stage.
 
     Attributes:
-        folder: Where the stage's files lie.
-        manifest: The stage's finished record.
+        folder: The stage folder.
+        manifest: Its manifest.
         fresh: Whether this call made the result; False where it was up to date.
     """
 
@@ -143,7 +154,11 @@ class Outcome:
 
 
 def describe_inputs(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
-    """Returns path and sha256 of each named input file; a missing one is an error."""
+    """Returns name -> path and sha256 of input files.
+
+    Raises:
+        LoraparError: A file is missing.
+    """
     described = {}
     for name, path in paths.items():
         if not path.is_file():
@@ -166,9 +181,9 @@ def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ())
     """Finishes a stage folder: records its files and the end time, then writes `manifest.json`.
 
     Args:
-        folder: The stage folder, complete but for its manifest.
-        manifest: The stage's record; `outputs` and `ended` are filled in here.
-        skip: Beginnings of relative paths that are not results (checkpoints, journals).
+        folder: The stage folder, complete except for its manifest.
+        manifest: `outputs`, `ended`, `libraries` and `hardware` are filled in here.
+        skip: Prefixes of relative paths that are not results (checkpoints, journals).
     """
     manifest.outputs = _describe_outputs(folder, skip)
     manifest.ended = now()
@@ -209,17 +224,26 @@ def reuse(
     inputs: dict[str, dict[str, str]],
     deciding: Deciding = dict,
 ) -> Outcome | None:
-    """Returns the finished result of these settings and inputs, None where `folder` holds none.
+    """Returns the finished result of these settings and inputs, None where `folder` has none.
 
-    Inputs are compared by content, not by path; outputs must all be there with their sizes.
+    Inputs are compared by content, not by path; all outputs must be there with their sizes.
 
     Args:
         deciding: Returns those of the settings that the result depends on.
     """
     manifest = read_manifest(folder)
-    if manifest is None or not is_up_to_date(folder, settings, inputs, deciding):
+    wanted = deciding(json.loads(json.dumps(settings)))
+    if manifest is None or deciding(manifest.settings) != wanted:
         return None
-    return Outcome(folder, manifest, fresh=False)
+    if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
+        k: v["sha256"] for k, v in inputs.items()
+    }:
+        return None
+    complete = all(
+        (folder / name).is_file() and (folder / name).stat().st_size == described["bytes"]
+        for name, described in manifest.outputs.items()
+    )
+    return Outcome(folder, manifest, fresh=False) if complete else None
 
 
 def is_up_to_date(
@@ -228,22 +252,5 @@ def is_up_to_date(
     inputs: dict[str, dict[str, str]],
     deciding: Deciding = dict,
 ) -> bool:
-    """Returns whether `folder` holds the finished result of these settings and inputs.
-
-    Inputs are compared by content, not by path; outputs must all be there with their sizes.
-
-    Args:
-        deciding: Returns those of the settings that the result depends on.
-    """
-    manifest = read_manifest(folder)
-    wanted = deciding(json.loads(json.dumps(settings)))
-    if manifest is None or deciding(manifest.settings) != wanted:
-        return False
-    if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
-        k: v["sha256"] for k, v in inputs.items()
-    }:
-        return False
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == described["bytes"]
-        for name, described in manifest.outputs.items()
-    )
+    """Returns whether `reuse` returns a result."""
+    return reuse(folder, settings, inputs, deciding) is not None

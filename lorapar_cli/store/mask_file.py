@@ -1,5 +1,6 @@
-"""`mask.safetensors`: one byte of flags an element, read as the active set of a stage."""
+"""`mask.safetensors`: one byte of flags per element, read as the active elements of a stage."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ from lorapar_cli.store.tensor_files import Tensors, layout_fingerprint, read_ten
 
 
 def read_mask(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """Returns name -> uint8 flags and the header's metadata.
+    """Returns name -> uint8 flags `[rows, columns]`, and the header's metadata.
 
     Raises:
-        LoraparError: The file is no mask, or its header's fingerprint is not that of its tensors.
+        LoraparError: The file is not a mask, or its tensors do not match its fingerprint.
     """
     flags, metadata = read_tensors(path)
     if not flags or any(tensor.dtype != np.uint8 for tensor in flags.values()):
         raise LoraparError(
             f"`{path}` is not a mask",
-            "a mask holds one uint8 tensor a LoRA matrix",
+            "a mask contains one uint8 tensor per LoRA matrix",
             "masks come from `lorapar partition`",
         )
     found = layout_fingerprint({name: tensor.shape for name, tensor in flags.items()})
@@ -37,14 +38,16 @@ def active_elements(flags: Tensors, flag: Flag) -> Tensors:
     return {name: (tensor & np.uint8(flag)) != 0 for name, tensor in flags.items()}
 
 
-def require_same_layout(mask_path: Path, mask: Tensors, adapter_path: Path, shapes: dict) -> None:
+def require_same_layout(
+    mask_path: Path, mask: Tensors, adapter_path: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     """Checks that a mask was made for this adapter.
 
     Args:
         shapes: Name -> shape of the adapter's tensors.
 
     Raises:
-        LoraparError: Names or shapes differ; says the first difference.
+        LoraparError: Names or shapes differ; the message names the first difference.
     """
     mask_shapes = {name: tuple(tensor.shape) for name, tensor in mask.items()}
     if layout_fingerprint(mask_shapes) == layout_fingerprint(shapes):

@@ -1,4 +1,4 @@
-"""JSON Lines: labelled records and every other line-by-line artifact."""
+"""JSON Lines: labelled records and all other artifacts with one object per line."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ class Record:
     """One line of labels.jsonl, system1.jsonl, system2.jsonl or heldout.jsonl.
 
     Attributes:
-        prompt: What the model is given: text, or a list of chat messages where the source has
-            more than one message before the completion.
-        completion: What it should answer; the only part that carries loss.
-        reference_answer: The final answer, where one can be extracted, else None.
-        votes: Teacher name -> its label, or None for no vote.
-        agreement: Winning share of the votes cast, 0 to 1; None without votes.
-        extra: Further fields of the source, kept as they came.
+        prompt: The model's input: text, or a list of chat messages where the source has more than
+            one message before the completion.
+        completion: The expected answer; the only part that contributes to the loss.
+        reference_answer: The final answer, None where none can be extracted.
+        votes: Teacher name -> its label, None where it gave no vote.
+        agreement: Share of the votes cast that the label has, 0 to 1; None without votes.
+        extra: Further fields of the source, unchanged.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Record:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the line's object, own fields first, extra fields behind them."""
+        """Returns the line's object: own fields first, then extra fields."""
         own = {key: getattr(self, key) for key in RECORD_FIELDS}
         return own | {key: value for key, value in self.extra.items() if key not in own}
 
@@ -62,7 +62,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields line number (from 1) and object of each non-empty line.
 
     Raises:
-        LoraparError: The file is missing, or a line is not a JSON object; names file and line.
+        LoraparError: The file cannot be read, or a line is not a JSON object; the message names
+            file and line.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -76,7 +77,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
-    """Returns one line's JSON object, or raises the error that names file and line."""
+    """Returns one line's JSON object.
+
+    Raises:
+        LoraparError: The line is not a JSON object; the message names file and line.
+    """
     try:
         value = json.loads(line)
     except ValueError as cause:
@@ -91,7 +96,11 @@ def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Returns the labelled records of a file that `classify` wrote or that has its fields."""
+    """Returns the labelled records of a file that `classify` wrote or that has its fields.
+
+    Raises:
+        LoraparError: The file cannot be read, or a line is not a labelled record.
+    """
     records = []
     for number, line in read_jsonl(path):
         try:
@@ -100,18 +109,18 @@ def read_records(path: Path) -> list[Record]:
             raise LoraparError(
                 f"`{path}:{number}` is not a labelled record",
                 f"{type(cause).__name__}: {cause}",
-                "files of this kind come from `lorapar classify`",
+                "labelled records come from `lorapar classify`",
             ) from cause
     return records
 
 
 def to_line(value: Mapping[str, Any]) -> str:
-    """Returns one JSON Lines line, newline included."""
+    """Returns an object as one line, newline included."""
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> int:
-    """Writes objects as lines, atomically; returns how many."""
+    """Writes objects as lines, atomically; returns their number."""
     count = 0
     with atomic_file(path) as file:
         for line in lines:
@@ -121,12 +130,12 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> int:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
-    """Writes labelled records as lines, atomically; returns how many."""
+    """Writes labelled records as lines, atomically; returns their number."""
     return write_jsonl(path, (record.to_json() for record in records))
 
 
 def count_systems(records: Iterable[Record]) -> dict[str, int]:
-    """Returns the number of records a label."""
+    """Returns system -> number of records with that label."""
     counts = {system.value: 0 for system in System}
     for record in records:
         if record.label is not None:

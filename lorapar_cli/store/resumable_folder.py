@@ -1,22 +1,24 @@
-"""Folders of training runs: unfinished ones resume, finished ones are not thrown away unasked.
+"""Folders of training runs: unfinished runs resume, finished ones are replaced only on request.
 
-A first run works in the stage folder itself, so that its checkpoints and metrics can be watched
-there; a run that will replace a finished result works beside it until it is finished too.
+A first run works in the stage folder itself, where its checkpoints and metrics can be watched. A
+run that will replace a finished result works in a folder next to it until it is finished too.
 """
 
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Artifact
 from lorapar_cli.store.atomic import (
     atomic_file,
     building_folder,
     publish_folder,
     recover,
 )
-from lorapar_cli.store.checkpoints import CHECKPOINTS, last_checkpoint
+from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
 
 UNFINISHED = "unfinished.json"
@@ -25,32 +27,33 @@ UNFINISHED = "unfinished.json"
 def open_working_folder(
     folder: Path, manifest: Manifest, overwrite: bool, deciding: Deciding = dict
 ) -> Path:
-    """Returns the folder to train in; an unfinished run of the same settings goes on there.
+    """Returns the folder to train in, where an unfinished run of the same settings resumes.
 
     Args:
         deciding: Returns those of the settings that the result depends on.
 
     Raises:
         LoraparError: A finished result, or an unfinished run with checkpoints, was made with other
-            settings or inputs, and `overwrite` was not given; or the folder holds something else.
+            settings or inputs, and `overwrite` was not given; or the folder contains something
+            else.
     """
     recover(folder)
     finished = read_manifest(folder)
     if finished is not None and finished.stage != manifest.stage:
         raise LoraparError(
-            f"`{folder}` holds a result of `{finished.stage}`",
+            f"`{folder}` contains a result of `{finished.stage}`",
             hint="name a new folder with `--out`",
         )
     if finished is not None and not overwrite:
         raise LoraparError(
-            f"`{folder}` holds a result of other settings or inputs",
+            f"`{folder}` contains a result of other settings or inputs",
             _differences(finished, manifest, deciding),
-            "give `--overwrite` to train again (the old result stays until the new one is done)",
+            "give `--overwrite` to train again (the old result is kept until the new one is done)",
         )
     work = folder if finished is None else building_folder(folder)
     if work == folder and not _is_ours(folder):
         raise LoraparError(
-            f"`{folder}` is not empty and holds no training run",
+            f"`{folder}` is not empty and does not contain a training run",
             hint="name a new or empty folder with `--out`",
         )
     identity = {
@@ -62,8 +65,8 @@ def open_working_folder(
         return work
     if unfinished is not None and last_checkpoint(work) and not overwrite:
         raise LoraparError(
-            f"`{work}` holds an unfinished run with other settings or inputs",
-            hint="repeat that run's command to resume it, or give `--overwrite` to start anew",
+            f"`{work}` contains an unfinished run with other settings or inputs",
+            hint="repeat that run's command to resume it, or give `--overwrite` to start over",
         )
     _clear(work)
     with atomic_file(work / UNFINISHED) as file:
@@ -72,14 +75,14 @@ def open_working_folder(
 
 
 def _is_ours(folder: Path) -> bool:
-    """Returns whether a folder without a manifest may be cleared: a run's own, or empty."""
+    """Returns whether a folder without a manifest may be cleared: it is empty, or a run's own."""
     if not folder.exists():
         return True
     return folder.is_dir() and ((folder / UNFINISHED).is_file() or not any(folder.iterdir()))
 
 
 def _clear(work: Path) -> None:
-    """Empties a working folder; what marks it as one stays until its successor is written."""
+    """Empties a working folder; the file that marks it as one stays until it is replaced."""
     work.mkdir(parents=True, exist_ok=True)
     for path in work.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -88,7 +91,8 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _read_identity(work: Path) -> dict | None:
+def _read_identity(work: Path) -> Any:
+    """Returns what an unfinished run was started with, None where there is no such run."""
     try:
         return json.loads((work / UNFINISHED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -112,10 +116,10 @@ def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
 
 
 def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manifest:
-    """Publishes a finished run: the manifest last, then in place of an earlier result."""
-    written = write_manifest(work, manifest, skip=(CHECKPOINTS, UNFINISHED))
+    """Writes the manifest of a finished run, then puts the run in the place of an earlier result."""
+    written = write_manifest(work, manifest, skip=(Artifact.CHECKPOINTS, UNFINISHED))
     if work != folder:
         publish_folder(work, folder)
-    # Last: until a run is in its place, a kill must leave one that can go on.
+    # Last: until the run is in its place, a kill must leave one that can resume.
     (folder / UNFINISHED).unlink()
     return written

@@ -1,4 +1,4 @@
-"""The run directory: where each stage's folder and its files lie."""
+"""The run directory: the folder of each stage, and what the stages remember for later ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.atomic import recover
-from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
+from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest, sha256_file
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
 
 ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
-"""What an adapter of a run is called -> the stage that makes it."""
+"""Name of an adapter of a run -> the stage that makes it."""
 
-_NEXT_COMMAND = {
+_COMMAND = {
     Stage.CLASSIFY: "lorapar classify DATA --teachers a,b,c",
     Stage.SCORE: "lorapar score",
     Stage.PARTITION: "lorapar partition",
@@ -25,7 +25,7 @@ _NEXT_COMMAND = {
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths inside one run directory; nothing is created by asking for a path."""
+    """Paths inside one run directory; no method creates any of them."""
 
     root: Path
 
@@ -37,25 +37,29 @@ class RunDir:
         """Returns the folder that a stage replaces: its own, or the one that `out` names.
 
         Raises:
-            LoraparError: `out` holds something else than an earlier result of this stage.
+            LoraparError: `out` contains something other than an earlier result of this stage.
         """
         if out is None:
             return self.folder(stage)
         if not out.exists():
             return out
         if out.is_dir():
-            # A journal is what an interrupted classify leaves in a folder.
+            # An interrupted classify leaves its journal of votes.
             ours = {path.name for path in out.iterdir()} <= {Artifact.VOTES}
             earlier = read_manifest(out)
             if ours or (earlier is not None and earlier.stage == stage.value):
                 return out
         raise LoraparError(
-            f"`{out}` holds something else than a result of `{stage.value}`",
+            f"`{out}` already contains something other than a result of `{stage.value}`",
             hint="name a new or empty folder with `--out`",
         )
 
     def manifest(self, stage: Stage | str) -> Manifest | None:
-        """Returns the stage's manifest, or None where it has not finished."""
+        """Returns the stage's manifest, None where the stage has not finished.
+
+        Raises:
+            LoraparError: The manifest is damaged.
+        """
         recover(self.folder(stage))
         return read_manifest(self.folder(stage))
 
@@ -63,8 +67,8 @@ class RunDir:
         """Returns the folder of a finished stage.
 
         Args:
-            wanted: What the caller needs from it, for the message ("labelled splits").
-            option: The option that names another place for it.
+            wanted: What the caller needs from the folder, for the message ("labelled splits").
+            option: The option that names another folder or file instead.
 
         Raises:
             LoraparError: The stage has not finished in this run directory.
@@ -75,14 +79,14 @@ class RunDir:
             raise LoraparError(
                 f"no {wanted} in run directory `{self.root}`",
                 f"`{folder}` {state}",
-                f"run `{_NEXT_COMMAND[stage]}` first, or name them with `{option}`",
+                f"run `{_COMMAND[stage]}` first, or name them with `{option}`",
             )
         return self.folder(stage)
 
     def changed_inputs(self, stage: Stage | str) -> list[str]:
-        """Returns the inputs of a finished stage whose files hold something else by now.
+        """Returns the names of a finished stage's inputs whose files have changed since.
 
-        A file that is gone is no change: data may lie elsewhere once it has been read.
+        A missing file does not count as changed: data may be moved once it has been read.
         """
         manifest = self.manifest(stage)
         inputs = manifest.inputs.items() if manifest else ()
@@ -94,16 +98,16 @@ class RunDir:
         ]
 
     def require_current(self, stage: Stage) -> None:
-        """Checks that a stage's result still belongs to the files it was made from.
+        """Checks that the files from which a stage's result was made have not changed.
 
         Raises:
-            LoraparError: It does not; names what changed.
+            LoraparError: One has; the message names it.
         """
         if changed := self.changed_inputs(stage):
             raise LoraparError(
                 f"`{self.folder(stage)}` is stale",
-                f"made from other contents of: {', '.join(changed)}",
-                f"run `lorapar {stage.value}` again, or name its files by their options",
+                f"these inputs have changed since: {', '.join(changed)}",
+                f"run `lorapar {stage.value}` again, or name its files with their options",
             )
 
     def training_inputs(
@@ -117,9 +121,9 @@ class RunDir:
         """Returns folder of splits, mask file (None: all elements) and adapter folder.
 
         Args:
-            start: The stage whose adapter goes on training, unless `adapter` names one.
+            start: The stage whose adapter is trained further, unless `adapter` names one.
             mask: A mask file, or `none` for all elements.
-            data: What the stage trains on; a file needs no splits.
+            data: What the stage trains on; only `system1`, `system2` and `all` need splits.
 
         Raises:
             LoraparError: What was not named is missing, unfinished or stale in this run directory.
@@ -142,8 +146,11 @@ class RunDir:
     def template(self, *stages: Stage) -> str | None:
         """Returns the chat template that the first finished one of `stages` used.
 
-        None stands for the model's own. Without `stages` those that render prompts are asked, the
-        last one first.
+        Args:
+            stages: Default: the stages that render prompts, the last one first.
+
+        Returns:
+            Jinja text; None for the model's own template.
         """
         for stage in stages or (Stage.TRAIN_RL, Stage.TRAIN_SFT, Stage.SCORE):
             manifest = self.manifest(stage)
@@ -152,12 +159,9 @@ class RunDir:
         return None
 
     def base_model(self) -> str | None:
-        """Returns the base model that the run remembers: the scored one, else the student."""
-        for stage in (Stage.SCORE, Stage.CLASSIFY):
-            manifest = self.manifest(stage)
-            if manifest is not None and manifest.base_model is not None:
-                return manifest.base_model["id"]
-        return None
+        """Returns the base model that the run remembers: the scored one, else classify's student."""
+        known = self._known_model()
+        return None if known is None else known["id"]
 
     def base_of_adapter(self, model: str | None) -> tuple[str, str | None]:
         """Returns id and, where known, revision of the base model that adapters belong to.
@@ -166,18 +170,23 @@ class RunDir:
             model: What the user named, or None for what the run directory remembers.
 
         Raises:
-            UsageError: Neither is there.
+            UsageError: Neither names one.
         """
-        for stage in (Stage.SCORE, Stage.CLASSIFY):
-            manifest = self.manifest(stage)
-            if manifest is not None and manifest.base_model is not None:
-                known = manifest.base_model
-                if model is None or known["id"] in (model, str(Path(model).resolve())):
-                    return known["id"], known["revision"]
-                return model, None
+        known = self._known_model()
+        if known is not None and (
+            model is None or known["id"] in (model, str(Path(model).resolve()))
+        ):
+            return known["id"], known["revision"]
         if model is None:
             raise UsageError(
                 f"no base model is known in run directory `{self.root}`",
-                hint="name it with `--model`: a folder, a hub id, or `embedded`",
+                hint="name one with `--model`: a folder, a hub id, or `embedded`",
             )
         return model, None
+
+    def _known_model(self) -> KnownModel | None:
+        for stage in (Stage.SCORE, Stage.CLASSIFY):
+            manifest = self.manifest(stage)
+            if manifest is not None and manifest.base_model is not None:
+                return manifest.base_model
+        return None

@@ -1,10 +1,11 @@
-"""safetensors files of importance, masks and adapters; numpy only, so that no torch is needed."""
+"""safetensors files of importance, masks and adapters, through numpy: torch is not needed."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,7 @@ from lorapar_cli.store.atomic import atomic_file
 
 Tensors = dict[str, np.ndarray]
 
-DTYPES = {
+DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.float64): "F64",
     np.dtype(np.float32): "F32",
     np.dtype(np.float16): "F16",
@@ -38,12 +39,12 @@ def layout_fingerprint(shapes: Mapping[str, Iterable[int]]) -> str:
 def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, object]) -> None:
     """Writes tensors and header metadata atomically; equal input gives equal bytes.
 
-    The library's own writer puts metadata in a different order each time, and copies all tensors
-    before it writes one.
+    The library's own writer writes metadata in a different order each time, and copies all tensors
+    before it writes the first.
 
     Args:
         tensors: Name -> array.
-        metadata: Becomes the header's strings; non-strings are written as JSON.
+        metadata: Strings of the header; other values are written as JSON.
     """
     strings = {"schema": SCHEMA_VERSION} | dict(metadata)
     strings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in strings.items()}
@@ -67,11 +68,11 @@ def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, object]) 
 
 
 @contextmanager
-def open_tensors(path: Path):
+def open_tensors(path: Path) -> Iterator[Any]:
     """Yields a lazy reader (`keys`, `get_tensor`, `get_slice`, `metadata`) of a safetensors file.
 
     Raises:
-        LoraparError: The file is missing or is no safetensors file.
+        LoraparError: The file is missing or is not a safetensors file.
     """
     try:
         handle = safe_open(path, framework="numpy")

@@ -13,7 +13,7 @@ import yaml
 from transformers import Trainer
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.store.checkpoints import CHECKPOINTS
+from lorapar_cli.names import Artifact
 
 TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 
@@ -141,7 +141,7 @@ def common_arguments(options, work: Path, device: torch.device) -> dict[str, Any
     """
     on_gpu = device.type == "cuda"
     return {
-        "output_dir": str(work / CHECKPOINTS),
+        "output_dir": str(work / Artifact.CHECKPOINTS),
         "learning_rate": options.learning_rate,
         "num_train_epochs": options.epochs,
         "max_steps": options.max_steps,

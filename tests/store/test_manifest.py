@@ -10,8 +10,8 @@ from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import (
     Manifest,
     describe_inputs,
-    is_up_to_date,
     read_manifest,
+    reuse,
     write_manifest,
 )
 from lorapar_cli.store.run_dir import RunDir
@@ -39,15 +39,32 @@ def test_round_trip(stage):
     assert manifest.libraries["torch"]
 
 
-def test_up_to_date_needs_settings_inputs_and_outputs(stage):
+def test_a_result_is_reused_for_its_settings_inputs_and_outputs(stage):
     run, source, inputs = stage
     folder = run.folder(Stage.PARTITION)
-    assert is_up_to_date(folder, {"theta": 0.9}, inputs)
-    assert not is_up_to_date(folder, {"theta": 0.8}, inputs)
+    outcome = reuse(folder, {"theta": 0.9}, inputs)
+    assert (outcome.folder, outcome.fresh) == (folder, False)
+    assert outcome.manifest == read_manifest(folder)
+    assert reuse(folder, {"theta": 0.8}, inputs) is None
     source.write_text("b")
-    assert not is_up_to_date(folder, {"theta": 0.9}, describe_inputs({"importance": source}))
+    assert reuse(folder, {"theta": 0.9}, describe_inputs({"importance": source})) is None
+    (folder / "mask").write_text("longer")
+    assert reuse(folder, {"theta": 0.9}, inputs) is None
     (folder / "mask").unlink()
-    assert not is_up_to_date(folder, {"theta": 0.9}, inputs)
+    assert reuse(folder, {"theta": 0.9}, inputs) is None
+    assert reuse(run.folder(Stage.SCORE), {"theta": 0.9}, inputs) is None
+
+
+def test_only_deciding_settings_are_compared(stage):
+    run, _, inputs = stage
+    folder = run.folder(Stage.PARTITION)
+
+    def decides(settings):
+        return {name: value for name, value in settings.items() if name != "save_steps"}
+
+    changed = {"theta": 0.9, "save_steps": 3}
+    assert reuse(folder, changed, inputs) is None
+    assert reuse(folder, changed, inputs, decides) is not None
 
 
 def test_a_moved_input_of_the_same_content_is_the_same_input(stage, tmp_path):
@@ -55,7 +72,7 @@ def test_a_moved_input_of_the_same_content_is_the_same_input(stage, tmp_path):
     moved = tmp_path / "elsewhere"
     source.rename(moved)
     inputs = describe_inputs({"importance": moved})
-    assert is_up_to_date(run.folder(Stage.PARTITION), {"theta": 0.9}, inputs)
+    assert reuse(run.folder(Stage.PARTITION), {"theta": 0.9}, inputs) is not None
 
 
 def test_changed_input_makes_a_stage_stale_and_a_missing_one_does_not(stage):

@@ -4,16 +4,13 @@ import hashlib
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.mask_file import read_mask, require_same_layout
 from lorapar_cli.store.tensor_files import (
     layout_fingerprint,
     read_shapes,
     read_tensors,
-    write_tensors,
 )
 
 WRITE = """
@@ -51,25 +48,3 @@ def test_missing_or_foreign_file_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(LoraparError, match=r"f\.safetensors"):
         read_tensors(path)
-
-
-def test_importance_is_not_taken_for_a_mask(tmp_path):
-    path = tmp_path / "f.safetensors"
-    write_tensors(path, {"a": np.ones(3, np.float32)}, {})
-    with pytest.raises(LoraparError, match="not a mask"):
-        read_mask(path)
-
-
-def test_mask_with_another_fingerprint_is_damaged(tmp_path):
-    path = tmp_path / "f.safetensors"
-    write_tensors(path, {"a": np.ones(3, np.uint8)}, {"fingerprint": "0"})
-    with pytest.raises(LoraparError, match="damaged"):
-        read_mask(path)
-
-
-def test_first_difference_of_layouts_is_named(tmp_path):
-    mask = {"a": np.zeros((2, 2), np.uint8)}
-    require_same_layout(tmp_path, mask, tmp_path, {"a": (2, 2)})
-    with pytest.raises(LoraparError) as caught:
-        require_same_layout(tmp_path, mask, tmp_path, {"a": (2, 3)})
-    assert "`a` is (2, 2)" in caught.value.found
