@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values become."""
+"""Options of commands that no stage has, and how values are read from the command line."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,14 @@ RunDirOption = Annotated[
     Path,
     typer.Option(
         envvar="LORAPAR_RUN_DIR",
-        help="Run directory that holds one folder a stage.",
+        help="Run directory, with one folder per stage.",
         rich_help_panel="Where",
     ),
 ]
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the manifest as JSON to stdout instead of tables.")
+    bool,
+    typer.Option("--json", help="Print the result as JSON to stdout instead of tables."),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random in this stage.")]
 ModelOption = Annotated[

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Artifact, Stage, System
@@ -10,7 +11,12 @@ from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest, sha2
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
 
-ADAPTERS = {"init": Stage.SCORE, "sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
+AdapterName = Literal["init", "sft", "rl"]
+ADAPTERS: dict[str, Stage] = {
+    "init": Stage.SCORE,
+    "sft": Stage.TRAIN_SFT,
+    "rl": Stage.TRAIN_RL,
+}
 """Name of an adapter of a run -> the stage that makes it."""
 
 _COMMAND = {

@@ -1,4 +1,4 @@
-"""`doctor`: whether this machine can do what the stages will ask of it, before hours of them."""
+"""`doctor`: whether this machine can do what the stages need, before they take hours."""
 
 import fcntl
 import os
@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox.runner import find_backend
@@ -17,12 +20,12 @@ from lorapar_cli.labelling.teachers.catalog import known_teachers
 from lorapar_cli.store.atomic import exchange
 from lorapar_cli.store.run_dir import RunDir
 
-_LITTLE_ROOM = 20 * 2**30
+_LITTLE_SPACE = 20 * 2**30
 _OLDEST_BFLOAT16 = (8, 0)
 
 
 class State(StrEnum):
-    """What a finding means."""
+    """How serious a finding is."""
 
     OK = "ok"
     NOTE = "note"
@@ -31,11 +34,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        found: What is there, in words.
-        hint: What to do, None where nothing need be done.
+        found: What was found, in words.
+        hint: What to do; None where nothing needs to be done.
     """
 
     topic: str
@@ -45,8 +48,9 @@ class Finding:
 
 
 def doctor(run_dir: RunDir) -> list[Finding]:
-    """Returns what was found; the only thing it writes is a folder in the run directory's place,
-    which is gone when it returns.
+    """Returns the result of each check.
+
+    The only thing it writes is a temporary folder where the run directory is or would be.
     """
     return [
         Finding("python", State.OK, f"{platform.python_version()}, {sys.executable}"),
@@ -60,12 +64,8 @@ def doctor(run_dir: RunDir) -> list[Finding]:
     ]
 
 
-def _requirements() -> Iterator[tuple]:
-    """Yields each requirement of the installed lorapar and the extra it belongs to, or None."""
-    from importlib import metadata
-
-    from packaging.requirements import Requirement
-
+def _requirements() -> Iterator[tuple[Requirement, str | None]]:
+    """Yields each requirement of the installed lorapar, and its extra or None."""
     distribution = metadata.distribution("lorapar")
     extras = distribution.metadata.get_all("Provides-Extra") or []
     for line in distribution.requires or []:
@@ -79,8 +79,7 @@ def _requirements() -> Iterator[tuple]:
 
 
 def _installed(name: str) -> str | None:
-    from importlib import metadata
-
+    """Returns the version of an installed package, None where it is missing."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -100,8 +99,8 @@ def _packages() -> Iterator[Finding]:
             yield Finding(
                 requirement.name,
                 State.PROBLEM,
-                f"{version}, needed is {requirement.specifier}",
-                "install with `-c constraints.txt`: it names the versions that are tested",
+                f"{version} is installed, {requirement.specifier} is required",
+                "install with `-c constraints.txt`, which names the tested versions",
             )
         else:
             yield Finding(requirement.name, State.OK, version)
@@ -124,7 +123,7 @@ def _extras() -> Iterator[Finding]:
             yield Finding(
                 topic,
                 State.PROBLEM,
-                f"{requirement.name} {version}, needed is {requirement.specifier}",
+                f"{requirement.name} {version} is installed, {requirement.specifier} is required",
                 f"pip install 'lorapar[{extra}]'",
             )
         else:
@@ -140,9 +139,9 @@ def _gpus() -> Iterator[Finding]:
     driver = Path("/proc/driver/nvidia/version").exists()
     if torch.version.cuda is None and torch.version.hip is None:
         hint = "install the CUDA build of PyTorch: pytorch.org/get-started"
-        found = f"PyTorch {torch.__version__} is a build for CPUs"
+        found = f"PyTorch {torch.__version__} is a CPU build"
         if driver:
-            yield Finding("GPU", State.PROBLEM, f"{found}, the machine has an NVIDIA driver", hint)
+            yield Finding("GPU", State.PROBLEM, f"{found}; the machine has an NVIDIA driver", hint)
         else:
             yield Finding("GPU", State.NOTE, f"none; {found}")
         return
@@ -164,7 +163,7 @@ def _gpus() -> Iterator[Finding]:
             yield Finding(
                 f"GPU {number}",
                 State.NOTE,
-                f"{found}, no bfloat16 of its own",
+                f"{found}, without native bfloat16",
                 "choose `--dtype float16` or `float32`",
             )
         elif free < total / 2:
@@ -174,53 +173,52 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _run_directory(root: Path) -> Iterator[Finding]:
-    """Tries what publishing and the journal need of the filesystem."""
+    """Tries the operations that publishing results and journals need of the filesystem."""
     there = root.absolute()
     while not there.is_dir() and there != there.parent:
         there = there.parent
     try:
-        with tempfile.TemporaryDirectory(prefix=".lorapar-doctor-", dir=there) as tried:
-            first, second = Path(tried) / "first", Path(tried) / "second"
+        with tempfile.TemporaryDirectory(prefix=".lorapar-doctor-", dir=there) as name:
+            first, second = Path(name) / "first", Path(name) / "second"
             first.mkdir()
             second.mkdir()
             swaps = exchange(first, second)
-            with open(Path(tried) / "lock", "w") as file:
+            with open(Path(name) / "lock", "w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as cause:
         yield Finding(
             "run directory",
             State.PROBLEM,
             f"`{there}`: {cause.strerror}",
-            "name another place with `--run-dir`",
+            "choose another folder with `--run-dir`",
         )
         return
     if swaps:
-        yield Finding("run directory", State.OK, f"`{root}`: can be written, locked and swapped")
+        yield Finding("run directory", State.OK, f"`{root}`: writing, locking and swapping work")
     else:
         yield Finding(
             "run directory",
             State.NOTE,
             f"`{root}`: this filesystem cannot swap two folders in one step",
-            "a kill while a result is replaced is mended by the next command",
+            "if a command is killed while it replaces a result, the next command restores it",
         )
     free = shutil.disk_usage(there).free
-    room = f"{free / 2**30:.0f} GiB free"
-    if free < _LITTLE_ROOM:
-        yield Finding("disk", State.NOTE, room, "checkpoints and merged models need room")
+    space = f"{free / 2**30:.0f} GiB free"
+    if free < _LITTLE_SPACE:
+        yield Finding("disk", State.NOTE, space, "checkpoints and merged models need space")
     else:
-        yield Finding("disk", State.OK, room)
+        yield Finding("disk", State.OK, space)
 
 
 def _hub() -> Finding:
     from huggingface_hub import constants, get_token
 
-    token = "a token is set" if get_token() else "no token: gated models cannot be read"
-    offline = ", offline: only what is in the cache can be read" if constants.HF_HUB_OFFLINE else ""
+    token = "a token is set" if get_token() else "no token: gated models cannot be loaded"
+    offline = ", offline: only cached models can be loaded" if constants.HF_HUB_OFFLINE else ""
     return Finding("model hub", State.OK, f"cache `{constants.HF_HUB_CACHE}`, {token}{offline}")
 
 
 def _teachers() -> Finding:
-
     known = [teacher for teacher in known_teachers().values() if teacher.kind == "api"]
     ready = [teacher.name for teacher in known if not teacher.missing()]
     if ready:
@@ -228,19 +226,18 @@ def _teachers() -> Finding:
     return Finding(
         "teachers",
         State.NOTE,
-        f"no key is set for any of {', '.join(teacher.name for teacher in known)}",
-        "`lorapar teachers` names the variables; rules and local servers need none",
+        f"no API key is set for any of {', '.join(teacher.name for teacher in known)}",
+        "`lorapar teachers` names the variables; rules and local servers need no key",
     )
 
 
 def _sandbox() -> Finding:
-
     try:
-        return Finding("sandbox", State.OK, f"programs of a model are confined by {find_backend()}")
+        return Finding("sandbox", State.OK, f"generated programs are confined by {find_backend()}")
     except LoraparError as cause:
         return Finding(
             "sandbox",
             State.NOTE,
             f"{cause.what}: {'; '.join((cause.found or '').splitlines())}",
-            "needed for `eval --task humaneval` and the reward `code` only",
+            "only `eval --task humaneval` and the reward `code` need it",
         )

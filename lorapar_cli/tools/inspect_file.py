@@ -1,55 +1,87 @@
-"""`inspect`: what an importance or mask file of any size holds, read piece by piece."""
+"""`inspect`: contents of an importance or mask file of any size, read piece by piece."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, NotRequired, TypedDict, final
 
 import numpy as np
 
 from lorapar_cli.elements.matrix_names import matrix_place
 from lorapar_cli.elements.region_counts import KINDS_OF_FLAGS, count_row
 from lorapar_cli.errors import LoraparError, nearest
-from lorapar_cli.names import System
+from lorapar_cli.names import Artifact, System
+from lorapar_cli.stage_records import RegionRow
 from lorapar_cli.store.importance_file import ImportanceFile, TensorFile
 
-FILES = ("importance.safetensors", "mask.safetensors")
+_FILES = (Artifact.IMPORTANCE, Artifact.MASK)
 
 
-def inspect_file(path: Path, *, tensor: str | None = None, top: int = 10) -> dict[str, Any]:
-    """Returns header, totals, shares by module kind and top elements, or one tensor's figures.
+class Header(TypedDict):
+    """What is said of any file; `tensor` and `shape` where one matrix was asked for."""
+
+    path: str
+    kind: Literal["mask", "importance"]
+    metadata: dict[str, str]
+    matrices: int
+    tensor: NotRequired[str]
+    shape: NotRequired[list[int]]
+
+
+@final
+class MaskReport(Header, RegionRow):
+    """A mask: region sizes and active elements, and the same by module kind and matrix."""
+
+    by_kind: dict[str, RegionRow]
+
+
+class TopElement(TypedDict):
+    """One of the most important elements."""
+
+    name: str
+    index: list[int]
+    importance: float
+
+
+class SystemReport(TypedDict):
+    """One system's importance; figures leave out values that are not finite."""
+
+    elements: int
+    total: float
+    largest: float
+    mean: float
+    zeros: int
+    not_finite: int
+    share_by_kind: dict[str, float]
+    top: list[TopElement]
+
+
+@final
+class ImportanceReport(Header):
+    """An importance file, by system."""
+
+    systems: dict[str, SystemReport]
+
+
+def inspect_file(
+    path: Path, *, tensor: str | None = None, top: int = 10
+) -> MaskReport | ImportanceReport:
+    """Returns header, totals, shares by module kind and top elements of a file or of one matrix.
 
     Args:
-        path: The file, or the stage folder that holds it.
+        path: The file, or the stage folder that contains it.
         tensor: A matrix's name, or a part that only one name has; None for the whole file.
         top: Number of top elements of importance to list.
 
     Raises:
-        LoraparError: No such file, neither importance nor mask, or no such tensor.
+        LoraparError: There is no such file, it is neither importance nor mask, or it has no such
+            tensor.
     """
     if path.is_dir():
-        path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
+        path = next((path / name for name in _FILES if (path / name).is_file()), path / _FILES[0])
     file = TensorFile(path)
-    is_mask = bool(file.shapes) and all(file.dtype(name) == "U8" for name in file.shapes)
-    if not is_mask:
-        file = ImportanceFile(path)
-    names = sorted(file.shapes) if is_mask else file.names
-    report: dict[str, Any] = {
-        "path": str(path),
-        "kind": "mask" if is_mask else "importance",
-        "metadata": file.metadata,
-        "matrices": len(names),
-    }
-    if tensor is not None:
-        names = [_find(tensor, names, path)]
-        report["tensor"] = names[0]
-        report["shape"] = list(file.shapes[names[0]] if is_mask else file.layout[names[0]])
-    if is_mask:
-        return report | _describe_mask(file, names)
-    return report | {
-        "systems": {
-            system.value: _describe_importance(file, system, names, top) for system in System
-        }
-    }
+    if file.shapes and all(file.dtype(name) == "U8" for name in file.shapes):
+        return _inspect_mask(file, tensor)
+    return _inspect_importance(ImportanceFile(path), tensor, top)
 
 
 def _find(wanted: str, names: list[str], path: Path) -> str:
@@ -67,8 +99,32 @@ def _find(wanted: str, names: list[str], path: Path) -> str:
     )
 
 
-def _describe_mask(file: TensorFile, names: list[str]) -> dict[str, Any]:
-    total = np.zeros(KINDS_OF_FLAGS, np.int64)
+def _inspect_mask(file: TensorFile, tensor: str | None) -> MaskReport:
+    names = sorted(file.shapes)
+    header: Header = {
+        "path": str(file.path),
+        "kind": "mask",
+        "metadata": file.metadata,
+        "matrices": len(names),
+    }
+    if tensor is not None:
+        names = [_find(tensor, names, file.path)]
+        header["tensor"], header["shape"] = names[0], list(file.shapes[names[0]])
+    kinds = _count_flags(file, names)
+    total = np.sum(list(kinds.values()), axis=0)
+    return {
+        **header,
+        **count_row(total),
+        "by_kind": {kind: count_row(counted) for kind, counted in sorted(kinds.items())},
+    }
+
+
+def _count_flags(file: TensorFile, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns module kind and matrix -> number of elements by their flags, int64 `[16]`.
+
+    Raises:
+        LoraparError: A tensor has flags that no mask has.
+    """
     kinds: dict[str, np.ndarray] = {}
     for name in names:
         counted = sum(
@@ -76,35 +132,50 @@ def _describe_mask(file: TensorFile, names: list[str]) -> dict[str, Any]:
             np.zeros(KINDS_OF_FLAGS, np.int64),
         )
         if counted.size > KINDS_OF_FLAGS:
-            raise LoraparError(f"`{file.path}` is not a mask", f"`{name}` holds unknown flags")
-        total += counted
-        place = matrix_place(name)
-        key = f"{place.module} {place.matrix}"
-        kinds[key] = kinds.get(key, 0) + counted
-    return count_row(total) | {
-        "by_kind": {key: count_row(counted) for key, counted in sorted(kinds.items())}
+            raise LoraparError(f"`{file.path}` is not a mask", f"`{name}` has unknown flags")
+        kind = _kind(name)
+        kinds[kind] = kinds.get(kind, np.zeros(KINDS_OF_FLAGS, np.int64)) + counted
+    return kinds
+
+
+def _kind(name: str) -> str:
+    place = matrix_place(name)
+    return f"{place.module} {place.matrix}"
+
+
+def _inspect_importance(file: ImportanceFile, tensor: str | None, top: int) -> ImportanceReport:
+    names = file.names
+    header: Header = {
+        "path": str(file.path),
+        "kind": "importance",
+        "metadata": file.metadata,
+        "matrices": len(names),
     }
+    if tensor is not None:
+        names = [_find(tensor, names, file.path)]
+        header["tensor"], header["shape"] = names[0], list(file.layout[names[0]])
+    systems = {system.value: _inspect_system(file, system, names, top) for system in System}
+    return {**header, "systems": systems}
 
 
-def _describe_importance(
+def _inspect_system(
     file: ImportanceFile, system: System, names: list[str], top: int
-) -> dict[str, Any]:
+) -> SystemReport:
     total, largest, zeros, elements, not_finite = 0.0, 0.0, 0, 0, 0
     kinds: dict[str, float] = {}
     best: list[tuple[float, str, int]] = []
     for name, start, read in _pieces(file, system, names):
         finite = np.isfinite(read)
         not_finite += int(read.size - np.count_nonzero(finite))
-        # Such values have no rank: the figures are those of the others.
+        # Values that are not finite have no rank: the figures are those of the others.
         piece = read if finite.all() else np.where(finite, read, np.float32(0))
         part = float(piece.sum(dtype=np.float64))
         total += part
         zeros += int(np.count_nonzero(read == 0))
         elements += piece.size
         largest = max(largest, float(piece.max()))
-        place = matrix_place(name)
-        key = f"{place.module} {place.matrix}"
-        kinds[key] = kinds.get(key, 0.0) + part
+        kind = _kind(name)
+        kinds[kind] = kinds.get(kind, 0.0) + part
         best = _merge(best, piece, name, start, top)
     return {
         "elements": elements,
@@ -113,7 +184,9 @@ def _describe_importance(
         "mean": total / elements,
         "zeros": zeros,
         "not_finite": not_finite,
-        "share_by_kind": {key: part / total if total else 0 for key, part in sorted(kinds.items())},
+        "share_by_kind": {
+            kind: part / total if total else 0 for kind, part in sorted(kinds.items())
+        },
         "top": [
             {
                 "name": name,
@@ -139,10 +212,10 @@ def _pieces(
 def _merge(
     best: list[tuple[float, str, int]], piece: np.ndarray, name: str, start: int, top: int
 ) -> list[tuple[float, str, int]]:
-    """Returns the top elements with a piece's own among them; ties by name, then index."""
+    """Returns the top elements after a piece has been merged in; ties by name, then index."""
     if top == 0:
         return []
-    # Only what reaches the last place so far can matter; among equals the earlier ones stay.
+    # Only elements above the last place so far can enter; among equals the earlier ones stay.
     least = best[-1][0] if len(best) == top else -np.inf
     candidates = np.flatnonzero(piece > least)
     if candidates.size > top:

@@ -1,21 +1,22 @@
-"""`plot`: curves of the training stages, finished or still running."""
+"""`plot`: curves of the training stages, finished or running."""
 
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Stage
+from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.plots.training_curves import draw_curves
 from lorapar_cli.store.atomic import building_folder
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import RunDir
 
-TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
 def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
     """Draws `<stage>.png` for each training stage that has metrics; returns the files.
 
-    A run that is being replaced (`--overwrite`) is drawn while it trains.
+    Where a finished run is being replaced (`--overwrite`), the new run is drawn.
 
     Args:
         out: Folder for the pictures; None for the run directory.
@@ -23,9 +24,8 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
     Raises:
         LoraparError: No training stage has metrics, or matplotlib is not installed.
     """
-
     drawn = []
-    for stage in TRAINING:
+    for stage in _TRAINING:
         metrics = _metrics(run_dir.folder(stage))
         if metrics:
             folder = out or run_dir.root
@@ -41,9 +41,10 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
     return drawn
 
 
-def _metrics(folder: Path) -> list[dict]:
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a running or finished training, none where there is no training."""
     for place in (building_folder(folder), folder):
-        path = place / "metrics.jsonl"
+        path = place / Artifact.METRICS
         if path.is_file() and path.stat().st_size:
             return [line for _, line in read_jsonl(path)]
     return []

@@ -25,11 +25,11 @@ class _Run:
     evaluations: dict[str, Manifest]
 
 
-def report(run_dir: RunDir, beside: Path) -> str:
+def report(run_dir: RunDir, page_folder: Path) -> str:
     """Returns a run directory's results and how they came about, as Markdown.
 
     Args:
-        beside: The folder that the page will lie in, for its links to pictures.
+        page_folder: The folder that the page will lie in, for its links to pictures.
 
     Raises:
         LoraparError: No stage has finished there.
@@ -44,7 +44,7 @@ def report(run_dir: RunDir, beside: Path) -> str:
         _importance(run.stages.get(Stage.SCORE)),
         _regions(run.stages.get(Stage.PARTITION)),
         _training(run),
-        _pictures(run_dir.root, beside),
+        _pictures(run_dir.root, page_folder),
         _provenance(run),
         _files(run),
     ]
@@ -336,10 +336,12 @@ def _figure(manifest: Manifest, key: str) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _pictures(root: Path, beside: Path) -> str:
+def _pictures(root: Path, page_folder: Path) -> str:
     """Returns links to the pictures that `plot` and `partition --plot` have drawn."""
     found = [path for pattern in _PICTURES for path in sorted(root.glob(pattern))]
-    links = [f"![{path.stem}]({Path(os.path.relpath(path, beside)).as_posix()})" for path in found]
+    links = [
+        f"![{path.stem}]({Path(os.path.relpath(path, page_folder)).as_posix()})" for path in found
+    ]
     return _section("Pictures", *links) if links else ""
 
 

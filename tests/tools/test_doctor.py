@@ -39,7 +39,7 @@ def test_versions_that_were_never_tested_and_missing_ones_are_problems(tmp_path,
     monkeypatch.setattr(metadata, "version", pretend)
     found = by_topic(tmp_path)
     assert found["trl"].state is State.PROBLEM
-    assert "0.9.0, needed is" in found["trl"].found
+    assert "0.9.0 is installed, " in found["trl"].found
     assert found["peft"].state is State.PROBLEM
     assert "pip install 'peft" in found["peft"].hint
     assert found["torch"].state is State.OK

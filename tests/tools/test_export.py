@@ -1,5 +1,7 @@
 """Exports compute what was trained, loaded by plain transformers and PEFT."""
 
+from typing import get_args
+
 import pytest
 import torch
 from peft import PeftModel
@@ -7,7 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
-from lorapar_cli.tools.export import export
+from lorapar_cli.store.run_dir import ADAPTERS, AdapterName
+from lorapar_cli.tools.export import ExportOptions, export
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.train_sft import train_sft
 
@@ -25,7 +28,7 @@ def test_export_gives_the_trained_logits(make_run, tmp_path, tiny_model_dir, ini
     run = make_run(init)
     train_sft(run, SFT)
     out = tmp_path / "out"
-    difference = export(run, what="sft", out=out, merge=merge, dtype="auto")
+    difference = export(run, ExportOptions(out, what="sft", merge=merge))
     assert difference < 1e-4
     base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     plain = logits(base)
@@ -44,7 +47,7 @@ def test_export_never_writes_over_something(run_dir, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("keep")
     with pytest.raises(LoraparError, match="not empty"):
-        export(run_dir, what="init", out=tmp_path / "out", merge=False, dtype="auto")
+        export(run_dir, ExportOptions(tmp_path / "out", what="init"))
     assert (tmp_path / "out" / "mine").read_text() == "keep"
 
 
@@ -53,16 +56,20 @@ def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path,
 
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     with pytest.raises(LoraparError, match="does not compute"):
-        export(run_dir, what="init", out=tmp_path / "out", merge=True, dtype="float32")
+        export(run_dir, ExportOptions(tmp_path / "out", what="init", merge=True, dtype="float32"))
     assert not (tmp_path / "out").exists()
 
 
 def test_unfinished_stage_is_named(run_dir, tmp_path):
     with pytest.raises(LoraparError, match="adapter of `rl`"):
-        export(run_dir, what="rl", out=tmp_path / "out", merge=False, dtype="auto")
+        export(run_dir, ExportOptions(tmp_path / "out", what="rl"))
 
 
-def test_unknown_dtype_is_refused(run_dir, tmp_path):
-    with pytest.raises(UsageError, match="unknown dtype `foo`"):
-        export(run_dir, what="init", out=tmp_path / "out", merge=True, dtype="foo")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(("name", "value"), [("dtype", "foo"), ("what", "base")])
+def test_unknown_choices_are_refused(tmp_path, name, value):
+    with pytest.raises(UsageError, match=f"`--{name}` has no `{value}`"):
+        ExportOptions(tmp_path / "out", **{name: value})
+
+
+def test_every_adapter_of_a_run_can_be_exported():
+    assert get_args(AdapterName) == tuple(ADAPTERS)

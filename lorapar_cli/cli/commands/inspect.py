@@ -1,13 +1,19 @@
 """`lorapar inspect`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorapar_cli.cli.console import stdout
+from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.names import Region
+from lorapar_cli.stage_records import RegionRow
+
+if TYPE_CHECKING:
+    from lorapar_cli.tools.inspect_file import MaskReport, SystemReport
 
 _REGIONS = (Region.S1_ONLY, Region.S2_ONLY, Region.SHARED, Region.UNSELECTED)
 
@@ -23,9 +29,9 @@ def inspect(
     top: Annotated[
         int, typer.Option(min=0, help="Number of most important elements to list.")
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what an importance or mask file holds: header, regions, top elements, one tensor."""
+    """Show the contents of an importance or mask file: header, regions, top elements."""
     from lorapar_cli.tools.inspect_file import inspect_file
 
     report = inspect_file(path, tensor=tensor, top=top)
@@ -40,11 +46,11 @@ def inspect(
         console.print(f"  {key}: {value}", markup=False)
     if "tensor" in report:
         console.print(f"tensor {report['tensor']} {report['shape']}", markup=False)
-    for renderable in _mask(report) if report["kind"] == "mask" else _importance(report["systems"]):
-        console.print(renderable)
+    for table in _importance(report["systems"]) if "systems" in report else [_mask(report)]:
+        console.print(table)
 
 
-def _mask(report: dict[str, Any]) -> list:
+def _mask(report: "MaskReport") -> Any:
     from rich.table import Table
 
     table = Table(title="elements", show_footer=True)
@@ -54,15 +60,15 @@ def _mask(report: dict[str, Any]) -> list:
         table.add_column(head, foot, justify="left" if head == "module" else "right")
     for kind, row in report["by_kind"].items():
         table.add_row(kind, *_counts(row))
-    return [table]
+    return table
 
 
-def _counts(row: dict[str, Any]) -> list[str]:
+def _counts(row: RegionRow) -> list[str]:
     numbers = [row["elements"], *(row["regions"][region] for region in _REGIONS)]
     return [f"{number:,}" for number in (*numbers, row["active_sft"], row["active_rl"])]
 
 
-def _importance(systems: dict[str, dict[str, Any]]) -> list:
+def _importance(systems: "Mapping[str, SystemReport]") -> list[Any]:
     from rich.table import Table
 
     totals = Table(title="importance")
@@ -72,19 +78,28 @@ def _importance(systems: dict[str, dict[str, Any]]) -> list:
     shares.add_column("module")
     for system, found in systems.items():
         shares.add_column(system, justify="right")
-        figures = (f"{found[key]:.4g}" for key in ("total", "mean", "largest"))
-        counts = (f"{found[key]:,}" for key in ("elements", "zeros", "not_finite"))
-        totals.add_row(system, *counts, *figures)
+        counts = (found["elements"], found["zeros"], found["not_finite"])
+        figures = (found["total"], found["mean"], found["largest"])
+        totals.add_row(
+            system, *(f"{count:,}" for count in counts), *(f"{figure:.4g}" for figure in figures)
+        )
     for kind in next(iter(systems.values()))["share_by_kind"]:
         cells = (f"{100 * found['share_by_kind'][kind]:.2f}" for found in systems.values())
         shares.add_row(kind, *cells)
-    tops = []
+    return [totals, shares, *_tops(systems)]
+
+
+def _tops(systems: "Mapping[str, SystemReport]") -> list[Any]:
+    from rich.table import Table
+
+    tables = []
     for system, found in systems.items():
-        if found["top"]:
-            table = Table(title=f"top elements of {system}")
-            for head in ("importance", "matrix", "index"):
-                table.add_column(head, justify="right" if head == "importance" else "left")
-            for item in found["top"]:
-                table.add_row(f"{item['importance']:.4g}", item["name"], str(item["index"]))
-            tops.append(table)
-    return [totals, shares, *tops]
+        if not found["top"]:
+            continue
+        table = Table(title=f"top elements of {system}")
+        for head in ("importance", "matrix", "index"):
+            table.add_column(head, justify="right" if head == "importance" else "left")
+        for element in found["top"]:
+            table.add_row(f"{element['importance']:.4g}", element["name"], str(element["index"]))
+        tables.append(table)
+    return tables

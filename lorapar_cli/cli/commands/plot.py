@@ -7,7 +7,7 @@ import typer
 
 from lorapar_cli.cli.console import stdout
 from lorapar_cli.cli.options import RunDirOption
-from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
 
 def plot(
@@ -17,8 +17,7 @@ def plot(
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
     """Draw loss, reward and other curves of the training stages; needs `lorapar[plot]`."""
-    from lorapar_cli.store.run_dir import RunDir
-    from lorapar_cli.tools import plot as stage
+    from lorapar_cli.tools import plot as tool
 
-    for path in stage.plot(RunDir(run_dir), out=out):
+    for path in tool.plot(RunDir(run_dir), out=out):
         stdout().print(str(path), soft_wrap=True)

@@ -7,30 +7,29 @@ import typer
 
 from lorapar_cli.cli.console import say
 from lorapar_cli.cli.options import RunDirOption
-from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
+from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
 
 def report(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Run directories to compare, a row for each evaluated model. Without any: a whole "
-            "page about the run of `--run-dir`.",
+            help="Run directories to compare, with one row per evaluated model. Without any: a "
+            "whole page about the run of `--run-dir`.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
-    """Write what a run reached and how, as Markdown; or compare several runs."""
-    from lorapar_cli.store.atomic import atomic_file
-    from lorapar_cli.store.run_dir import RunDir
-    from lorapar_cli.tools import report as stage
+    """Write a run's results and how they were made as Markdown, or compare several runs."""
+    from lorapar_cli.tools import report as tool
 
     if runs:
-        text = stage.compare_runs([RunDir(root) for root in runs])
+        text = tool.compare_runs([RunDir(root) for root in runs])
     else:
-        text = stage.report(RunDir(run_dir), beside=Path() if out is None else out.parent)
+        text = tool.report(RunDir(run_dir), page_folder=Path() if out is None else out.parent)
     if out is None:
         print(text, end="")
         return

@@ -1,29 +1,32 @@
-"""`lorapar status`: what a run directory holds, and whether it still fits together."""
+"""`lorapar status`: what a run directory contains, and whether it still fits together."""
 
 import json
-from typing import Annotated
-
-import typer
+from typing import Any, TypedDict
 
 from lorapar_cli.cli.console import stdout
-from lorapar_cli.cli.options import RunDirOption
+from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
 
-def status(
-    run_dir: RunDirOption = DEFAULT_RUN_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
-) -> None:
+class Row(TypedDict):
+    """One stage or evaluation."""
+
+    stage: str
+    state: str
+    finished: str | None
+    seconds: float | None
+    what: str
+
+
+def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False) -> None:
     """Show each stage of the run directory: done, stale, unfinished or missing."""
-    from lorapar_cli.store.run_dir import RunDir
-
     run = RunDir(run_dir)
     if not run.root.is_dir():
         raise LoraparError(
             f"no run directory `{run.root}`",
-            hint="name it with `--run-dir`, or start with classify",
+            hint="name one with `--run-dir`, or start with `lorapar classify`",
         )
     rows = [row for stage in Stage for row in _rows(run, stage)]
     if as_json:
@@ -40,10 +43,8 @@ def status(
     stdout().print(table)
 
 
-def _rows(run, stage: Stage) -> list[dict]:
-    """Returns one row a stage; `eval` has one an evaluation."""
-    from lorapar_cli.store.run_dir import RunDir
-
+def _rows(run: RunDir, stage: Stage) -> list[Row]:
+    """Returns one row per stage, for `eval` one per evaluation."""
     if stage is not Stage.EVAL or not run.folder(stage).is_dir():
         return [_row(run, stage, stage.value)]
     # Evaluations lie one folder deeper, each with its own manifest.
@@ -52,21 +53,22 @@ def _rows(run, stage: Stage) -> list[dict]:
     return [_row(inside, name, f"eval/{name}") for name in names]
 
 
-def _row(run, folder, label: str) -> dict:
+def _row(run: RunDir, folder: str, label: str) -> Row:
     manifest = run.manifest(folder)
-    row = {"stage": label, "state": "missing", "finished": None, "seconds": None, "what": ""}
     if manifest is None:
-        if run.folder(folder).exists():
-            row["state"] = "unfinished"
-        return row
+        state = "unfinished" if run.folder(folder).exists() else "missing"
+        return {"stage": label, "state": state, "finished": None, "seconds": None, "what": ""}
     changed = run.changed_inputs(folder)
-    row["state"] = "stale" if changed else "done"
-    row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
-    row["what"] = f"changed since: {', '.join(changed)}" if changed else _describe(manifest.counts)
-    return row
+    return {
+        "stage": label,
+        "state": "stale" if changed else "done",
+        "finished": manifest.ended,
+        "seconds": manifest.seconds(),
+        "what": f"changed since: {', '.join(changed)}" if changed else _describe(manifest.counts),
+    }
 
 
-def _describe(counts: dict) -> str:
-    """Returns the manifest's plain counts in one line."""
+def _describe(counts: dict[str, Any]) -> str:
+    """Returns the first plain counts of a manifest in one line."""
     plain = [f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int)]
     return ", ".join(plain[:4]).replace("_", " ")
