@@ -1,11 +1,12 @@
-"""The theta whose two top sets together stay within a number of elements; numpy only.
+"""The largest theta whose two top sets together have at most a given number of elements.
 
-A prefix of the elements in order of importance is a system's top set at theta where its sum first
-reaches theta of the total. So an element enters at a theta of its own, the first above the share of
-what comes before it, and is in the union from the smaller one of its two. Counts by that theta, from
-histograms of the keys, tell the theta of a budget without a cut for each theta that is tried:
-first coarsely, with a bound from below and one from above, then by key among the elements that the
-bounds leave open. What is left, elements of equal importance, is tried.
+A system's top set at theta is the smallest prefix of its elements, in order of importance, whose
+sum reaches theta of the total. So each element enters at a theta of its own, the first above the
+share of what precedes it, and belongs to the union from the smaller of its two thetas on. Counts of
+elements by that theta, from histograms of their keys, give the theta of a budget without one cut
+per candidate: first coarsely, between a lower and an upper bound, then by key among the elements
+that the bounds leave open. Elements of equal importance that remain are resolved by cuts. numpy
+only.
 """
 
 from collections.abc import Sequence
@@ -18,25 +19,25 @@ from lorapar_cli.elements.top_sets import Keys, Ranking
 from lorapar_cli.names import Region
 
 STEPS = 10**6
-"""Thetas that are told apart: whole millionths."""
+"""Resolution of theta: it is a whole number of millionths."""
 
 _GROUPS = 256
 _WIDTH = 1 << 16
 _TRIED = 16
 _LOW = 0xFFFF
 _NO_KEY = 2**32 - 1
-# Far above the rounding of a sum of 65,536 shares in float64, as millionths.
+# In millionths, far above the rounding error of a sum of 65,536 shares in float64.
 _SLACK = 1e-4
 
 
 def steps_of_budget(keys1: Keys, keys2: Keys, rankings: Sequence[Ranking], budget: int) -> int:
-    """Returns the most millionths of theta whose union of the two sets is within the budget.
+    """Returns the largest theta, in millionths, whose union of the two sets is within the budget.
 
     Args:
-        rankings: Of these keys; neither's total is zero.
+        rankings: Of these keys; neither total is zero.
 
     Returns:
-        0 to 10**6; 0 where even one millionth selects more.
+        0 to 10**6; 0 where even one millionth selects more elements.
     """
     low, high = _bracket(keys1, keys2, rankings, budget)
     while low < high:
@@ -54,7 +55,7 @@ def steps_of_budget(keys1: Keys, keys2: Keys, rankings: Sequence[Ranking], budge
 
 
 def _bracket(keys1: Keys, keys2: Keys, rankings: Sequence[Ranking], budget: int) -> tuple[int, int]:
-    """Returns steps that are within the budget, and the most that may be."""
+    """Returns a lower and an upper bound of the largest steps within the budget."""
     spans = [_Spans(ranking) for ranking in rankings]
     joint = np.zeros(_GROUPS * _GROUPS, np.int64)
     for vectors in zip(keys1(), keys2(), strict=True):
@@ -74,7 +75,7 @@ def _bracket(keys1: Keys, keys2: Keys, rankings: Sequence[Ranking], budget: int)
 
 
 def _most(entry: np.ndarray, counts: np.ndarray, budget: int) -> int:
-    """Returns the most steps at which no more elements than the budget have entered."""
+    """Returns the largest steps at which at most as many elements as the budget have entered."""
     order = np.argsort(entry, kind="stable")
     reached = np.cumsum(counts[order])
     beyond = int(np.searchsorted(reached, budget, side="right"))
@@ -85,7 +86,7 @@ class _Spans:
     """When the elements of a ranking's bins enter the top set, by bin and by groups of bins.
 
     Attributes:
-        groups: Bin -> group, uint8: groups of about equal importance and number.
+        groups: Bin -> group, uint8; groups are of about equal importance and number.
         group_first, group_last: Bounds of the steps at which a group's elements enter.
     """
 
@@ -95,7 +96,7 @@ class _Spans:
         self._last: dict[int, int] = {}
         self._before: dict[int, float] = {}
         self.groups = np.zeros(_WIDTH, np.uint8)
-        # A group without elements counts nothing, whatever its bounds.
+        # A group without elements adds nothing, whatever its bounds.
         self.group_first = np.full(_GROUPS, STEPS + 1, np.int64)
         self.group_last = np.zeros(_GROUPS, np.int64)
         before = taken = 0
@@ -112,10 +113,10 @@ class _Spans:
             self.group_last[group] = max(self.group_last[group], self._last[high])
 
     def open(self, low: int, high: int) -> "_Open":
-        """Returns which elements enter surely by `low`, and when those do that may after it."""
+        """Returns which elements have entered by `low`, and when those in between enter."""
         inside = [b for b in self._first if self._last[b] > low and self._first[b] <= high]
-        # A bin whose elements all enter at one step needs no look at its keys. So there are few
-        # to look into, however many bins hold next to nothing.
+        # The keys of a bin whose elements all enter at one step need not be read. So few bins are
+        # read, however many have next to no importance.
         split = [b for b in inside if self._first[b] < self._last[b]]
         counts = self._ranking.low_counts(set(split))
         offsets, masks = np.zeros(_WIDTH, np.int64), np.zeros(_WIDTH, np.uint32)
@@ -130,12 +131,12 @@ class _Spans:
                 first[ends], last[ends] = self._by_key(place, counts[place])
         for table in (first, last):
             np.clip(table, low + 1, high + 1, out=table)
-        sure = min((b << 16 for b in self._first if self._last[b] <= low), default=_NO_KEY)
-        floor = min(inside) << 16 if inside else sure
-        return _Open(np.uint32(sure), np.uint32(floor), offsets, masks, first, last)
+        entered = min((b << 16 for b in self._first if self._last[b] <= low), default=_NO_KEY)
+        floor = min(inside) << 16 if inside else entered
+        return _Open(np.uint32(entered), np.uint32(floor), offsets, masks, first, last)
 
     def _by_key(self, high: int, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns bounds of the steps at which a bin's elements enter, by low half of the key."""
+        """Returns bounds of the steps at which a bin's elements enter, by lower half of the key."""
         weights = (counts * self._ranking.shares_of_keys(high))[::-1] * STEPS
         ends = self._before[high] * STEPS + np.cumsum(weights)
         first = np.floor(ends - weights - _SLACK) + 1
@@ -145,16 +146,17 @@ class _Spans:
 
 @dataclass(frozen=True)
 class _Open:
-    """A system's elements by what is known of them within some steps.
+    """When a system's elements enter, within a range of steps.
 
     Attributes:
-        sure: Keys from this one on have entered.
-        floor: Keys below this one have not.
-        offsets, masks: Bin -> its part of the tables, and the bits of the key that choose in it.
+        entered: Keys of at least this value have entered before the range.
+        floor: Keys below this value enter after the range.
+        offsets, masks: Bin -> start of its part of the tables, and the bits of the key that are
+            the index into that part.
         first, last: Bounds of the steps at which elements enter.
     """
 
-    sure: np.uint32
+    entered: np.uint32
     floor: np.uint32
     offsets: np.ndarray
     masks: np.ndarray
@@ -162,7 +164,7 @@ class _Open:
     last: np.ndarray
 
     def enter(self, keys: np.ndarray, outside: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns both bounds for keys that have not surely entered; `outside` for those below."""
+        """Returns both bounds for keys below `entered`; `outside` for those below `floor`."""
         known = np.flatnonzero(keys >= self.floor)
         inside = keys[known]
         bins = inside >> np.uint32(16)
@@ -178,13 +180,13 @@ class _Open:
 def _narrow(
     keys1: Keys, keys2: Keys, systems: Sequence[_Open], budget: int, low: int, high: int
 ) -> tuple[int, int]:
-    """Returns a bracket as narrow as keys without regard to ties can make it."""
+    """Returns the narrowest bracket that keys can give, without regard to ties."""
     entered = 0
     counts = np.zeros((2, high - low + 1), np.int64)  # by steps from low + 1 to high + 1
     for vectors in zip(keys1(), keys2(), strict=True):
-        sure = [v >= system.sure for system, v in zip(systems, vectors, strict=True)]
+        certain = [v >= system.entered for system, v in zip(systems, vectors, strict=True)]
         maybe = [v >= system.floor for system, v in zip(systems, vectors, strict=True)]
-        inside = sure[0] | sure[1]
+        inside = certain[0] | certain[1]
         entered += int(np.count_nonzero(inside))
         left = np.flatnonzero((maybe[0] | maybe[1]) & ~inside)
         ways = [s.enter(v[left], high + 1) for s, v in zip(systems, vectors, strict=True)]

@@ -1,4 +1,4 @@
-"""`partition`: cuts both systems' importance and writes the mask of regions and active elements."""
+"""`partition`: cuts both systems' importance into the mask of regions and active elements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +32,9 @@ def partition(
         given: Names of the options that the user gave, as opposed to defaults.
 
     Raises:
-        UsageError: Options that exclude each other.
-        LoraparError: The file is not an importance file, holds NaN or infinity, or is zero
-            throughout.
+        UsageError: Options exclude each other.
+        LoraparError: The file is not an importance file, contains NaN or infinity, or all its
+            values are zero.
 
     Source: LoRA-PAR Sec. 3, partition into S1-only, S2-only and shared.
     """
@@ -101,11 +101,11 @@ class ThetaRow(TypedDict):
 def compare_thetas(
     run_dir: RunDir, thetas: Sequence[float], *, importance: Path | None = None
 ) -> list[ThetaRow]:
-    """Returns region sizes, shares and Jaccard for each theta from one pass; writes nothing.
+    """Returns region sizes, shares and Jaccard index for each theta; writes nothing.
 
     Raises:
-        UsageError: A theta out of range.
-        LoraparError: As `partition`.
+        UsageError: A theta is out of range.
+        LoraparError: As of `partition`.
     """
     for theta in thetas:
         PartitionOptions(theta=theta)

@@ -1,4 +1,4 @@
-"""From importance to flags: top sets of both systems, cut by share, count or budget."""
+"""From importance to flags: top sets of both systems, cut by share, fraction or budget."""
 
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +39,10 @@ def select_elements(
     """Returns name -> flags; one cut for all matrices, or one for each.
 
     Args:
-        known: The two global cuts, where they have been found already.
+        known: The two global cuts, where they are known already.
+
+    Raises:
+        LoraparError: Nothing is selected for a system, or importance cannot be ranked.
     """
     scopes = [source.names] if options.scope == "global" else [[name] for name in source.names]
     mask: dict[str, np.ndarray] = {}
@@ -63,8 +66,8 @@ def select_elements(
         if options.select == "top":
             of = "all elements" if options.scope == "global" else "any matrix"
             raise LoraparError(
-                f"nothing is selected for {system}: the fraction {theta:g} of {of} is less than "
-                "one element",
+                f"nothing is selected for {system}: the fraction {theta:g} of {of} is less than one "
+                "element",
                 hint="give a larger `--theta`",
             )
         raise _zero_importance(source, system)
@@ -73,9 +76,9 @@ def select_elements(
 
 def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
     return LoraparError(
-        f"nothing is selected for {system}: its importance is zero throughout",
+        f"nothing is selected for {system}: its importance is zero for every element",
         f"in `{source.path}`",
-        "score again with an init that has A and B non-zero, `--init orthogonal`",
+        "score again with an init that makes A and B non-zero, such as `--init orthogonal`",
     )
 
 
@@ -121,13 +124,22 @@ def _flags(
 
 
 def count_by_theta(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
+    """Returns region -> number of elements for each theta, from one pass for all.
+
+    Raises:
+        LoraparError: All importance of a system is zero, or it cannot be ranked.
+    """
     keys1, keys2 = (_keys(source, system, source.names) for system in System)
     cuts1, cuts2 = (own.by_share(thetas) for own in _rankings(source, [keys1, keys2]))
     return sweep(keys1, keys2, cuts1, cuts2)
 
 
 def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
-    """Returns both systems' rankings; refuses importance that is zero throughout."""
+    """Returns both systems' rankings.
+
+    Raises:
+        LoraparError: All importance of a system is zero.
+    """
     rankings = [Ranking(own) for own in keys]
     for system, ranking in zip(System, rankings, strict=True):
         if not ranking.total:
@@ -142,7 +154,7 @@ def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cuto
         Theta and the two systems' cuts at it.
 
     Raises:
-        LoraparError: Even the smallest theta selects more, or importance is zero throughout.
+        LoraparError: Even the smallest theta selects more, or all importance of a system is zero.
     """
     keys1, keys2 = (_keys(source, system, source.names) for system in System)
     rankings = _rankings(source, [keys1, keys2])
@@ -150,8 +162,8 @@ def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cuto
     if not steps:
         raise LoraparError(
             f"no theta selects as few as {budget} elements",
-            hint="theta has six decimals, and the smallest sets have one element a system: give a "
-            "larger `--budget`",
+            hint="theta has six decimals, and the smallest sets have one element per system: give "
+            "a larger `--budget`",
         )
     theta = steps / STEPS
     return theta, [ranking.by_share([theta])[0] for ranking in rankings]

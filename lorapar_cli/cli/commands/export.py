@@ -15,5 +15,5 @@ def export(options: ExportOptions, run_dir: RunDirOption = DEFAULT_RUN_DIR) -> N
     with progress_display() as progress:
         difference = tool.export(RunDir(run_dir), options, progress=progress)
     kind = "merged model" if options.merge else "adapter"
-    stdout().print(f"{kind}: {options.out}")
+    stdout().print(f"{kind}: {options.out}", soft_wrap=True, markup=False)
     say(f"verified: logits differ from the trained model's by at most {difference:.1e}")

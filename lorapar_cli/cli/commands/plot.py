@@ -20,4 +20,4 @@ def plot(
     from lorapar_cli.tools import plot as tool
 
     for path in tool.plot(RunDir(run_dir), out=out):
-        stdout().print(str(path), soft_wrap=True)
+        stdout().print(str(path), soft_wrap=True, markup=False)

@@ -1,0 +1,61 @@
+"""`lorapar status`: what it says of finished, stale, unfinished and missing stages."""
+
+import json
+
+import pytest
+
+from lorapar_cli.cli.main import main
+from lorapar_cli.names import Stage
+from lorapar_cli.store.manifest import Manifest, describe_inputs, write_manifest
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A run directory with a finished, a stale, an unfinished stage, and two evaluations."""
+    root = tmp_path / "run"
+    source = tmp_path / "data.jsonl"
+    for stage, text in ((Stage.CLASSIFY, "a"), (Stage.SCORE, "b")):
+        source.write_text(text)
+        folder = root / stage
+        folder.mkdir(parents=True)
+        counts = {"records": 12_345, "by_kind": {}, "too_long": 1}
+        inputs = describe_inputs({"data": source})
+        write_manifest(folder, Manifest(stage, {}, inputs=inputs, counts=counts))
+    (root / Stage.TRAIN_SFT).mkdir()
+    for name in ("test", "unfinished"):
+        (root / Stage.EVAL / name).mkdir(parents=True)
+    write_manifest(root / Stage.EVAL / "test", Manifest(Stage.EVAL, {}, counts={"items": 3}))
+    return root
+
+
+@pytest.fixture
+def status(capfd):
+    def call(*arguments) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["status", *map(str, arguments)])
+        assert ended.value.code == 0
+        return capfd.readouterr().out
+
+    return call
+
+
+def test_each_stage_has_its_state(root, status):
+    rows = json.loads(status("--run-dir", root, "--json"))
+    assert [(row["stage"], row["state"], row["what"]) for row in rows] == [
+        ("classify", "stale", "changed since: data"),
+        ("score", "done", "12,345 records, 1 too long"),
+        ("partition", "missing", ""),
+        ("train-sft", "unfinished", ""),
+        ("train-rl", "missing", ""),
+        ("eval/test", "done", "3 items"),
+        ("eval/unfinished", "unfinished", ""),
+    ]
+    assert rows[0]["finished"] is not None
+    assert rows[0]["seconds"] >= 0
+    assert rows[2]["finished"] is rows[2]["seconds"] is None
+
+
+def test_the_table_has_a_row_per_stage(root, status):
+    out = status("--run-dir", root)
+    for words in ("classify", "stale", "eval/test", "12,345 records"):
+        assert words in out
