@@ -12,7 +12,7 @@ from lorapar_cli.labelling.teachers.catalog import find_teachers, how_to_price
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt, read_prompt
 from lorapar_cli.labelling.teachers.teacher import Teacher, identities
 from lorapar_cli.names import EMBEDDED, Stage
-from lorapar_cli.store.manifest import describe_inputs, read_manifest
+from lorapar_cli.store.manifest import KnownModel, describe_inputs, read_manifest
 from lorapar_cli.store.run_dir import RunDir
 
 
@@ -34,7 +34,7 @@ class Resolved:
     prompt: LabelPrompt
     settings: dict[str, Any]
     inputs: dict[str, dict[str, str]]
-    base_model: dict[str, str | None] | None
+    base_model: KnownModel | None
 
 
 def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:

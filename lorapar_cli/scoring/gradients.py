@@ -8,15 +8,14 @@ during one backward pass of a whole batch.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import cast
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel
 
 from lorapar_cli.elements.rank_doubling import trained_half
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
+from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import Batch
 
 Consume = Callable[[str, torch.Tensor], None]
@@ -154,8 +153,7 @@ def capture_gradients(model: PeftModel, raw_rank: int | None = None) -> Iterator
     """
     parameters = adapter_parameters(model)
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    base = cast(PreTrainedModel, model.get_base_model())
-    head = set(base.get_output_embeddings().modules())
+    head = set(transformers_model(model).get_output_embeddings().modules())
     capture = GradientCapture(
         raw_rank,
         frozenset(_key(name) for name, module in model.named_modules() if module in head),

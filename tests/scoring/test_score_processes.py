@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from lorapar_cli.models.distributed import join_processes
 from lorapar_cli.names import System
 from lorapar_cli.scoring.checkpoint import partial_folder
 from lorapar_cli.scoring.split_half import jaccard
@@ -62,11 +61,3 @@ def test_a_launcher_that_starts_too_few_is_an_error(tmp_path, tiny_model_dir, sp
     assert done.returncode != 0
     assert "started fewer processes than it was asked for" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_one_process_without_a_launcher(monkeypatch):
-    for name in ("WORLD_SIZE", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    found = join_processes()
-    assert (found.rank, found.count) == (0, 1)
-    assert found.share([1, 2, 3]) == [1, 2, 3]

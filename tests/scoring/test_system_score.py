@@ -56,7 +56,7 @@ def test_the_noise_of_the_halves_is_reported(scored):
 def test_importance_that_underflows_is_said(tmp_path, tiny_model_dir, splits):
     with pytest.raises(UsageError, match="every element is zero for system1") as raised:
         run_score(tmp_path / "run", tiny_model_dir, splits, init="gaussian", init_scale=1e-30)
-    assert "float32" in raised.value.found
+    assert "underflows float32" in raised.value.found
 
 
 def test_importance_that_is_not_finite_is_refused(tmp_path, tiny_model_dir, splits):
