@@ -60,7 +60,9 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
     folder = run_dir.target(Stage.CLASSIFY, options.out)
     earlier = run_dir.manifest(Stage.CLASSIFY) if options.out is None else read_manifest(folder)
     base_model = earlier.base_model if earlier is not None else None
-    model = _model_id(options.model) if options.model else (base_model or {}).get("id")
+    model = (
+        _model_id(options.model) if options.model else (base_model["id"] if base_model else None)
+    )
     student = options.student or _short_name(model)
     prompt = read_prompt(
         options.prompt_template,

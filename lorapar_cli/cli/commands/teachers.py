@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorapar_cli.cli.console import say, stdout
+from lorapar_cli.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from lorapar_cli.labelling.teachers.teacher import Teacher
@@ -16,9 +17,7 @@ def teachers(
     teachers_file: Annotated[
         Path | None, typer.Option(help="YAML file that defines teachers under `teachers:`.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the list as JSON to stdout instead of a table.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the teachers that `classify` knows by name, and what they lack."""
     from lorapar_cli.labelling.teachers.catalog import how_to_price, known_teachers
