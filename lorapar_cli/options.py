@@ -89,14 +89,28 @@ class Option:
 
 
 def options_of(options_class: type) -> list[Option]:
-    """Returns the options that a dataclass states, in the order of its fields."""
+    """Returns the options that a dataclass states, in the order of its fields.
+
+    A subclass that gives a field another default, `epochs: float = 2.0`, keeps what the base class
+    states of it.
+    """
     hints = typing.get_type_hints(options_class)
     return [
-        _resolve(each, hints[each.name]) for each in fields(options_class) if _KEY in each.metadata
+        _resolve(each, stated, hints[each.name])
+        for each in fields(options_class)
+        if (stated := _find_statement(options_class, each.name)) is not None
     ]
 
 
-def _resolve(stated: Field[Any], hint: Any) -> Option:
+def _find_statement(options_class: type, name: str) -> Statement | None:
+    for each in options_class.__mro__:
+        own = each.__dict__.get("__dataclass_fields__", {}).get(name)
+        if own is not None and _KEY in own.metadata:
+            return own.metadata[_KEY]
+    return None
+
+
+def _resolve(own: Field[Any], stated: Statement, hint: Any) -> Option:
     optional = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
@@ -105,7 +119,7 @@ def _resolve(stated: Field[Any], hint: Any) -> Option:
     if typing.get_origin(hint) is Literal:
         choices, hint = typing.get_args(hint), str
     kind = typing.get_origin(hint) or hint
-    return Option(stated.name, kind, choices, optional, stated.default, stated.metadata[_KEY])
+    return Option(own.name, kind, choices, optional, own.default, stated)
 
 
 @dataclass(frozen=True)
@@ -196,9 +210,9 @@ def range_in_words(stated: Statement) -> str:
 # Options that several stages have, each stated here once.
 
 
-def seed_option() -> Any:
-    """Returns the field of a stage's `--seed`."""
-    return option(0, "Seed of everything random in this stage.")
+def seed_option(**details: Any) -> Any:
+    """Returns the field of a stage's `--seed`; `details` are those of `Statement`."""
+    return option(0, "Seed of everything random in this stage.", **details)
 
 
 def out_option() -> Any:

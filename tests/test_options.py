@@ -79,3 +79,17 @@ def test_every_problem_is_in_one_message():
 
 def test_whole_numbers_are_values_of_a_float():
     assert Sample("d", share=1).share == 1
+
+
+@dataclass(frozen=True)
+class Changed(Sample):
+    share: float = 0.25
+
+
+def test_a_subclass_may_change_a_default_and_nothing_else():
+    (share,) = [each for each in options_of(Changed) if each.name == "share"]
+    assert share.default == Changed("d").share == 0.25
+    assert share.stated.doc == "Share."
+    assert list(Changed("d").settings()) == list(Sample("d").settings())
+    with pytest.raises(UsageError, match="`--share` must be above 0"):
+        Changed("d", share=0)

@@ -32,7 +32,9 @@ def stage_command(
             kept = {p.name: values[p.name] for p in others}
             return command(options=read_options(options_class, values), **kept)
 
-        stated = [_parameter(each) for each in options_of(options_class)]
+        # A stable sort: options without a panel first, whichever class of a hierarchy states them.
+        options = sorted(options_of(options_class), key=lambda each: each.stated.panel is not None)
+        stated = [_parameter(each) for each in options]
         context = [p for p in others if p.annotation is typer.Context]
         rest = [p for p in others if p.annotation is not typer.Context]
         parameters = [
