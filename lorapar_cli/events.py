@@ -30,7 +30,18 @@ class Note:
     text: str
 
 
-Event = Advance | Note
+@dataclass(frozen=True)
+class TokenView:
+    """Records as their tokens, for a user who asked to see them.
+
+    Attributes:
+        records: Each record's tokens in order: text, and whether the token contributes to the loss.
+    """
+
+    records: Sequence[Sequence[tuple[str, bool]]]
+
+
+Event = Advance | Note | TokenView
 Progress = Callable[[Event], None]
 
 

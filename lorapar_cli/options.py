@@ -135,7 +135,7 @@ class Options:
         problems = [
             problem
             for each in options_of(type(self))
-            if (problem := _problem(each, getattr(self, each.name)))
+            if (problem := find_problem(each, getattr(self, each.name)))
         ]
         if problems:
             first, *more = problems
@@ -163,8 +163,8 @@ class Options:
         )
 
 
-def _problem(each: Option, value: Any) -> str | None:
-    """Returns what is wrong with a value, or None."""
+def find_problem(each: Option, value: Any) -> str | None:
+    """Returns what is wrong with a value of an option, or None."""
     if value is None:
         return None if each.optional else f"`{each.flag}` needs a value"
     if each.choices and value not in each.choices:

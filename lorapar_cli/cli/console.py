@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TextIO
 
-from lorapar_cli.events import Advance, Event, Note, Progress
+from lorapar_cli.events import Advance, Event, Note, Progress, TokenView
 from lorapar_cli.launcher import is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
 
@@ -127,6 +127,9 @@ def _bars() -> Iterator[Progress]:
             if isinstance(event, Note):
                 bars.console.print(f"note: {event.text}", markup=False)
                 return
+            if isinstance(event, TokenView):
+                _show_tokens(event)
+                return
             if event.task not in tasks:
                 for earlier in tasks.values():
                     # A task without a total is over once another one begins.
@@ -151,6 +154,9 @@ def _lines() -> Iterator[Progress]:
         if isinstance(event, Note):
             say(f"note: {event.text}")
             return
+        if isinstance(event, TokenView):
+            _show_tokens(event)
+            return
         now = time.monotonic()
         finished = event.total is not None and event.done >= event.total
         if event.task in shown and not finished and now - shown[event.task] < _PLAIN_SECONDS:
@@ -160,6 +166,17 @@ def _lines() -> Iterator[Progress]:
         say(f"{_in_words(event)}: {event.done}{of}")
 
     yield show
+
+
+def _show_tokens(view: TokenView) -> None:
+    """Prints records token by token to stdout; those that contribute to the loss are in brackets."""
+    if not is_main():
+        return  # Of the processes of one launch only the first reports.
+    console = stdout()
+    console.print("records as tokens; [in brackets]: contributes to the loss", markup=False)
+    for tokens in view.records:
+        parts = [f"[{text!r}]" if loss else repr(text) for text, loss in tokens]
+        console.print(" ".join(parts), markup=False)
 
 
 def _in_words(event: Advance) -> str:

@@ -1,10 +1,11 @@
-"""What happens beside the steps of a training run: metrics, checkpoints, early stops."""
+"""What happens besides the steps of a training run: metrics, checkpoints, early stops."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Note, Progress
@@ -19,28 +20,43 @@ class StageCallback(TrainerCallback):
 
     Args:
         log: metrics.jsonl; None in processes that write nothing.
-        label: What the progress display calls this training.
+        task: What the progress display calls this training.
         shown: Key of the trainer's logs -> short name in the progress display.
+        progress: Where events go.
         wait: Returns when every process has called it.
     """
 
     def __init__(
         self,
         log: StepLog | None,
-        label: str,
-        shown: dict[str, str],
+        task: str,
+        shown: Mapping[str, str],
         progress: Progress,
         wait: Callable[[], None],
     ) -> None:
-        self._log, self._label, self._shown, self.progress = log, label, shown, progress
+        self._log, self._task, self._shown, self._progress = log, task, shown, progress
         self._wait = wait
 
-    def on_train_begin(self, args, state, control, **_):
-        """Saves at the steps that were asked for, not at those of the run that is resumed."""
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Saves at the requested steps, not at those of the run that is resumed."""
         state.compute_steps(args, state.max_steps)
 
-    def on_log(self, args, state, control, logs=None, **_):
-        """Appends one line a step; the closing summary of a run is no step."""
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Appends one line per step; the closing summary of a run is not a step.
+
+        Raises:
+            LoraparError: The loss is not a finite number.
+        """
+        logs = logs or {}
         if "train_runtime" in logs:
             return
         loss = logs.get("loss")
@@ -48,72 +64,83 @@ class StageCallback(TrainerCallback):
             raise LoraparError(
                 f"loss is {loss} in step {state.global_step}",
                 hint="lower `--learning-rate`; the last checkpoint is kept, "
-                "the same command goes on from it",
+                "the same command resumes from it",
             )
         if self._log is None:
             return
-        # JSON knows no nan, which the gradient norm of a step is that a loss scaler left out.
-        written = {k: v for k, v in logs.items() if not _is_nan(v)}
+        # JSON has no nan, which is the gradient norm of a step that a loss scaler skipped.
+        written = {key: value for key, value in logs.items() if not _is_nan(value)}
         self._log.append([{"step": state.global_step} | written])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
-        self.progress(Advance(self._label, state.global_step, state.max_steps, figures))
+        self._progress(Advance(self._task, state.global_step, state.max_steps, figures))
 
-    def on_save(self, args, state, control, **_):
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Marks the checkpoint once every process has written its part of it."""
         self._wait()
         if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 
-def _is_nan(value) -> bool:
+def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
 class ZeroSpreadMonitor(TrainerCallback):
     """Notices when no group of completions has had a spread in its rewards for many steps.
 
-    Without a spread every advantage is zero: the steps go on, the adapter stays.
+    Without a spread every advantage is zero: steps are taken, but the adapter does not change.
 
     Args:
-        patience: Steps in a row.
+        patience: Consecutive steps.
         stop: Whether the run ends then.
         notes: Where the sentence for a person is added, once.
-        progress: Where it is said at once.
+        progress: Where it is reported at once.
     """
 
     def __init__(self, patience: int, stop: bool, notes: list[str], progress: Progress) -> None:
         self._patience, self._stop, self._notes = patience, stop, notes
         self._progress = progress
         self._flat = 0
-        self._said = False
+        self._noted = False
 
-    def on_train_begin(self, args, state, control, **_):
-        """Counts the steps before a resume, so that it stops where a straight run does."""
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Counts the steps before a resume, so that it stops where an uninterrupted run does."""
         for entry in state.log_history:
             self._count(entry)
         if self._stop and self._flat >= self._patience:
-            self._say(state)
+            self._note(state)
             control.should_training_stop = True
 
-    def on_log(self, args, state, control, logs=None, **_):
-        """Says, once, that no group has had a spread for too long."""
-        self._count(logs)
-        if self._flat < self._patience or self._said:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Notes, once, that no group has had a spread for too long."""
+        self._count(logs or {})
+        if self._flat < self._patience or self._noted:
             return
-        self._say(state)
+        self._note(state)
         if self._stop:
             control.should_training_stop = True
 
-    def _say(self, state) -> None:
-        self._said = True
+    def _note(self, state: TrainerState) -> None:
+        self._noted = True
         self._notes.append(
             f"up to step {state.global_step} no group of completions had a spread in its rewards "
-            f"for {self._patience} steps: all were equally good or bad, so that nothing was "
-            "learnt; easier or harder records, more completions a prompt, a higher temperature "
-            "or other rewards give a spread"
+            f"for {self._patience} steps: all were equally good or bad, so nothing was learned; "
+            "easier or harder records, more completions per prompt, a higher temperature or other "
+            "rewards give a spread"
         )
         self._progress(Note(self._notes[-1]))
 
-    def _count(self, logs: dict[str, float]) -> None:
+    def _count(self, logs: Mapping[str, float]) -> None:
         if _FLAT in logs:
             self._flat = self._flat + 1 if logs[_FLAT] == 1 else 0

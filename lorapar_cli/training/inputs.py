@@ -1,18 +1,22 @@
 """Which records a training stage trains on: its own system's, replayed ones, or a file's."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Stage, System
-from lorapar_cli.store.manifest import Manifest, describe_inputs, is_up_to_date
+from lorapar_cli.models.chat_template import read_template
+from lorapar_cli.names import ADAPTER_WEIGHTS, Stage, System, split_file
+from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
-from lorapar_cli.training.options import RlOptions, SftOptions, deciding
+from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.replay import mix_replay, replay_count
+
+ALL = "all"
+_OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
 
 
 @dataclass(frozen=True)
@@ -20,73 +24,70 @@ class TrainingInputs:
     """What a training stage reads, and what decides whether it has to.
 
     Attributes:
+        folder: Stage folder that the result is published to.
         files: Name -> file of records, the stage's own first.
-        adapter: Folder of the adapter that goes on training.
+        adapter: Folder of the adapter that training starts from.
         mask: Mask file; None trains every element.
         base_id: Base model; `revision` is the one that the run knows, None where unknown.
+        template: Text of the chat template that the user or the run names; None for the model's.
         settings: What the manifest holds of the options.
         described: The manifest's `inputs`.
     """
 
+    folder: Path
     files: dict[str, Path]
     adapter: Path
     mask: Path | None
     base_id: str
     revision: str | None
+    template: str | None
     settings: dict[str, Any]
     described: dict[str, dict[str, str]]
 
-    @property
-    def template(self) -> str | None:
-        """The chat template that the user or the run names; None: the model's own."""
-        return self.settings["template"]
+    def new_manifest(self, stage: Stage, given: Sequence[str]) -> Manifest:
+        """Returns the manifest of a run that starts from these inputs."""
+        return Manifest(
+            stage, self.settings, list(given), self.described, seed=self.settings["seed"]
+        )
 
-    def new_manifest(self, stage: Stage, given: list[str] | None, seed: int) -> Manifest:
-        """Returns the record of a run that starts from this."""
-        return Manifest(stage, self.settings, given or [], self.described, seed=seed)
-
-    def up_to_date(self, folder: Path) -> bool:
-        """Returns whether `folder` holds the result of this, whatever was written beside it."""
-        return is_up_to_date(folder, self.settings, self.described, deciding)
+    def find_result(self) -> Outcome | None:
+        """Returns the stage's finished result of these inputs, None where there is none."""
+        return reuse(self.folder, self.settings, self.described, deciding)
 
 
 def find_training_inputs(
-    run_dir: RunDir,
-    options: SftOptions | RlOptions,
-    start: str,
-    *,
-    splits: Path | None,
-    mask: str | None,
-    adapter: Path | None,
-    model: str | None,
+    run_dir: RunDir, options: TrainingOptions, stage: Stage, start: str
 ) -> TrainingInputs:
     """Returns what a training stage reads, from its options and the run directory.
 
     Args:
-        start: `init`, `sft` or `rl`: whose adapter goes on training, unless `adapter` names one.
-        splits, mask, adapter, model: None for the run's own.
+        start: `init`, `sft` or `rl`: the adapter to start from, unless options name another.
 
     Raises:
         LoraparError: Something is missing, unfinished or stale.
-        UsageError: No base model is known, or replay was asked for where it cannot be.
+        UsageError: No base model is known, or replay was requested where there is no other system.
     """
-    splits, mask_path, adapter = run_dir.training_inputs(
-        ADAPTERS[start], splits, mask, adapter, options.data
+    made_by = ADAPTERS[options.from_ or start]
+    splits, mask, adapter = run_dir.training_inputs(
+        made_by, options.splits, options.mask, options.adapter, options.data
     )
     files = training_files(splits, options.data, options.replay)
-    base_id, revision = run_dir.base_of_adapter(model)
-    described = describe_inputs(
-        files
-        | {"adapter": adapter / "adapter_model.safetensors"}
-        | ({"mask": mask_path} if mask_path else {})
+    base_id, revision = run_dir.base_of_adapter(options.model)
+    template = (
+        run_dir.template(made_by) if options.template is None else read_template(options.template)
     )
-    template = run_dir.template(ADAPTERS[start]) if options.template is None else options.template
-    settings = asdict(options) | {"model": base_id, "template": template}
-    return TrainingInputs(files, adapter, mask_path, base_id, revision, settings, described)
-
-
-_OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
-ALL = "all"
+    paths = files | {"adapter": adapter / ADAPTER_WEIGHTS} | ({"mask": mask} if mask else {})
+    return TrainingInputs(
+        options.out or run_dir.folder(stage),
+        files,
+        adapter,
+        mask,
+        base_id,
+        revision,
+        template,
+        options.settings(model=base_id, template=template),
+        describe_inputs(paths),
+    )
 
 
 def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:
@@ -98,12 +99,12 @@ def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:
         replay: Share of the other system's records; 0 for none.
 
     Raises:
-        UsageError: Replay was asked for where there is no other system.
+        UsageError: Replay was requested where there is no other system.
     """
     if data == ALL:
-        files = {system.value: splits / f"{system}.jsonl" for system in System}
+        files = {system.value: splits / split_file(system) for system in System}
     elif data in tuple(System):
-        files = {data: splits / f"{data}.jsonl"}
+        files = {data: splits / split_file(data)}
     else:
         files = {"data": Path(data)}
     if replay:
@@ -111,10 +112,10 @@ def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:
             raise UsageError(
                 "`--replay` takes records of the other system, and there is none here",
                 f"`--data` is {data}",
-                "leave `--replay` out, or train on `system1` or `system2`",
+                "omit `--replay`, or train on `system1` or `system2`",
             )
         other = _OTHER[System(data)]
-        files[other.value] = splits / f"{other}.jsonl"
+        files[other.value] = splits / split_file(other)
     return files
 
 
@@ -123,37 +124,37 @@ def read_training_records(
     replay: float,
     seed: int,
     notes: list[str],
-    keep: Callable[[list[Record], Path], list[Record]] = lambda records, _: records,
+    select: Callable[[list[Record], Path], list[Record]] = lambda records, _: records,
 ) -> list[Record]:
-    """Returns the records to train on, replayed ones behind the stage's own.
+    """Returns the records to train on, the stage's own before replayed ones.
 
     Args:
         files: What `training_files` returned.
         notes: Where a sentence is added if there are too few records to replay.
-        keep: Leaves out of a file's records those that the stage cannot use.
+        select: Returns those of a file's records that the stage can use.
 
     Raises:
         LoraparError: A file holds nothing to train on.
     """
     parts = []
     for name, path in files.items():
-        read = _read_data(path) if name == "data" else read_records(path)
-        if not read:
+        found = _read_data(path) if name == "data" else read_records(path)
+        if not found:
             raise LoraparError(
                 "there is nothing to train on",
                 f"`{path}` is empty",
                 "label more data, or ask other teachers, with `lorapar classify`",
             )
-        parts.append(keep(read, path))
+        parts.append(select(found, path))
     if not replay:
         return [record for part in parts for record in part]
     own, other = parts
     mixed = mix_replay(own, other, replay, seed)
-    replayed = len(mixed) - len(own)
-    if replayed < replay_count(len(own), replay):
+    wanted, replayed = replay_count(len(own), replay), len(mixed) - len(own)
+    if replayed < wanted:
         notes.append(
-            f"`--replay {replay}` asks for {replay_count(len(own), replay)} records of the other "
-            f"system, there are {len(other)}: their share is {replayed / len(mixed):.1%}"
+            f"`--replay {replay}` asks for {wanted} records of the other system and there are "
+            f"{len(other)}: their share is {replayed / len(mixed):.1%}"
         )
     return mixed
 
@@ -167,6 +168,6 @@ def _read_data(path: Path) -> list[Record]:
         raise LoraparError(
             error.what,
             error.found,
-            "mend it, or let `lorapar classify` read it, which has options for that, and give its "
-            "`labels.jsonl`",
+            "fix it, or read it with `lorapar classify`, which has options for other formats, and "
+            "give its `labels.jsonl`",
         ) from error

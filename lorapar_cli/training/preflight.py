@@ -1,27 +1,27 @@
 """What can be said of a training stage's options before anything is read or loaded.
 
-A run of all stages asks this first, so that a slip in the last one costs no hours of the others.
+A run of all stages asks this first, so that a mistake in the last one costs no hours of the others.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.launcher import world_size
 from lorapar_cli.training.masking.engines import requested_engine
-from lorapar_cli.training.option_aliases import Options, adopt_options
-from lorapar_cli.training.options import RlOptions
-from lorapar_cli.training.rewards.builtin import Reward
-from lorapar_cli.training.rewards.load import resolve_rewards
+from lorapar_cli.training.option_aliases import adopt_options
+from lorapar_cli.training.options import RlOptions, TrainingOptions
+from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
 
 _NEEDS_LIBRARIES = {"training", "optimizer", "report_to"}
 
 
-def check_training_options(
-    options: Options, given: list[str], *, allow_code: bool, unsafe_code: bool
-) -> None:
+def check_training_options(options: TrainingOptions, given: Sequence[str]) -> None:
     """Checks the options of a training stage as the stage itself will.
 
     Args:
-        given: Names of the options that the user gave; libraries are loaded only for what these
-            name of optimizers, trackers and trainer arguments.
+        given: Names of the options that the user gave; libraries are loaded only to check the
+            optimizers, trackers and trainer arguments among them.
 
     Raises:
         LoraparError: A package, device or sandbox that they need is missing.
@@ -29,9 +29,18 @@ def check_training_options(
     """
     options = adopt_options(options, given)
     if isinstance(options, RlOptions):
-        find_rewards(options, allow_code, unsafe_code)
-    if not _NEEDS_LIBRARIES & set(given):
-        return
+        find_rewards(options)
+    if _NEEDS_LIBRARIES & set(given):
+        read_trainer_arguments(options)
+
+
+def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
+    """Returns the trainer arguments of `--training`, and checks what the trainer needs besides.
+
+    Raises:
+        LoraparError: The tracker or optimizer cannot be used here.
+        UsageError: The optimizer or a trainer argument is unknown, or does not fit the options.
+    """
     from trl import GRPOConfig, SFTConfig
 
     from lorapar_cli.training.masking.optimizers import require_optimizer
@@ -40,24 +49,25 @@ def check_training_options(
     require_tracker(options.report_to)
     require_optimizer(options, requested_engine())
     config_class = GRPOConfig if isinstance(options, RlOptions) else SFTConfig
-    parse_training_arguments(options.training, config_class)
+    return parse_training_arguments(options.training, config_class)
 
 
-def find_rewards(
-    options: RlOptions, allow_code: bool, unsafe_code: bool
-) -> dict[str, tuple[Reward, float]]:
+def find_rewards(options: RlOptions) -> WeightedRewards:
     """Returns `train-rl`'s rewards by name, each with its weight.
 
     Raises:
-        LoraparError: Programs are to be run and there is no sandbox.
-        UsageError: An unknown reward, or a step's completions are not whole groups.
+        LoraparError: A reward needs a sandbox or package that is not there.
+        UsageError: An unknown reward, or a step's completions do not divide into groups.
     """
-    rewards = resolve_rewards(options.rewards, allow_code, unsafe_code)
+    rewards = resolve_rewards(
+        options.rewards, options.allow_code_execution, options.unsafe_code_execution
+    )
     processes = world_size()
     completions = options.per_device_batch_size * options.gradient_accumulation * processes
     if completions % options.num_generations:
         raise UsageError(
-            f"{completions} completions a step are not groups of {options.num_generations}",
+            f"{completions} completions per step do not divide into groups of "
+            f"{options.num_generations}",
             f"`--per-device-batch-size` {options.per_device_batch_size} x "
             f"`--gradient-accumulation` {options.gradient_accumulation} x {processes} processes",
             "make the product a multiple of `--num-generations`",

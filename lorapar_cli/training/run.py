@@ -1,10 +1,10 @@
-"""What both training stages share: from files that belong together to a published adapter."""
+"""What both training stages share: from a prepared job to a published adapter."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from transformers import PrinterCallback
@@ -13,8 +13,19 @@ from transformers.trainer_callback import ProgressCallback
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, find_base_model, pick_device
-from lorapar_cli.models.distributed import join_processes
-from lorapar_cli.names import Flag
+from lorapar_cli.models.distributed import Processes, join_processes
+from lorapar_cli.names import Artifact, Flag
+from lorapar_cli.stage_records import (
+    DryRunFigures,
+    DryRunRecord,
+    LaunchMetrics,
+    MaskedElements,
+    MovedElements,
+    RlFigures,
+    SftFigures,
+    TrainedRecords,
+    TrainingRecord,
+)
 from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
 from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder
@@ -35,26 +46,52 @@ from lorapar_cli.training.masking.masked_adapter import (
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.masking.optimizers import optimizer_notes
-from lorapar_cli.training.options import deciding
+from lorapar_cli.training.options import TrainingOptions, deciding
 
-METRICS = "metrics.jsonl"
 _NAMED = 5
 
 Item = TypeVar("Item")
+Figures = TypeVar("Figures", SftFigures, RlFigures)
 
 
-@dataclasses.dataclass
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a stage has prepared before a model is loaded.
+
+    Attributes:
+        folder: Stage folder that the result is published to.
+        manifest: The run's; its notes grow while it trains, the rest is filled in at the end.
+        options: The stage's.
+        base: Base model.
+        start: Adapter that training starts from, with its active elements.
+        counts: What is known of the records.
+        dropout: Dropout probability before the LoRA matrices.
+        shown: Key of the trainer's logs -> short name in the progress display.
+    """
+
+    folder: Path
+    manifest: Manifest
+    options: TrainingOptions
+    base: BaseModel
+    start: MaskedAdapter
+    counts: TrainedRecords
+    dropout: float
+    shown: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class TrainingRun:
-    """One run of a trainer, as the stage's fitting function gets it.
+    """A loaded model that is about to train, as the stage's fitting function gets it.
 
     Attributes:
         masked: The model and what its adapter started from.
         work: Working folder.
-        checkpoint: Where it goes on from, or None.
-        device: What it trains on.
+        checkpoint: Checkpoint to resume from, or None.
+        device: Device that it trains on.
         main: Whether this process writes files.
         callback: Metrics, checkpoints, progress.
-        notes: Sentences for a person, added to while training.
+        progress: Where events go; silent in all processes but one.
+        notes: Sentences for the manifest, added to while training.
         dry: Ends the run before the first step; None in a real one.
     """
 
@@ -64,155 +101,197 @@ class TrainingRun:
     device: torch.device
     main: bool
     callback: StageCallback
+    progress: Progress
     notes: list[str]
     dry: DryRun | None
 
     def open_log(self, name: str) -> StepLog | None:
-        """Returns a step log that goes on from the checkpoint; None in processes that only work."""
-        return _open_log(self.work / name, self.checkpoint) if self.main and not self.dry else None
+        """Returns a step log that continues from the checkpoint, None where nothing is written."""
+        if not self.main or self.dry is not None:
+            return None
+        return _open_log(self.work / name, self.checkpoint)
 
-    def fit(self, trainer: MaskedTrainer) -> None:
-        """Trains to the end, or to the first step, without the library's own output."""
+    def run_trainer(self, trainer: MaskedTrainer) -> None:
+        """Runs a trainer to its end, or to its first step, without the library's own output."""
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(self.callback)
         if self.dry is not None:
             trainer.add_callback(self.dry)
-        resumed = str(self.checkpoint) if self.checkpoint else None
-        trainer.train(resume_from_checkpoint=resumed)
+        trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.take_evaluation_point()
+
+
+@dataclass(frozen=True)
+class Trained(Generic[Figures]):
+    """What a finished run says of itself, for the stage's record.
+
+    Attributes:
+        elements: How many elements are active, and how many moved.
+        launch: How the run was launched.
+        figures: What the stage's fitting function returned.
+    """
+
+    elements: MovedElements
+    launch: LaunchMetrics
+    figures: Figures
 
 
 def read_starting_adapter(
     source: TrainingInputs, flag: Flag, trust: bool
 ) -> tuple[BaseModel, MaskedAdapter]:
-    """Returns base and adapter, checked to belong together; loads no model.
+    """Returns base model and adapter, checked to belong together; loads no model.
 
     Raises:
-        LoraparError: Mask and adapter differ in layout, nothing is active, the base changed, it
-            is of a family that TRL's trainers do not train, or the launcher asked for an engine
-            that cannot keep frozen elements.
+        LoraparError: Mask and adapter differ in layout, nothing is active, the base model changed
+            or is of a family that TRL's trainers do not train, or the launcher requested an engine
+            that cannot keep elements frozen.
     """
     requested_engine()
     start = read_masked_adapter(source.adapter, source.mask, flag)
-    base_id, revision = source.base_id, source.revision
-    base = find_base_model(base_id, trust)
+    base = find_base_model(source.base_id, trust)
     if base.encoder_decoder:
         raise LoraparError(
-            f"`{base_id}` is an encoder-decoder model, which TRL's trainers cannot train",
+            f"`{source.base_id}` is an encoder-decoder model, which TRL's trainers cannot train",
             hint="such models can be scored and partitioned; train a decoder-only one",
         )
-    if revision is not None and base.revision != revision:
+    if source.revision is not None and base.revision != source.revision:
         raise LoraparError(
-            f"base model `{base_id}` is not the one that the adapter was made for",
-            f"revision was {revision}, is {base.revision}",
+            f"base model `{source.base_id}` is not the one that the adapter was made for",
+            f"revision was {source.revision}, is {base.revision}",
             "run `lorapar score` again with this base model",
         )
     return base, start
 
 
-def train(
-    folder: Path,
-    manifest: Manifest,
-    base: BaseModel,
-    start: MaskedAdapter,
-    fit: Callable[[TrainingRun], dict[str, Any]],
-    *,
-    options,
-    dropout: float,
-    shown: dict[str, str],
-    trust: bool,
-    overwrite: bool,
-    dry_run: bool,
+def run_training(
+    job: TrainingJob,
+    fit: Callable[[TrainingRun], Figures],
+    to_record: Callable[[Trained[Figures]], TrainingRecord],
     progress: Progress,
 ) -> Outcome:
-    """Trains by `fit`, going on from an unfinished run, checks the result and publishes it.
+    """Fits the job's adapter, resuming an unfinished run, verifies the result and publishes it.
+
+    A dry run ends before the first step: nothing is written, and the manifest is not finished.
 
     Args:
-        fit: Makes the trainer, runs it by `TrainingRun.fit`, returns figures for the manifest.
-        options: `SftOptions` or `RlOptions`.
-        shown: Key of the trainer's logs -> short name in the progress display.
-        dry_run: Stop before the first step; nothing is written, the manifest is not finished.
+        fit: Builds the trainer, runs it by `TrainingRun.run_trainer`, returns its figures.
+        to_record: Returns the stage's record of a finished run.
+
+    Raises:
+        LoraparError: The launch cannot train this job, the folder holds another result, or
+            training went wrong.
     """
+    manifest, options = job.manifest, job.options
+    engine = _find_engine(options)
+    processes = join_processes()
+    launch: LaunchMetrics = {"processes": processes.count, "engine": engine.value}
+    elements: MaskedElements = {
+        "elements": job.start.element_count,
+        "active": job.start.active_count,
+    }
+    manifest.base_model = job.base.to_manifest()
+    manifest.layout_fingerprint = layout_fingerprint(job.start.shapes)
+    manifest.notes += optimizer_notes(options, engine)
+    if options.dry_run:
+        figures = _run_dry(job, engine, processes, fit, progress)
+        manifest.keep(DryRunRecord({**job.counts, **elements}, {**launch, **figures}))
+        return Outcome(job.folder, manifest)
+    work, checkpoint = processes.on_main(lambda: _open_work(job))
+    if checkpoint is not None:
+        require_same_engine(checkpoint, engine, processes.count)
+        manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
+    run = _load(job, engine, processes, work, checkpoint, None, progress)
+    fitted = fit(run)
+    values = whole_adapter(run.masked)
+    active_moved, frozen_moved = verify_trained(job.start, values)
+    moved: MovedElements = {
+        **elements,
+        "active_moved": active_moved,
+        "frozen_moved": frozen_moved,
+    }
+    manifest.keep(to_record(Trained(moved, launch, fitted)))
+    if run.main:
+        save_masked(run.masked, values, work)
+        finish_working_folder(work, job.folder, manifest)
+    processes.wait()
+    return _read_outcome(job.folder)
+
+
+def _find_engine(options: TrainingOptions) -> Engine:
+    """Returns the engine that the launcher requested, which must be able to train the base model."""
     engine = requested_engine()
     if engine.sharded and options.quantize is not None:
         raise LoraparError(
-            f"a quantised base model cannot be trained under {engine}",
+            f"a quantized base model cannot be trained under {engine}",
             f"`--quantize {options.quantize}`",
-            "leave out `--quantize`, or launch plain data parallel with `torchrun`",
+            "omit `--quantize`, or launch plain data parallel with `torchrun`",
         )
-    processes = join_processes()
-
-    def load(work: Path, checkpoint: Path | None, dry: DryRun | None) -> TrainingRun:
-        masked = load_masked_model(
-            base,
-            start,
-            dtype=options.dtype,
-            quantize=options.quantize,
-            dropout=dropout,
-            trust=trust,
-            engine=engine,
-        )
-        main = processes.rank == 0
-        log = None if dry or not main else _open_log(work / METRICS, checkpoint)
-        callback = StageCallback(
-            log, manifest.stage, shown, progress if main else silent, processes.wait
-        )
-        return TrainingRun(
-            masked, work, checkpoint, pick_device(), main, callback, manifest.notes, dry
-        )
-
-    _describe(manifest, base, start, processes.count, engine)
-    manifest.notes += optimizer_notes(options, engine)
-    if dry_run:
-        manifest.metrics |= _run_dry(load, fit)
-        return Outcome(folder, manifest)
-    work, checkpoint = processes.on_main(lambda: _open(folder, manifest, overwrite))
-    if checkpoint:
-        require_same_engine(checkpoint, engine, processes.count)
-        manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
-    run = load(work, checkpoint, None)
-    manifest.metrics |= fit(run)
-    values = whole_adapter(run.masked)
-    moved, frozen_moved = verify_trained(start, values)
-    manifest.counts |= {"active_moved": moved, "frozen_moved": frozen_moved}
-    if run.main:
-        save_masked(run.masked, values, work)
-        finish_working_folder(work, folder, manifest)
-    processes.wait()
-    return Outcome(folder, read_manifest(folder))
+    return engine
 
 
-def _run_dry(load, fit: Callable[[TrainingRun], dict[str, Any]]) -> dict[str, Any]:
+def _load(
+    job: TrainingJob,
+    engine: Engine,
+    processes: Processes,
+    work: Path,
+    checkpoint: Path | None,
+    dry: DryRun | None,
+    progress: Progress,
+) -> TrainingRun:
+    """Returns the job with its model loaded, ready for the stage's fitting function."""
+    options, main = job.options, processes.rank == 0
+    masked = load_masked_model(
+        job.base,
+        job.start,
+        dtype=options.dtype,
+        quantize=options.quantize,
+        dropout=job.dropout,
+        trust=options.trust_remote_code,
+        engine=engine,
+    )
+    log = _open_log(work / Artifact.METRICS, checkpoint) if main and dry is None else None
+    heard = progress if main else silent
+    callback = StageCallback(log, job.manifest.stage, job.shown, heard, processes.wait)
+    return TrainingRun(
+        masked, work, checkpoint, pick_device(), main, callback, heard, job.manifest.notes, dry
+    )
+
+
+def _run_dry(
+    job: TrainingJob,
+    engine: Engine,
+    processes: Processes,
+    fit: Callable[[TrainingRun], Figures],
+    progress: Progress,
+) -> DryRunFigures:
     """Returns the figures of a run that ends before its first step and leaves nothing behind."""
     dry = DryRun()
     # Trainers create their output folder even then.
     with TemporaryDirectory() as work:
         try:
-            fit(load(Path(work), None, dry))
-        except FirstStep:
-            return dry.figures
+            fit(_load(job, engine, processes, Path(work), None, dry, progress))
+        except FirstStep as reached:
+            return reached.figures
     raise AssertionError("a dry run went on to train")
 
 
-def _describe(
-    manifest: Manifest, base: BaseModel, start: MaskedAdapter, processes: int, engine: Engine
-) -> None:
-    manifest.base_model = base.to_manifest()
-    manifest.layout_fingerprint = layout_fingerprint(start.shapes)
-    manifest.counts |= {"elements": start.element_count, "active": start.active_count}
-    manifest.metrics |= {"processes": processes, "engine": engine.value}
-
-
-def _open(folder: Path, manifest: Manifest, overwrite: bool) -> tuple[Path, Path | None]:
+def _open_work(job: TrainingJob) -> tuple[Path, Path | None]:
     """Returns the working folder and its last complete checkpoint."""
-    work = open_working_folder(folder, manifest, overwrite, deciding)
+    work = open_working_folder(job.folder, job.manifest, job.options.overwrite, deciding)
     return work, last_checkpoint(work)
 
 
 def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
-    """Returns a step log that goes on from the checkpoint's step, or starts empty."""
+    """Returns a step log that continues from the checkpoint's step, or starts empty."""
     return StepLog(path, int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0)
+
+
+def _read_outcome(folder: Path) -> Outcome:
+    finished = read_manifest(folder)
+    if finished is None:
+        raise AssertionError(f"`{folder}` has no manifest after training")
+    return Outcome(folder, finished)
 
 
 def drop_too_long(
@@ -223,6 +302,7 @@ def drop_too_long(
     Args:
         lengths: Tokens of each item.
         names: Id of each item's record.
+        what: What is measured, for messages.
 
     Raises:
         LoraparError: Nothing is left.
@@ -240,5 +320,6 @@ def drop_too_long(
     first = ", ".join(f"`{name}`" for name in dropped[:_NAMED])
     more = ", ..." if len(dropped) > _NAMED else ""
     return kept, (
-        f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: {first}{more}"
+        f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: "
+        f"{first}{more}"
     )

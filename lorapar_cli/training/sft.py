@@ -1,20 +1,21 @@
 """Masked SFT through TRL's SFTTrainer.
 
 How this differs from a plain TRL run:
-1. The optimizer owns the active elements only (`training.masking.masked_trainer.MaskedTrainer`).
-2. Records are tokenized by `models.tokenization`, so that scoring and training see the same tokens, and
-   come with their labels: loss on the completion and the end of sequence, in every data format.
-3. Nothing is packed or cut: a record that is too long is left out before and counted.
+1. The optimizer owns only the active elements (`training.masking.masked_trainer.MaskedTrainer`).
+2. Records are tokenized by `models.tokenization`, so that scoring and training see the same tokens,
+   and come with their labels: loss on the completion and the end of sequence, in every data format.
+3. Nothing is packed or truncated: a record that is too long is left out beforehand and counted.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from datasets import Dataset
-from transformers import DataCollatorForSeq2Seq
+from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.tokenization import Encoded
+from lorapar_cli.stage_records import SftFigures
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import SftOptions
@@ -33,14 +34,14 @@ SHOWN = {"loss": "loss", "learning_rate": "lr"}
 class MaskedSFTTrainer(MaskedTrainer, SFTTrainer):
     """TRL's SFTTrainer whose optimizer owns the active elements of `masked`."""
 
-    def __init__(self, masked: MaskedModel, **kwargs) -> None:
+    def __init__(self, masked: MaskedModel, **kwargs: Any) -> None:
         self.masked = masked
         super().__init__(model=masked.model, **kwargs)
         self.keep_float32()
 
 
 def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
-    """Returns rows of `input_ids` and `labels`; prompt tokens carry no loss."""
+    """Returns rows of `input_ids` and `labels`; prompt tokens do not contribute to the loss."""
     rows = [
         {
             "input_ids": item.input_ids,
@@ -51,21 +52,24 @@ def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def collator(tokenizer) -> DataCollatorForSeq2Seq:
+def collator(tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
     """Returns what pads rows of `to_dataset` to the longest of a batch."""
     return DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL)
 
 
-def train(
+def fit_sft(
     run: TrainingRun,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     encoded: list[Encoded],
     options: SftOptions,
     extra: dict[str, Any],
-) -> dict[str, float]:
+) -> SftFigures:
     """Trains the run's model in place; returns steps and mean loss.
 
-    The mean is over all steps, those before a resume included.
+    The mean is over all steps, including those before a resume.
+
+    Args:
+        extra: Trainer arguments that the user added with `--training`.
     """
     own = common_arguments(options, run.work, run.device) | {
         "max_length": None,
@@ -80,6 +84,6 @@ def train(
             processing_class=tokenizer,
             data_collator=collator(tokenizer),
         )
-    run.fit(trainer)
+    run.run_trainer(trainer)
     losses = logged(trainer, "loss")
     return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}

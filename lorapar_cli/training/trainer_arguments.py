@@ -3,21 +3,25 @@
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from transformers import Trainer
+from trl import GRPOConfig, SFTConfig
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.names import Artifact
+from lorapar_cli.options import options_of
+from lorapar_cli.training.option_aliases import to_float
+from lorapar_cli.training.options import TrainingOptions, argument_name
 
-TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow", "swanlab")
+Config = TypeVar("Config", SFTConfig, GRPOConfig)
 
-# Arguments that the stage decides, with the option that decides them or the reason.
+# Arguments that a user cannot set -> the option that decides them, or the reason.
 _OWNED = {
     "output_dir": "set by --out",
     "save_strategy": "set by --save-steps",
@@ -27,13 +31,13 @@ _OWNED = {
     "trust_remote_code": "set by --trust-remote-code",
     "use_vllm": "set by --vllm",
     "vllm_mode": "set by --vllm",
-    "use_cpu": "not needed: training follows the machine",
-    "save_total_limit": "fixed: two checkpoints are kept, so that one is always whole",
+    "use_cpu": "not needed: training uses the GPU where there is one",
+    "save_total_limit": "fixed: two checkpoints are kept, so that one is always complete",
     "resume_from_checkpoint": "not needed: resuming is automatic",
-    "fsdp": "asked for by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
-    "fsdp_config": "asked for by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
-    "deepspeed": "asked for by accelerate launch (sample_configs/accelerate-zero3.yaml)",
-    "parallelism_config": "asked for by accelerate launch",
+    "fsdp": "set by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "fsdp_config": "set by accelerate launch (sample_configs/accelerate-fsdp2.yaml)",
+    "deepspeed": "set by accelerate launch (sample_configs/accelerate-zero3.yaml)",
+    "parallelism_config": "set by accelerate launch",
 }
 _REASONS = {
     "refused: records are rendered and tokenized by lorapar (`--template`)": (
@@ -42,13 +46,13 @@ _REASONS = {
         *("pad_token", "truncation_mode", "packing", "packing_strategy", "padding_free"),
     ),
     "refused: the base model is loaded by lorapar": ("model_init_kwargs",),
-    "refused: an interrupted run could not go on to the same numbers": (
+    "refused: an interrupted run could not resume to the same numbers": (
         *("save_only_model", "ignore_data_skip", "auto_find_batch_size"),
     ),
-    "refused: there are no records to evaluate on while training (`lorapar eval`)": (
+    "refused: training holds no records to evaluate on (`lorapar eval`)": (
         *("eval_strategy", "eval_on_start", "do_eval", "load_best_model_at_end", "eval_packing"),
     ),
-    "refused: nothing is published by a training stage (`lorapar export`)": (
+    "refused: training stages do not publish models (`lorapar export`)": (
         *("push_to_hub", "hub_model_id", "hub_token", "hub_strategy", "hub_private_repo"),
         *("hub_always_push", "hub_revision", "log_completions_hub_repo"),
     ),
@@ -56,17 +60,21 @@ _REASONS = {
 _OWNED |= {key: reason for reason, keys in _REASONS.items() for key in keys}
 
 
-def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, Any]:
+def parse_training_arguments(
+    pairs: Sequence[str], config_class: type[SFTConfig] | type[GRPOConfig]
+) -> dict[str, Any]:
     """Returns `KEY=VALUE` pairs as arguments of a trainer's config class, values read as YAML.
 
     Raises:
-        UsageError: Unknown keys, all of them with the nearest valid name, or owned ones.
+        UsageError: Unknown keys, each with the nearest valid name, owned keys, and values that are
+            not YAML; all of them in one message.
     """
     known = {field.name: field for field in dataclasses.fields(config_class)}
-    arguments, problems = {}, []
+    arguments: dict[str, Any] = {}
+    problems = []
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        key = key.strip().replace("-", "_")
+        key = argument_name(pair)
+        _, equals, value = pair.partition("=")
         if not equals:
             problems.append(f"`{pair}` is not KEY=VALUE")
         elif key in _OWNED:
@@ -77,7 +85,7 @@ def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, 
             try:
                 arguments[key] = _read_value(value, str(known[key].type))
             except yaml.YAMLError:
-                problems.append(f"`{pair}` is no YAML value")
+                problems.append(f"`{pair}` is not valid YAML")
     if arguments.get("use_liger_kernel") and not importlib.util.find_spec("liger_kernel"):
         problems.append("`use_liger_kernel` needs a package: `pip install liger-kernel`")
     if problems:
@@ -88,31 +96,21 @@ def parse_training_arguments(pairs: list[str], config_class: type) -> dict[str, 
 
 
 def _read_value(text: str, kind: str) -> Any:
-    """Returns a value read as YAML; where a number is wanted also 1e-4, a word to YAML."""
+    """Returns a value read as YAML; text that stands for a number where one is wanted becomes it."""
     value = yaml.safe_load(text)
-    if isinstance(value, str) and "float" in kind:
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return to_float(value) if isinstance(value, str) and "float" in kind else value
 
 
 def require_tracker(name: str) -> None:
-    """Checks that the tracker of `--report-to` is known and installed, before anything is loaded.
+    """Checks that the tracker of `--report-to` is installed, before anything is loaded.
 
     Raises:
-        UsageError: Unknown.
-        LoraparError: Not installed, or without what it needs.
+        LoraparError: Not installed, or something that it needs is missing.
     """
     if name == "none":
         return
-    if name not in TRACKERS:
-        raise UsageError(
-            f"unknown tracker `{name}`{nearest(name, [*TRACKERS])}",
-            hint=f"trackers: none, {', '.join(TRACKERS)}",
-        )
-    # A folder of that name, such as wandb makes where it writes, looks like a package without a file.
+    # A folder of that name, such as wandb creates where it writes, looks like a package without a
+    # file.
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise LoraparError(f"tracker `{name}` is not installed", hint=f"`pip install {name}`")
@@ -124,42 +122,40 @@ def require_tracker(name: str) -> None:
         ) from cause
 
 
-def build_config(config_class: type, own: dict[str, Any], extra: dict[str, Any]):
-    """Returns the trainer's config, or the error that its own checks raise."""
+def build_config(config_class: type[Config], own: dict[str, Any], extra: dict[str, Any]) -> Config:
+    """Returns the trainer's config.
+
+    Args:
+        own: Arguments that the stage decides.
+        extra: Arguments that the user added with `--training`.
+
+    Raises:
+        UsageError: The config's own checks refuse them.
+    """
     try:
         return config_class(**(own | extra))
     except (ValueError, TypeError) as cause:
         raise UsageError("training arguments do not fit together", str(cause)) from cause
 
 
-def common_arguments(options, work: Path, device: torch.device) -> dict[str, Any]:
-    """Returns the trainer arguments of the options that both stages have.
+def common_arguments(options: TrainingOptions, work: Path, device: torch.device) -> dict[str, Any]:
+    """Returns the trainer arguments that options set, and those that hold for both stages.
 
     Args:
-        options: `SftOptions` or `RlOptions`.
-        work: Working folder; checkpoints go below it.
+        work: Working folder; checkpoints are written below it.
     """
     on_gpu = device.type == "cuda"
-    return {
+    set_by_options = {
+        each.stated.trainer: getattr(options, each.name)
+        for each in options_of(type(options))
+        if each.stated.trainer is not None
+    }
+    return set_by_options | {
         "output_dir": str(work / Artifact.CHECKPOINTS),
-        "learning_rate": options.learning_rate,
-        "num_train_epochs": options.epochs,
-        "max_steps": options.max_steps,
-        "per_device_train_batch_size": options.per_device_batch_size,
-        "gradient_accumulation_steps": options.gradient_accumulation,
-        "lr_scheduler_type": options.scheduler,
-        "warmup_steps": options.warmup,
-        "weight_decay": options.weight_decay,
-        "max_grad_norm": options.max_grad_norm,
-        "optim": options.optimizer,
-        "gradient_checkpointing": options.gradient_checkpointing,
-        "save_steps": options.save_steps,
-        "seed": options.seed,
         "use_cpu": not on_gpu,
         "bf16": on_gpu and options.dtype in ("auto", "bfloat16"),
         "fp16": on_gpu and options.dtype == "float16",
         "disable_tqdm": True,
-        "report_to": options.report_to,
         "logging_steps": 1,
         # A loss that is not a number must be seen, not averaged away.
         "logging_nan_inf_filter": False,
@@ -172,10 +168,11 @@ def common_arguments(options, work: Path, device: torch.device) -> dict[str, Any
 
 @contextmanager
 def checked_arguments(extra: dict[str, Any]) -> Iterator[None]:
-    """Turns what a trainer's constructor refuses into a usage error, where the user added to it.
+    """Turns an error of a trainer's constructor into a usage error if the user added arguments.
 
     Args:
-        extra: Trainer arguments that the user gave; without any a refusal is a defect of ours.
+        extra: Arguments that the user added with `--training`; without any, an error is a defect of
+            lorapar and is raised as it is.
     """
     try:
         yield
@@ -190,5 +187,5 @@ def checked_arguments(extra: dict[str, Any]) -> Iterator[None]:
 
 
 def logged(trainer: Trainer, key: str) -> list[float]:
-    """Returns a figure of every step that logged it, those before a resume included."""
+    """Returns a figure of every step that logged it, including those before a resume."""
     return [entry[key] for entry in trainer.state.log_history if key in entry]

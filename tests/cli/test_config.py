@@ -66,13 +66,13 @@ def test_missing_data_is_named(commands):
     assert "data" in caught.value.found.lower()
 
 
-def test_given_run_dir_wins_over_the_file(commands):
+def test_given_run_dir_takes_precedence_over_the_file(commands):
     steps = plan_steps(MINIMAL | {"run_dir": "file"}, commands, {"run_dir": Path("line")})
     assert {str(step.context.params["run_dir"]) for step in steps} == {"line"}
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\xff"])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(LoraparError):
@@ -95,12 +95,12 @@ def test_sample_configs_are_valid(commands, path):
         ("train-sft: {learning_rate: 1e-3, training: {learning_rate: 1e-3}}", "are both given"),
         ("train-rl: {rewards: answr}", "unknown reward `answr`"),
         ("train-rl: {rewards: code}", "--allow-code-execution"),
-        ("train-rl: {num_generations: 7}", "are not groups of 7"),
+        ("train-rl: {num_generations: 7}", "do not divide into groups of 7"),
         ("train-rl: {optimizer: adamw}", "adamw"),
         ("train-sft: {report_to: wandbb}", "unknown tracker `wandbb`"),
     ],
 )
-def test_slips_in_training_are_found_before_the_first_stage(tmp_path, capsys, section, message):
+def test_mistakes_in_training_are_found_before_the_first_stage(tmp_path, capsys, section, message):
     (tmp_path / "data.jsonl").write_text('{"prompt": "1+1?", "completion": "2"}\n')
     config = tmp_path / "run.yaml"
     config.write_text(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.cli import console
-from lorapar_cli.events import Advance
+from lorapar_cli.events import Advance, TokenView
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 # Prints in every way that a library can while the rules classify, and once more at the end.
@@ -98,3 +98,12 @@ def test_the_last_line_says_whether_the_result_is_new(capsys, fresh, expected):
     outcome = Outcome(Path("there"), Manifest("score", {}), fresh)
     console.show_outcome(outcome, False, lambda _: ["a table"], "lorapar partition")
     assert capsys.readouterr() == ("a table\n", expected)
+
+
+def test_tokens_are_shown_on_stdout_by_the_first_process_only(monkeypatch, capsys):
+    view = TokenView([[("a", False), ("b", True)]])
+    for rank, expected in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        with console.progress_display() as progress:
+            progress(view)
+        assert ("'a' ['b']" in capsys.readouterr().out) is expected

@@ -1,39 +1,45 @@
-"""What happens beside the steps: memory that a dry run tells, early stops, whole checkpoints."""
+"""What happens besides the steps: metrics, early stops, complete checkpoints."""
 
+import json
+import math
 from types import SimpleNamespace
 
-import torch
+import pytest
 from transformers import TrainerControl, TrainerState
 
-from lorapar_cli.events import silent
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.events import Advance, silent
+from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import StageCallback, ZeroSpreadMonitor
-from lorapar_cli.training.dry_run import memory_bytes
 
 
-def build_model():
-    model = torch.nn.Module()
-    model.base = torch.nn.Linear(10, 10, bias=False)
-    model.x = torch.nn.ModuleDict({"lora_A": torch.nn.Linear(10, 2, bias=False)})
-    model.base.weight.requires_grad_(False)
-    return model
+def log_steps(callback, *logs):
+    for step, each in enumerate(logs, 1):
+        state = TrainerState(global_step=step, max_steps=5)
+        callback.on_log(None, state, TrainerControl(), logs=each)
 
 
-def test_bytes_of_whole_matrices():
-    model = build_model()
-    owned = torch.nn.Parameter(torch.zeros(5))
-    found = memory_bytes(model, torch.optim.SGD([owned]))
-    assert list(found.values()) == [400, 80, 80, 40, 40]
+def test_every_step_is_written_and_shown_but_not_the_closing_summary(tmp_path):
+    events = []
+    log = StepLog(tmp_path / "metrics.jsonl", 0)
+    callback = StageCallback(log, "train-sft", {"loss": "loss", "kl": "kl"}, events.append, None)
+    log_steps(
+        callback, {"loss": 0.5, "grad_norm": math.nan}, {"reward": 1.0}, {"train_runtime": 9.0}
+    )
+    written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert written == [{"step": 1, "loss": 0.5}, {"step": 2, "reward": 1.0}]
+    assert events == [
+        Advance("train-sft", 1, 5, ["loss 0.5"]),
+        Advance("train-sft", 2, 5, []),
+    ]
 
 
-def test_bytes_of_matrices_that_zero_3_has_emptied():
-    """There `numel` is 0 and the size before dividing is in `ds_numel`."""
-    model = build_model()
-    for parameter in model.parameters():
-        parameter.ds_numel = parameter.numel()
-        parameter.data = torch.empty(0)
-    part = torch.nn.Parameter(torch.zeros(0))
-    found = memory_bytes(model, torch.optim.SGD([part]))
-    assert list(found.values()) == [400, 80, 80, 160, 160]
+@pytest.mark.parametrize("main", [True, False])
+def test_a_loss_that_is_not_finite_ends_the_run_in_every_process(tmp_path, main):
+    log = StepLog(tmp_path / "metrics.jsonl", 0) if main else None
+    callback = StageCallback(log, "train-sft", {}, silent, None)
+    with pytest.raises(LoraparError, match="loss is nan in step 1"):
+        log_steps(callback, {"loss": math.nan})
 
 
 def flat_steps(flags, seen=(), patience=3):

@@ -1,11 +1,19 @@
-"""Records to train on: what is read, what is replayed, what is said."""
+"""Records to train on: which files, what is read, what is replayed, what is noted."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import System
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.records import Record, write_records
-from lorapar_cli.training.inputs import read_training_records
+from lorapar_cli.training.inputs import (
+    find_training_inputs,
+    read_training_records,
+    training_files,
+)
+from tests.training.training_runs import RL, SFT
 
 
 def write(path, system, count):
@@ -15,7 +23,7 @@ def write(path, system, count):
 
 
 @pytest.mark.parametrize(("share", "there", "replayed"), [(0.3, 90, 30), (0.9, 12, 12)])
-def test_the_share_that_is_replayed_is_the_one_asked_for_or_said(tmp_path, share, there, replayed):
+def test_the_share_that_is_replayed_is_the_requested_one_or_noted(tmp_path, share, there, replayed):
     files = {
         "system1": write(tmp_path / "1.jsonl", System.SYSTEM1, 70),
         "system2": write(tmp_path / "2.jsonl", System.SYSTEM2, there),
@@ -34,3 +42,74 @@ def test_a_bad_file_is_named_without_options_of_classify(tmp_path):
     with pytest.raises(LoraparError, match=r"mine\.jsonl:1") as caught:
         read_training_records({"data": path}, 0.0, 0, [])
     assert "--" not in caught.value.hint
+    assert caught.value.hint.startswith("fix it")
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "1.jsonl").write_text("")
+    with pytest.raises(LoraparError, match="nothing to train on") as caught:
+        read_training_records({"system1": tmp_path / "1.jsonl"}, 0.0, 0, [])
+    assert "is empty" in caught.value.found
+
+
+def test_records_that_cannot_be_used_are_left_out_before_replay_is_counted(tmp_path):
+    files = {
+        "system1": write(tmp_path / "1.jsonl", System.SYSTEM1, 20),
+        "system2": write(tmp_path / "2.jsonl", System.SYSTEM2, 20),
+    }
+    seen = []
+
+    def select(records, path):
+        seen.append(path.name)
+        return records[::2]
+
+    records = read_training_records(files, 0.5, 0, [], select)
+    assert seen == ["1.jsonl", "2.jsonl"]
+    assert sorted({record.label for record in records}) == ["system1", "system2"]
+    assert len(records) == 20
+
+
+@pytest.mark.parametrize(
+    ("data", "replay", "files"),
+    [
+        ("system1", 0.0, {"system1": "s/system1.jsonl"}),
+        ("system2", 0.1, {"system2": "s/system2.jsonl", "system1": "s/system1.jsonl"}),
+        ("all", 0.0, {"system1": "s/system1.jsonl", "system2": "s/system2.jsonl"}),
+        ("mine.jsonl", 0.0, {"data": "mine.jsonl"}),
+    ],
+)
+def test_files_of_data_and_replay(data, replay, files):
+    found = training_files(Path("s"), data, replay)
+    assert {name: path.as_posix() for name, path in found.items()} == files
+    assert list(found) == list(files)
+
+
+@pytest.mark.parametrize("data", ["all", "mine.jsonl"])
+def test_replay_needs_another_system(data):
+    with pytest.raises(UsageError, match="--replay"):
+        training_files(Path("s"), data, 0.5)
+
+
+def test_inputs_are_those_of_the_run(run_dir, tmp_path):
+    source = find_training_inputs(run_dir, replace(SFT, replay=0.1), Stage.TRAIN_SFT, "init")
+    assert list(source.described) == ["system1", "system2", "adapter", "mask"]
+    assert source.folder == run_dir.folder(Stage.TRAIN_SFT)
+    assert source.mask == run_dir.folder(Stage.PARTITION) / Artifact.MASK
+    assert source.settings["model"] == source.base_id
+    assert source.template is source.settings["template"] is None
+    manifest = source.new_manifest(Stage.TRAIN_SFT, ["replay"])
+    assert (manifest.given, manifest.seed) == (["replay"], 0)
+    assert source.find_result() is None
+
+
+def test_a_missing_stage_is_named_with_its_option(run_dir):
+    with pytest.raises(LoraparError, match="no adapter in run directory") as caught:
+        find_training_inputs(run_dir, RL, Stage.TRAIN_RL, "sft")
+    assert "`lorapar train-sft`" in caught.value.hint
+    assert "--adapter" in caught.value.hint
+
+
+def test_a_template_file_that_cannot_be_read_is_refused(run_dir, tmp_path):
+    options = replace(SFT, template=tmp_path / "nope.jinja")
+    with pytest.raises(LoraparError, match=r"nope\.jinja"):
+        find_training_inputs(run_dir, options, Stage.TRAIN_SFT, "init")

@@ -1,14 +1,80 @@
-"""Which settings of a training stage decide its adapter."""
+"""Options of both training stages: what they accept, and which of them decide the adapter."""
 
 import dataclasses
 
 import pytest
 
-from lorapar_cli.training.options import RlOptions, SftOptions, deciding
+from lorapar_cli.errors import UsageError
+from lorapar_cli.names import Stage
+from lorapar_cli.options import options_of
+from lorapar_cli.store.run_dir import ADAPTERS
+from lorapar_cli.training.options import (
+    TRACKERS,
+    RlOptions,
+    SftOptions,
+    TrainingOptions,
+    argument_name,
+    deciding,
+)
+from lorapar_cli.training.rewards.builtin import REWARDS, parse_weights, reward_names
+
+STAGES = [SftOptions, RlOptions]
 
 
 def decided(options) -> dict:
-    return deciding(dataclasses.asdict(options))
+    return deciding(options.settings())
+
+
+def stated(options_class) -> dict:
+    return {each.name: each for each in options_of(options_class)}
+
+
+@pytest.mark.parametrize("options_class", STAGES)
+def test_a_stage_states_no_option_of_the_base_class_again(options_class):
+    common, own = stated(TrainingOptions), stated(options_class)
+    for name, each in common.items():
+        assert own[name].stated is each.stated
+        assert own[name].kind is each.kind
+
+
+@pytest.mark.parametrize("options_class", STAGES)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.0}, "`--learning-rate` must be above 0, not 0"),
+        ({"learning_rate": float("nan")}, "`--learning-rate` is not a finite number"),
+        ({"epochs": 0.0}, "`--epochs` must be above 0"),
+        ({"max_steps": 0}, "`--max-steps 0` trains nothing"),
+        ({"max_steps": -2}, "`--max-steps` must be at least -1"),
+        ({"replay": 0.95}, "`--replay` must be at least 0 and at most 0.9"),
+        ({"dtype": "int4"}, "`--dtype` has no `int4`"),
+        ({"from_": "score"}, "`--from` has no `score`"),
+        ({"report_to": "wandbb"}, "unknown tracker `wandbb`, did you mean `wandb`?"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(options_class, change, message):
+    with pytest.raises(UsageError) as caught:
+        options_class(**change)
+    assert caught.value.what.startswith(message)
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_help_names_every_tracker_that_is_accepted(name):
+    assert SftOptions(report_to=name).report_to == name
+    assert name in stated(SftOptions)["report_to"].stated.doc.replace(".", ",").split(":")[1]
+
+
+def test_help_names_every_reward_that_is_accepted():
+    doc = stated(RlOptions)["rewards"].stated.doc
+    assert set(REWARDS) < set(reward_names())
+    for name in reward_names():
+        assert parse_weights(name) == {name: 1.0}
+        assert f"{name}," in doc or f"{name};" in doc
+
+
+def test_adapters_to_start_from_are_those_of_a_run():
+    assert set(stated(SftOptions)["from_"].choices) == set(ADAPTERS)
+    assert set(ADAPTERS.values()) == {Stage.SCORE, Stage.TRAIN_SFT, Stage.TRAIN_RL}
 
 
 @pytest.mark.parametrize(
@@ -18,21 +84,36 @@ def decided(options) -> dict:
         {"report_to": "wandb"},
         {"patience_steps": 3},
         {"training": ("run_name=x", "log-level=info", "logging_steps=5")},
+        {"overwrite": True},
+        {"dry_run": True},
+        {"mask": "none"},
     ],
 )
-def test_what_is_written_beside_the_result_decides_nothing(change):
+def test_what_is_written_besides_the_result_or_read_as_an_input_decides_nothing(change):
     assert decided(dataclasses.replace(RlOptions(), **change)) == decided(RlOptions())
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(SftOptions)])
-def test_every_other_setting_decides(field):
-    if field in ("save_steps", "report_to"):
-        return
-    changed = dataclasses.replace(SftOptions(), **{field: ("weight=1",)})
-    assert decided(changed) != decided(SftOptions())
+@pytest.mark.parametrize("options_class", STAGES)
+def test_every_other_recorded_setting_decides(options_class):
+    settings = options_class().settings()
+    without = {"save_steps", "report_to", "patience_steps"}
+    for name in settings.keys() - without:
+        assert deciding(settings | {name: ["weight=1"]}) != deciding(settings), name
 
 
 def test_patience_decides_where_it_ends_the_run():
     stopping = RlOptions(stop_without_spread=True)
     assert decided(stopping) != decided(dataclasses.replace(stopping, patience_steps=3))
     assert decided(RlOptions(training=("seed=3", "run_name=x")))["training"] == ["seed=3"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        ("learning_rate=1", "learning_rate"),
+        (" log-level = info", "log_level"),
+        ("packing", "packing"),
+    ],
+)
+def test_name_of_a_trainer_argument(pair, name):
+    assert argument_name(pair) == name

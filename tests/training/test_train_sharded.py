@@ -39,7 +39,7 @@ def test_fsdp1_is_refused_before_any_work(run_dir, launched):
     assert "accelerate-fsdp2.yaml" in caught.value.hint
     source = run_dir.folder(Stage.SCORE) / "adapter"
     with pytest.raises(LoraparError, match="FSDP1"):
-        train_rl(run_dir, RlOptions(), adapter=source)
+        train_rl(run_dir, RlOptions(adapter=source))
     assert not run_dir.folder(Stage.TRAIN_SFT).exists()
     assert not run_dir.folder(Stage.TRAIN_RL).exists()
 

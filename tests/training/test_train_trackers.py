@@ -3,7 +3,6 @@
 Each is tested where it is installed: `pip install wandb tensorboard trackio`.
 """
 
-import importlib.util
 import json
 import os
 import sqlite3
@@ -12,9 +11,7 @@ import sys
 
 import pytest
 
-from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.training.trainer_arguments import require_tracker
 
 SFT = [
     *("train-sft", "--max-steps", "3", "--per-device-batch-size", "2"),
@@ -101,28 +98,6 @@ def test_none_is_none_where_one_is_installed_and_configured(run_dir, tmp_path):
     for arguments in (SFT, RL):
         run(here, run_dir, arguments, PYTHONPATH=path, **variables)
     assert not list(here.iterdir())
-
-
-@pytest.mark.parametrize("name", ["wandb", "tensorboard", "trackio", "mlflow", "swanlab"])
-def test_a_missing_tracker_is_named(monkeypatch, name):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(LoraparError, match=f"tracker `{name}` is not installed") as caught:
-        require_tracker(name)
-    assert name in caught.value.hint
-
-
-@pytest.mark.parametrize("kind", ["folder", "broken"])
-def test_a_folder_or_a_broken_package_is_no_tracker(tmp_path, monkeypatch, kind):
-    if importlib.util.find_spec("swanlab") is not None:
-        pytest.skip("swanlab is installed")
-    (tmp_path / "swanlab").mkdir()
-    said = "is not installed"
-    if kind == "broken":
-        (tmp_path / "swanlab" / "__init__.py").write_text("import package_that_is_missing\n")
-        said = "cannot be imported"
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(LoraparError, match=said):
-        require_tracker("swanlab")
 
 
 def test_a_folder_named_as_a_tracker_does_no_harm(run_dir, tmp_path):

@@ -1,11 +1,111 @@
-"""What trainers refuse, and what they logged."""
+"""Arguments of TRL's trainers: what options set, what a user may add, what was logged."""
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from trl import GRPOConfig, SFTConfig
 
-from lorapar_cli.errors import UsageError
-from lorapar_cli.training.trainer_arguments import checked_arguments, logged
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.training.options import TRACKERS, RlOptions, SftOptions
+from lorapar_cli.training.trainer_arguments import (
+    build_config,
+    checked_arguments,
+    common_arguments,
+    logged,
+    parse_training_arguments,
+    require_tracker,
+)
+
+
+def test_values_are_read_as_yaml():
+    pairs = ("adam_epsilon=1e-6", "lr-scheduler-kwargs={a: 1}")
+    expected = {"adam_epsilon": 1e-6, "lr_scheduler_kwargs": {"a": 1}}
+    found = parse_training_arguments(pairs, SFTConfig)
+    assert found == expected
+    assert parse_training_arguments(("num_iterations=2",), GRPOConfig) == {"num_iterations": 2}
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        ("completion_only_loss=false", "tokenized by lorapar"),
+        ("packing=true", "tokenized by lorapar"),
+        ("save_only_model=true", "same numbers"),
+        ("eval_strategy=steps", "no records to evaluate"),
+        ("push_to_hub=true", "lorapar export"),
+        ("trust_remote_code=true", "--trust-remote-code"),
+        ("model_init_kwargs={}", "loaded by lorapar"),
+        ("adam_epsilon=[", "is not valid YAML"),
+        ("adam_epsilon", "is not KEY=VALUE"),
+    ],
+)
+def test_arguments_that_would_break_a_promise_are_refused(pair, reason):
+    with pytest.raises(UsageError) as caught:
+        parse_training_arguments((pair,), SFTConfig)
+    assert reason in caught.value.found
+
+
+def test_every_problem_is_in_one_message():
+    with pytest.raises(UsageError) as caught:
+        parse_training_arguments(("lr_schduler_kwargs={}", "bf16=true"), SFTConfig)
+    assert "did you mean `lr_scheduler_kwargs`?" in caught.value.found
+    assert "--dtype" in caught.value.found
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("liger_kernel") is not None, reason="liger-kernel is installed"
+)
+def test_a_missing_kernel_package_is_named():
+    with pytest.raises(UsageError) as caught:
+        parse_training_arguments(("use_liger_kernel=true",), SFTConfig)
+    assert "pip install liger-kernel" in caught.value.found
+
+
+def test_options_set_the_arguments_that_they_name():
+    options = RlOptions(epochs=2.0, optimizer="sgd", kl_beta=0.1, warmup=5.0, dtype="float16")
+    found = common_arguments(options, Path("work"), torch.device("cpu"))
+    expected = {"num_train_epochs": 2.0, "optim": "sgd", "beta": 0.1, "warmup_steps": 5.0}
+    assert expected.items() <= found.items()
+    assert (found["use_cpu"], found["bf16"], found["fp16"]) == (True, False, False)
+    assert found["output_dir"] == "work/checkpoints"
+    on_gpu = common_arguments(options, Path("work"), torch.device("cuda"))
+    assert (on_gpu["use_cpu"], on_gpu["bf16"], on_gpu["fp16"]) == (False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "config_class"), [(SftOptions(), SFTConfig), (RlOptions(), GRPOConfig)]
+)
+def test_the_defaults_make_a_configuration(tmp_path, options, config_class):
+    own = common_arguments(options, tmp_path, torch.device("cpu"))
+    config = build_config(config_class, own, {"adam_epsilon": 1e-6})
+    assert config.learning_rate == options.learning_rate
+    assert config.adam_epsilon == 1e-6
+    with pytest.raises(UsageError, match="do not fit together"):
+        build_config(config_class, own, {"eval_strategy": "never"})
+
+
+@pytest.mark.parametrize("name", TRACKERS[1:])
+def test_a_missing_tracker_is_named(monkeypatch, name):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(LoraparError, match=f"tracker `{name}` is not installed") as caught:
+        require_tracker(name)
+    assert name in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken"])
+@pytest.mark.skipif(importlib.util.find_spec("swanlab") is not None, reason="swanlab is installed")
+def test_a_folder_or_a_broken_package_is_not_a_tracker(tmp_path, monkeypatch, kind):
+    (tmp_path / "swanlab").mkdir()
+    expected = "is not installed"
+    if kind == "broken":
+        (tmp_path / "swanlab" / "__init__.py").write_text("import package_that_is_missing\n")
+        expected = "cannot be imported"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(LoraparError, match=expected):
+        require_tracker("swanlab")
 
 
 @pytest.mark.parametrize("cause", [ValueError("no such mode"), ImportError("no such package")])

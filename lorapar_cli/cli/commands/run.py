@@ -1,18 +1,34 @@
 """`lorapar run`: every stage of a configuration, in order, skipping what is up to date."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lorapar_cli.cli import console
 from lorapar_cli.cli.config import Step, plan_steps, read_config
+from lorapar_cli.cli.options import given_options
+from lorapar_cli.cli.run_summary import closing_report
+from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import UsageError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.manifest import Outcome
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions
+
+_TRAINING: dict[Stage, type[TrainingOptions]] = {
+    Stage.TRAIN_SFT: SftOptions,
+    Stage.TRAIN_RL: RlOptions,
+}
 
 
 def run(
     ctx: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file: a section a stage, keys as options.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file: a section per stage, its keys named after options.")
+    ],
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -47,78 +63,72 @@ def _with_own_teachers(content: dict[str, Any], config: Path) -> dict[str, Any]:
     return content | {"classify": {"teachers_file": str(config)} | section}
 
 
-def _plan(ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool):
+def _plan(
+    ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool
+) -> list[Step]:
     """Returns the steps; what can be known to fail fails before the first of them runs.
 
     Raises:
+        LoraparError: Training needs something that is not there.
         UsageError: The configuration does not fit the commands, or names no base model.
     """
-    for section in ("train-sft", "train-rl"):
-        key = section if section in content else section.replace("-", "_")
+    for stage in _TRAINING:
+        key = stage.value if stage.value in content else stage.value.replace("-", "_")
         settings = content.get(key)
         if overwrite and (settings is None or isinstance(settings, dict)):
             content = content | {key: (settings or {}) | {"overwrite": True}}
-    steps = plan_steps(content, ctx.parent.command.commands, {"run_dir": run_dir})
+    root = ctx.find_root().command
+    if not isinstance(root, TyperGroup):
+        raise AssertionError("`run` was not called as a subcommand")
+    steps = plan_steps(content, root.commands, {"run_dir": run_dir})
     _require_model(steps)
     _check_training(steps)
     return steps
 
 
-def _check_training(steps: list[Step]) -> None:
+def _check_training(steps: Sequence[Step]) -> None:
     """Refuses rewards, optimizers, trackers and trainer arguments that training would refuse."""
-    from lorapar_cli.cli.options import given_options
-    from lorapar_cli.cli.training_options import collect
-    from lorapar_cli.names import Stage
-    from lorapar_cli.training.options import RlOptions, SftOptions
     from lorapar_cli.training.preflight import check_training_options
 
     for step in steps:
-        kind = {Stage.TRAIN_SFT: SftOptions, Stage.TRAIN_RL: RlOptions}.get(step.stage)
-        if kind is not None:
-            values = step.context.params
-            check_training_options(
-                collect(kind, values),
-                given_options(step.context),
-                allow_code=values.get("allow_code_execution", False),
-                unsafe_code=values.get("unsafe_code_execution", False),
-            )
+        if (kind := _TRAINING.get(step.stage)) is not None:
+            options = read_options(kind, step.context.params)
+            check_training_options(options, given_options(step.context))
 
 
-def _require_model(steps: list[Step]) -> None:
-    from lorapar_cli.store.run_dir import RunDir
-
+def _require_model(steps: Sequence[Step]) -> None:
     named = any(step.context.params.get("model") for step in steps)
-    root = Path(steps[0].context.params["run_dir"])
-    if not named and RunDir(root).base_model() is None:
+    if not named and RunDir(_run_dir_of(steps)).base_model() is None:
         raise UsageError(
             "the configuration names no base model",
             hint="add `model:` with a folder, a hub id, or `embedded`",
         )
 
 
+def _run_dir_of(steps: Sequence[Step]) -> Path:
+    return Path(steps[0].context.params["run_dir"])
+
+
 def run_stages(
     ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
 ) -> None:
     """Runs the stages of a configuration and prints the closing report."""
-    from lorapar_cli.cli.run_summary import closing_report
-
     steps = _plan(ctx, content, run_dir, overwrite)
-    outcomes = {}
+    outcomes: dict[Stage, Outcome] = {}
     with console.brief_results():
         for number, step in enumerate(steps, 1):
             console.say(f"[{number}/{len(steps)}] {step.stage}")
             outcome = step.invoke()
             if outcome is None:
-                # `dry_run` in a stage's section: there is nothing to go on from.
+                # A dry run or a sweep in a stage's section leaves nothing for later stages.
                 return
             outcomes[step.stage] = outcome
             console.say(f"      {_one_line(outcome)}")
-    root = Path(steps[0].context.params["run_dir"])
     output = console.stdout()
-    for renderable in closing_report(root, outcomes):
+    for renderable in closing_report(_run_dir_of(steps), outcomes):
         output.print(renderable, soft_wrap=isinstance(renderable, str))
 
 
-def _one_line(outcome) -> str:
+def _one_line(outcome: Outcome) -> str:
     seconds = outcome.manifest.seconds()
     return f"done in {seconds:.0f} s" if outcome.fresh else f"up to date (took {seconds:.0f} s)"

@@ -1,7 +1,7 @@
 """Rewards by name: plain functions from completions and reference answers to numbers from 0 to 1.
 
-`answer`, `integer` and `choice` read answers with the extractor that labels and evaluation use;
-`format-strict`, `format-soft` and `tags` are the paper's, for models that answer in
+`answer`, `integer` and `choice` extract answers as labelling and evaluation do; `format-strict`,
+`format-soft` and `tags` are the paper's, for models that answer in
 `<reasoning>...</reasoning><answer>...</answer>`; `format` rewards any explicit form of answer.
 """
 
@@ -23,7 +23,7 @@ Reward = Callable[[list[str], list[str | None]], list[float]]
 _STRICT = re.compile(r"<reasoning>\n.*?\n</reasoning>\n<answer>\n.*?\n</answer>\n?", re.DOTALL)
 _SOFT = re.compile(r"\s*<reasoning>.*?</reasoning>\s*<answer>.*?</answer>", re.DOTALL)
 _TAGS = ("<reasoning>\n", "\n</reasoning>\n", "\n<answer>\n", "\n</answer>")
-# The paper's count takes 0.001 of 0.5 a character; here the whole is 1.
+# The paper subtracts 0.001 per character from a maximum of 0.5; here the maximum is 1.
 _TAG_SHARE = 0.25
 _PER_TRAILING_CHARACTER = 0.002
 
@@ -31,7 +31,7 @@ _PER_TRAILING_CHARACTER = 0.002
 def answer(completions: list[str], references: list[str | None]) -> list[float]:
     """Returns 1 where the extracted answer matches the reference, else 0.
 
-    A missing reference gives 0: nothing can be shown to be right.
+    Without a reference the value is 0.
     """
     return [
         float(answers_match(extract_answer(completion), reference))
@@ -50,7 +50,7 @@ def _is_whole(found: str | None) -> bool:
 
 
 def format(completions: list[str], references: list[str | None]) -> list[float]:
-    """Returns 1 where the completion ends in its one and only explicit answer, else 0."""
+    """Returns 1 where the completion has exactly one explicit answer and ends with it, else 0."""
     return [float(_ends_in_one_answer(completion)) for completion in completions]
 
 
@@ -60,9 +60,9 @@ def _ends_in_one_answer(completion: str) -> bool:
 
 
 def format_strict(completions: list[str], references: list[str | None]) -> list[float]:
-    """Returns 1 where the whole completion is the two tagged parts, each tag on its own line.
+    """Returns 1 where the completion consists of the two tagged parts, each tag on its own line.
 
-    Differs: the authors' pattern lets no line break into the parts; ours does.
+    Differs: the authors' pattern allows no line break within the parts; ours does.
     """
     return [float(_STRICT.fullmatch(completion) is not None) for completion in completions]
 
@@ -73,7 +73,7 @@ def format_soft(completions: list[str], references: list[str | None]) -> list[fl
 
 
 def tags(completions: list[str], references: list[str | None]) -> list[float]:
-    """Returns a quarter for each of the four tags that is there once, less for text behind.
+    """Returns a quarter per tag that occurs exactly once, minus a penalty for text after the last.
 
     Differs: scaled to 1 (the weight 0.5 gives the paper's values) and never below 0.
     """
@@ -82,8 +82,9 @@ def tags(completions: list[str], references: list[str | None]) -> list[float]:
 
 def _count_tags(completion: str) -> float:
     score = sum(_TAG_SHARE for tag in _TAGS if completion.count(tag) == 1)
-    behind = completion.rpartition("\n</answer>")[2] if "\n</answer>" in completion else ""
-    return max(0.0, score - _PER_TRAILING_CHARACTER * len(behind.strip()))
+    _, closing_tag, trailing = completion.rpartition("\n</answer>")
+    penalty = _PER_TRAILING_CHARACTER * len(trailing.strip()) if closing_tag else 0.0
+    return max(0.0, score - penalty)
 
 
 def choice(completions: list[str], references: list[str | None]) -> list[float]:
@@ -107,6 +108,13 @@ REWARDS: dict[str, Reward] = {
     "tags": tags,
     "choice": choice,
 }
+LATEX, CODE = "latex", "code"
+
+
+def reward_names() -> list[str]:
+    """Returns the names of all rewards, with those that need a package or a permission."""
+    return [*REWARDS, LATEX, CODE]
+
 
 # Source: LoRA-PAR Sec. 4, GRPO rewards.
 PAPER_WEIGHTS = {
@@ -125,14 +133,14 @@ def parse_weights(text: str, also: Sequence[str] = ()) -> dict[str, float]:
     count as hyphens.
 
     Args:
-        also: Further names that are valid here.
+        also: Names that are valid besides `reward_names`.
 
     Raises:
-        UsageError: An unknown or repeated name, or a weight that is no positive number.
+        UsageError: An unknown or repeated name, or a weight that is not a positive number.
     """
     if text.strip() == "paper":
         return dict(PAPER_WEIGHTS)
-    valid = [*REWARDS, *also]
+    valid = [*reward_names(), *also]
     weights: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, weight = (piece.strip() for piece in part.partition("="))

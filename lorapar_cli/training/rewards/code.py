@@ -5,7 +5,9 @@ meaning of these fields.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.programs import Code, to_program
@@ -16,13 +18,13 @@ from lorapar_cli.training.rewards.builtin import Reward
 _FIELDS = ("prompt", "entry_point", "test")
 
 
-def describe_tests(row: dict) -> str:
+def describe_tests(row: Mapping[str, Any]) -> str:
     """Returns the reference of a row that has HumanEval's fields."""
     return json.dumps({field: row[field] for field in _FIELDS}, ensure_ascii=False)
 
 
 def with_tests(record: Record) -> Record:
-    """Returns the record with its tests as reference answer, where the source had them."""
+    """Returns the record with its tests as reference answer, or as it is where it has none."""
     row = record.extra | {"prompt": record.prompt}
     if not all(field in row for field in _FIELDS):
         return record
@@ -34,6 +36,7 @@ def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:
 
     Args:
         sandbox: Backend, from `grading.sandbox.runner.find_backend`.
+        limits: What one program may use; None for the defaults.
     """
 
     def code(completions: list[str], references: list[str | None]) -> list[float]:

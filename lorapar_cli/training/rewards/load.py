@@ -6,45 +6,51 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.grading.latex import check_latex, latex
 from lorapar_cli.grading.sandbox.runner import find_backend
-from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
+from lorapar_cli.training.rewards.builtin import CODE, LATEX, REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
 
-CODE, LATEX = "code", "latex"
+UserReward = Callable[..., Any]
+"""A reward as users and TRL write it; `call_reward` says how it is called."""
+WeightedRewards = dict[str, tuple[Reward | UserReward, float]]
 
 
 def resolve_rewards(
-    text: str, allow_code: bool = False, unsafe: bool = False
-) -> dict[str, tuple[Reward, float]]:
+    text: str, allow_code: bool = False, unsafe_code: bool = False
+) -> WeightedRewards:
     """Returns name -> reward and weight of an option such as `answer=2,mymodule.polite=0.5`.
 
-    A name with a dot is a user's function, imported from the working folder or the environment;
-    `checked_rewards` says how it is called.
+    A name with a dot is a user's function, imported from the working folder or the environment.
 
     Args:
-        allow_code: Whether `code` may run what the model wrote, in a sandbox.
-        unsafe: Whether it may do so where there is none.
+        allow_code: Whether `code` may run generated programs in a sandbox.
+        unsafe_code: Whether it may run them without one where none is available.
 
     Raises:
-        UsageError: An unknown name, a bad weight, a path that leads to no function, or `code`
-            without permission.
-        LoraparError: `code` was asked for and this machine offers no sandbox, or `latex` and
-            math-verify is not installed.
+        UsageError: An unknown name, a bad weight, a path that does not lead to a function, or
+            `code` without permission.
+        LoraparError: `code` is named and no sandbox is available, or `latex` and math-verify is not
+            installed.
     """
     names = [part.partition("=")[0].strip() for part in text.split(",")]
     dotted = [name for name in names if "." in name]
-    weights = parse_weights(text, also=[*dotted, CODE, LATEX])
-    special = {name: _import(name) for name in weights if name in dotted}
-    if CODE in weights:
-        special[CODE] = _code(allow_code, unsafe)
-    if LATEX in weights:
-        special[LATEX] = _latex()
-    return {name: (special.get(name) or REWARDS[name], w) for name, w in weights.items()}
+    rewards: WeightedRewards = {}
+    for name, weight in parse_weights(text, also=dotted).items():
+        if name in dotted:
+            rewards[name] = _import(name), weight
+        elif name == CODE:
+            rewards[name] = _code(allow_code, unsafe_code), weight
+        elif name == LATEX:
+            check_latex()
+            rewards[name] = latex, weight
+        else:
+            rewards[name] = REWARDS[name], weight
+    return rewards
 
 
 def _code(allow: bool, unsafe: bool) -> Reward:
@@ -53,17 +59,10 @@ def _code(allow: bool, unsafe: bool) -> Reward:
             "reward `code` runs programs that the model writes",
             hint="allow it with `--allow-code-execution`; they run in a sandbox",
         )
-
     return code_reward(find_backend(unsafe))
 
 
-def _latex() -> Reward:
-
-    check_latex()
-    return latex
-
-
-def _import(path: str) -> Reward:
+def _import(path: str) -> UserReward:
     module, _, name = path.rpartition(".")
     # The command may be installed elsewhere; a user's module lies where the command is typed.
     if os.getcwd() not in sys.path:
@@ -74,60 +73,61 @@ def _import(path: str) -> Reward:
         raise UsageError(
             f"cannot import reward `{path}`",
             f"{type(cause).__name__}: {cause}",
-            "give `module.function`, importable from here",
+            "give `module.function`, importable from the working folder",
         ) from cause
     if not callable(reward):
-        raise UsageError(f"reward `{path}` is no function", type(reward).__name__)
+        raise UsageError(f"reward `{path}` is not a function", type(reward).__name__)
     return reward
 
 
-def checked_rewards(
+def call_reward(
     name: str,
-    reward: Reward,
-    texts: list[str],
+    reward: Reward | UserReward,
+    completions: list[str],
     references: list[str | None],
     columns: dict[str, Any] | None = None,
 ) -> list[float]:
-    """Returns the reward's values, one finite number a completion.
+    """Returns the reward's values, one finite number per completion.
 
-    A function whose parameters are all known by name is called by name, as TRL calls rewards, so
-    that functions written for TRL work: `completions`, `references` (also `reference_answer`), and
-    what is in `columns`. Any other is called with completions and references in this order. Both
-    may be coroutine functions.
+    A function whose required parameters are all known by name is called by name, as TRL calls
+    rewards, so that functions written for TRL work: `completions`, `references` (also
+    `reference_answer`), and what is in `columns`. Any other is called with completions and
+    references in this order. Both may be coroutine functions.
 
     Args:
-        columns: What TRL gives further, `prompts` and `record_id` among them.
+        columns: What TRL passes besides, `prompts` and `record_id` among it.
 
     Raises:
-        LoraparError: The reward raised, or gave something else; names it.
+        LoraparError: The reward raised, or returned something else; names it.
     """
     known = (columns or {}) | {
-        "completions": texts,
+        "completions": completions,
         "references": references,
         "reference_answer": references,
     }
     wanted = _wanted_names(reward, known)
+    called: UserReward = reward
     try:
         if wanted is None:
-            given = reward(texts, references)
+            returned = called(completions, references)
         else:
-            given = reward(**{key: known[key] for key in wanted})
-        if inspect.iscoroutine(given):
-            given = asyncio.run(given)
-        values = [_to_number(value) for value in given]
+            returned = called(**{key: known[key] for key in wanted})
+        if inspect.iscoroutine(returned):
+            returned = asyncio.run(returned)
+        values = [_to_number(value) for value in returned]
     except (Exception, SystemExit) as cause:
         raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
-    if len(values) != len(texts):
+    if len(values) != len(completions):
         raise LoraparError(
-            f"reward `{name}` gave {len(values)} values for {len(texts)} completions"
+            f"reward `{name}` returned {len(values)} values for {len(completions)} completions"
         )
     if bad := [value for value in values if not math.isfinite(value)]:
-        raise LoraparError(f"reward `{name}` gave {bad[0]}", hint="rewards are finite numbers")
+        raise LoraparError(f"reward `{name}` returned {bad[0]}", hint="rewards are finite numbers")
     return values
 
 
-def _wanted_names(reward: Reward, known: dict[str, Any]) -> Sequence[str] | None:
-    """Returns what a function takes by name, None where it takes something that is not known."""
+def _wanted_names(reward: UserReward, known: dict[str, Any]) -> Sequence[str] | None:
+    """Returns what a function takes by name, None if it requires something that is not known."""
     try:
         parameters = inspect.signature(reward).parameters.values()
     except (TypeError, ValueError):  # Some that are written in C have none.
@@ -143,5 +143,5 @@ def _wanted_names(reward: Reward, known: dict[str, Any]) -> Sequence[str] | None
 
 def _to_number(value: Any) -> float:
     if isinstance(value, str | bytes):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)

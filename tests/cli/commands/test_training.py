@@ -1,59 +1,82 @@
-"""What the training commands show of a result."""
+"""`lorapar train-sft` and `train-rl` as commands: what they show, and what a dry run leaves."""
 
-import io
+from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
+import typer
 
+from lorapar_cli.cli import main
 from lorapar_cli.cli.commands import train_rl, train_sft
 from lorapar_cli.names import Stage
-from lorapar_cli.store.manifest import Manifest
+from tests.cli.shown import shown, training_manifest
+
+SYSTEM2 = {"system1": 0, "system2": 7}
 
 
-def shown(render, manifest) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    for each in render(manifest):
-        console.print(each)
-    return console.file.getvalue()
+def test_sft_shows_the_mean_loss():
+    manifest = training_manifest(Stage.TRAIN_SFT, "system1", {"system1": 5}, loss=1.5)
+    text = shown(train_sft._render(manifest))
+    assert "SFT on System-1 records" in text
+    assert "1.500" in text
 
 
-def result(stage, data, records, **metrics) -> Manifest:
-    counts = {"records": records, "trained_records": 1234, "active": 1, "elements": 2}
-    counts |= {"active_moved": 1, "frozen_moved": 0}
-    manifest = Manifest(stage, {"data": data}, counts=counts, metrics={"steps": 3} | metrics)
-    manifest.ended = manifest.started
-    return manifest
-
-
-@pytest.mark.parametrize(
-    ("data", "records", "title", "row"),
-    [
-        ("system1", {"system1": 5000, "system2": 0}, "System-1 records", "5,000 system1"),
-        ("system2", {"system1": 0, "system2": 7}, "System-2 records", "7 system2"),
-        ("all", {"system1": 5, "system2": 7}, "all records", "5 system1, 7 system2"),
-        ("mine.jsonl", {"system1": 0, "system2": 0}, "mine.jsonl", "1,234"),
-    ],
-)
-def test_title_and_row_tell_what_was_trained_on(data, records, title, row):
-    sft = shown(train_sft._render, result(Stage.TRAIN_SFT, data, records, loss=1.5))
-    rl = shown(train_rl._render, result(Stage.TRAIN_RL, data, records, reward=0.25))
-    assert f"SFT on {title}" in sft
-    assert f"GRPO on {title}" in rl
-    assert row in sft
-    assert row in rl
-    assert "0.250" in rl
+def test_rl_shows_the_mean_reward_of_the_last_step():
+    manifest = training_manifest(Stage.TRAIN_RL, "system2", SYSTEM2, reward=0.25)
+    text = shown(train_rl._render(manifest))
+    assert "GRPO on System-2 records" in text
+    assert "0.250" in text
 
 
 def test_a_run_that_logged_no_reward_is_shown_without():
-    records = {"system1": 0, "system2": 7}
-    text = shown(train_rl._render, result(Stage.TRAIN_RL, "system2", records, reward=None))
-    assert "mean reward" not in text
+    manifest = training_manifest(Stage.TRAIN_RL, "system2", SYSTEM2, reward=None)
+    assert "mean reward" not in shown(train_rl._render(manifest))
 
 
-def test_tokens_are_shown_by_the_first_process_only(monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "1")
-    train_sft._show_tokens([[("a", False)]])
-    assert capsys.readouterr().out == ""
-    monkeypatch.setenv("RANK", "0")
-    train_sft._show_tokens([[("a", False), ("b", True)]])
-    assert "'a' ['b']" in capsys.readouterr().out
+@pytest.fixture
+def commands():
+    main.register()
+    return typer.main.get_command(main.app).commands
+
+
+def test_a_dry_run_shows_what_would_be_and_returns_no_outcome(commands, run_dir, capfd):
+    """`lorapar run` ends there: later stages would find nothing to start from."""
+    command = commands["train-sft"]
+    arguments = ["--run-dir", str(run_dir.root), "--dry-run", "--show-tokens", "1"]
+    with command.make_context("train-sft", arguments) as context:
+        assert command.invoke(context) is None
+    out, _ = capfd.readouterr()
+    assert "dry run: nothing was trained or written" in out
+    assert "records as tokens; [in brackets]: contributes to the loss" in out
+    assert "['<eos>']" in out
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+def test_options_reach_the_stage_by_their_names(commands, monkeypatch, tmp_path):
+    from lorapar_cli.training import train_rl as stage
+
+    called = {}
+
+    def fake(run_dir, options, *, given, progress):
+        called.update(options=options, given=given)
+        manifest = training_manifest(Stage.TRAIN_RL, "system2", SYSTEM2, reward=0.5)
+        return SimpleNamespace(folder=tmp_path, manifest=manifest, fresh=True)
+
+    monkeypatch.setattr(stage, "train_rl", fake)
+    command = commands["train-rl"]
+    arguments = [
+        *("--run-dir", str(tmp_path), "--from", "init", "--learning-rate", "1e-3"),
+        *("--vllm", "server", "--training", "num_iterations=2", "--training", "epsilon=0.1"),
+        *("--allow-code-execution", "--mask", "none", "--quantize", "4bit"),
+    ]
+    with command.make_context("train-rl", arguments) as context:
+        command.invoke(context)
+    options = called["options"]
+    assert (options.from_, options.learning_rate, options.vllm) == ("init", 1e-3, "server")
+    assert options.training == ("num_iterations=2", "epsilon=0.1")
+    assert options.allow_code_execution
+    assert not options.unsafe_code_execution
+    assert (options.mask, options.quantize, options.seed) == ("none", "4bit", 0)
+    assert called["given"] == [
+        *("allow_code_execution", "from_", "learning_rate", "mask", "quantize", "run_dir"),
+        *("training", "vllm"),
+    ]

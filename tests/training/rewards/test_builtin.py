@@ -4,7 +4,12 @@ import pytest
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.training.rewards import builtin as rewards
-from lorapar_cli.training.rewards.builtin import PAPER_WEIGHTS, REWARDS, parse_weights
+from lorapar_cli.training.rewards.builtin import (
+    PAPER_WEIGHTS,
+    REWARDS,
+    parse_weights,
+    reward_names,
+)
 
 TAGGED = "<reasoning>\n2+2\nis 4\n</reasoning>\n<answer>\n4\n</answer>\n"
 ONE_LINE = "<reasoning>2+2</reasoning> <answer>4</answer>"
@@ -69,7 +74,7 @@ def test_paper_formats():
     assert [score("format-soft", text) for text in (TAGGED, ONE_LINE, "x" + ONE_LINE)] == [1, 1, 0]
 
 
-def test_tags_count_each_tag_once_and_charge_for_text_behind():
+def test_tags_count_each_tag_once_and_charge_for_trailing_text():
     assert score("tags", TAGGED) == 1
     assert score("tags", "<reasoning>\na\n</reasoning>\n") == 0.5
     assert score("tags", "<reasoning>\n<reasoning>\n") == 0
@@ -97,6 +102,11 @@ def test_weights_are_parsed():
         "tags": 1.0,
     }
     assert parse_weights("my.module=3", also=["my.module"]) == {"my.module": 3.0}
+
+
+@pytest.mark.parametrize("name", reward_names())
+def test_every_name_is_a_reward_of_weight_1(name):
+    assert parse_weights(name) == {name: 1.0}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """The `code` reward on right, wrong and hostile completions."""
 
+import json
+
 import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox.runner import Limits, find_backend
-from lorapar_cli.training.rewards.code import code_reward, describe_tests
+from lorapar_cli.store.records import Record
+from lorapar_cli.training.rewards.code import code_reward, describe_tests, with_tests
 
 TESTS = describe_tests(
     {
@@ -26,6 +29,15 @@ def test_one_for_programs_that_pass():
         "",
     ]
     assert reward(completions, [TESTS] * 5) == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_tests_of_a_record_become_its_reference():
+    extra = {"entry_point": "f", "test": "def check(f): ..."}
+    record = with_tests(Record("a", "def f():\n", "    return 1\n", "1", extra=extra))
+    expected = {"prompt": "def f():\n", **extra}
+    assert json.loads(record.reference_answer) == expected
+    plain = Record("b", "1+1?", "2", "2", extra={"entry_point": "f"})
+    assert with_tests(plain) is plain
 
 
 @pytest.mark.parametrize("reference", [None, "8", "[]", '{"prompt": ""}'])

@@ -1,9 +1,11 @@
 """Rewards by name: what an option becomes, and what is refused before anything is loaded."""
 
+import sys
+
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.training.rewards.load import checked_rewards, resolve_rewards
+from lorapar_cli.training.rewards.load import call_reward, resolve_rewards
 
 
 def test_names_weights_and_the_papers():
@@ -28,8 +30,6 @@ def test_latex_compares_as_mathematics():
 
 
 def test_latex_without_math_verify_names_the_extra(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "math_verify", None)
     with pytest.raises(LoraparError) as caught:
         resolve_rewards("latex")
@@ -47,7 +47,7 @@ def test_what_cannot_be_is_refused(text):
 )
 def test_values_are_one_finite_number_each(values):
     with pytest.raises(LoraparError, match="`mine`"):
-        checked_rewards("mine", lambda texts, references: values, ["a", "b"], [None, None])
+        call_reward("mine", lambda texts, references: values, ["a", "b"], [None, None])
 
 
 def named(completions, **columns):
@@ -92,7 +92,7 @@ class Callable:
 )
 def test_functions_of_users_and_of_trl_get_what_they_name(reward, values):
     columns = {"prompts": ["first", "2."], "record_id": ["r1", "r-2"], "reference_answer": None}
-    assert checked_rewards("mine", reward, ["x", "yz"], ["a", None], columns) == values
+    assert call_reward("mine", reward, ["x", "yz"], ["a", None], columns) == values
 
 
 def leaves(completions, references):
@@ -106,7 +106,7 @@ def digits(completions, references):
 @pytest.mark.parametrize("reward", [leaves, digits])
 def test_leaving_and_text_are_no_rewards(reward):
     with pytest.raises(LoraparError, match="`mine` failed"):
-        checked_rewards("mine", reward, ["x", "yz"], ["a", None])
+        call_reward("mine", reward, ["x", "yz"], ["a", None])
 
 
 def test_a_module_that_does_not_run_is_named(tmp_path, monkeypatch):
@@ -115,3 +115,19 @@ def test_a_module_that_does_not_run_is_named(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="broken_rewards") as caught:
         resolve_rewards("broken_rewards.f")
     assert "SyntaxError" in caught.value.found
+
+
+def test_what_is_not_a_function_is_named(tmp_path, monkeypatch):
+    (tmp_path / "constant_rewards.py").write_text("f = 3\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"`constant_rewards\.f` is not a function") as caught:
+        resolve_rewards("constant_rewards.f=2")
+    assert caught.value.found == "int"
+
+
+def test_code_runs_in_a_sandbox_unless_allowed_otherwise(monkeypatch):
+    asked = []
+    monkeypatch.setattr("lorapar_cli.training.rewards.load.find_backend", asked.append)
+    assert list(resolve_rewards("code=3,answer", allow_code=True)) == ["code", "answer"]
+    resolve_rewards("code", unsafe_code=True)
+    assert asked == [False, True]

@@ -1,0 +1,54 @@
+"""What the training commands show of a result."""
+
+from typing import Any
+
+from lorapar_cli.cli.console import two_columns
+from lorapar_cli.stage_records import DryRunRecord, TrainingRecord
+from lorapar_cli.store.manifest import Manifest
+
+
+def dry_run_tables(manifest: Manifest) -> list[Any]:
+    """Returns what a dry run found: steps, learning rates, memory."""
+    record = manifest.record(DryRunRecord)
+    counts, metrics = record.counts, record.metrics
+    rows = [
+        ("records", f"{counts['trained_records']:,}"),
+        ("steps", f"{metrics['steps']:,}"),
+        ("active elements", f"{counts['active']:,} of {counts['elements']:,}"),
+        ("processes", str(metrics["processes"])),
+    ]
+    rows += [
+        (f"learning rate, step {step + 1}", f"{rate:.3g}")
+        for step, rate in metrics["learning_rates"].items()
+    ]
+    rows += [
+        (f"memory, {holder}", f"{size / 2**20:,.1f} MiB")
+        for holder, size in metrics["bytes"].items()
+    ]
+    rows.append(("memory, activations", "depends on batch and length"))
+    return [two_columns("dry run: nothing was trained or written", rows)]
+
+
+def records_trained_on(manifest: Manifest) -> str:
+    """Returns what a title calls the records of `--data`."""
+    data = manifest.settings["data"]
+    named = {"system1": "System-1 records", "system2": "System-2 records", "all": "all records"}
+    return named.get(data, data)
+
+
+def training_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, str]]:
+    """Returns label and value of what both training stages report."""
+    counts = record.counts
+    share = counts["active"] / counts["elements"]
+    return [
+        (
+            "records",
+            ", ".join(f"{n:,} {system}" for system, n in counts["records"].items() if n)
+            or f"{counts['trained_records']:,}",
+        ),
+        ("steps", str(record.metrics["steps"])),
+        ("active elements", f"{counts['active']:,} of {counts['elements']:,} ({share:.1%})"),
+        ("active that moved", f"{counts['active_moved']:,}"),
+        ("frozen that moved", f"{counts['frozen_moved']:,} (checked bit by bit)"),
+        ("time", f"{manifest.seconds():.0f} s"),
+    ]

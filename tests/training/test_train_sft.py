@@ -1,0 +1,272 @@
+"""`train-sft`: frozen elements are bit-identical, active ones move, and what is refused."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import TokenView
+from lorapar_cli.names import Artifact, Flag, Stage, split_file
+from lorapar_cli.stage_records import SftRecord
+from lorapar_cli.store.mask_file import read_mask
+from lorapar_cli.training.train_sft import train_sft
+from tests.training.training_runs import (
+    SFT,
+    Killed,
+    active,
+    adapter,
+    adapter_bytes,
+    kill_at,
+    moved,
+    write_mask,
+)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "sgd", "adafactor"])
+def test_active_elements_move_and_no_other(run_dir, optimizer):
+    outcome = train_sft(run_dir, replace(SFT, optimizer=optimizer))
+    chosen = active(run_dir, Flag.SFT)
+    active_moved, frozen_moved = moved(run_dir, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT)
+    assert sum(int((~tensor).sum()) for tensor in chosen.values()) > 100
+    assert frozen_moved == 0
+    assert active_moved > 0.5 * sum(int(tensor.sum()) for tensor in chosen.values())
+    record = outcome.manifest.record(SftRecord)
+    assert record.counts["active_moved"] == active_moved
+    assert record.counts["frozen_moved"] == 0
+    assert list(outcome.manifest.counts) == [
+        *("records", "trained_records", "loss_tokens"),
+        *("elements", "active", "active_moved", "frozen_moved"),
+    ]
+    assert list(outcome.manifest.metrics) == ["processes", "engine", "steps", "loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_bnb_8bit", "lion_8bit", "adamw_torch_fused"])
+def test_more_optimizers_leave_frozen_elements_alone(run_dir, optimizer):
+    if "8bit" in optimizer:
+        pytest.importorskip("bitsandbytes")
+    counts = train_sft(run_dir, replace(SFT, optimizer=optimizer)).manifest.counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.5 * counts["active"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_bases_train_a_float32_adapter(run_dir, dtype):
+    counts = train_sft(run_dir, replace(SFT, dtype=dtype)).manifest.counts
+    assert counts["frozen_moved"] == 0
+    assert counts["active_moved"] > 0.5 * counts["active"]
+    assert {t.dtype.name for t in adapter(run_dir, Stage.TRAIN_SFT).values()} == {"float32"}
+
+
+def test_adapter_loads_without_lorapar(run_dir, tiny_model_dir):
+    train_sft(run_dir, SFT)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    ids = torch.arange(4, 20).unsqueeze(0)
+    plain = base(ids).logits
+    model = PeftModel.from_pretrained(base, run_dir.folder(Stage.TRAIN_SFT) / Artifact.ADAPTER)
+    loaded = {
+        name.replace(".default", ""): p for name, p in model.named_parameters() if "lora_" in name
+    }
+    for name, tensor in adapter(run_dir, Stage.TRAIN_SFT).items():
+        assert np.array_equal(loaded[name].detach().numpy(), tensor)
+    assert not torch.allclose(plain, model(ids).logits, atol=1e-4)
+
+
+def test_clipping_counts_active_elements_only(run_dir):
+    """With plain SGD at rate 1 a step's length is the clipped norm of what may move."""
+    options = replace(
+        SFT,
+        optimizer="sgd",
+        learning_rate=1.0,
+        max_steps=1,
+        weight_decay=0.0,
+        max_grad_norm=1e-3,
+        scheduler="constant",
+        warmup=0.0,
+    )
+    train_sft(run_dir, options)
+    was, now = adapter(run_dir, Stage.SCORE), adapter(run_dir, Stage.TRAIN_SFT)
+    length = np.sqrt(sum(((now[n].astype("f8") - was[n]) ** 2).sum() for n in was))
+    assert length == pytest.approx(1e-3, rel=0.02)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_shortest_runs_train_in_spite_of_warm_up(run_dir, steps):
+    counts = train_sft(run_dir, replace(SFT, max_steps=steps, warmup=0.5)).manifest.counts
+    assert counts["active_moved"] > 0.5 * counts["active"]
+
+
+def test_gradient_checkpointing_gives_the_same_adapter(run_dir, tmp_path):
+    other = type(run_dir)(tmp_path / "other")
+    shutil.copytree(run_dir.root, other.root)
+    options = replace(SFT, lora_dropout=0.0)
+    train_sft(run_dir, options)
+    train_sft(other, replace(options, gradient_checkpointing=True))
+    one, two = adapter(run_dir, Stage.TRAIN_SFT), adapter(other, Stage.TRAIN_SFT)
+    for name, tensor in one.items():
+        np.testing.assert_allclose(two[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_mask_none_trains_every_element(run_dir):
+    counts = train_sft(run_dir, replace(SFT, mask="none")).manifest.counts
+    assert counts["active"] == counts["elements"]
+
+
+def test_mask_of_another_adapter_is_refused(run_dir, tmp_path):
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / Artifact.MASK)
+    name = sorted(flags)[3]
+    flags[name] = np.zeros((flags[name].shape[0] + 1, 5), np.uint8)
+    write_mask(tmp_path / "mask.safetensors", flags)
+    with pytest.raises(LoraparError, match="does not belong") as caught:
+        train_sft(run_dir, replace(SFT, mask=str(tmp_path / "mask.safetensors")))
+    assert name in caught.value.found
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+def test_mask_without_an_active_element_is_refused(run_dir, tmp_path):
+    flags, _ = read_mask(run_dir.folder(Stage.PARTITION) / Artifact.MASK)
+    write_mask(tmp_path / "none.safetensors", {name: np.zeros_like(flags[name]) for name in flags})
+    with pytest.raises(LoraparError, match="no element is active"):
+        train_sft(run_dir, replace(SFT, mask=str(tmp_path / "none.safetensors")))
+
+
+def test_finished_result_is_kept_without_overwrite(run_dir):
+    first = train_sft(run_dir, SFT)
+    assert first.fresh
+    assert not train_sft(run_dir, SFT).fresh
+    other = replace(SFT, learning_rate=2e-2)
+    with pytest.raises(LoraparError, match="other settings") as caught:
+        train_sft(run_dir, other)
+    assert "learning_rate" in caught.value.found
+    before = adapter_bytes(run_dir, Stage.TRAIN_SFT)
+    with pytest.raises(Killed):
+        train_sft(run_dir, replace(other, overwrite=True), progress=kill_at(2))
+    assert adapter_bytes(run_dir, Stage.TRAIN_SFT) == before
+    train_sft(run_dir, replace(other, overwrite=True))
+    assert adapter_bytes(run_dir, Stage.TRAIN_SFT) != before
+
+
+def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(run_dir):
+    options = replace(SFT, learning_rate=1e30, scheduler="constant", warmup=0.0, max_grad_norm=1e30)
+    with pytest.raises(LoraparError, match=r"not finite|loss is|infinite") as caught:
+        train_sft(run_dir, options)
+    assert "--learning-rate" in caught.value.hint
+    assert run_dir.manifest(Stage.TRAIN_SFT) is None
+    folder = run_dir.folder(Stage.TRAIN_SFT) / Artifact.CHECKPOINTS
+    assert list(folder.glob("*/complete"))
+
+
+def test_an_option_by_its_trainer_name_is_that_option(run_dir):
+    outcome = train_sft(run_dir, replace(SFT, training=("learning_rate=2e-3", "adam_epsilon=1e-6")))
+    settings = outcome.manifest.settings
+    assert settings["learning_rate"] == 2e-3
+    assert settings["training"] == ["adam_epsilon=1e-6"]
+    same = replace(SFT, learning_rate=2e-3, training=("adam_epsilon=1e-6",))
+    assert not train_sft(run_dir, same).fresh
+
+
+def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run_dir):
+    settings = train_sft(run_dir, replace(SFT, max_steps=1)).manifest.settings
+    assert set(settings) == {
+        *("learning_rate", "epochs", "max_steps", "per_device_batch_size", "scheduler", "warmup"),
+        *("gradient_accumulation", "weight_decay", "max_grad_norm", "optimizer", "lora_dropout"),
+        *("max_length", "replay", "gradient_checkpointing", "save_steps", "dtype", "quantize"),
+        *("data", "report_to", "seed", "template", "training", "model"),
+    }
+
+
+def test_shown_tokens_mark_what_contributes_to_the_loss(run_dir):
+    events = []
+    train_sft(run_dir, replace(SFT, dry_run=True, show_tokens=2), progress=events.append)
+    (view,) = [event for event in events if isinstance(event, TokenView)]
+    assert len(view.records) == 2
+    text = "".join(token for token, _ in view.records[0])
+    loss = "".join(token for token, contributes in view.records[0] if contributes)
+    assert "What is" in text
+    assert "What is" not in loss
+    assert loss.startswith("#### ")
+    assert loss.endswith("<eos>")
+
+
+def test_tokens_are_shown_of_a_result_that_is_up_to_date(run_dir):
+    options = replace(SFT, max_steps=1)
+    train_sft(run_dir, options)
+    events = []
+    again = train_sft(run_dir, replace(options, show_tokens=3), progress=events.append)
+    assert not again.fresh
+    (view,) = [event for event in events if isinstance(event, TokenView)]
+    assert len(view.records) == 3
+
+
+def test_template_replaces_the_models_and_is_remembered(run_dir, tmp_path):
+    text = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[assistant]"
+    (tmp_path / "mine.jinja").write_text(text)
+    events = []
+    options = replace(SFT, template=tmp_path / "mine.jinja", show_tokens=1)
+    outcome = train_sft(run_dir, options, progress=events.append)
+    (view,) = [event for event in events if isinstance(event, TokenView)]
+    assert "".join(token for token, _ in view.records[0]).startswith("[user]What is")
+    assert outcome.manifest.settings["template"] == run_dir.template() == text
+
+
+def test_replay_mixes_in_the_other_system(run_dir):
+    outcome = train_sft(run_dir, replace(SFT, replay=0.25, max_steps=1))
+    assert outcome.manifest.counts["records"] == {"system1": 12, "system2": 4}
+
+
+def test_data_may_be_the_other_system_all_or_a_file(run_dir, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "1+1?", "answer": "#### 2"}\n' * 3)
+    dry = replace(SFT, dry_run=True)
+    for data, expected in (
+        ("system2", {"system1": 0, "system2": 12}),
+        ("all", {"system1": 12, "system2": 12}),
+    ):
+        assert train_sft(run_dir, replace(dry, data=data)).manifest.counts["records"] == expected
+    counts = train_sft(run_dir, replace(dry, data=str(path))).manifest.counts
+    assert counts["trained_records"] == 3
+
+
+def test_long_records_are_left_out_and_named(run_dir):
+    # Tokens are bytes here; System-1 records have 27 to 30 of them.
+    manifest = train_sft(run_dir, replace(SFT, max_length=28, dry_run=True)).manifest
+    assert 0 < manifest.counts["trained_records"] < 12
+    assert "`s1-" in manifest.notes[0]
+    with pytest.raises(LoraparError, match="longer than 5 tokens"):
+        train_sft(run_dir, replace(SFT, max_length=5, dry_run=True))
+
+
+def test_empty_split_is_refused(run_dir):
+    (run_dir.folder(Stage.CLASSIFY) / split_file("system1")).write_text("")
+    source = run_dir.folder(Stage.SCORE) / Artifact.ADAPTER
+    with pytest.raises(LoraparError, match="nothing to train on"):
+        train_sft(run_dir, replace(SFT, adapter=source))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": ("lr_schduler_kwargs={}", "bf16=true")}, "does not take"),
+        ({"optimizer": "adamw"}, "unknown optimizer `adamw`"),
+        ({"report_to": "swanlab"}, "`swanlab`"),
+    ],
+)
+def test_what_the_trainer_cannot_do_is_refused_before_anything_is_written(
+    run_dir, monkeypatch, change, message
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(LoraparError, match=message):
+        train_sft(run_dir, replace(SFT, **change))
+    assert not run_dir.folder(Stage.TRAIN_SFT).exists()
+
+
+def test_own_default_start_is_the_scored_adapter(run_dir):
+    train_sft(run_dir, replace(SFT, max_steps=1))
+    inputs = run_dir.manifest(Stage.TRAIN_SFT).inputs
+    assert inputs["adapter"]["path"].startswith(str(run_dir.folder(Stage.SCORE)))
+    with pytest.raises(UsageError, match="--from"):
+        replace(SFT, from_="scored")
