@@ -1,10 +1,11 @@
-"""YAML run configurations, held against the options of the commands themselves.
+"""YAML run configurations, checked against the options of the commands themselves.
 
-A section is named after its subcommand and its keys after that command's options, so the command
-line is the one place where an option, its range and its default are written.
+A section is named after its subcommand and its keys after that command's options, so that whatever
+states an option, its range and its default for the command line states it for YAML too.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ class Step:
     stage: Stage
     context: Any
 
-    def invoke(self):
-        """Runs the command and returns its Outcome."""
+    def invoke(self) -> Any:
+        """Runs the command and returns its Outcome, None where the command only shows something."""
         with self.context:
             return self.context.command.invoke(self.context)
 
@@ -40,7 +41,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         LoraparError: The file cannot be read or is not YAML.
-        UsageError: It is no mapping.
+        UsageError: It is not a mapping.
     """
     import yaml
 
@@ -56,14 +57,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def plan_steps(
-    config: dict[str, Any], commands: dict[str, Any], shared: dict[str, Any]
+    config: Mapping[str, Any], commands: Mapping[str, Any], overriding: Mapping[str, Any]
 ) -> list[Step]:
     """Returns the six stages in order, every option checked before anything runs.
 
     Args:
         config: What `read_config` returned. A stage without a section runs with its defaults.
         commands: Subcommand name -> command.
-        shared: Options that win over the file's own shared keys, such as the run directory.
+        overriding: Options that take precedence over the file's own shared keys, such as the run
+            directory; None for those that the user did not give.
 
     Raises:
         UsageError: Unknown keys or values out of range, all of them in one message.
@@ -72,9 +74,8 @@ def plan_steps(
     sections = [stage.value for stage in Stage]
     valid = [*sections, *map(_dashed, SHARED_KEYS)]
     problems = [f"`{key}` is unknown{nearest(key, valid)}" for key in config if key not in valid]
-    shared = {k: config[k] for k in map(_dashed, SHARED_KEYS) if k in config} | {
-        _dashed(k): v for k, v in shared.items() if v is not None
-    }
+    shared = {key: config[key] for key in map(_dashed, SHARED_KEYS) if key in config}
+    shared |= {_dashed(key): value for key, value in overriding.items() if value is not None}
     steps = []
     for stage in Stage:
         section = config.get(stage.value) or {}
@@ -93,7 +94,13 @@ def _dashed(key: Any) -> str:
     return str(key).replace("_", "-")
 
 
-def _plan_step(stage, section, command, shared, problems) -> Step | None:
+def _plan_step(
+    stage: Stage,
+    section: Mapping[str, Any],
+    command: Any,
+    shared: Mapping[str, Any],
+    problems: list[str],
+) -> Step | None:
     """Returns the step, or None with what is wrong added to `problems`."""
     options = {_dashed(p.opts[0].lstrip("-")): p for p in command.params if p.name != "help"}
     given = {_dashed(key): value for key, value in section.items()}
@@ -101,8 +108,8 @@ def _plan_step(stage, section, command, shared, problems) -> Step | None:
     problems += [
         f"`{stage.value}.{key}` is unknown{nearest(key, sorted(options))}" for key in unknown
     ]
-    values = {k: v for k, v in shared.items() if k in options} | given
-    arguments = []
+    values = {key: value for key, value in shared.items() if key in options} | given
+    arguments: list[str] = []
     for key, value in values.items():
         if key in options:
             arguments += _as_arguments(options[key], value)
@@ -115,8 +122,8 @@ def _plan_step(stage, section, command, shared, problems) -> Step | None:
     return Step(stage, context)
 
 
-def _as_arguments(option, value: Any) -> list[str]:
-    """Returns a YAML value as it would stand on the command line."""
+def _as_arguments(option: Any, value: Any) -> list[str]:
+    """Returns a YAML value as it would be typed on the command line."""
     if value is None:
         return []
     if option.param_type_name == "argument":

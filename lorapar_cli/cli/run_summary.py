@@ -1,19 +1,28 @@
-"""The closing report of `run` and `demo`: what was reached, by what, and where it lies."""
+"""The closing report of `run` and `demo`: accuracies, elements, times, and where results are."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lorapar_cli.names import Region, Stage
+from lorapar_cli.cli.console import two_columns
+from lorapar_cli.names import Artifact, Region, Stage
+from lorapar_cli.stage_records import PartitionRecord, TrainingRecord
+from lorapar_cli.store.manifest import Manifest, Outcome
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _MODELS = {"base": "base", "sft": "after SFT", "rl": "after RL"}
 _SYSTEMS = {"system1": "System 1", "system2": "System 2"}
+_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
-def closing_report(root: Path, outcomes: dict) -> list:
+def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
     """Returns the tables and lines that close a run.
 
     Args:
         root: The run directory.
-        outcomes: Stage -> Outcome of all six stages.
+        outcomes: Those of all six stages.
     """
     manifests = {stage: outcome.manifest for stage, outcome in outcomes.items()}
     folder = outcomes[Stage.EVAL].folder
@@ -22,14 +31,14 @@ def closing_report(root: Path, outcomes: dict) -> list:
         _elements_table(manifests),
         _time_table(manifests),
         *_replay_lines(manifests),
-        f"accuracies, intervals, differences: {folder / 'results.json'}",
-        f"every answer: {folder / 'samples.jsonl'}",
-        f"trained adapter (PEFT): {root / Stage.TRAIN_RL / 'adapter'}",
+        f"accuracies, intervals, differences: {folder / Artifact.RESULTS}",
+        f"every answer: {folder / Artifact.SAMPLES}",
+        f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
         f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
     ]
 
 
-def _accuracy_table(manifest):
+def _accuracy_table(manifest: Manifest) -> "Table":
     from rich.table import Table
 
     table = Table(
@@ -46,43 +55,40 @@ def _accuracy_table(manifest):
     return table
 
 
-def _accuracy(entry: dict) -> str:
+def _accuracy(entry: Mapping[str, Any]) -> str:
     if entry["accuracy"] is None:
         return "-"
     low, high = entry["interval"]
     return f"{entry['accuracy']:.1%}  ({low:.1%} to {high:.1%}, n={entry['n']})"
 
 
-def _elements_table(manifests: dict):
-    from lorapar_cli.cli.console import two_columns
-
-    counts = manifests[Stage.PARTITION].counts
+def _elements_table(manifests: Mapping[Stage, Manifest]) -> "Table":
+    counts = manifests[Stage.PARTITION].record(PartitionRecord).counts
     total = counts["elements"]
 
     def share(number: int) -> str:
         return f"{number:,} ({number / total:.1%})"
 
+    sft, rl = (manifests[stage].record(TrainingRecord).counts["active"] for stage in _TRAINING)
     rows = [
         ("LoRA elements", f"{total:,}"),
-        ("active in SFT", share(manifests[Stage.TRAIN_SFT].counts["active"])),
-        ("active in RL", share(manifests[Stage.TRAIN_RL].counts["active"])),
+        ("active in SFT", share(sft)),
+        ("active in RL", share(rl)),
     ]
     rows += [(f"region {region}", share(counts["regions"][region])) for region in Region]
     return two_columns("elements", rows)
 
 
-def _replay_lines(manifests: dict) -> list[str]:
-    """Returns what must be known of the records that each training stage saw."""
+def _replay_lines(manifests: Mapping[Stage, Manifest]) -> list[str]:
+    """Returns a line for each training stage that also saw records of the other system."""
     return [
-        f"{stage} trained on {share:.0%} records of the other system as well (--replay {share})"
-        for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+        f"{share:.0%} of the records of {stage} came from the other system (--replay {share})"
+        for stage in _TRAINING
         if (share := manifests[stage].settings["replay"])
     ]
 
 
-def _time_table(manifests: dict):
-    from lorapar_cli.cli.console import two_columns
-
+def _time_table(manifests: Mapping[Stage, Manifest]) -> "Table":
     seconds = {stage: manifest.seconds() or 0.0 for stage, manifest in manifests.items()}
     rows = [(stage.value, f"{value:.0f} s") for stage, value in seconds.items()]
     return two_columns("time", [*rows, ("all stages", f"{sum(seconds.values()):.0f} s")])

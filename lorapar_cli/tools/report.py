@@ -7,7 +7,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Region, Stage, System
-from lorapar_cli.stage_records import ClassifyRecord
+from lorapar_cli.stage_records import ClassifyRecord, RlRecord, SftRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
@@ -305,35 +305,43 @@ def _regions(manifest: Manifest | None) -> str:
 def _share_active(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
-    return f"{100 * manifest.counts['active'] / manifest.counts['elements']:.1f} %"
+    counts = manifest.record(TrainingRecord).counts
+    return f"{100 * counts['active'] / counts['elements']:.1f} %"
 
 
 def _training(run: _Run) -> str:
     trained = {stage: run.stages[stage] for stage in _TRAINING if stage in run.stages}
     if not trained:
         return ""
+    manifests = list(trained.values())
+    records = [manifest.record(TrainingRecord) for manifest in manifests]
     rows = [
-        ["records", *(f"{m.counts['trained_records']:,}" for m in trained.values())],
-        ["of the other system", *(f"{100 * m.settings['replay']:g} %" for m in trained.values())],
-        ["steps", *(f"{m.metrics['steps']:,}" for m in trained.values())],
-        ["learning rate", *(f"{m.settings['learning_rate']:g}" for m in trained.values())],
-        ["optimizer", *(m.settings["optimizer"] for m in trained.values())],
-        ["last loss", *(_figure(m, "loss") for m in trained.values())],
-        ["last mean reward", *(_figure(m, "reward") for m in trained.values())],
-        ["active elements", *(_share_active(m) for m in trained.values())],
-        [
-            "frozen elements that moved",
-            *(f"{m.counts['frozen_moved']:,}" for m in trained.values()),
-        ],
-        ["processes", *(f"{m.metrics['processes']}" for m in trained.values())],
+        ["records", *(f"{record.counts['trained_records']:,}" for record in records)],
+        ["of the other system", *(f"{100 * m.settings['replay']:g} %" for m in manifests)],
+        ["steps", *(f"{record.metrics['steps']:,}" for record in records)],
+        ["learning rate", *(f"{m.settings['learning_rate']:g}" for m in manifests)],
+        ["optimizer", *(m.settings["optimizer"] for m in manifests)],
+        ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
+        ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
+        ["active elements", *map(_share_active, manifests)],
+        ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
+        ["processes", *(f"{record.metrics['processes']}" for record in records)],
     ]
-    notes = [_notes(manifest) for manifest in trained.values()]
+    notes = map(_notes, manifests)
     return _section("Training", _table(["", *(stage.value for stage in trained)], rows), *notes)
 
 
-def _figure(manifest: Manifest, key: str) -> str:
-    value = manifest.metrics.get(key)
-    return "" if value is None else f"{value:.4f}"
+def _loss(stage: Stage, manifest: Manifest) -> str:
+    if stage is not Stage.TRAIN_SFT:
+        return ""
+    return f"{manifest.record(SftRecord).metrics['loss']:.4f}"
+
+
+def _reward(stage: Stage, manifest: Manifest) -> str:
+    if stage is not Stage.TRAIN_RL:
+        return ""
+    reward = manifest.record(RlRecord).metrics["reward"]
+    return "" if reward is None else f"{reward:.4f}"
 
 
 def _pictures(root: Path, page_folder: Path) -> str:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from lorapar_cli import embedded
 from lorapar_cli.cli import console
 from lorapar_cli.cli.commands.run import run_stages
 from lorapar_cli.cli.config import read_config
+from lorapar_cli.store.atomic import atomic_file
 
 
 def demo(
@@ -17,16 +19,14 @@ def demo(
     run_dir: Annotated[
         Path, typer.Option(envvar="LORAPAR_RUN_DIR", help="Run directory of the demo.")
     ] = Path("lorapar-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of data and stages.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data and of every stage.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train again where settings or inputs changed.")
     ] = False,
 ) -> None:
     """Run all stages on the embedded tiny model: no network, no key, no GPU."""
-    from lorapar_cli import embedded
-
-    # A model this small gains nothing from more, and sums that are split over threads round
-    # differently: on one the demo's figures do not depend on the number of cores.
+    # A model this small gains nothing from more threads, and sums that are split over threads round
+    # differently: on one thread the demo's figures do not depend on the number of cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     data = run_dir / "data" / "train.jsonl"
     _write_corpus(data, seed)
@@ -39,9 +39,8 @@ def demo(
 
 
 def _write_corpus(path: Path, seed: int) -> None:
-    """Writes the embedded training records, unless they are there already."""
+    """Writes the embedded training records, unless they are already there."""
     from lorapar_cli.embedded.corpus import training_records
-    from lorapar_cli.store.atomic import atomic_file
 
     text = "".join(json.dumps(record) + "\n" for record in training_records(seed))
     if path.is_file() and path.read_text(encoding="utf-8") == text:
