@@ -23,7 +23,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Note, Progress
 from lorapar_cli.models.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
-from lorapar_cli.stage_records import RlFigures
+from lorapar_cli.stage_records import RlFigures, RlRecord, TrainedRecords
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import ZeroSpreadMonitor
@@ -32,7 +32,7 @@ from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.rewards.builtin import Reward
 from lorapar_cli.training.rewards.load import UserReward, WeightedRewards, call_reward
-from lorapar_cli.training.run import TrainingRun
+from lorapar_cli.training.run import Trained, TrainingRun
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,
@@ -178,6 +178,11 @@ def fit_grpo(
     run.run_trainer(trainer)
     rewarded = logged(trainer, "reward")
     return {"steps": trainer.state.global_step, "reward": rewarded[-1] if rewarded else None}
+
+
+def to_record(counts: TrainedRecords, trained: Trained[RlFigures]) -> RlRecord:
+    """Returns the stage's record of a finished run."""
+    return RlRecord({**counts, **trained.elements}, {**trained.launch, **trained.figures})
 
 
 def _require_whole_generations(config: GRPOConfig) -> None:

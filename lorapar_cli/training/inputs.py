@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
@@ -16,7 +16,10 @@ from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.replay import mix_replay, replay_count
 
 ALL = "all"
+_NAMED = 5
 _OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -171,3 +174,40 @@ def _read_data(path: Path) -> list[Record]:
             "fix it, or read it with `lorapar classify`, which has options for other formats, and "
             "give its `labels.jsonl`",
         ) from error
+
+
+def drop_too_long(
+    items: list[Item],
+    lengths: list[int],
+    records: list[Record],
+    limit: int,
+    what: str,
+    notes: list[str],
+) -> list[Item]:
+    """Returns the items within `limit` tokens.
+
+    Args:
+        lengths: Tokens of each item.
+        records: Record of each item.
+        what: What is measured, for messages.
+        notes: Where a sentence is added that names the records that are left out.
+
+    Raises:
+        LoraparError: Nothing is left.
+    """
+    kept = [item for item, length in zip(items, lengths, strict=True) if length <= limit]
+    dropped = [record for record, n in zip(records, lengths, strict=True) if n > limit]
+    if not kept:
+        raise LoraparError(
+            f"every record is longer than {limit} tokens ({what})",
+            f"the shortest has {min(lengths)}",
+            "raise the limit",
+        )
+    if dropped:
+        first = ", ".join(f"`{record.id}`" for record in dropped[:_NAMED])
+        more = ", ..." if len(dropped) > _NAMED else ""
+        notes.append(
+            f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: "
+            f"{first}{more}"
+        )
+    return kept

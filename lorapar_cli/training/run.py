@@ -48,9 +48,6 @@ from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.masking.optimizers import optimizer_notes
 from lorapar_cli.training.options import TrainingOptions, deciding
 
-_NAMED = 5
-
-Item = TypeVar("Item")
 Figures = TypeVar("Figures", SftFigures, RlFigures)
 
 
@@ -292,34 +289,3 @@ def _read_outcome(folder: Path) -> Outcome:
     if finished is None:
         raise AssertionError(f"`{folder}` has no manifest after training")
     return Outcome(folder, finished)
-
-
-def drop_too_long(
-    items: list[Item], lengths: list[int], names: list[str], limit: int, what: str
-) -> tuple[list[Item], str | None]:
-    """Returns the items within `limit` tokens, and a sentence that names the others or None.
-
-    Args:
-        lengths: Tokens of each item.
-        names: Id of each item's record.
-        what: What is measured, for messages.
-
-    Raises:
-        LoraparError: Nothing is left.
-    """
-    kept = [item for item, length in zip(items, lengths, strict=True) if length <= limit]
-    dropped = [name for name, length in zip(names, lengths, strict=True) if length > limit]
-    if not kept:
-        raise LoraparError(
-            f"every record is longer than {limit} tokens ({what})",
-            f"the shortest has {min(lengths)}",
-            "raise the limit",
-        )
-    if not dropped:
-        return kept, None
-    first = ", ".join(f"`{name}`" for name in dropped[:_NAMED])
-    more = ", ..." if len(dropped) > _NAMED else ""
-    return kept, (
-        f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: "
-        f"{first}{more}"
-    )

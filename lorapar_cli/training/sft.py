@@ -15,11 +15,11 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.tokenization import Encoded
-from lorapar_cli.stage_records import SftFigures
+from lorapar_cli.stage_records import SftFigures, SftRecord, TrainedTokens
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import SftOptions
-from lorapar_cli.training.run import TrainingRun
+from lorapar_cli.training.run import Trained, TrainingRun
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,
@@ -87,3 +87,8 @@ def fit_sft(
     run.run_trainer(trainer)
     losses = logged(trainer, "loss")
     return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}
+
+
+def to_record(counts: TrainedTokens, trained: Trained[SftFigures]) -> SftRecord:
+    """Returns the stage's record of a finished run."""
+    return SftRecord({**counts, **trained.elements}, {**trained.launch, **trained.figures})

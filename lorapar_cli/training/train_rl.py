@@ -5,12 +5,13 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records import RlFigures, RlRecord, TrainedRecords
+from lorapar_cli.stage_records import TrainedRecords
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.training.inputs import find_training_inputs, read_training_records
+from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, read_training_records
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import find_rewards, read_trainer_arguments
@@ -54,33 +55,21 @@ def train_rl(
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
-    from lorapar_cli.models.tokenization import encode_prompt
     from lorapar_cli.training import grpo, run
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template)
-    records, note = run.drop_too_long(
-        read,
-        [len(encode_prompt(tokenizer, record.prompt)) for record in read],
-        [record.id for record in read],
-        options.max_prompt_length,
-        "prompt",
+    lengths = [len(encode_prompt(tokenizer, record.prompt)) for record in read]
+    records = drop_too_long(
+        read, lengths, read, options.max_prompt_length, "prompt", manifest.notes
     )
-    manifest.notes += [note] if note else []
     counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
     job = run.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
-
-    def to_record(trained: run.Trained[RlFigures]) -> RlRecord:
-        return RlRecord(
-            {**counts, **trained.elements},
-            {**trained.launch, **trained.figures},
-        )
-
     return run.run_training(
         job,
-        lambda one: grpo.fit_grpo(one, tokenizer, records, rewards, options, extra),
-        to_record,
+        lambda loaded: grpo.fit_grpo(loaded, tokenizer, records, rewards, options, extra),
+        lambda trained: grpo.to_record(counts, trained),
         progress,
     )
 

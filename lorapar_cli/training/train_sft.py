@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from lorapar_cli.events import Advance, Progress, TokenView, silent
+from lorapar_cli.models.tokenization import encode, shown_tokens
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records import SftFigures, SftRecord, TrainedTokens
+from lorapar_cli.stage_records import TrainedTokens
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import count_systems
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.training.inputs import find_training_inputs, read_training_records
+from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, read_training_records
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.preflight import read_trainer_arguments
@@ -43,26 +44,21 @@ def train_sft(
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
-    from lorapar_cli.models.tokenization import encode, shown_tokens
     from lorapar_cli.training import run, sft
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template)
-    encoded = [encode(tokenizer, record) for record in records]
-    encoded, note = run.drop_too_long(
-        encoded,
-        [len(item.input_ids) for item in encoded],
-        [record.id for record in records],
-        options.max_length,
-        "prompt and completion",
+    everything = [encode(tokenizer, record) for record in records]
+    lengths = [len(item.input_ids) for item in everything]
+    encoded = drop_too_long(
+        everything, lengths, records, options.max_length, "prompt and completion", manifest.notes
     )
     if options.show_tokens:
         shown = encoded[: options.show_tokens]
         progress(TokenView([shown_tokens(tokenizer, item) for item in shown]))
     if done is not None:
         return done
-    manifest.notes += [note] if note else []
     counts: TrainedTokens = {
         "records": count_systems(records),
         "trained_records": len(encoded),
@@ -71,13 +67,9 @@ def train_sft(
     job = run.TrainingJob(
         source.folder, manifest, options, base, start, counts, options.lora_dropout, sft.SHOWN
     )
-
-    def to_record(trained: run.Trained[SftFigures]) -> SftRecord:
-        return SftRecord(
-            {**counts, **trained.elements},
-            {**trained.launch, **trained.figures},
-        )
-
     return run.run_training(
-        job, lambda one: sft.fit_sft(one, tokenizer, encoded, options, extra), to_record, progress
+        job,
+        lambda loaded: sft.fit_sft(loaded, tokenizer, encoded, options, extra),
+        lambda trained: sft.to_record(counts, trained),
+        progress,
     )

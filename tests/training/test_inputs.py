@@ -9,6 +9,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.records import Record, write_records
 from lorapar_cli.training.inputs import (
+    drop_too_long,
     find_training_inputs,
     read_training_records,
     training_files,
@@ -113,3 +114,25 @@ def test_a_template_file_that_cannot_be_read_is_refused(run_dir, tmp_path):
     options = replace(SFT, template=tmp_path / "nope.jinja")
     with pytest.raises(LoraparError, match=r"nope\.jinja"):
         find_training_inputs(run_dir, options, Stage.TRAIN_SFT, "init")
+
+
+def test_the_stage_folder_is_the_one_that_out_names(run_dir, tmp_path):
+    options = replace(SFT, out=tmp_path / "mine", from_="init")
+    source = find_training_inputs(run_dir, options, Stage.TRAIN_SFT, "sft")
+    assert source.folder == tmp_path / "mine"
+    assert source.adapter == run_dir.folder(Stage.SCORE) / Artifact.ADAPTER
+
+
+def test_items_over_the_limit_are_left_out_and_the_first_of_them_named():
+    records = [Record(f"r{number}", "p", "c") for number in range(9)]
+    notes = []
+    kept = drop_too_long([*"abcdefghi"], [*range(9)], records, 2, "prompt", notes)
+    assert kept == ["a", "b", "c"]
+    assert notes == [
+        "6 of 9 records left out, prompt over 2 tokens: `r3`, `r4`, `r5`, `r6`, `r7`, ..."
+    ]
+    assert drop_too_long([1], [2], records[:1], 2, "prompt", notes) == [1]
+    assert len(notes) == 1
+    with pytest.raises(LoraparError, match="every record is longer than 1 tokens") as caught:
+        drop_too_long([1, 2], [4, 3], records[:2], 1, "prompt", notes)
+    assert caught.value.found == "the shortest has 3"

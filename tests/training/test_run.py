@@ -1,4 +1,4 @@
-"""What both stages share: which adapters may train, and which records are left out."""
+"""What both stages share: which adapters may train, and under which engines."""
 
 import dataclasses
 import json
@@ -9,10 +9,10 @@ from safetensors.numpy import save_file
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.weights_digest import local_folder
-from lorapar_cli.names import Artifact, Flag, Stage
+from lorapar_cli.names import Flag, Stage
 from lorapar_cli.training.inputs import find_training_inputs
 from lorapar_cli.training.masking.engines import Engine
-from lorapar_cli.training.run import _find_engine, drop_too_long, read_starting_adapter
+from lorapar_cli.training.run import _find_engine, read_starting_adapter
 from tests.training.training_runs import SFT
 
 
@@ -51,23 +51,3 @@ def test_a_quantized_base_is_not_divided(monkeypatch):
     assert _find_engine(SFT) is Engine.FSDP2
     with pytest.raises(LoraparError, match="quantized base model cannot be trained under FSDP2"):
         _find_engine(quantized)
-
-
-def test_items_over_the_limit_are_left_out_and_the_first_of_them_named():
-    names = [f"r{number}" for number in range(9)]
-    kept, note = drop_too_long([*range(9)], [*range(9)], names, 2, "prompt")
-    assert kept == [0, 1, 2]
-    assert note == (
-        "6 of 9 records left out, prompt over 2 tokens: `r3`, `r4`, `r5`, `r6`, `r7`, ..."
-    )
-    assert drop_too_long([1], [2], ["r"], 2, "prompt") == ([1], None)
-    with pytest.raises(LoraparError, match="every record is longer than 1 tokens") as caught:
-        drop_too_long([1, 2], [4, 3], ["a", "b"], 1, "prompt")
-    assert caught.value.found == "the shortest has 3"
-
-
-def test_the_stage_folder_is_the_one_that_out_names(run_dir, tmp_path):
-    options = dataclasses.replace(SFT, out=tmp_path / "mine", from_="init")
-    source = find_training_inputs(run_dir, options, Stage.TRAIN_SFT, "sft")
-    assert source.folder == tmp_path / "mine"
-    assert source.adapter == run_dir.folder(Stage.SCORE) / Artifact.ADAPTER
