@@ -1,4 +1,4 @@
-"""What a person sees: results on stdout, everything else on stderr."""
+"""What a user sees: results on stdout, everything else on stderr."""
 
 import ctypes
 import json
@@ -9,22 +9,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lorapar_cli.events import Advance, Event, Note, Progress, TokenView
 from lorapar_cli.launcher import is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+    from rich.table import Table
+
+Render = Callable[[Manifest], list[Any]]
+"""Turns a manifest into rich renderables (tables, lines)."""
 _PLAIN_SECONDS = 15.0
 
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
-# Where results go while what libraries print goes elsewhere; None otherwise.
+# Where results go while the output of libraries is redirected; None otherwise.
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 
 @contextmanager
 def brief_results() -> Iterator[None]:
-    """Leaves out every stage's own tables, for commands that close with one of their own."""
+    """Leaves out every stage's own tables, for commands that end with a report of their own."""
     token = _brief.set(True)
     try:
         yield
@@ -32,7 +39,7 @@ def brief_results() -> Iterator[None]:
         _brief.reset(token)
 
 
-def stdout():
+def stdout() -> "Console":
     """Returns the console for results; honours NO_COLOR."""
     from rich.console import Console
 
@@ -42,10 +49,10 @@ def stdout():
 
 @contextmanager
 def _results_alone() -> Iterator[None]:
-    """Sends to stderr what libraries print meanwhile, so that stdout holds results alone.
+    """Redirects what libraries print to stderr, so that stdout holds only results.
 
-    Both ways of writing are turned over: Python's stream and, for compiled code and processes that
-    are started, the file descriptor. `stdout()` goes on to write where it did.
+    Both ways of writing are redirected: Python's stream and, for compiled code and child processes,
+    the file descriptor. `stdout()` still writes where it did.
     """
     if _results.get() is not None or sys.stdout is None:
         yield
@@ -57,9 +64,9 @@ def _results_alone() -> Iterator[None]:
         kept = os.dup(1)
         is_descriptor = python_stdout.fileno() == 1
     except (OSError, ValueError):
-        is_descriptor = False  # Closed, or a buffer of somebody who calls this from Python.
+        is_descriptor = False  # Closed, or a buffer of a caller in Python.
     results = python_stdout
-    if is_descriptor:
+    if kept is not None and is_descriptor:
         encoding, errors = python_stdout.encoding, python_stdout.errors
         results = os.fdopen(kept, "w", encoding=encoding, errors=errors, closefd=False)
     token = _results.set(results)
@@ -73,13 +80,13 @@ def _results_alone() -> Iterator[None]:
         sys.stdout = python_stdout
         _results.reset(token)
         if kept is not None:
-            # What compiled code has buffered must not come out after the results.
+            # What compiled code has buffered must not appear after the results.
             ctypes.CDLL(None).fflush(None)
             os.dup2(kept, 1)
             os.close(kept)
 
 
-def stderr():
+def stderr() -> "Console":
     """Returns the console for progress, notes and errors; honours NO_COLOR."""
     from rich.console import Console
 
@@ -87,15 +94,15 @@ def stderr():
 
 
 def say(text: str) -> None:
-    """Writes one line to stderr as it stands, markup excluded."""
+    """Writes one line to stderr verbatim, without markup."""
     stderr().print(text, markup=False)
 
 
 @contextmanager
 def progress_display() -> Iterator[Progress]:
-    """Yields the progress callback: bars on a terminal, a line now and then elsewhere.
+    """Yields the progress callback: bars on a terminal, an occasional line elsewhere.
 
-    Meanwhile stdout is kept for results.
+    Meanwhile stdout is reserved for results.
     """
     display = _bars() if sys.stderr.isatty() else _lines()
     with _results_alone(), display as progress:
@@ -120,7 +127,7 @@ def _bars() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, int] = {}
+    tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=stderr()) as bars:
 
         def show(event: Event) -> None:
@@ -183,17 +190,14 @@ def _in_words(event: Advance) -> str:
     return " | ".join([event.task, *event.figures, *([event.remark] if event.remark else [])])
 
 
-def show_outcome(
-    outcome: Outcome, as_json: bool, render: Callable[[Manifest], list], next_command: str | None
-) -> None:
+def show_outcome(outcome: Outcome, as_json: bool, render: Render, next_command: str | None) -> None:
     """Prints a stage's result.
 
     Args:
-        render: Turns the manifest into rich renderables (tables, lines).
         next_command: What to type next, or None.
     """
     if not is_main():
-        return  # Of the processes of one launch the first speaks.
+        return  # Of the processes of one launch only the first reports.
     if as_json:
         print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
         return
@@ -212,8 +216,8 @@ def show_outcome(
     say(state + (f", next: `{next_command}`" if next_command else ""))
 
 
-def show_dry_run(outcome: Outcome, as_json: bool, render: Callable[[Manifest], list]) -> None:
-    """Prints what a dry run found; nothing of it is on disk."""
+def show_dry_run(outcome: Outcome, as_json: bool, render: Render) -> None:
+    """Prints what a dry run found; nothing of it is written."""
     if not is_main():
         return
     if as_json:
@@ -226,7 +230,7 @@ def show_dry_run(outcome: Outcome, as_json: bool, render: Callable[[Manifest], l
         console.print(renderable)
 
 
-def two_columns(title: str, rows: list[tuple[str, str]]):
+def two_columns(title: str, rows: list[tuple[str, str]]) -> "Table":
     """Returns a table of labels and values."""
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""The `lorapar` command: its subcommands, and what becomes of errors."""
+"""The `lorapar` command: its subcommands, and how errors are shown."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def _root(
 
 
 def register() -> None:
-    """Adds the subcommands; apart from `main` so that others can look at them."""
+    """Adds the subcommands; separate from `main`, for whoever only inspects them."""
     if app.registered_commands:
         return
     from lorapar_cli.cli.commands import (
@@ -68,13 +68,13 @@ def register() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits 0 done, 1 expected error, 2 usage, 130 interrupted."""
-    # Nothing about a run leaves the machine, and tokenizers warn when trainers fork.
+    # Nothing about a run leaves the machine; and tokenizers warn when trainers fork.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     register()
     try:
         code = app(arguments, prog_name="lorapar", standalone_mode=False)
-        if code == 130:  # What typer makes of an interrupt inside a command.
+        if code == 130:  # What typer returns for an interrupt inside a command.
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except LoraparError as error:
@@ -87,5 +87,5 @@ def main(arguments: list[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "lorapar"
         message = error.format_message().rstrip(".")
-        print(UsageError(message, hint=f"`{where} --help` lists what there is"), file=sys.stderr)
+        print(UsageError(message, hint=f"see `{where} --help`"), file=sys.stderr)
         sys.exit(2)
