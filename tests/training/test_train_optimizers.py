@@ -253,14 +253,13 @@ def test_refused_before_anything_is_loaded(run_dir, monkeypatch, name, said):
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr("lorapar_cli.models.base_model.load_tokenizer", None)
     monkeypatch.setattr("lorapar_cli.training.run.load_masked_model", None)
-    adapter = run_dir.folder(Stage.SCORE) / "adapter"
     with pytest.raises(LoraparError, match=said):
         train_sft(run_dir, SftOptions(optimizer=name))
     with pytest.raises(LoraparError, match=said):
-        train_rl(run_dir, RlOptions(optimizer=name), adapter=adapter)
+        train_rl(run_dir, RlOptions(optimizer=name, from_="init"))
     for options in (SftOptions(optimizer=name), RlOptions(optimizer=name)):
         with pytest.raises(LoraparError, match=said):
-            check_training_options(options, ["optimizer"], allow_code=False, unsafe_code=False)
+            check_training_options(options, ["optimizer"])
     for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL):
         assert not run_dir.folder(stage).exists()
 

@@ -14,7 +14,7 @@ from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.training.masking.engines import Engine
-from lorapar_cli.training.options import RlOptions, SftOptions
+from lorapar_cli.training.options import TrainingOptions
 
 _PYTORCH = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop")
 _SCHEDULE_FREE = "schedule_free"
@@ -62,7 +62,7 @@ _PACKAGES = (
 )
 
 
-def require_optimizer(options: SftOptions | RlOptions, engine: Engine) -> None:
+def require_optimizer(options: TrainingOptions, engine: Engine) -> None:
     """Checks that the optimizer can run here, before anything is loaded.
 
     Raises:
@@ -111,7 +111,7 @@ def _require_engine_for(name: str, engine: Engine) -> None:
         )
 
 
-def optimizer_notes(options: SftOptions | RlOptions, engine: Engine) -> list[str]:
+def optimizer_notes(options: TrainingOptions, engine: Engine) -> list[str]:
     """Returns what a user must know about the optimizer's state and learning rate."""
     name, notes = options.optimizer, []
     if engine.sharded:
