@@ -18,14 +18,12 @@ from lorapar_cli.models.adapter import (
     save_raw_adapter,
 )
 from lorapar_cli.models.base_model import BaseModel, load_base
-from lorapar_cli.names import Flag
+from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Flag
 from lorapar_cli.store.mask_file import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensor_files import read_shapes, read_tensors
 from lorapar_cli.training.masking.active_elements import count_moved
 from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.sharded_masking import whole_values
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +76,7 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
     """
     raw = _raw_folder(folder)
     raw_rank = _rank(raw) if raw else None
-    shapes = read_shapes((raw or folder) / WEIGHTS)
+    shapes = read_shapes((raw or folder) / ADAPTER_WEIGHTS)
     if mask_path is None:
         active = {name: np.ones(shape, bool) for name, shape in shapes.items()}
     else:
@@ -91,7 +89,7 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
             f"`{mask_path}` sets the flag of this stage for no element",
             "run `lorapar partition` with a larger `--theta`, `--alpha` or `--beta`",
         )
-    arrays, _ = read_tensors(folder / WEIGHTS)
+    arrays, _ = read_tensors(folder / ADAPTER_WEIGHTS)
     if raw_rank is not None:
         active = {name: widen_mask(name, m, arrays[name].shape) for name, m in active.items()}
     return MaskedAdapter(
@@ -152,9 +150,9 @@ def save_masked(masked: MaskedModel, values: dict[str, torch.Tensor], folder: Pa
     Args:
         values: Of `whole_adapter`.
     """
-    save_adapter(masked.model, folder / "adapter", values)
+    save_adapter(masked.model, folder / Artifact.ADAPTER, values)
     if masked.start.raw_rank is not None:
-        save_raw_adapter(masked.model, masked.start.raw_rank, folder / "adapter-raw", values)
+        save_raw_adapter(masked.model, masked.start.raw_rank, folder / Artifact.RAW_ADAPTER, values)
 
 
 def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tuple[int, int]:
