@@ -20,8 +20,8 @@ SFT = SftOptions(
     max_grad_norm=0.1,
     save_steps=1,
 )
-# A random model is never right: `length`, of the fixture `reward_with_spread`, tells its completions
-# apart.
+# A random model is never right: `length`, of the fixture `reward_with_spread`, distinguishes its
+# completions.
 RL = RlOptions(
     learning_rate=1e-2,
     max_steps=3,
