@@ -69,6 +69,7 @@ class Option:
         name: The field's, which is the YAML key and the manifest's key.
         kind: Type of a value that is not None: `str`, `int`, `float`, `bool`, `Path`, `tuple`.
         choices: The only values of a `Literal`, empty for others.
+        item: Type of each value of a tuple, None for others.
         optional: Whether None is a value.
         default: `dataclasses.MISSING` where there is none.
     """
@@ -76,6 +77,7 @@ class Option:
     name: str
     kind: type
     choices: tuple[str, ...]
+    item: type | None
     optional: bool
     default: Any
     stated: Statement
@@ -119,7 +121,8 @@ def _resolve(own: Field[Any], stated: Statement, hint: Any) -> Option:
     if typing.get_origin(hint) is Literal:
         choices, hint = typing.get_args(hint), str
     kind = typing.get_origin(hint) or hint
-    return Option(own.name, kind, choices, optional, own.default, stated)
+    item = typing.get_args(hint)[0] if kind is tuple else None
+    return Option(own.name, kind, choices, item, optional, own.default, stated)
 
 
 @dataclass(frozen=True)
@@ -172,13 +175,21 @@ def find_problem(each: Option, value: Any) -> str | None:
             f"`{each.flag}` has no `{value}`{nearest(str(value), [*each.choices])}; it is one of "
             + ", ".join(f"`{choice}`" for choice in each.choices)
         )
-    # A whole number is a float's value too; booleans, which Python counts as integers, are neither.
-    accepted = (int, float) if each.kind is float else (each.kind,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and each.kind is not bool):
+    if not _is_of(each.kind, value):
         return f"`{each.flag}` takes a value of type {each.kind.__name__}, not {value!r}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _out_of_range(each, value)
-    return None
+    parts = [value]
+    if each.item is not None:
+        parts = list(value)
+        if wrong := [part for part in parts if not _is_of(each.item, part)]:
+            return f"`{each.flag}` takes values of type {each.item.__name__}, not {wrong[0]!r}"
+    numbers = [part for part in parts if _is_of(float, part)]
+    return next((found for number in numbers if (found := _out_of_range(each, number))), None)
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    # A whole number is a float's value too; booleans, which Python counts as integers, are neither.
+    accepted = (int, float) if kind is float else (kind,)
+    return isinstance(value, accepted) and not (isinstance(value, bool) and kind is not bool)
 
 
 def _out_of_range(each: Option, value: float) -> str | None:

@@ -18,6 +18,7 @@ class Sample(Options):
     count: int | None = option(None, "Count.", at_least=1)
     way: Literal["fast", "slow"] = option("fast", "Way.")
     names: tuple[str, ...] = option(("a",), "Names.")
+    sizes: tuple[int, ...] = option((1,), "Sizes.", at_least=1)
     out: Path | None = option(None, "Out.", recorded=False)
     from_: str = option("x", "From.")
     flag: bool = option(False, "Flag.")
@@ -25,17 +26,18 @@ class Sample(Options):
 
 def test_fields_are_resolved():
     by_name = {each.name: each for each in options_of(Sample)}
-    assert list(by_name) == ["data", "share", "count", "way", "names", "out", "from_", "flag"]
+    assert list(by_name) == ["data", "share", "count", "way", "names", "sizes", "out", "from_", "flag"]
     assert (by_name["count"].kind, by_name["count"].optional) == (int, True)
     assert by_name["way"].choices == ("fast", "slow")
-    assert by_name["names"].kind is tuple
+    assert (by_name["names"].kind, by_name["names"].item) == (tuple, str)
+    assert (by_name["sizes"].kind, by_name["sizes"].item) == (tuple, int)
     assert by_name["from_"].flag == "--from"
     assert by_name["data"].flag == "data"
 
 
 def test_only_recorded_values_are_settings():
     assert list(Sample("d").settings()) == [
-        *("data", "share", "count", "way", "names", "from_", "flag")
+        *("data", "share", "count", "way", "names", "sizes", "from_", "flag")
     ]
 
 
@@ -58,6 +60,10 @@ def test_values_that_a_stage_found_are_recorded_in_the_place_of_their_field():
         ({"count": 1.5}, "`--count` takes a value of type int, not 1.5"),
         ({"way": "slwo"}, "`--way` has no `slwo`, did you mean `slow`?; it is one of"),
         ({"names": ["a"]}, "`--names` takes a value of type tuple"),
+        ({"names": ("a", 1)}, "`--names` takes values of type str, not 1"),
+        ({"sizes": (1, 2.5)}, "`--sizes` takes values of type int, not 2.5"),
+        ({"sizes": (1, True)}, "`--sizes` takes values of type int, not True"),
+        ({"sizes": (1, 0)}, "`--sizes` must be at least 1, not 0"),
         ({"out": "folder"}, "`--out` takes a value of type Path"),
         ({"data": None}, "`data` needs a value"),
         ({"flag": 1}, "`--flag` takes a value of type bool, not 1"),

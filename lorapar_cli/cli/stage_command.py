@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from lorapar_cli.cli.options import split_list
+from lorapar_cli.errors import UsageError
 from lorapar_cli.options import Option, Options, options_of
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -66,7 +67,22 @@ def _read(each: Option, value: Any) -> Any:
     if value == "" and not each.default:
         return ()
     parts: Iterable[str] = value if each.stated.repeatable else split_list(value, each.flag)
-    return tuple(parts)
+    return tuple(_read_item(each, part) for part in parts)
+
+
+def _read_item(each: Option, part: str) -> Any:
+    """Returns one of the values of a tuple.
+
+    Raises:
+        UsageError: It is not of their type.
+    """
+    if each.item not in (int, float):
+        return part
+    try:
+        return each.item(part)
+    except ValueError as cause:
+        numbers = "whole numbers" if each.item is int else "numbers"
+        raise UsageError(f"`{each.flag}` takes {numbers}, comma-separated", repr(part)) from cause
 
 
 def _parameter(each: Option) -> inspect.Parameter:
@@ -78,7 +94,8 @@ def _parameter(each: Option) -> inspect.Parameter:
     elif each.kind is tuple and each.stated.repeatable:
         kind, default = list[str], list(each.default)
     elif each.kind is tuple:
-        kind, default = str, ",".join(each.default) if each.default else None
+        kind = str
+        default = ",".join(map(str, each.default)) if each.default else None
     if each.optional or (each.kind is tuple and default is None):
         kind = kind | None
     return inspect.Parameter(

@@ -88,3 +88,51 @@ def test_lists_are_separated_by_commas():
 def test_a_list_with_a_default_cannot_be_emptied():
     with pytest.raises(UsageError, match="`--modules` names nothing"):
         read_options(Lists, {"names": None, "modules": "", "count": None})
+
+
+@dataclass(frozen=True)
+class Numbers(Options):
+    sizes: tuple[int, ...] = option((1, 2), "Sizes.", at_least=1)
+    shares: tuple[float, ...] | None = option(None, "Shares.")
+
+
+@pytest.fixture
+def call_with_numbers():
+    """Returns a function from arguments to the options that the command is called with."""
+    got = []
+
+    @stage_command(Numbers)
+    def command(options: Numbers) -> None:
+        got.append(options)
+
+    app = typer.Typer()
+    app.command()(command)
+
+    def run(*arguments: str) -> Numbers:
+        app(arguments, standalone_mode=False)
+        return got[-1]
+
+    return run
+
+
+def test_numbers_are_separated_by_commas(call_with_numbers):
+    assert call_with_numbers() == Numbers((1, 2), None)
+    read = call_with_numbers("--sizes", "3, 1", "--shares", "0.5,2")
+    assert read == Numbers((3, 1), (0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes", "1,x"], "`--sizes` takes whole numbers, comma-separated"),
+        (["--sizes", "1.5"], "`--sizes` takes whole numbers, comma-separated"),
+        (["--sizes", "0"], "`--sizes` must be at least 1, not 0"),
+        (["--sizes", ","], "`--sizes` names nothing"),
+        (["--sizes", "1,1"], "`--sizes` names something twice"),
+        (["--shares", "half"], "`--shares` takes numbers, comma-separated"),
+    ],
+)
+def test_values_that_are_not_such_numbers_are_refused(call_with_numbers, arguments, message):
+    with pytest.raises(UsageError) as caught:
+        call_with_numbers(*arguments)
+    assert caught.value.what.startswith(message)
