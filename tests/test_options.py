@@ -26,7 +26,9 @@ class Sample(Options):
 
 def test_fields_are_resolved():
     by_name = {each.name: each for each in options_of(Sample)}
-    assert list(by_name) == ["data", "share", "count", "way", "names", "sizes", "out", "from_", "flag"]
+    assert list(by_name) == [
+        *("data", "share", "count", "way", "names", "sizes", "out", "from_", "flag")
+    ]
     assert (by_name["count"].kind, by_name["count"].optional) == (int, True)
     assert by_name["way"].choices == ("fast", "slow")
     assert (by_name["names"].kind, by_name["names"].item) == (tuple, str)
@@ -45,7 +47,13 @@ def test_values_that_a_stage_found_are_recorded_in_the_place_of_their_field():
     settings = Sample("d", names=("b", "a")).settings(out="found", names=["a", "b"])
     assert list(settings.items()) == [
         *(("data", "d"), ("share", 0.5), ("count", None), ("way", "fast")),
-        *(("names", ["a", "b"]), ("out", "found"), ("from_", "x"), ("flag", False)),
+        *(
+            ("names", ["a", "b"]),
+            ("sizes", (1,)),
+            ("out", "found"),
+            ("from_", "x"),
+            ("flag", False),
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.names import Stage
 
@@ -117,7 +118,7 @@ def _plan_step(
         context = command.make_context(stage.value, arguments)
     except typer.TyperException as error:
         if not unknown:
-            problems.append(f"`{stage.value}`: {error.format_message()}")
+            problems.append(f"`{stage.value}`: {describe_refusal(error)}")
         return None
     return Step(stage, context)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lorapar_cli import __version__
+from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.errors import LoraparError, UsageError
 
 app = typer.Typer(
@@ -86,6 +87,6 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "lorapar"
-        message = error.format_message().rstrip(".")
+        message = describe_refusal(error)
         print(UsageError(message, hint=f"see `{where} --help`"), file=sys.stderr)
         sys.exit(2)

@@ -1,11 +1,12 @@
 """Options of commands that no stage has, and how values are read from the command line."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lorapar_cli.errors import UsageError
+from lorapar_cli.errors import UsageError, nearest
 
 RunDirOption = Annotated[
     Path,
@@ -57,6 +58,14 @@ def given_options(ctx: typer.Context) -> list[str]:
         for name in ctx.params
         if (source := ctx.get_parameter_source(name)) is not None and source.name != "DEFAULT"
     )
+
+
+def describe_refusal(error: typer.TyperException) -> str:
+    """Returns what typer refuses, without a period and with the nearest of an option's choices."""
+    message = error.format_message().rstrip(".")
+    choices = getattr(getattr(getattr(error, "param", None), "type", None), "choices", ())
+    refused = re.search(r"'([^']*)' is not one of ", message)
+    return message + (nearest(refused[1], list(choices)) if refused else "")
 
 
 def split_list(text: str, option: str) -> list[str]:

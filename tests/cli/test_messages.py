@@ -42,6 +42,7 @@ CASES = [
     ("classify", 2, ["data", "lorapar classify --help"]),
     ("partition --theta 0", 2, ["`--theta` must be above 0 and at most 1"]),
     ("partition --theta 1.5", 2, ["--theta"]),
+    ("partition --select rando", 2, ["is not one of", "did you mean `random`?"]),
     ("partition --thta 0.9", 2, ["--thta", "--theta"]),
     ("partition --importance ok.jsonl", 1, ["`ok.jsonl` is not a safetensors file"]),
     ("partition --importance nope", 1, ["nope"]),
