@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 import lorapar_cli
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.load import load_task
-from lorapar_cli.evaluation.tasks.task import Asked
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
 from lorapar_cli.models.tokenization import encode_prompt
@@ -24,7 +24,7 @@ NEW_TOKENS = 64
 OURS, LOOP = 64, 8
 
 
-def ask_in_batches(model, tokenizer, prompts: list[list[int]]) -> list[str]:
+def complete_in_batches(model, tokenizer, prompts: list[list[int]]) -> list[str]:
     """Returns the completions as `lorapar eval` makes them."""
     texts = [""] * len(prompts)
     for batch in plan_batches([len(prompt) for prompt in prompts], OURS):
@@ -37,7 +37,7 @@ def ask_in_batches(model, tokenizer, prompts: list[list[int]]) -> list[str]:
 
 
 @torch.inference_mode()
-def ask_in_a_loop(model, tokenizer, prompts: list[list[int]]) -> list[str]:
+def complete_in_a_loop(model, tokenizer, prompts: list[list[int]]) -> list[str]:
     """Returns the completions as a plain loop over batches of 8 makes them."""
     texts = []
     for start in range(0, len(prompts), LOOP):
@@ -56,16 +56,16 @@ def main() -> None:
     base = find_base_model(EMBEDDED)
     tokenizer, model = load_tokenizer(base), load_base(base)
     data = Path(lorapar_cli.__file__).parent / "embedded" / "data" / "test.jsonl"
-    items = load_task(Asked("data", str(data))).items
+    items = load_task(EvalOptions(data=str(data))).items
     prompts = [encode_prompt(tokenizer, item.prompt) for item in items]
     print(f"eval: {len(prompts)} records, {NEW_TOKENS} new tokens, {model.device}")
     ratios = []
     for number in range(ROUNDS):
         seconds, texts = {}, {}
-        for ask in (ask_in_batches, ask_in_a_loop):
+        for complete in (complete_in_batches, complete_in_a_loop):
             started = time.perf_counter()
-            texts[ask] = ask(model, tokenizer, prompts)
-            seconds[ask] = time.perf_counter() - started
+            texts[complete] = complete(model, tokenizer, prompts)
+            seconds[complete] = time.perf_counter() - started
         ours, loop = seconds.values()
         equal = sum(a == b for a, b in zip(*texts.values(), strict=True))
         ratios.append(loop / ours)

@@ -1,47 +1,46 @@
 """Which models are evaluated, and whether they belong to the base model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.names import Stage
-from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
+from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
 if TYPE_CHECKING:
     from lorapar_cli.models.base_model import BaseModel
 
-
 BASE = "base"
-
-
-TRAINED = {"sft": Stage.TRAIN_SFT, "rl": Stage.TRAIN_RL}
-
+TRAINED = {name: ADAPTERS[name] for name in ("sft", "rl")}
 
 Models = dict[str, Path | None]
 """Model name -> adapter folder, None for the base model."""
 
 
-def choose_models(run_dir: RunDir, adapter: list[str] | None) -> Models:
-    """Returns model name -> adapter folder (None for the base model), the base model first.
+def choose_models(run_dir: RunDir, adapter: Sequence[str] | None) -> Models:
+    """Returns the models to evaluate, the base model first.
+
+    Args:
+        adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; None for all that the run has.
 
     Raises:
-        LoraparError, UsageError: A name is unknown, or its adapter is not there.
+        LoraparError, UsageError: A name is unknown, or its adapter does not exist.
     """
     if adapter is None:
         found = [name for name, stage in TRAINED.items() if run_dir.manifest(stage) is not None]
         adapter = [BASE, *found]
-    models: Models = {}
+    models: Models = {BASE: None} if BASE in adapter else {}
     for entry in adapter:
         name, equals, path = entry.partition("=")
         if equals and (not name or name == BASE):
             raise UsageError(f"`--adapter {entry}` needs a name of its own before `=`")
         if equals:
             models[name] = Path(path)
-        elif name == BASE:
-            models = {BASE: None} | models
         elif name in TRAINED:
-            models[name] = run_dir.require(TRAINED[name], "adapter", "--adapter") / "adapter"
-        else:
+            folder = run_dir.require(TRAINED[name], "adapter", "--adapter")
+            models[name] = folder / Artifact.ADAPTER
+        elif name != BASE:
             raise UsageError(
                 f"unknown adapter `{name}`{nearest(name, [BASE, *TRAINED])}",
                 hint=f"known: {BASE}, {', '.join(TRAINED)}, or give a folder: `NAME=FOLDER`",
@@ -49,12 +48,19 @@ def choose_models(run_dir: RunDir, adapter: list[str] | None) -> Models:
     return models
 
 
-def check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | None) -> None:
-    """Checks that the run's adapters were trained on this very base model."""
+def check_base(run_dir: RunDir, models: Models, base: "BaseModel", revision: str | None) -> None:
+    """Checks that the run's adapters were trained on this very base model.
+
+    Args:
+        revision: That the run directory remembers of the base model, None where it does not.
+
+    Raises:
+        LoraparError: One was trained on another, or on another revision.
+    """
     trained = {
         name: run_dir.manifest(stage)
         for name, stage in TRAINED.items()
-        if models.get(name) == run_dir.folder(stage) / "adapter"
+        if models.get(name) == run_dir.folder(stage) / Artifact.ADAPTER
     }
     on_others = {
         name: manifest.base_model
@@ -63,8 +69,8 @@ def check_base(run_dir: RunDir, models: Models, base: "BaseModel", known: str | 
         and manifest.base_model is not None
         and manifest.base_model != base.to_manifest()
     }
-    if on_others or known not in (None, base.revision):
-        name, other = next(iter(on_others.items()), (BASE, {"id": base.id, "revision": known}))
+    if on_others or revision not in (None, base.revision):
+        name, other = next(iter(on_others.items()), (BASE, {"id": base.id, "revision": revision}))
         raise LoraparError(
             f"model `{name}` does not belong to this base model",
             f"made on `{other['id']}` ({other['revision']}), this is `{base.id}` ({base.revision})",
@@ -80,6 +86,6 @@ def adapter_files(models: Models) -> dict[str, Path]:
     for name, folder in models.items():
         if folder is not None:
             read_adapter_config(folder)
-            files[f"{name}/config"] = folder / "adapter_config.json"
-            files[f"{name}/weights"] = folder / "adapter_model.safetensors"
+            files[f"{name}/config"] = folder / ADAPTER_CONFIG
+            files[f"{name}/weights"] = folder / ADAPTER_WEIGHTS
     return files

@@ -1,105 +1,147 @@
-"""Has every model of an evaluation answer, one after the other, into the journal."""
+"""Has every model of an evaluation complete every item, one model after the other."""
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from lorapar_cli.evaluation.predict import Completer, LoadedModel, Predictor
-from lorapar_cli.evaluation.sample_journal import SampleJournal
+import torch
+
+from lorapar_cli.evaluation.adapters import Models
+from lorapar_cli.evaluation.options import Backend, EvalOptions
+from lorapar_cli.evaluation.predict import Predictor, PromptBatch, TransformersModel
+from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
+from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.events import Advance, Progress
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.distributed import Processes
 
+Predict = Callable[[PromptBatch], list[Sample]]
+"""Returns one model's graded samples of a batch."""
 
-@dataclass
-class Answering:
-    """One evaluation's questions, and what it takes to have them answered.
 
-    Attributes:
-        dtype, trust: Of the base model, as `models.base_model.load_base` takes them.
-        journal: Where samples go; what it knows is not asked again.
-        processes: Each of them answers its share of the batches.
+def check_backend(backend: Backend, task: Task) -> None:
+    """Checks that the backend is installed and can run the task.
+
+    Raises:
+        LoraparError, UsageError: It is not, or cannot.
     """
+    if backend == "vllm":
+        from lorapar_cli.evaluation.vllm_backend import check_vllm
 
-    questions: Predictor
-    base: BaseModel
-    dtype: str
-    trust: bool
-    journal: SampleJournal
-    processes: Processes
-    progress: Progress
+        check_vllm(task)
+    if backend == "lm-eval":
+        from lorapar_cli.evaluation.lm_eval_backend import check_harness
 
-    def ask_all(self, models: dict[str, Path | None], backend: str) -> dict[str, float]:
-        """Returns seconds by model.
+        check_harness(task)
 
-        Args:
-            models: Model name -> adapter folder, None for the base model.
-            backend: `transformers`, `vllm` or `lm-eval`.
-        """
-        if backend == "vllm":
-            return self._ask_vllm(models)
-        return self._ask_transformers(models, through_harness=backend == "lm-eval")
 
-    def _ask_transformers(
-        self, models: dict[str, Path | None], through_harness: bool
-    ) -> dict[str, float]:
-        """Loads the base model once; adapters are put on it and taken off."""
-        loaded, seconds = load_base(self.base, self.dtype, self.trust), {}
-        for name, folder in models.items():
-            started = time.monotonic()
-            adapted = loaded
-            if folder is not None:
-                adapted = load_adapter(loaded, folder, trainable=False).eval()
-            if through_harness:
-                self._ask_harness(name, adapted)
-            else:
-                self._ask(name, LoadedModel(adapted, self.questions.tokenizer))
-            if folder is not None:
-                loaded = adapted.unload()
-            seconds[name] = round(time.monotonic() - started, 3)
-        return seconds
+def predict_all(
+    predictor: Predictor,
+    models: Models,
+    base: BaseModel,
+    options: EvalOptions,
+    journal: SampleJournal,
+    processes: Processes,
+    progress: Progress,
+) -> dict[str, float]:
+    """Returns seconds by model; samples go to the journal.
 
-    def _ask_vllm(self, models: dict[str, Path | None]) -> dict[str, float]:
-        from lorapar_cli.evaluation.vllm_backend import VllmEngine
+    Args:
+        journal: Batches whose samples it has are skipped.
+        processes: Each of them completes its share of the batches.
+    """
+    seconds = {}
+    loaded = LOADERS[options.backend](predictor, models, base, options)
+    started = time.monotonic()
+    for name, predict in loaded:
+        batches = processes.share(predictor.batches)
+        _predict_pending(name, predict, batches, predictor.task, journal, progress)
+        ended = time.monotonic()
+        seconds[name] = round(ended - started, 3)
+        started = ended
+    return seconds
 
-        adapters = [folder for folder in models.values() if folder is not None]
-        engine, seconds = VllmEngine(self.base, self.dtype, adapters, self.trust), {}
-        for name, folder in models.items():
-            started = time.monotonic()
-            self._ask(name, engine.writer(folder))
-            seconds[name] = round(time.monotonic() - started, 3)
-        return seconds
 
-    def _ask(self, name: str, writer: Completer) -> None:
-        mine = self.processes.share(self.questions.batches)
-        done, total = 0, sum(len(batch.places) for batch in mine)
-        self.progress(Advance(f"eval {name}", 0, total))
-        for batch in mine:
-            items = [self.questions.task.items[place] for place in batch.places]
-            # A batch is asked whole or not at all: its composition decides the rounding.
-            if any((name, item.id, batch.draw) not in self.journal.known for item in items):
-                self.journal.append(self.questions.ask(name, writer, batch))
-            done += len(items)
-            self.progress(Advance(f"eval {name}", done, total))
+def _predict_pending(
+    name: str,
+    predict: Predict,
+    batches: Sequence[PromptBatch],
+    task: Task,
+    journal: SampleJournal,
+    progress: Progress,
+) -> None:
+    done, total = 0, sum(len(batch.indices) for batch in batches)
+    progress(Advance(f"eval {name}", 0, total))
+    for batch in batches:
+        keys = [(name, task.items[index].id, batch.draw) for index in batch.indices]
+        # A batch is completed whole or not at all: its composition decides the rounding.
+        if any(key not in journal.known for key in keys):
+            journal.append(predict(batch))
+        done += len(keys)
+        progress(Advance(f"eval {name}", done, total))
 
-    def _ask_harness(self, name: str, model: Any) -> None:
-        from lorapar_cli.evaluation.lm_eval_backend import ask_harness
 
-        questions = self.questions
-        items = questions.task.items
-        if all((name, item.id, 0) in self.journal.known for item in items):
-            return
-        self.progress(Advance(f"eval {name}", 0, len(items)))
-        self.journal.append(
-            ask_harness(
-                questions.task,
-                name,
-                model,
-                questions.tokenizer,
-                questions.batch_size,
-                questions.decoding.max_new_tokens,
-            )
+Loaded = Iterator[tuple[str, Predict]]
+
+
+def _load_transformers(
+    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+) -> Loaded:
+    """Loads the base model; adapters are put on it and taken off, one after the other."""
+    loaded = load_base(base, options.dtype, options.trust_remote_code)
+    return (
+        (name, partial(predictor.predict, name, TransformersModel(model, predictor.tokenizer)))
+        for name, model in _adapt(loaded, models)
+    )
+
+
+def _load_harness(
+    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+) -> Loaded:
+    """As `_load_transformers`; the harness completes and grades."""
+    from lorapar_cli.evaluation.lm_eval_backend import predict_with_harness
+
+    def predict(name: str, model: torch.nn.Module, _: PromptBatch) -> list[Sample]:
+        return predict_with_harness(
+            predictor.task,
+            name,
+            model,
+            predictor.tokenizer,
+            options.batch_size,
+            options.max_new_tokens,
         )
-        self.progress(Advance(f"eval {name}", len(items), len(items)))
+
+    loaded = load_base(base, options.dtype, options.trust_remote_code)
+    return ((name, partial(predict, name, model)) for name, model in _adapt(loaded, models))
+
+
+def _load_vllm(
+    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+) -> Loaded:
+    from lorapar_cli.evaluation.vllm_backend import VllmEngine
+
+    adapters = [folder for folder in models.values() if folder is not None]
+    engine = VllmEngine(base, options.dtype, adapters, options.trust_remote_code)
+    return (
+        (name, partial(predictor.predict, name, engine.model(folder)))
+        for name, folder in models.items()
+    )
+
+
+def _adapt(model: torch.nn.Module, models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Yields each name with the base model and its adapter, which stays on until the next name."""
+    for name, folder in models.items():
+        if folder is None:
+            yield name, model
+            continue
+        adapted = load_adapter(model, folder, trainable=False).eval()
+        yield name, adapted
+        model = adapted.unload()
+
+
+LOADERS: dict[Backend, Callable[[Predictor, Models, BaseModel, EvalOptions], Loaded]] = {
+    "transformers": _load_transformers,
+    "vllm": _load_vllm,
+    "lm-eval": _load_harness,
+}

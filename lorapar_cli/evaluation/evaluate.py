@@ -1,129 +1,148 @@
 """`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.evaluation.adapters import choose_models
-from lorapar_cli.evaluation.evaluation_run import EvaluationRun
-from lorapar_cli.evaluation.options import Drawing
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.adapters import adapter_files, check_base, choose_models
+from lorapar_cli.evaluation.evaluation_run import EvaluationRun, finish_run, start_manifest
+from lorapar_cli.evaluation.given_completions import GIVEN, grade_completions, read_completions
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.evaluation.sample_journal import SampleJournal
 from lorapar_cli.evaluation.tasks.load import load_task
-from lorapar_cli.evaluation.tasks.task import Task, TaskOptions
+from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.grading.sandbox.runner import find_backend
-from lorapar_cli.names import Stage
-from lorapar_cli.store.manifest import (
-    Outcome,
-)
+from lorapar_cli.launcher import world_size
+from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
+from lorapar_cli.store.resumable_folder import open_working_folder
 from lorapar_cli.store.run_dir import RunDir
-
-BACKENDS = ("transformers", "vllm", "lm-eval")
 
 
 def evaluate(
     run_dir: RunDir,
+    options: EvalOptions,
     *,
-    task: str = "data",
-    data: str | None = None,
-    fewshot_data: str | None = None,
-    num_fewshot: int | None = None,
-    style: str = "trained",
-    match: str = "answer",
-    completions: Path | None = None,
-    name: str | None = None,
-    adapter: list[str] | None = None,
-    model: str | None = None,
-    drawing: Drawing | None = None,
-    backend: str = "transformers",
-    batch_size: int = 64,
-    limit: int | None = None,
-    dtype: str = "auto",
-    allow_code_execution: bool = False,
-    unsafe_code_execution: bool = False,
-    trust_remote_code: bool = False,
-    given: list[str] | None = None,
+    given: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Outcome:
     """Writes `eval/<name>/`: results.json, samples.jsonl and the manifest.
 
     Args:
-        task: `data` (own records), `gsm8k`, `mmlu` or `humaneval`.
-        data: The task's file or hub id; by default the records that `classify` held out, or the
-            published data set.
-        fewshot_data, num_fewshot, style, match: See `evaluation.tasks.load`.
-        completions: Judge these completions, written elsewhere, instead of asking a model.
-        name: The result's folder; by default `heldout`, the data file's stem or the task's name.
-        adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; by default all that the run has.
-        backend: `transformers`, `vllm`, or `lm-eval` to ask through the harness.
-        limit: Ask the first so many records only.
-        allow_code_execution: Needed where a task runs what a model wrote.
+        given: Names of the options that the user gave, as opposed to defaults.
 
     Raises:
-        LoraparError, UsageError: Nothing to ask or to evaluate, or the pieces do not belong
-            together; nothing has been written then.
+        LoraparError, UsageError: There are no items or no models, or they do not belong together;
+            nothing has been written then.
     """
-
-    drawing = drawing or Drawing()
-    if completions is None:
-        drawing.check()
-    source = str(_heldout(run_dir)) if task == "data" and data is None else data
-    asked = TaskOptions(task, source, fewshot_data, num_fewshot, style, match, limit)
-    folder = run_dir.folder(Stage.EVAL) / _folder_name(name, data, task)
-    loaded = load_task(asked)
-    sandbox = _sandbox(loaded, allow_code_execution, unsafe_code_execution)
-    run = EvaluationRun(folder, asked, loaded, drawing, sandbox, given or [], progress)
-    if completions is not None:
-        return run.judge_file(completions)
-    _check_backend(backend, loaded, drawing)
-    models = choose_models(run_dir, adapter)
-    return run.ask(run_dir, models, model, backend, batch_size, dtype, trust_remote_code)
+    folder = run_dir.folder(Stage.EVAL) / _folder_name(options)
+    if options.task == "data" and options.data is None:
+        options = replace(options, data=str(_held_out(run_dir)))
+    task = load_task(options)
+    run = EvaluationRun(folder, task, options, _find_sandbox(task, options))
+    if options.completions is not None:
+        return _evaluate_completions(run, options.completions, given, progress)
+    return _evaluate_models(run, run_dir, given, progress)
 
 
-def _check_backend(backend: str, task: "Task", drawing: Drawing) -> None:
-    if backend not in BACKENDS:
+def _evaluate_models(
+    run: EvaluationRun, run_dir: RunDir, given: Sequence[str], progress: Progress
+) -> Outcome:
+    """Has every model complete every item, and grades the completions."""
+    from lorapar_cli.evaluation.backends import check_backend, predict_all
+    from lorapar_cli.evaluation.predict import prepare_prompts
+    from lorapar_cli.models.base_model import find_base_model, load_tokenizer
+    from lorapar_cli.models.distributed import join_processes
+
+    options, trust = run.options, run.options.trust_remote_code
+    check_backend(options.backend, run.task)
+    models = choose_models(run_dir, options.adapter)
+    base_id, revision = run_dir.base_of_adapter(options.model)
+    base = find_base_model(base_id, trust)
+    check_base(run_dir, models, base, revision)
+    # Adapters get prompts as they were trained on.
+    template = run_dir.template()
+    settings = {
+        "models": list(models),
+        "base_model": base.to_manifest(),
+        "backend": options.backend,
+        "batch_size": options.batch_size,
+        "template": template,
+        "dtype": options.dtype,
+        "trust_remote_code": trust,
+    }
+    manifest = start_manifest(run, given, settings, describe_inputs(adapter_files(models)))
+    manifest.base_model = base.to_manifest()
+    if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
+        return done
+    processes = join_processes()
+    if processes.count > 1 and options.backend != "transformers":
         raise UsageError(
-            f"`--backend` knows no `{backend}`{nearest(backend, list(BACKENDS))}",
-            hint=f"known: {', '.join(BACKENDS)}",
+            f"`--backend {options.backend}` runs in one process, not {processes.count}"
         )
-    if backend == "vllm":
-        from lorapar_cli.evaluation.vllm_backend import check_vllm
+    tokenizer = load_tokenizer(base, trust, template)
+    predictor = prepare_prompts(run.task, options, tokenizer, base.max_length, run.sandbox)
+    work = processes.on_main(lambda: open_working_folder(run.folder, manifest, overwrite=True))
+    journal = SampleJournal(work, processes.rank)
+    # Only the first of several processes reports progress.
+    shown = progress if processes.rank == 0 else silent
+    seconds = predict_all(predictor, models, base, options, journal, processes, shown)
+    processes.wait()
 
-        check_vllm(task)
-    if backend == "lm-eval":
-        from lorapar_cli.evaluation.lm_eval_backend import check_harness
+    def finish() -> Manifest:
+        journal.read_others()
+        return finish_run(run, work, manifest, journal, seconds, predictor.truncated)
 
-        check_harness(task)
-        if drawing.temperature > 0:
-            raise UsageError("`--backend lm-eval` is greedy", hint="leave `--temperature` out")
+    return Outcome(run.folder, processes.on_main(finish))
 
 
-def _sandbox(task: "Task", allowed: bool, unsafe: bool) -> str | None:
+def _evaluate_completions(
+    run: EvaluationRun, path: Path, given: Sequence[str], progress: Progress
+) -> Outcome:
+    """Grades the completions of a file; loads no model."""
+    if run.task.match == "likelihood":
+        raise UsageError("`--task mmlu` compares likelihoods and takes no `--completions`")
+    if world_size() > 1:
+        raise UsageError("`--completions` are graded in one process, on all of its cores")
+    completions = read_completions(path, run.task, run.options.k)
+    inputs = describe_inputs({"completions": path})
+    manifest = start_manifest(run, given, {"models": [GIVEN]}, inputs)
+    if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
+        return done
+    work = open_working_folder(run.folder, manifest, overwrite=True)
+    journal = SampleJournal(work)
+    grade_completions(run.task, completions, run.sandbox, journal, progress)
+    return Outcome(run.folder, finish_run(run, work, manifest, journal))
+
+
+def _find_sandbox(task: Task, options: EvalOptions) -> str | None:
     """Returns the sandbox's backend for a task that runs code, None for the others."""
     if task.match != "code":
         return None
-    if not allowed and not unsafe:
+    if not options.allow_code_execution and not options.unsafe_code_execution:
         raise UsageError(
             f"`--task {task.name}` runs code that a model wrote",
             hint="allow it, in a sandbox, with `--allow-code-execution`",
         )
+    return find_backend(options.unsafe_code_execution)
 
-    return find_backend(unsafe)
 
-
-def _heldout(run_dir: RunDir) -> Path:
-    heldout = run_dir.folder(Stage.CLASSIFY) / "heldout.jsonl"
-    if not heldout.is_file() or heldout.stat().st_size == 0:
+def _held_out(run_dir: RunDir) -> Path:
+    path = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
+    if not path.is_file() or path.stat().st_size == 0:
         raise LoraparError(
             "nothing to evaluate on",
-            f"`{heldout}` {'is empty' if heldout.is_file() else 'does not exist'}",
+            f"`{path}` {'is empty' if path.is_file() else 'does not exist'}",
             "name records with `--data`, or run `lorapar classify` with `--holdout`",
         )
-    return heldout
+    return path
 
 
-def _folder_name(name: str | None, data: str | None, task: str) -> str:
-    if name is None:
-        by_task = {"data": "heldout" if data is None else Path(data).stem}
-        return by_task.get(task, task)
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"`--name` is not a plain folder name: `{name}`")
-    return name
+def _folder_name(options: EvalOptions) -> str:
+    if options.name is not None:
+        return options.name
+    if options.task != "data":
+        return options.task
+    return "heldout" if options.data is None else Path(options.data).stem

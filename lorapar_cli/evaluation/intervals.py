@@ -1,4 +1,4 @@
-"""How sure an accuracy and a difference are: Wilson, paired differences, McNemar, pass@k, maj@k."""
+"""Intervals, tests and estimates: Wilson, paired differences, McNemar, pass@k, maj@k."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ Z95 = 1.959963984540054
 
 
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
-    """Returns the 95 % Wilson score interval of `correct` of `n` records; (0, 1) where n is 0."""
+    """Returns the 95 % Wilson score interval of `correct` of `n` items; (0, 1) where n is 0."""
     if n == 0:
         return 0.0, 1.0
     share, z2 = correct / n, Z95**2
     center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # At 0 and n the exact bound is 0 and 1; rounding must not say otherwise.
+    # At 0 and n the exact bounds are 0 and 1, which rounding would miss.
     return (
         0.0 if correct == 0 else center - half,
         1.0 if correct == n else center + half,
@@ -26,12 +26,12 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two models on the same records.
+    """Two models on the same items.
 
     Attributes:
-        n: Records that both were judged on.
-        only_first: Records that only the first model got right.
-        only_second: Records that only the second model got right.
+        n: Number of items.
+        only_first: Items that only the first model gets right.
+        only_second: Items that only the second model gets right.
         difference: Accuracy of the first minus accuracy of the second, -1 to 1.
         low, high: 95 % interval of the difference.
         p_value: Exact two-sided McNemar test of no difference.
@@ -47,10 +47,13 @@ class PairedDifference:
 
 
 def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> PairedDifference:
-    """Returns how two models' verdicts on the same records, in the same order, differ.
+    """Returns how two models differ on the same items, in the same order.
 
-    The interval is Bonett and Price's (2012): the normal interval after one imagined record for
-    each side, which keeps its coverage where few records differ.
+    The interval is Bonett and Price's (2012): the normal interval with one item added to each side,
+    which keeps its coverage where few items differ.
+
+    Args:
+        first, second: Whether each item is correct.
     """
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
@@ -80,7 +83,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Returns the unbiased estimate that one of `k` samples is right, from `n` samples.
+    """Returns the unbiased estimate that one of `k` samples is correct, from `n` samples.
 
     1 - C(n - correct, k) / C(n, k). Source: Chen et al., 2021 (HumanEval), equation 1.
 
@@ -93,7 +96,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def majority_answer(answers: Sequence[str | None]) -> str | None:
-    """Returns the answer that most samples share, in the spelling first seen; ties to the first.
+    """Returns the most frequent answer, as it was first spelled; the first one among ties.
 
     Samples without an answer do not vote.
     """

@@ -1,6 +1,6 @@
-"""Asks through lm-evaluation-harness (extra `harness`): the same model and data, its own code.
+"""Runs tasks through lm-evaluation-harness (extra `harness`): the same model and data, its own code.
 
-The harness builds the prompts, asks the model and grades by its own task files. The result has the
+The harness builds the prompts, runs the model and grades by its own task files. The result has the
 form of our samples, with the harness's grade as `correct_strict` (gsm8k) or `correct` (mmlu), so that
 both sides can be compared sample by sample.
 """
@@ -9,27 +9,31 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
 from lorapar_cli.grading.grade import Grade
+from lorapar_cli.models.base_model import transformers_model
 
 TASKS = ("gsm8k", "mmlu")
 _INVALID = "[invalid]"
+Found = dict[str, Any]
+"""One of the harness's logged samples."""
 
 
 def check_harness(task: Task) -> None:
     """Checks that the harness is installed and has this task in this style.
 
     Raises:
-        LoraparError, UsageError: It is not, or has not.
+        LoraparError, UsageError: It is not, or does not.
     """
     try:
         import lm_eval  # noqa: F401
@@ -40,15 +44,20 @@ def check_harness(task: Task) -> None:
         ) from cause
     if task.name not in TASKS or not task.plain:
         raise UsageError(
-            f"`--backend lm-eval` does not ask task `{task.name}` in this style",
+            f"`--backend lm-eval` does not run task `{task.name}` in this style",
             hint="give `--task gsm8k --style harness` or `--task mmlu`",
         )
 
 
-def ask_harness(
-    task: Task, name: str, model: Any, tokenizer, batch_size: int, max_new_tokens: int
-) -> Iterator[Sample]:
-    """Yields the graded samples of a model of that name, greedy, in the items' order."""
+def predict_with_harness(
+    task: Task,
+    name: str,
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[Sample]:
+    """Returns the graded samples of the model of that name, greedy, in the items' order."""
     quiet = contextlib.redirect_stdout(sys.stderr)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its evaluation would otherwise fetch a table of metrics from the network.
@@ -57,33 +66,41 @@ def ask_harness(
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
 
-        inner = model.get_base_model() if isinstance(model, PeftModel) else model
-        asked = HFLM(pretrained=inner, tokenizer=tokenizer, batch_size=batch_size)
-        makers = {"gsm8k": load_gsm8k, "mmlu": load_mmlu}
         found = simple_evaluate(
-            model=asked,
-            tasks=makers[task.name](task),
-            num_fewshot=task.shots,
+            model=HFLM(
+                pretrained=transformers_model(model), tokenizer=tokenizer, batch_size=batch_size
+            ),
+            tasks=_load_gsm8k(task) if task.name == "gsm8k" else _load_mmlu(task),
+            num_fewshot=task.num_fewshot,
             log_samples=True,
             bootstrap_iters=0,
             gen_kwargs=f"max_gen_toks={max_new_tokens}" if task.name == "gsm8k" else None,
         )["samples"]
-    by_item: dict[tuple[str, int], dict[str, dict]] = {}
-    for harness_task, samples in found.items():
-        for sample in samples:
-            place = (harness_task, sample["doc_id"])
-            by_item.setdefault(place, {})[sample["filter"]] = sample
-    describe = {"gsm8k": _describe_gsm8k, "mmlu": _describe_mmlu}[task.name]
+    by_item: dict[tuple[str, int], dict[str, Found]] = {}
+    for harness_task, logged in found.items():
+        for one in logged:
+            by_item.setdefault((harness_task, one["doc_id"]), {})[one["filter"]] = one
+    samples = []
     counts: dict[str, int] = {}
     for item in task.items:
         harness_task = f"mmlu_{item.groups['subject']}" if task.name == "mmlu" else "gsm8k"
         number = counts.get(harness_task, 0)
         counts[harness_task] = number + 1
-        yield describe(name, item, by_item[harness_task, number])
+        describe = _describe_gsm8k if task.name == "gsm8k" else _describe_mmlu
+        samples.append(describe(name, item, by_item[harness_task, number]))
+    return samples
 
 
-def _task(name: str, file: str, rows: dict[str, list[dict]], **changes: Any) -> Any:
-    """Returns the harness's task of one of its own files, on these rows."""
+def load_harness_task(
+    name: str, file: str, rows: dict[str, list[dict[str, Any]]], **changes: Any
+) -> Any:
+    """Returns the harness's task of one of its own files, on these rows.
+
+    Args:
+        file: Inside the harness's folder of tasks.
+        rows: Split -> its rows.
+        changes: Of the file's settings.
+    """
     import lm_eval
     import yaml
     from datasets import Dataset
@@ -94,25 +111,26 @@ def _task(name: str, file: str, rows: dict[str, list[dict]], **changes: Any) -> 
     for key in ("tag", "dataset_name", "dataset_path"):
         config.pop(key, None)
     # A split that is not used must still have the fields.
-    filled = {split: Dataset.from_list(given or rows["test"]) for split, given in rows.items()}
+    filled = {split: Dataset.from_list(own or rows["test"]) for split, own in rows.items()}
     read: Callable[..., dict] = lambda **_: filled  # noqa: E731
     return ConfigurableTask(config=config | {"custom_dataset": read})
 
 
-def load_gsm8k(task: Task) -> list:
+def _load_gsm8k(task: Task) -> list[Any]:
     rows = {"train": task.examples, "test": task.questions}
-    return [_task("gsm8k", "gsm8k/gsm8k.yaml", rows)]
+    return [load_harness_task("gsm8k", "gsm8k/gsm8k.yaml", rows)]
 
 
-def load_mmlu(task: Task) -> list:
+def _load_mmlu(task: Task) -> list[Any]:
+    """Returns a task for each subject."""
     tasks = []
     for subject in dict.fromkeys(row["subject"] for row in task.questions):
         rows = {
-            split: [_mmlu_row(row) for row in given if row["subject"] == subject]
-            for split, given in (("dev", task.examples), ("test", task.questions))
+            split: [_mmlu_row(row) for row in own if row["subject"] == subject]
+            for split, own in (("dev", task.examples), ("test", task.questions))
         }
         tasks.append(
-            _task(
+            load_harness_task(
                 f"mmlu_{subject}",
                 "mmlu/default/_default_template_yaml",
                 rows,
@@ -122,12 +140,12 @@ def load_mmlu(task: Task) -> list:
     return tasks
 
 
-def _mmlu_row(row: dict) -> dict:
+def _mmlu_row(row: dict[str, Any]) -> dict[str, Any]:
     index = mmlu.LETTERS.index(mmlu.answer_letter(row))
     return {"question": row["question"], "choices": row["choices"], "answer": index}
 
 
-def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample:
+def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, Found]) -> Sample:
     strict = by_filter["strict-match"]
     completion = strict["resps"][0][0]
     found = strict["filtered_resps"][0]
@@ -139,14 +157,14 @@ def _describe_gsm8k(name: str, item: Item, by_filter: dict[str, dict]) -> Sample
     return describe_sample(name, item, 0, completion, grade) | {"prompt": prompt}
 
 
-def _describe_mmlu(name: str, item: Item, by_filter: dict[str, dict]) -> Sample:
-    (sample,) = by_filter.values()
-    scores = [float(response[0]) for response in sample["filtered_resps"]]
+def _describe_mmlu(name: str, item: Item, by_filter: dict[str, Found]) -> Sample:
+    (found,) = by_filter.values()
+    scores = [float(response[0]) for response in found["filtered_resps"]]
     grade: Grade = {
         "extracted": item.choices[scores.index(max(scores))].strip(),
-        "correct": bool(sample["acc"]),
+        "correct": bool(found["acc"]),
     }
     return describe_sample(name, item, 0, "", grade) | {
-        "prompt": sample["arguments"][0][0],
+        "prompt": found["arguments"][0][0],
         "scores": [round(score, 6) for score in scores],
     }

@@ -1,10 +1,9 @@
-"""From verdicts to what is reported: accuracy by model and group, differences by pair of models."""
+"""From graded samples to what is reported: accuracy by model and group, differences by pair."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import combinations, groupby
-from typing import Any
+from typing import Literal
 
 from lorapar_cli.evaluation.intervals import (
     majority_answer,
@@ -13,154 +12,190 @@ from lorapar_cli.evaluation.intervals import (
     wilson_interval,
 )
 from lorapar_cli.evaluation.sample_journal import Sample
+from lorapar_cli.evaluation.tasks.task import GroupKind, Rule
 from lorapar_cli.grading.answers import answers_match
+from lorapar_cli.stage_records import (
+    Accuracy,
+    Difference,
+    EvalMetrics,
+    GroupAccuracies,
+    ModelRow,
+    PairRow,
+    PassAtK,
+    RuleAccuracies,
+    SampledAccuracies,
+)
 
-Groups = Sequence[dict[str, str]]
-"""For each item: group kind (`system`, `steps`, `subject`) -> the group it is in."""
+Groups = Sequence[Mapping[GroupKind, str]]
+"""For each item: kind of group -> the group it is in."""
+
+_KEYS: dict[GroupKind, Literal["by_group", "by_steps", "by_subject", "by_system"]] = {
+    "group": "by_group",
+    "steps": "by_steps",
+    "subject": "by_subject",
+    "system": "by_system",
+}
 
 
-def describe_accuracy(verdicts: Sequence[bool]) -> dict[str, Any]:
-    """Returns `n`, `correct`, `accuracy` (None where n is 0) and the 95 % Wilson `interval`."""
-    n, correct = len(verdicts), sum(verdicts)
+def summarize_samples(
+    match: Rule,
+    samples: Mapping[str, Sequence[Sample]],
+    groups: Groups,
+    ks: Sequence[int],
+) -> EvalMetrics:
+    """Returns `models` and `pairs` of results.json; accuracy is that of each item's first sample.
+
+    Args:
+        match: The rule of grading.
+        samples: Model name -> its samples in the order of the items, those of one item together;
+            every model has the same items.
+        groups: Of each item.
+        ks: For pass@k and maj@k, where items have several samples.
+    """
+    by_item = {
+        name: [list(own) for _, own in groupby(lines, key=lambda sample: sample["id"])]
+        for name, lines in samples.items()
+    }
+    first = {name: [own[0]["correct"] for own in items] for name, items in by_item.items()}
     return {
-        "n": n,
-        "correct": correct,
-        "accuracy": correct / n if n else None,
-        "interval": list(wilson_interval(correct, n)),
+        "models": [
+            summarize_model(name, match, items, groups, ks) for name, items in by_item.items()
+        ],
+        "pairs": compare_models(first, groups),
     }
 
 
-def split_by_group(verdicts: Sequence[bool], groups: Groups) -> dict[str, dict[str, list[bool]]]:
-    """Returns group kind -> group -> its items' verdicts, groups by number or name."""
-    split: dict[str, dict[str, list[bool]]] = {}
-    for verdict, known in zip(verdicts, groups, strict=True):
+def summarize_model(
+    name: str, match: Rule, items: Sequence[Sequence[Sample]], groups: Groups, ks: Sequence[int]
+) -> ModelRow:
+    """Returns one model's row.
+
+    Args:
+        items: The samples of each item.
+    """
+    correct = [own[0]["correct"] for own in items]
+    by_group = measure_groups(correct, groups)
+    samples = [sample for own in items for sample in own]
+    by_rule: RuleAccuracies = {}
+    if match == "answer":
+        by_rule["strict"] = measure_accuracy([own[0]["correct_strict"] for own in items])
+    if match == "likelihood":
+        shares = [inside["correct"] / inside["n"] for inside in by_group["by_subject"].values()]
+        by_rule["macro_accuracy"] = sum(shares) / len(shares)
+    several = len(samples) > len(items)
+    return {
+        "model": name,
+        **measure_accuracy(correct),
+        **by_group,
+        **by_rule,
+        **(measure_samples(match, items, ks) if several else SampledAccuracies()),
+        "completions": len(samples),
+        "cut": sum(not sample.get("finished", True) for sample in samples),
+    }
+
+
+def measure_accuracy(correct: Sequence[bool]) -> Accuracy:
+    """Returns the accuracy on items of which these are correct."""
+    n, right = len(correct), sum(correct)
+    return {
+        "n": n,
+        "correct": right,
+        "accuracy": right / n if n else None,
+        "interval": list(wilson_interval(right, n)),
+    }
+
+
+def split_by_group(
+    correct: Sequence[bool], groups: Groups
+) -> dict[GroupKind, dict[str, list[bool]]]:
+    """Returns kind -> group -> which of its items are correct, groups by number or name."""
+    split: dict[GroupKind, dict[str, list[bool]]] = {}
+    for right, known in zip(correct, groups, strict=True):
         for kind, group in known.items():
-            split.setdefault(kind, {}).setdefault(group, []).append(verdict)
+            split.setdefault(kind, {}).setdefault(group, []).append(right)
     return {kind: dict(sorted(split[kind].items(), key=_place)) for kind in sorted(split)}
 
 
-def _place(group: tuple[str, Any]) -> tuple[float, str]:
+def _place(group: tuple[str, list[bool]]) -> tuple[float, str]:
     name = group[0]
     return (int(name) if name.isdecimal() else math.inf, name)
 
 
-def summarize_model(name: str, verdicts: Sequence[bool], groups: Groups) -> dict[str, Any]:
-    """Returns one model's entry: its accuracy, and `by_<kind>` with the accuracy of each group."""
-    entry = {"model": name} | describe_accuracy(verdicts)
-    for kind, members in split_by_group(verdicts, groups).items():
-        entry[f"by_{kind}"] = {
-            group: describe_accuracy(inside) for group, inside in members.items()
+def measure_groups(correct: Sequence[bool], groups: Groups) -> GroupAccuracies:
+    """Returns the accuracy of each group of each kind."""
+    measured: GroupAccuracies = {}
+    for kind, members in split_by_group(correct, groups).items():
+        measured[_KEYS[kind]] = {
+            group: measure_accuracy(inside) for group, inside in members.items()
         }
-    return entry
+    return measured
 
 
-def describe_draws(
-    verdicts: Sequence[Sequence[bool]],
-    answers: Sequence[Sequence[str | None]] | None,
-    references: Sequence[str],
-    ks: Sequence[int],
-) -> dict[str, Any]:
-    """Returns `pass_at_k` and, where answers are given, `maj_at_k`, each by k.
+def measure_samples(
+    match: Rule, items: Sequence[Sequence[Sample]], ks: Sequence[int]
+) -> SampledAccuracies:
+    """Returns `pass_at_k` and, where completions have answers, `maj_at_k`.
+
+    pass@k is the mean of the unbiased estimates; the answers of the first k samples vote for maj@k.
 
     Args:
-        verdicts: For each item the verdict of each draw.
-        answers: For each item the answer of each draw, for the vote of the first k of them.
-
-    Returns:
-        pass@k as the mean of the unbiased estimates, maj@k as accuracy, each with the 95 %
-        Wilson interval over items.
+        items: The samples of each item.
     """
-    described: dict[str, Any] = {"pass_at_k": {}}
-    for k in ks:
-        shares = [pass_at_k(len(draws), sum(draws), k) for draws in verdicts]
-        mean = sum(shares) / len(shares)
-        # Shares between 0 and 1 vary less than verdicts of the same mean: this is no narrower.
-        interval = list(wilson_interval(sum(shares), len(shares)))
-        described["pass_at_k"][str(k)] = {"accuracy": mean, "interval": interval}
-    if answers is not None:
-        described["maj_at_k"] = {
-            str(k): describe_accuracy(
-                [
-                    answers_match(majority_answer(draws[:k]), reference)
-                    for draws, reference in zip(answers, references, strict=True)
-                ]
-            )
-            for k in ks
-        }
-    return described
+    measured: SampledAccuracies = {"pass_at_k": {str(k): _measure_pass(items, k) for k in ks}}
+    if match in ("answer", "latex", "choice"):
+        measured["maj_at_k"] = {str(k): measure_accuracy(_majorities(items, k)) for k in ks}
+    return measured
 
 
-def compare_models(verdicts: Mapping[str, Sequence[bool]], groups: Groups) -> list[dict[str, Any]]:
-    """Returns an entry for each pair of models, the later one against the earlier one.
+def _measure_pass(items: Sequence[Sequence[Sample]], k: int) -> PassAtK:
+    shares = [pass_at_k(len(own), sum(sample["correct"] for sample in own), k) for own in items]
+    # Shares between 0 and 1 vary less than zeros and ones of the same mean: Wilson's interval is
+    # no narrower than it must be.
+    interval = wilson_interval(sum(shares), len(shares))
+    return {"accuracy": sum(shares) / len(shares), "interval": list(interval)}
+
+
+def _majorities(items: Sequence[Sequence[Sample]], k: int) -> list[bool]:
+    """Returns for each item whether the most frequent of its first k answers is correct."""
+    return [
+        answers_match(
+            majority_answer([sample["extracted"] for sample in own[:k]]), own[0]["reference"]
+        )
+        for own in items
+    ]
+
+
+def compare_models(correct: Mapping[str, Sequence[bool]], groups: Groups) -> list[PairRow]:
+    """Returns a row for each pair of models, the later one minus the earlier one.
 
     Args:
-        verdicts: Model name -> verdicts on the same items in the same order.
-
-    Returns:
-        Each entry has `model`, `against`, the fields of `PairedDifference` with `interval` in
-        place of its ends (`only_first` is the model's, `only_second` the other's), and
-        `by_system` with the same where systems are known.
+        correct: Model name -> which items it gets right; the same items in the same order for each.
     """
-    pairs = []
-    for against, model in combinations(verdicts, 2):
-        ours, theirs = verdicts[model], verdicts[against]
-        entry = {"model": model, "against": against} | _describe_pair(ours, theirs)
-        ours_split = split_by_group(ours, groups).get("system", {})
-        theirs_split = split_by_group(theirs, groups).get("system", {})
-        if ours_split:
-            entry["by_system"] = {
-                system: _describe_pair(ours_split[system], theirs_split[system])
-                for system in ours_split
+    rows = []
+    for against, model in combinations(correct, 2):
+        row: PairRow = {
+            "model": model,
+            "against": against,
+            **compare_pair(correct[model], correct[against]),
+        }
+        systems = split_by_group(correct[model], groups).get("system", {})
+        others = split_by_group(correct[against], groups).get("system", {})
+        if systems:
+            row["by_system"] = {
+                system: compare_pair(systems[system], others[system]) for system in systems
             }
-        pairs.append(entry)
-    return pairs
+        rows.append(row)
+    return rows
 
 
-def _describe_pair(ours: Sequence[bool], theirs: Sequence[bool]) -> dict[str, Any]:
-    described = asdict(paired_difference(ours, theirs))
-    low, high = described.pop("low"), described.pop("high")
-    return described | {"interval": [low, high]}
-
-
-def summarize_samples(
-    match: str,
-    samples: Mapping[str, Sequence[Sample]],
-    groups: Groups,
-    ks: Sequence[int],
-) -> dict[str, Any]:
-    """Returns `models` and `pairs` of results.json; a model's verdict is that of its first draw.
-
-    Args:
-        match: The rule that judged.
-        samples: Model name -> its samples in the order of the items, draws of one item
-            together; every model has the same items.
-        groups: Of each item.
-        ks: For pass@k and maj@k, where items were drawn several times.
-    """
-    by_item = {name: _by_item(lines) for name, lines in samples.items()}
-    first = {name: [draws[0]["correct"] for draws in items] for name, items in by_item.items()}
-    entries = []
-    for name, items in by_item.items():
-        entry = summarize_model(name, first[name], groups)
-        if match == "answer":
-            strict = [draws[0]["correct_strict"] for draws in items]
-            entry["strict"] = describe_accuracy(strict)
-        if match == "likelihood":
-            shares = [inside["accuracy"] for inside in entry["by_subject"].values()]
-            entry["macro_accuracy"] = sum(shares) / len(shares)
-        if len(samples[name]) > len(items):
-            answers = [[line["extracted"] for line in draws] for draws in items]
-            entry |= describe_draws(
-                [[line["correct"] for line in draws] for draws in items],
-                answers if match in ("answer", "latex", "choice") else None,
-                [draws[0]["reference"] for draws in items],
-                ks,
-            )
-        entry["completions"] = len(samples[name])
-        entry["cut"] = sum(not line.get("finished", True) for line in samples[name])
-        entries.append(entry)
-    return {"models": entries, "pairs": compare_models(first, groups)}
-
-
-def _by_item(lines: Sequence[Sample]) -> list[list[Sample]]:
-    return [list(draws) for _, draws in groupby(lines, key=lambda line: line["id"])]
+def compare_pair(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+    """Returns the difference of two models on the same items."""
+    found = paired_difference(first, second)
+    return {
+        "n": found.n,
+        "only_first": found.only_first,
+        "only_second": found.only_second,
+        "difference": found.difference,
+        "p_value": found.p_value,
+        "interval": [found.low, found.high],
+    }

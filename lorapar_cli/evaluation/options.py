@@ -1,40 +1,163 @@
-"""How completions are drawn."""
+"""Options of `eval`, each stated once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.names import Dtype
+from lorapar_cli.options import Options, model_option, option, seed_option, trust_option
+
+TaskName = Literal["data", "gsm8k", "mmlu", "humaneval"]
+Style = Literal["trained", "harness"]
+Match = Literal["answer", "latex", "exact", "choice"]
+Backend = Literal["transformers", "vllm", "lm-eval"]
+
+# Options that not every task has -> the tasks that have them.
+_TASKS_WITH: dict[str, tuple[TaskName, ...]] = {
+    "style": ("gsm8k", "humaneval"),
+    "num_fewshot": ("gsm8k", "mmlu"),
+    "fewshot_data": ("gsm8k", "mmlu"),
+    "match": ("data",),
+}
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How completions are drawn; field names are option names.
+class EvalOptions(Options):
+    """Options of `eval`.
 
-    Attributes:
-        max_new_tokens: Tokens after which a completion is cut.
-        samples: Completions of each item.
-        temperature: 0 for the likeliest token.
-        top_p: Smallest set of tokens with this probability that is drawn from.
-        k: For pass@k and maj@k of several samples.
-        seed: Decides what is drawn above temperature 0.
+    With `completions` those on models and sampling are ignored.
+
+    Raises:
+        UsageError: An option out of range, options that contradict each other, or one that the task
+            does not have.
     """
 
-    max_new_tokens: int = 256
-    samples: int = 1
-    temperature: float = 0.0
-    top_p: float = 1.0
-    k: tuple[int, ...] = (1,)
-    seed: int = 0
+    task: TaskName = option(
+        "data", "What to evaluate on; `data` is your own records or those that `classify` held out."
+    )
+    # Not recorded: inputs are compared by content, not by path.
+    data: str | None = option(
+        None,
+        "The task's file, folder or hub id. Default: for `data` the records that `classify` held "
+        "out, for other tasks the published data set on the hub.",
+        recorded=False,
+    )
+    adapter: tuple[str, ...] | None = option(
+        None,
+        "What to evaluate, comma-separated: base, sft, rl, NAME=FOLDER. Default: base and every "
+        "adapter that the run has.",
+        recorded=False,
+    )
+    model: str | None = model_option()
+    num_fewshot: int | None = option(
+        None,
+        "Examples before each question. Default: 5 for mmlu and in style harness, else 0.",
+        at_least=0,
+    )
+    style: Style = option(
+        "trained",
+        "Prompts: through the model's chat template (trained), or as in lm-evaluation-harness "
+        "(harness).",
+    )
+    fewshot_data: str | None = option(
+        None, "Where the examples come from; needed if `--data` is a file.", recorded=False
+    )
+    match: Match = option(
+        "answer",
+        "When a completion of your own records is correct: by its final answer (answer), its final "
+        "answer as mathematics (latex, needs `lorapar[latex]`), the whole text (exact) or the "
+        "letter of an option (choice).",
+    )
+    completions: Path | None = option(
+        None,
+        "Grade the completions of this file (JSONL: `task_id` or `id`, `completion`) and load no "
+        "model.",
+        recorded=False,
+    )
+    name: str | None = option(
+        None,
+        "Folder of the result inside `eval/`. Default: `heldout`, the data file's stem or the "
+        "task's name.",
+        panel="Where",
+        recorded=False,
+    )
+    limit: int | None = option(None, "Evaluate on the first N records only.", at_least=1)
+    max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
+    samples: int = option(1, "Completions per record, for pass@k and maj@k.", at_least=1)
+    temperature: float = option(0.0, "0 decodes greedily; above 0, tokens are sampled.", at_least=0)
+    top_p: float = option(
+        1.0,
+        "Sample from the smallest set of tokens that has this probability.",
+        at_least=0,
+        at_most=1,
+    )
+    k: tuple[int, ...] = option((1,), "k of pass@k and maj@k, comma-separated.", at_least=1)
+    backend: Backend = option(
+        "transformers",
+        "What runs the models: transformers, vLLM (needs `lorapar[vllm]` and a GPU), or "
+        "lm-evaluation-harness (lm-eval, needs `lorapar[harness]`).",
+        recorded=False,
+    )
+    batch_size: int = option(64, "Prompts per batch.", at_least=1, recorded=False)
+    dtype: Dtype = option(
+        "auto",
+        "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere.",
+        recorded=False,
+    )
+    allow_code_execution: bool = option(
+        False, "Run programs that the model wrote, in a sandbox (humaneval).", recorded=False
+    )
+    unsafe_code_execution: bool = option(
+        False,
+        "Run them even if this machine offers no sandbox. For disposable machines.",
+        recorded=False,
+    )
+    seed: int = seed_option()
+    trust_remote_code: bool = trust_option()
 
-    def check(self) -> None:
-        """Raises UsageError where the values contradict each other."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "k", tuple(sorted(self.k)))
+        self._check_task()
+        if self.adapter == ():
+            raise UsageError("`--adapter` names nothing")
+        if self.name is not None and not _is_plain(self.name):
+            raise UsageError(f"`--name` is not a plain folder name: `{self.name}`")
+        if self.completions is None:
+            self._check_sampling()
+
+    def _check_task(self) -> None:
+        """Refuses options that the task would silently ignore."""
+        defaults = {each.name: each.default for each in fields(self)}
+        for name, tasks in _TASKS_WITH.items():
+            value = getattr(self, name)
+            if value != defaults[name] and self.task not in tasks:
+                raise UsageError(
+                    f"`--task {self.task}` has no `--{name.replace('_', '-')}`",
+                    f"`{value}`",
+                    "omit it, or give another `--task`",
+                )
+
+    def _check_sampling(self) -> None:
         if self.samples > 1 and self.temperature == 0:
             raise UsageError(
-                f"`--samples {self.samples}` would draw the same completion every time",
+                f"`--samples {self.samples}` would repeat the same completion",
                 "`--temperature` is 0",
                 "give a temperature above 0, for instance 0.8",
             )
-        if max(self.k) > self.samples:
+        if max(self.k, default=0) > self.samples:
             raise UsageError(
-                f"`--k {max(self.k)}` needs as many samples of each item",
+                f"`--k {max(self.k)}` needs at least that many samples per record",
                 f"`--samples` is {self.samples}",
             )
+        if self.backend == "lm-eval" and self.temperature > 0:
+            raise UsageError(
+                "`--backend lm-eval` decodes greedily",
+                f"`--temperature` is {self.temperature:g}",
+                "omit `--temperature`",
+            )
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and Path(name).name == name and not name.startswith(".")

@@ -1,11 +1,14 @@
-"""Asks a model a task's items, batch by batch, and yields graded samples."""
+"""Has a model complete a task's items, batch by batch, and grades the completions."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
 from lorapar_cli.grading.grade import Grade
@@ -16,118 +19,157 @@ from lorapar_cli.models.tokenization import encode_prompt
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Items that are asked together, always in this composition: it decides the rounding."""
+    """Items that are completed together, always in this composition: it decides the rounding.
+
+    Attributes:
+        number: Of the batch among those of its draw.
+        draw: Number of the completion among those of each item.
+        indices: Of the items in the task.
+    """
 
     number: int
     draw: int
-    places: list[int]
+    indices: list[int]
 
 
 class Completer(Protocol):
-    """What answers: a model of transformers or of vLLM, with or without an adapter."""
+    """A model of some backend, with or without an adapter."""
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
-        """Returns one completion a prompt, in order."""
+        """Returns one completion per prompt, in order."""
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """The writer of transformers."""
+class TransformersModel:
+    """A model that transformers has loaded, in evaluation mode."""
 
-    model: Any
-    tokenizer: Any
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
-        """Returns one completion a prompt, in order."""
+        """Returns one completion per prompt, in order."""
         return complete_batch(self.model, self.tokenizer, prompts, decoding, seed)
 
 
+@dataclass(frozen=True)
 class Predictor:
     """A task in the tokens of one tokenizer, in batches that depend on nothing else.
 
-    Args:
-        draws: Completions of each item.
-        longest: Tokens that the model's positions reach, where known.
-
     Attributes:
-        cut: Prompts that were cut from the left, as the harness does, to fit the model.
-
-    Raises:
-        LoraparError: A prompt of the user's own data leaves no room for an answer.
+        max_length: Number of the model's positions, None where it is not known.
+        sandbox: Backend of `grading.sandbox.runner`, None where no code is run.
+        prompts: Token ids of each item's prompt.
+        truncated: Number of prompts that were truncated from the left to fit the model.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        tokenizer,
-        decoding: Decoding,
-        *,
-        batch_size: int,
-        draws: int,
-        seed: int,
-        longest: int | None,
-        sandbox: str | None,
-    ) -> None:
-        self.task, self.tokenizer, self.decoding = task, tokenizer, decoding
-        self.batch_size = batch_size
-        self.seed, self.longest, self.sandbox, self.cut = seed, longest, sandbox, 0
-        self._prompts = [self._encode(item) for item in task.items]
-        lengths = [len(prompt) for prompt in self._prompts]
-        self.batches = [
-            PromptBatch(number, draw, places)
-            for draw in range(draws)
-            for number, places in enumerate(plan_batches(lengths, batch_size))
-        ]
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    decoding: Decoding
+    seed: int
+    max_length: int | None
+    sandbox: str | None
+    prompts: list[list[int]]
+    batches: list[PromptBatch]
+    truncated: int
 
-    def _encode(self, item: Item) -> list[int]:
-        if self.task.plain:
-            prompt = list(self.tokenizer(item.prompt)["input_ids"])
-        else:
-            prompt = encode_prompt(self.tokenizer, item.prompt)
-        if item.choices or self.longest is None:
-            return prompt
-        room = self.longest - self.decoding.max_new_tokens
-        if self.task.plain and 0 < room < len(prompt):
-            self.cut += 1
-            return prompt[-room:]
-        if len(prompt) >= self.longest:
-            raise LoraparError(
-                f"the prompt of `{item.id}` leaves no room for an answer",
-                f"{len(prompt):,} tokens, the model reaches {self.longest:,}",
-                "leave the record out, give fewer examples, or give another model",
-            )
-        return prompt
-
-    def ask(self, name: str, writer: Completer, batch: PromptBatch) -> Iterator[Sample]:
-        """Yields the batch's graded samples of a model of that name."""
-        items = [self.task.items[place] for place in batch.places]
-        if isinstance(writer, LoadedModel) and self.task.match == "likelihood":
-            yield from self._compare(name, writer.model, items)
-            return
-        prompts = [self._prompts[place] for place in batch.places]
-        # Each model, draw and batch draws from a stream of its own.
+    def predict(self, name: str, completer: Completer, batch: PromptBatch) -> list[Sample]:
+        """Returns the batch's graded samples of the model of that name."""
+        items = [self.task.items[index] for index in batch.indices]
+        if isinstance(completer, TransformersModel) and self.task.match == "likelihood":
+            return self._compare_choices(name, completer.model, items)
+        prompts = [self.prompts[index] for index in batch.indices]
+        # Each model, draw and batch has a random stream of its own.
         stream = f"{self.seed} {name} {batch.draw} {batch.number}"
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
-        written = writer.complete(prompts, self.decoding.within(self.longest, prompts), seed)
-        texts = [completion.text for completion in written]
+        decoding = self.decoding.within(self.max_length, prompts)
+        completions = completer.complete(prompts, decoding, seed)
+        texts = [completion.text for completion in completions]
         grades = grade_items(self.task.match, items, texts, self.sandbox)
-        for item, completion, grade in zip(items, written, grades, strict=True):
-            yield describe_sample(name, item, batch.draw, completion.text, grade) | {
-                "tokens": completion.tokens,
-                "finished": completion.finished,
-            }
+        return [
+            describe_sample(name, item, batch.draw, completion.text, grade)
+            | {"tokens": completion.tokens, "finished": completion.finished}
+            for item, completion, grade in zip(items, completions, grades, strict=True)
+        ]
 
-    def _compare(self, name: str, model, items: list[Item]) -> Iterator[Sample]:
-        asked = [
-            [encode_choice(self.tokenizer, item.prompt, choice) for choice in item.choices]
+    def _compare_choices(
+        self, name: str, model: torch.nn.Module, items: list[Item]
+    ) -> list[Sample]:
+        """Returns a sample per item with its likeliest choice."""
+        choices = [
+            [encode_choice(self.tokenizer, item.text, choice) for choice in item.choices]
             for item in items
         ]
-        scores = score_choices(model, self.tokenizer, asked, self.longest)
+        samples = []
+        scores = score_choices(model, self.tokenizer, choices, self.max_length)
         for item, values in zip(items, scores, strict=True):
             chosen = item.choices[values.index(max(values))].strip()
             grade: Grade = {"extracted": chosen, "correct": chosen == item.reference}
-            yield describe_sample(name, item, 0, "", grade) | {
-                "scores": [round(value, 6) for value in values],
-                "tokens": 0,
-                "finished": True,
-            }
+            samples.append(
+                describe_sample(name, item, 0, "", grade)
+                | {
+                    "scores": [round(value, 6) for value in values],
+                    "tokens": 0,
+                    "finished": True,
+                }
+            )
+        return samples
+
+
+def prepare_prompts(
+    task: Task,
+    options: EvalOptions,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    sandbox: str | None,
+) -> Predictor:
+    """Returns the task's prompts as tokens, in batches.
+
+    Args:
+        max_length: Number of the model's positions, None where it is not known.
+
+    Raises:
+        LoraparError: A prompt of the user's own data leaves no room for a completion.
+    """
+    encoded = [_encode(task, item, tokenizer) for item in task.items]
+    prompts = encoded
+    if max_length is not None:
+        prompts = [
+            _fit(task, item, prompt, max_length, options.max_new_tokens)
+            for item, prompt in zip(task.items, encoded, strict=True)
+        ]
+    truncated = sum(len(kept) < len(whole) for kept, whole in zip(prompts, encoded, strict=True))
+    # The harness makes its own batches.
+    together = options.batch_size if options.backend != "lm-eval" else len(prompts)
+    batches = [
+        PromptBatch(number, draw, indices)
+        for draw in range(options.samples)
+        for number, indices in enumerate(plan_batches([len(p) for p in prompts], together))
+    ]
+    decoding = Decoding(options.max_new_tokens, options.temperature, options.top_p, list(task.stop))
+    return Predictor(
+        task, tokenizer, decoding, options.seed, max_length, sandbox, prompts, batches, truncated
+    )
+
+
+def _encode(task: Task, item: Item, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    if task.plain:
+        return list(tokenizer(item.text)["input_ids"])
+    return encode_prompt(tokenizer, item.prompt)
+
+
+def _fit(
+    task: Task, item: Item, prompt: list[int], max_length: int, max_new_tokens: int
+) -> list[int]:
+    """Returns the prompt, truncated from the left as the harness does where the task is plain."""
+    if item.choices:
+        return prompt  # Truncated together with each choice.
+    room = max_length - max_new_tokens
+    if task.plain and 0 < room < len(prompt):
+        return prompt[-room:]
+    if len(prompt) >= max_length:
+        raise LoraparError(
+            f"the prompt of `{item.id}` leaves no room for a completion",
+            f"{len(prompt):,} tokens, the model has {max_length:,} positions",
+            "remove the record, give fewer examples, or use another model",
+        )
+    return prompt

@@ -1,4 +1,4 @@
-"""The journal of an evaluation: what a killed run has answered is not asked again."""
+"""The journal of an evaluation: samples that a killed run wrote are not made again."""
 
 import json
 import os
@@ -8,21 +8,20 @@ from typing import NotRequired, TypedDict, cast
 
 from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import Grade
+from lorapar_cli.names import Artifact
 from lorapar_cli.store.records import Message, to_line
 
 Key = tuple[str, str, int]
-
-SAMPLES = "samples.jsonl"
 
 
 class Sample(TypedDict):
     """One line of samples.jsonl: a completion of an item, and its grade.
 
     Keys:
-        model: The model's name among those that were asked, or `completions`.
+        model: The model's name, or `completions` where those are given.
         id: The item's.
         draw: Number of the completion among those of the item, from 0.
-        prompt: As the item has it; the harness's own where that asked.
+        prompt: As the item has it; the harness's own with `--backend lm-eval`.
         extracted, correct, extracted_strict, correct_strict, reason: As in `Grade`.
         system, steps, subject, group: The groups that the item is reported by.
         tokens: Length of the completion, in tokens of the model's tokenizer.
@@ -51,12 +50,12 @@ class Sample(TypedDict):
 
 
 def sample_key(sample: Sample) -> Key:
-    """Returns what identifies a sample: model, item id, number of the draw."""
+    """Returns what identifies a sample: model, item id and draw."""
     return sample["model"], sample["id"], sample["draw"]
 
 
 class SampleJournal:
-    """An append-only JSON Lines file of samples for each process, read back when a run goes on.
+    """An append-only JSON Lines file of samples for each process, read back when a run resumes.
 
     Attributes:
         known: Every sample that any process had written when this was opened, and every one that
@@ -65,10 +64,10 @@ class SampleJournal:
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self._folder = folder
-        self._path = folder / (f"samples.{rank}.jsonl" if rank else SAMPLES)
+        self._path = folder / (f"samples.{rank}.jsonl" if rank else Artifact.SAMPLES)
         self.known: dict[Key, Sample] = {}
         if self._path.exists():
-            # What a kill cut off in the middle of a line must not stand before the next one.
+            # A kill may have left half a line; the next one must not follow on it.
             os.truncate(self._path, self._read(self._path))
         self.read_others()
 
@@ -78,7 +77,7 @@ class SampleJournal:
             self._read(path)
 
     def remove_others(self) -> None:
-        """Removes the other processes' files, once their samples stand elsewhere."""
+        """Removes the other processes' files, once their samples are elsewhere."""
         for path in self._others():
             path.unlink()
 
@@ -86,7 +85,7 @@ class SampleJournal:
         return [path for path in sorted(self._folder.glob("samples*.jsonl")) if path != self._path]
 
     def _read(self, path: Path) -> int:
-        """Reads a file's whole lines into `known`; returns how many bytes they take."""
+        """Reads a file's whole lines into `known`; returns their number of bytes."""
         whole = 0
         for line in path.read_bytes().splitlines(keepends=True):
             try:
@@ -101,7 +100,7 @@ class SampleJournal:
         return whole
 
     def append(self, samples: Iterable[Sample]) -> None:
-        """Adds samples and returns when they are on the disk."""
+        """Adds samples; returns once they are on disk."""
         samples = list(samples)
         with open(self._path, "a", encoding="utf-8", newline="\n") as file:
             file.writelines(to_line(sample) for sample in samples)

@@ -1,6 +1,6 @@
 """Generation by vLLM (extra `vllm`), for GPUs: the same prompts, its own batching.
 
-Greedy completions may differ from transformers' where two tokens are nearly equally likely.
+Greedy completions may differ from those of transformers where two tokens are nearly equally likely.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def check_vllm(task: Task) -> None:
-    """Checks that vLLM is installed and that the task generates text.
+    """Checks that vLLM is installed and can run the task.
 
     Raises:
-        LoraparError, UsageError: It is not, or does not.
+        LoraparError, UsageError: It is not installed, or the task compares likelihoods.
     """
     if task.match == "likelihood":
         raise UsageError(
             f"`--backend vllm` does not compare likelihoods, as `--task {task.name}` does",
-            hint="leave `--backend` out",
+            hint="omit `--backend`",
         )
     try:
         import vllm  # noqa: F401
@@ -37,10 +37,10 @@ def check_vllm(task: Task) -> None:
 
 
 class VllmEngine:
-    """A base model in vLLM that answers with or without an adapter.
+    """A base model in vLLM, with room for adapters.
 
     Args:
-        adapters: Every adapter folder that will be asked; decides the largest rank.
+        adapters: Every adapter folder that will be used; the largest rank decides the room.
     """
 
     def __init__(self, base: BaseModel, dtype: str, adapters: list[Path], trust: bool) -> None:
@@ -56,26 +56,30 @@ class VllmEngine:
         self._engine = LLM(model=base.path, dtype=dtype, trust_remote_code=trust, **lora)
         self._numbers = {folder: number for number, folder in enumerate(adapters, 1)}
 
-    def writer(self, folder: Path | None) -> "VllmWriter":
-        """Returns what answers with the adapter of that folder, None for the base model."""
-        number = self._numbers.get(folder) if folder is not None else None
-        return VllmWriter(self._engine, folder, number)
+    def model(self, folder: Path | None) -> "VllmModel":
+        """Returns the model with the adapter of that folder, None for the base model."""
+        number = self._numbers[folder] if folder is not None else None
+        return VllmModel(self._engine, folder, number)
 
 
 @dataclass(frozen=True)
-class VllmWriter:
-    """The writer of vLLM: one adapter, or none, of its engine."""
+class VllmModel:
+    """A base model in vLLM with one of its engine's adapters, or none.
+
+    Attributes:
+        number: Of the adapter in the engine, None for the base model.
+    """
 
     engine: Any
     folder: Path | None
     number: int | None
 
     def complete(self, prompts: list[list[int]], decoding: Decoding, seed: int) -> list[Completion]:
-        """Returns one completion a prompt, in order."""
+        """Returns one completion per prompt, in order."""
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
 
-        drawing = SamplingParams(
+        sampling = SamplingParams(
             max_tokens=decoding.max_new_tokens,
             temperature=decoding.temperature,
             top_p=decoding.top_p,
@@ -86,9 +90,9 @@ class VllmWriter:
         request = None
         if self.number is not None:
             request = LoRARequest(f"adapter-{self.number}", self.number, str(self.folder))
-        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-        found = self.engine.generate(asked, drawing, lora_request=request, use_tqdm=False)
-        written = [answer.outputs[0] for answer in found]
+        tokens = [{"prompt_token_ids": prompt} for prompt in prompts]
+        found = self.engine.generate(tokens, sampling, lora_request=request, use_tqdm=False)
+        outputs = [one.outputs[0] for one in found]
         return [
-            Completion(one.text, len(one.token_ids), one.finish_reason == "stop") for one in written
+            Completion(one.text, len(one.token_ids), one.finish_reason == "stop") for one in outputs
         ]

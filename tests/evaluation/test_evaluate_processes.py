@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_five_times_it_ends_as_if_it_had_not_been(whole, tmp_path):
-    chance, killed = random.Random(time.time_ns()), 0
+    generator, killed = random.Random(time.time_ns()), 0
     journal = tmp_path / "eval" / "test" / "samples.jsonl"
     lines = [0]
     while killed < 5:
@@ -47,11 +47,11 @@ def test_killed_five_times_it_ends_as_if_it_had_not_been(whole, tmp_path):
             env=ENVIRONMENT,
             stderr=subprocess.DEVNULL,
         )
-        # Killed once it has written something more, at a moment of chance.
-        wanted = lines[-1] + chance.randint(1, 80)
+        # Killed at a random moment after it has written something more.
+        wanted = lines[-1] + generator.randint(1, 80)
         while process.poll() is None:
             if journal.exists() and journal.read_bytes().count(b"\n") >= wanted:
-                time.sleep(chance.random() * 0.05)
+                time.sleep(generator.random() * 0.05)
                 break
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

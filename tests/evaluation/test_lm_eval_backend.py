@@ -1,159 +1,119 @@
-"""Sample-by-sample agreement with lm-evaluation-harness, on a random and on the embedded model."""
+"""What the harness is called with and how its samples are read, on a stand-in for its interface.
+
+`test_lm_eval_agreement.py` holds the real harness against our own code, where it is installed.
+"""
+
+import sys
+from types import ModuleType
 
 import pytest
-import torch
 
-from lorapar_cli.evaluation import lm_eval_backend as harness
-from lorapar_cli.evaluation.evaluate import evaluate
-from lorapar_cli.evaluation.options import Drawing
-from lorapar_cli.grading.answers import extract_strict, strict_match
-from lorapar_cli.models.adapter import create_adapter, save_adapter
-from lorapar_cli.models.base_model import find_base_model, load_base
-from lorapar_cli.names import EMBEDDED
-from lorapar_cli.store.records import read_jsonl, write_jsonl
-from lorapar_cli.store.run_dir import RunDir
-from tests.shared_data import SHARED_DATA
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.lm_eval_backend import check_harness, predict_with_harness
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.evaluation.tasks.load import load_task
+from lorapar_cli.evaluation.tasks.task import Task
+from lorapar_cli.store.records import write_jsonl
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
-pytestmark = pytest.mark.shared_data("gsm8k", "mmlu")
-# A letter's margin below which rounding alone decides.
-TIE = 1e-4
-
-
-@pytest.fixture(params=["random", EMBEDDED])
-def model(request, tiny_model_dir):
-    return str(tiny_model_dir) if request.param == "random" else EMBEDDED
+QUESTIONS = [{"question": f"{n}+{n}?", "answer": f"#### {2 * n}"} for n in range(2)]
+CHOICES = [
+    {"subject": subject, "question": f"Pick {n}", "choices": ["w", "x", "y", "z"], "answer": n}
+    for subject, n in (("anatomy", 1), ("virology", 2), ("anatomy", 3))
+]
 
 
 @pytest.fixture
-def ask_both(tmp_path, model):
-    """Returns a function from settings to the samples of both backends."""
+def calls(monkeypatch, tmp_path):
+    """Puts the stand-in in place; returns what `simple_evaluate` was called with."""
+    made = []
 
-    def ask(**settings):
-        outcomes = [
-            evaluate(RunDir(tmp_path), model=model, name=backend, backend=backend, **settings)
-            for backend in ("transformers", "lm-eval")
-        ]
-        return [[s for _, s in read_jsonl(o.folder / "samples.jsonl")] for o in outcomes]
+    class ConfigurableTask:
+        def __init__(self, config):
+            self.config = config
+            self.rows = config["custom_dataset"]()["test"]
 
-    return ask
+    def simple_evaluate(model, tasks, num_fewshot, gen_kwargs, **_):
+        made.append({"model": model, "num_fewshot": num_fewshot, "gen_kwargs": gen_kwargs})
+        return {"samples": {task.config["task"]: _log(task) for task in tasks}}
 
+    def _log(task):
+        logged = []
+        for number, row in enumerate(task.rows):
+            shown = {"doc_id": number, "arguments": [[f"harness: {row['question']}"]]}
+            if task.config["task"] == "gsm8k":
+                texts = {"strict-match": ["[invalid]"], "flexible-extract": ["1"]}
+                logged += [
+                    shown
+                    | {"filter": name, "resps": [["the answer is 2"]], "filtered_resps": found}
+                    | {"exact_match": 0.0}
+                    for name, found in texts.items()
+                ]
+            else:
+                scores = [[-4.0, False], [-1.0, False], [-2.0, False], [-3.0, False]]
+                logged.append(
+                    shown | {"filter": "none", "filtered_resps": scores, "acc": row["answer"] == 1}
+                )
+        return logged[::-1]
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shots", [0, 2])
-def test_gsm8k(ask_both, model, shots):
-    if shots and model != EMBEDDED:
-        pytest.skip("examples do not fit the random model's 512 positions, and are cut")
-    ours, theirs = ask_both(
-        task="gsm8k",
-        style="harness",
-        data=str(SHARED_DATA / "gsm8k" / "test.jsonl"),
-        fewshot_data=str(SHARED_DATA / "gsm8k" / "train.jsonl"),
-        num_fewshot=shots,
-        limit=100,
-        drawing=Drawing(max_new_tokens=48),
-    )
-    assert len(ours) == len(theirs) == 100
-    for our, their in zip(ours, theirs, strict=True):
-        for key in ("id", "prompt", "completion", "extracted_strict", "correct_strict"):
-            assert our[key] == their[key], key
-    assert len({sample["completion"] for sample in ours}) > 10
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shots", [0, 1])
-def test_mmlu(ask_both, model, shots, tmp_path):
-    rows = [line for _, line in read_jsonl(SHARED_DATA / "mmlu" / "dev.jsonl")]
-    seen, examples, questions = set(), [], []
-    for row in rows:
-        (questions if row["subject"] in seen else examples).append(row)
-        seen.add(row["subject"])
-    write_jsonl(tmp_path / "examples.jsonl", examples)
-    write_jsonl(tmp_path / "questions.jsonl", questions)
-    ours, theirs = ask_both(
-        task="mmlu",
-        data=str(tmp_path / "questions.jsonl"),
-        fewshot_data=str(tmp_path / "examples.jsonl"),
-        num_fewshot=shots,
-        limit=200,
-        batch_size=16,
-    )
-    assert len(ours) == len(theirs) == 200
-    for our, their in zip(ours, theirs, strict=True):
-        assert our["id"] == their["id"]
-        assert our["prompt"] == their["prompt"]
-        assert our["scores"] == pytest.approx(their["scores"], abs=1e-4)
-        first, second = sorted(our["scores"], reverse=True)[:2]
-        if first - second > TIE:
-            assert our["correct"] == their["correct"]
-    if model == EMBEDDED:
-        assert len({sample["extracted"] for sample in ours}) > 1
-    ties = sum(a["extracted"] != b["extracted"] for a, b in zip(ours, theirs, strict=True))
-    assert ties == 0
+    modules = {
+        name: ModuleType(name)
+        for name in ("lm_eval", "lm_eval.models", "lm_eval.models.huggingface", "lm_eval.api")
+    } | {"lm_eval.api.task": ModuleType("lm_eval.api.task")}
+    modules["lm_eval"].simple_evaluate = simple_evaluate
+    modules["lm_eval"].__file__ = str(tmp_path / "lm_eval" / "__init__.py")
+    modules["lm_eval.models.huggingface"].HFLM = lambda **settings: settings
+    modules["lm_eval.api.task"].ConfigurableTask = ConfigurableTask
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    tasks = tmp_path / "lm_eval" / "tasks"
+    for file in ("gsm8k/gsm8k.yaml", "mmlu/default/_default_template_yaml"):
+        (tasks / file).parent.mkdir(parents=True)
+        (tasks / file).write_text("tag: math\ndataset_path: from/the-hub\ntest_split: test\n")
+    return made
 
 
-def test_strict_verdicts_on_completions_as_models_write_them():
-    """The harness judges canned completions of real questions; so do we."""
-    from lm_eval import simple_evaluate
-    from lm_eval.api.model import LM
-
-    rows = [line for _, line in read_jsonl(SHARED_DATA / "gsm8k" / "test.jsonl")][:400]
-    gold = [row["answer"].rpartition("#### ")[2] for row in rows]
-    forms = [
-        "so\n#### {}", "#### {}.", "#### ${}", "####{}", "the answer is {}", "#### {}.00",
-        "#### {}\n#### 7", "#### 7\n#### {}", "#### -{}", "#### {},", "#### {} dollars", "\\boxed{{{}}}",
-        "", "#### ", "#### x", "#### {}0",
-    ]  # fmt: skip
-    written = [forms[n % len(forms)].format(answer) for n, answer in enumerate(gold)]
-
-    class Canned(LM):
-        def generate_until(self, requests, disable_tqdm=False):
-            return written
-
-        def loglikelihood(self, requests):
-            raise NotImplementedError
-
-        loglikelihood_rolling = loglikelihood
-
-    task = harness._task("gsm8k", "gsm8k/gsm8k.yaml", {"train": rows, "test": rows})
-    samples = simple_evaluate(model=Canned(), tasks=[task], num_fewshot=0, bootstrap_iters=0)
-    theirs = [s for s in samples["samples"]["gsm8k"] if s["filter"] == "strict-match"]
-    assert len(theirs) == len(rows)
-    for their, text, reference in zip(theirs, written, gold, strict=True):
-        found = extract_strict(text)
-        assert their["filtered_resps"][0] == (found or "[invalid]")
-        assert strict_match(found, reference) == bool(their["exact_match"]), text
-    right = sum(their["exact_match"] for their in theirs)
-    assert 0.2 * len(rows) < right < 0.8 * len(rows)
+def load(tmp_path, rows, **options):
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    return load_task(EvalOptions(data=str(tmp_path / "rows.jsonl"), num_fewshot=0, **options))
 
 
-@pytest.mark.slow
-def test_an_adapter_is_asked_like_the_base_model(tmp_path, tiny_model_dir):
-    base = load_base(find_base_model(str(tiny_model_dir)))
-    model = create_adapter(
-        base, r=4, lora_alpha=32, target_modules=["q_proj", "up_proj"], init="gaussian", seed=0
-    )
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.3)
-    save_adapter(model, tmp_path / "adapter")
-    found = {}
-    for backend in ("transformers", "lm-eval"):
-        outcome = evaluate(
-            RunDir(tmp_path),
-            task="gsm8k",
-            style="harness",
-            data=str(SHARED_DATA / "gsm8k" / "test.jsonl"),
-            num_fewshot=0,
-            limit=20,
-            adapter=["base", f"mine={tmp_path / 'adapter'}"],
-            model=str(tiny_model_dir),
-            name=backend,
-            backend=backend,
-            drawing=Drawing(max_new_tokens=16),
-        )
-        lines = [line for _, line in read_jsonl(outcome.folder / "samples.jsonl")]
-        found[backend] = [(line["model"], line["id"], line["completion"]) for line in lines]
-    assert found["transformers"] == found["lm-eval"]
-    assert [text for *_, text in found["lm-eval"][:20]] != [t for *_, t in found["lm-eval"][20:]]
+def test_gsm8k_has_the_harness_grade_as_the_strict_one(calls, tmp_path):
+    task = load(tmp_path, QUESTIONS, task="gsm8k", style="harness")
+    samples = predict_with_harness(task, "mine", "model", "tokenizer", 3, 48)
+    assert [sample["id"] for sample in samples] == ["0", "1"]
+    assert [sample["prompt"] for sample in samples] == ["harness: 0+0?", "harness: 1+1?"]
+    assert [sample["correct"] for sample in samples] == [False, True]
+    for sample in samples:
+        assert (sample["model"], sample["draw"]) == ("mine", 0)
+        assert (sample["completion"], sample["extracted"]) == ("the answer is 2", "2")
+        assert (sample["extracted_strict"], sample["correct_strict"]) == (None, False)
+    (call,) = calls
+    assert call["model"] == {"pretrained": "model", "tokenizer": "tokenizer", "batch_size": 3}
+    assert (call["num_fewshot"], call["gen_kwargs"]) == (0, "max_gen_toks=48")
+
+
+def test_mmlu_subjects_are_tasks_and_samples_come_in_the_items_order(calls, tmp_path):
+    task = load(tmp_path, CHOICES, task="mmlu")
+    samples = predict_with_harness(task, "base", "model", "tokenizer", 3, 48)
+    assert [(sample["subject"], sample["prompt"]) for sample in samples] == [
+        ("anatomy", "harness: Pick 1"),
+        ("virology", "harness: Pick 2"),
+        ("anatomy", "harness: Pick 3"),
+    ]
+    assert [sample["extracted"] for sample in samples] == ["B", "B", "B"]
+    assert [sample["correct"] for sample in samples] == [True, False, False]
+    assert samples[0]["scores"] == [-4.0, -1.0, -2.0, -3.0]
+    assert calls[0]["gen_kwargs"] is None
+
+
+def test_what_the_harness_does_not_run_is_refused(calls):
+    for task in (Task("data", "answer", [], {}), Task("gsm8k", "answer", [], {}, plain=False)):
+        with pytest.raises(UsageError, match="does not run task"):
+            check_harness(task)
+    check_harness(Task("mmlu", "likelihood", [], {}, plain=True))
+
+
+def test_without_the_harness_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(LoraparError, match="needs lm-evaluation-harness"):
+        check_harness(Task("mmlu", "likelihood", [], {}, plain=True))

@@ -1,11 +1,17 @@
-"""What is reported from verdicts, against counting by hand."""
+"""What is reported of samples, against counting by hand."""
 
 import random
 
 import pytest
 
 from lorapar_cli.evaluation.intervals import mcnemar_exact, wilson_interval
-from lorapar_cli.evaluation.metrics import compare_models, describe_draws, summarize_samples
+from lorapar_cli.evaluation.metrics import (
+    compare_models,
+    measure_accuracy,
+    measure_samples,
+    split_by_group,
+    summarize_samples,
+)
 
 
 def line(item, correct, draw=0, **other):
@@ -23,11 +29,11 @@ def line(item, correct, draw=0, **other):
 def test_figures_by_model_group_and_pair():
     rng = random.Random(0)
     groups = [{"system": rng.choice(["system1", "system2"])} for _ in range(50)]
-    verdicts = {name: [rng.random() < 0.5 for _ in groups] for name in ("base", "sft")}
-    samples = {name: [line(n, v) for n, v in enumerate(vs)] for name, vs in verdicts.items()}
+    correct = {name: [rng.random() < 0.5 for _ in groups] for name in ("base", "sft")}
+    samples = {name: [line(n, v) for n, v in enumerate(vs)] for name, vs in correct.items()}
     found = summarize_samples("answer", samples, groups, [1])
     for entry in found["models"]:
-        own = verdicts[entry["model"]]
+        own = correct[entry["model"]]
         assert entry["accuracy"] == sum(own) / 50
         assert entry["strict"]["correct"] == 0
         for system, part in entry["by_system"].items():
@@ -36,7 +42,7 @@ def test_figures_by_model_group_and_pair():
             assert part["interval"] == list(wilson_interval(sum(inside), len(inside)))
     (pair,) = found["pairs"]
     only = [
-        sum(a and not b for a, b in zip(verdicts[x], verdicts[y], strict=True))
+        sum(a and not b for a, b in zip(correct[x], correct[y], strict=True))
         for x, y in (("sft", "base"), ("base", "sft"))
     ]
     assert [pair["only_first"], pair["only_second"]] == only
@@ -66,13 +72,48 @@ def test_several_draws():
     assert entry["maj_at_k"]["3"]["correct"] == 1
 
 
-def test_draws_of_code_have_no_majority():
-    assert "maj_at_k" not in describe_draws([[True, False]], None, [""], [1])
+def test_the_first_k_answers_vote():
+    items = [[line(n, c, d) for d, c in enumerate([False, True, True])] for n in range(2)]
+    measured = measure_samples("answer", items, [1, 3])
+    assert {k: at_k["correct"] for k, at_k in measured["maj_at_k"].items()} == {"1": 0, "3": 2}
+
+
+def test_programs_have_no_majority():
+    assert "maj_at_k" not in measure_samples("code", [[line(0, True), line(0, False, 1)]], [1])
+
+
+def test_keys_are_in_the_order_of_results_json():
+    groups = [{"system": "system1", "steps": "1"}]
+    samples = {"base": [line(0, True), line(0, False, 1)]}
+    (row,) = summarize_samples("answer", samples, groups, [1])["models"]
+    assert list(row) == [
+        *("model", "n", "correct", "accuracy", "interval", "by_steps", "by_system", "strict"),
+        *("pass_at_k", "maj_at_k", "completions", "cut"),
+    ]
+
+
+def test_truncated_completions_are_counted():
+    lines = [line(n, True, finished=n == 0) for n in range(3)]
+    (row,) = summarize_samples("exact", {"base": lines}, [{}] * 3, [1])["models"]
+    assert (row["completions"], row["cut"]) == (3, 2)
+    assert "strict" not in row
+
+
+def test_accuracy_of_nothing_is_unknown():
+    assert measure_accuracy([]) == {"n": 0, "correct": 0, "accuracy": None, "interval": [0.0, 1.0]}
+
+
+def test_groups_are_ordered_by_number_then_by_name():
+    groups = [{"steps": steps} for steps in ("10", "many", "2", "2")]
+    assert split_by_group([True, False, True, False], groups) == {
+        "steps": {"2": [True, False], "10": [True], "many": [False]}
+    }
+    assert list(split_by_group([True] * 4, groups)["steps"]) == ["2", "10", "many"]
 
 
 def test_pairs_of_three_models_come_later_against_earlier():
-    verdicts = {name: [True] for name in ("base", "sft", "rl")}
-    assert [(p["model"], p["against"]) for p in compare_models(verdicts, [{}])] == [
+    correct = {name: [True] for name in ("base", "sft", "rl")}
+    assert [(p["model"], p["against"]) for p in compare_models(correct, [{}])] == [
         ("sft", "base"),
         ("rl", "base"),
         ("rl", "sft"),

@@ -4,16 +4,17 @@ import json
 
 import pytest
 
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import (
-    SAMPLES,
     Sample,
     SampleJournal,
     describe_sample,
     sample_key,
 )
 from lorapar_cli.evaluation.tasks.load import load_task
-from lorapar_cli.evaluation.tasks.task import Item, TaskOptions
+from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import Grade, grade
+from lorapar_cli.names import Artifact
 from lorapar_cli.store.records import write_jsonl
 
 
@@ -49,7 +50,7 @@ def test_the_type_of_a_sample_names_every_field_of_a_grade():
 
 
 @pytest.mark.parametrize(
-    ("asked", "row"),
+    ("options", "row"),
     [
         ({"task": "data"}, {"question": "q", "answer": "#### 1", "label": "system2", "steps": 2}),
         ({"task": "gsm8k"}, {"question": "q", "answer": "#### 1"}),
@@ -64,22 +65,22 @@ def test_the_type_of_a_sample_names_every_field_of_a_grade():
     ],
     ids=lambda value: value.get("task"),
 )
-def test_the_type_of_a_sample_names_every_tasks_groups(tmp_path, asked, row):
+def test_the_type_of_a_sample_names_every_tasks_groups(tmp_path, options, row):
     write_jsonl(tmp_path / "rows.jsonl", [row])
-    (item,) = load_task(TaskOptions(data=str(tmp_path / "rows.jsonl"), **asked)).items
+    (item,) = load_task(EvalOptions(data=str(tmp_path / "rows.jsonl"), **options)).items
     assert set(item.groups) <= Sample.__optional_keys__
 
 
 def test_a_journal_is_read_back_and_continued(tmp_path):
     journal = SampleJournal(tmp_path)
     journal.append([sample(0), sample(1)])
-    with open(tmp_path / SAMPLES, "a", encoding="utf-8") as file:
+    with open(tmp_path / Artifact.SAMPLES, "a", encoding="utf-8") as file:
         file.write('{"model": "base", "id": "q1", "dr')
     again = SampleJournal(tmp_path)
     assert list(again.known) == [("base", "q1", 0), ("base", "q1", 1)]
     assert again.known == journal.known
     again.append([sample(2)])
-    lines = (tmp_path / SAMPLES).read_text(encoding="utf-8").splitlines()
+    lines = (tmp_path / Artifact.SAMPLES).read_text(encoding="utf-8").splitlines()
     assert [sample_key(json.loads(line)) for line in lines] == list(again.known)
 
 
@@ -91,4 +92,4 @@ def test_processes_keep_files_of_their_own_and_read_the_others(tmp_path):
     first.read_others()
     assert set(first.known) == {("base", "q1", 0), ("base", "q1", 1)}
     first.remove_others()
-    assert [path.name for path in tmp_path.iterdir()] == [SAMPLES]
+    assert [path.name for path in tmp_path.iterdir()] == [Artifact.SAMPLES]

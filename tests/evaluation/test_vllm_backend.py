@@ -1,6 +1,6 @@
-"""What vLLM is asked for and how its answers are read, on a stand-in for its interface.
+"""What vLLM is called with and how its outputs are read, on a stand-in for its interface.
 
-vLLM needs a GPU: that its real engine answers is not tested here.
+vLLM needs a GPU: its real engine is not tested here.
 """
 
 import sys
@@ -26,10 +26,10 @@ def calls(monkeypatch):
         def __init__(self, **settings):
             made.append(settings)
 
-        def generate(self, prompts, drawing, lora_request=None, use_tqdm=True):
-            made.append((prompts, drawing, lora_request))
-            answer = SimpleNamespace(text="7", token_ids=[7, 0], finish_reason="stop")
-            return [SimpleNamespace(outputs=[answer]) for _ in prompts]
+        def generate(self, prompts, sampling, lora_request=None, use_tqdm=True):
+            made.append((prompts, sampling, lora_request))
+            output = SimpleNamespace(text="7", token_ids=[7, 0], finish_reason="stop")
+            return [SimpleNamespace(outputs=[output]) for _ in prompts]
 
     vllm, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("r")
     vllm.LLM, vllm.SamplingParams = LLM, lambda **settings: settings
@@ -52,15 +52,15 @@ def test_engine_makes_room_for_the_largest_adapter(calls, tmp_path):
     engine = VllmEngine(BASE, "auto", folders, False)
     assert calls[0]["model"] == "base-folder"
     assert calls[0]["max_lora_rank"] == 16
-    found = engine.writer(folders[1]).complete([[1, 2], [3]], Decoding(5, stop=["\n"]), 2**40)
+    found = engine.model(folders[1]).complete([[1, 2], [3]], Decoding(5, stop=["\n"]), 2**40)
     assert [(one.text, one.tokens, one.finished) for one in found] == [("7", 2, True)] * 2
-    prompts, drawing, request = calls[1]
+    prompts, sampling, request = calls[1]
     assert prompts == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
-    assert (drawing["max_tokens"], drawing["temperature"], drawing["stop"]) == (5, 0.0, ["\n"])
-    assert drawing["repetition_penalty"] == 1
-    assert 0 <= drawing["seed"] < 2**31
+    assert (sampling["max_tokens"], sampling["temperature"], sampling["stop"]) == (5, 0.0, ["\n"])
+    assert sampling["repetition_penalty"] == 1
+    assert 0 <= sampling["seed"] < 2**31
     assert request == ("adapter-2", 2, str(folders[1]))
-    engine.writer(None).complete([[1]], Decoding(5), 0)
+    engine.model(None).complete([[1]], Decoding(5), 0)
     assert calls[2][2] is None
 
 

@@ -1,1 +1,1 @@
-"""What is evaluated: one file a task."""
+"""What models are evaluated on: one file per task."""

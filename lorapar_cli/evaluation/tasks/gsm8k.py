@@ -1,68 +1,91 @@
-"""GSM8K: grade-school maths, answers are numbers."""
+"""GSM8K: grade-school maths word problems, 1,319 in the test split.
+
+Data: `openai/gsm8k` on the hub, subset `main`, or a file of its rows, for example
+
+    {"question": "Natalia sold clips to 48 of her friends in April, ...",
+     "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\\n...\\n#### 72"}
+
+Prompt: style `trained` gives the question through the chat template, after examples as earlier turns
+of the chat, by default none. Style `harness` gives lm-evaluation-harness 0.4's text, character for
+character, after 5 examples by default that are drawn as the harness draws them. Metric: accuracy of
+the final answer, by the flexible and by the strict rule (`grading.answers`); rows with `label` and
+`steps` are also reported by system and number of steps.
+
+Source: Cobbe et al., 2021, arXiv 2110.14168.
+"""
 
 import random
+from typing import Any
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.published import PublishedRows
-from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions, examples_source
+from lorapar_cli.evaluation.tasks.task import GroupKind, Item, Task, fewshot_source
 from lorapar_cli.grading.answers import extract_answer
 from lorapar_cli.store.records import Message
 
-# The harness's default seed of the examples.
+_HUB_ID, _SUBSET = "openai/gsm8k", "main"
+_FIELDS = ("question", "answer")
+_HARNESS_FEWSHOT = 5
+# The harness's default seed for drawing examples.
 _FEWSHOT_SEED = 1234
+_HARNESS_STOP = ["Question:", "</s>", "<|im_end|>"]
 
 
-_GSM8K_STOP = ["Question:", "</s>", "<|im_end|>"]
+def load_gsm8k(options: EvalOptions) -> Task:
+    """Returns the task in the style that the options name.
 
-
-def load_gsm8k(asked: TaskOptions) -> Task:
-    harness = asked.style == "harness"
-    shots = asked.num_fewshot if asked.num_fewshot is not None else (5 if harness else 0)
-    fields = ("question", "answer")
-    questions = PublishedRows(asked.data, "openai/gsm8k", "main", "test")
+    Raises:
+        LoraparError, UsageError: A row has no question or no final answer, or there are too few
+            examples.
+    """
+    harness = options.style == "harness"
+    shots = options.num_fewshot
+    if shots is None:
+        shots = _HARNESS_FEWSHOT if harness else 0
+    questions = PublishedRows(options.data, _HUB_ID, _SUBSET, "test")
     inputs = {"data": questions.describe()}
-    pool: list[dict] = []
+    pool: list[dict[str, Any]] = []
     if shots:
-        given = examples_source(asked, "GSM8K's train.jsonl")
-        examples = PublishedRows(given, "openai/gsm8k", "main", "train")
+        source = fewshot_source(options, "GSM8K's train.jsonl")
+        examples = PublishedRows(source, _HUB_ID, _SUBSET, "train")
         inputs["fewshot"] = examples.describe()
-        pool = list(examples.read(fields))
+        pool = list(examples.read(_FIELDS))
         if len(pool) < shots:
             raise LoraparError(f"`{examples.name}` has {len(pool)} examples, not {shots}")
-    chance = random.Random(_FEWSHOT_SEED)
-    items, rows = [], list(questions.read(fields, asked.limit))
+    generator = random.Random(_FEWSHOT_SEED)
+    items, rows = [], list(questions.read(_FIELDS, options.limit))
     for number, row in enumerate(rows):
-        shown = chance.sample(pool, shots) if shots else []
-        prompt = _gsm8k_text(row, shown) if harness else _gsm8k_messages(row, shown)
+        shown = generator.sample(pool, shots) if shots else []
+        prompt = _to_text(row, shown) if harness else _to_messages(row, shown)
         reference = extract_answer(row["answer"]) if isinstance(row["answer"], str) else None
         if reference is None:
             raise LoraparError(f"record {number + 1} of `{questions.name}` has no final answer")
-        groups = {
-            kind: str(row[key])
-            for kind, key in (("system", "label"), ("steps", "steps"))
-            if row.get(key) is not None
-        }
-        items.append(Item(str(row.get("id", number)), prompt, reference, groups))
-    stop = _GSM8K_STOP if harness else []
+        items.append(Item(str(row.get("id", number)), prompt, reference, _groups(row)))
     return Task(
         "gsm8k",
         "answer",
         items,
         inputs,
         plain=harness,
-        stop=stop,
-        shots=shots,
+        stop=_HARNESS_STOP if harness else [],
+        num_fewshot=shots,
         questions=rows,
         examples=pool,
     )
 
 
-def _gsm8k_text(row: dict, examples: list[dict]) -> str:
+def _groups(row: dict[str, Any]) -> dict[GroupKind, str]:
+    fields: dict[GroupKind, str] = {"system": "label", "steps": "steps"}
+    return {kind: str(row[key]) for kind, key in fields.items() if row.get(key) is not None}
+
+
+def _to_text(row: dict[str, Any], examples: list[dict[str, Any]]) -> str:
     shown = "".join(f"Question: {e['question']}\nAnswer: {e['answer']}\n\n" for e in examples)
     return f"{shown}Question: {row['question']}\nAnswer:"
 
 
-def _gsm8k_messages(row: dict, examples: list[dict]) -> str | list[Message]:
+def _to_messages(row: dict[str, Any], examples: list[dict[str, Any]]) -> str | list[Message]:
     if not examples:
         return row["question"]
     turns = [

@@ -1,4 +1,4 @@
-"""MMLU as published: 57 subjects in four groups, and the two forms its files come in."""
+"""MMLU as published: 57 subjects in four groups, the harness's text, and the CSV files."""
 
 import csv
 from collections.abc import Iterator
@@ -28,7 +28,16 @@ LETTERS = "ABCD"
 
 
 def describe_question(row: dict) -> str:
-    """Returns a question with its four choices, up to and with `Answer:`."""
+    """Returns a question with its four choices, up to and with `Answer:`.
+
+    Raises:
+        LoraparError: It does not have four choices.
+    """
+    if len(row["choices"]) != len(LETTERS):
+        raise LoraparError(
+            f"an MMLU question has {len(row['choices'])} choices, not {len(LETTERS)}",
+            row["question"],
+        )
     options = "".join(
         f"{letter}. {choice}\n" for letter, choice in zip(LETTERS, row["choices"], strict=True)
     )
@@ -36,7 +45,7 @@ def describe_question(row: dict) -> str:
 
 
 def describe_task(subject: str) -> str:
-    """Returns the sentence that stands before a subject's questions."""
+    """Returns the sentence before a subject's questions."""
     return (
         "The following are multiple choice questions (with answers) about "
         f"{subject.replace('_', ' ')}.\n\n"
@@ -44,11 +53,17 @@ def describe_task(subject: str) -> str:
 
 
 def answer_letter(row: dict) -> str:
-    """Returns the right choice's letter; the source may hold it as a number from 0."""
+    """Returns the correct choice's letter; the source may have it as a number from 0.
+
+    Raises:
+        LoraparError: It is neither.
+    """
     answer = str(row["answer"]).strip().upper()
     letter = LETTERS[int(answer)] if answer in ("0", "1", "2", "3") else answer
     if letter not in tuple(LETTERS):
-        raise ValueError(f"answer {row['answer']!r} is none of A, B, C, D")
+        raise LoraparError(
+            f"an MMLU answer is not one of A, B, C, D: `{row['answer']}`", row["question"]
+        )
     return letter
 
 
@@ -56,14 +71,14 @@ def read_published(folder: Path, split: str) -> Iterator[dict]:
     """Yields the rows of the published CSV files, `<split>/<subject>_<split>.csv`.
 
     Raises:
-        LoraparError: There is no such file, or a line has not six cells.
+        LoraparError: There is no such file, or a line does not have six cells.
     """
     files = sorted((folder / split).glob(f"*_{split}.csv"))
     if not files:
         raise LoraparError(
             f"no MMLU files in `{folder}`",
             f"`{folder / split}` has no `*_{split}.csv`",
-            "give the published folder (it holds `dev` and `test`), or one JSONL file",
+            "give the published folder (with `dev` and `test`), or one JSONL file",
         )
     for path in files:
         subject = path.name.removesuffix(f"_{split}.csv")

@@ -1,45 +1,65 @@
-"""Records of the user, or those that `classify` held out."""
+"""Your own records, or those that `classify` held out.
 
-from typing import Any
+Data: any format that `classify` reads, for example
+
+    {"question": "Tom has 3 apples and buys 2. How many?", "answer": "3+2=5\\n#### 5"}
+
+Prompt: the record's, through the model's chat template, as in training. Metric: accuracy by `--match`,
+also by system and number of steps where records have them. Records without a reference answer are
+excluded and counted.
+"""
 
 from lorapar_cli.data.formats import source_label
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.tasks.task import Item, Task, TaskOptions
+from lorapar_cli.evaluation.options import EvalOptions, Match
+from lorapar_cli.evaluation.tasks.task import GroupKind, Item, Task
 from lorapar_cli.grading.latex import check_latex
 from lorapar_cli.store.records import Record
 
 
-def load_own_records(asked: TaskOptions) -> Task:
-    if asked.data is None:
+def load_own_records(options: EvalOptions) -> Task:
+    """Returns the task of the records that `--data` names.
+
+    Raises:
+        LoraparError, UsageError: No records are named, or none has a reference answer.
+    """
+    if options.data is None:
         raise UsageError("no records are named", hint="name them with `--data`")
-    if asked.match == "latex":
+    if options.match == "latex":
         check_latex()
-    source = open_source(asked.data, limit=asked.limit)
+    source = open_source(options.data, limit=options.limit)
     records = list(source.records())
-    kept = [record for record in records if _reference(record, asked.match) is not None]
-    if records and not kept:
-        raise LoraparError(
-            f"no record in `{asked.data}` has a reference answer",
-            f"{len(records)} records, for instance `{records[0].id}`",
-            "an answer ends in `#### x`, `<answer>x</answer>` or `\\boxed{x}`, or stands in the "
-            "field `reference_answer`",
-        )
+    references = [_reference(record, options.match) for record in records]
     items = [
-        Item(record.id, record.prompt, str(_reference(record, asked.match)), _groups(record))
-        for record in kept
+        Item(record.id, record.prompt, reference, _groups(record))
+        for record, reference in zip(records, references, strict=True)
+        if reference is not None
     ]
-    inputs = {"data": source.describe()}
-    return Task("data", asked.match, items, inputs, without_reference=len(records) - len(kept))
+    if records and not items:
+        raise LoraparError(
+            f"no record in `{options.data}` has a reference answer",
+            f"{len(records)} records, for instance `{records[0].id}`",
+            "an answer ends in `#### x`, `<answer>x</answer>` or `\\boxed{x}`, or is in the field "
+            "`reference_answer`",
+        )
+    return Task(
+        "data",
+        options.match,
+        items,
+        {"data": source.describe()},
+        without_reference=len(records) - len(items),
+    )
 
 
-def _reference(record: Record, match: str) -> str | None:
+def _reference(record: Record, match: Match) -> str | None:
     return record.completion.strip() if match == "exact" else record.reference_answer
 
 
-def _groups(record: Record) -> dict[str, str]:
-    groups: dict[str, Any] = {
-        "system": record.label or source_label(record),
-        "steps": record.extra.get("steps"),
-    }
-    return {kind: str(value) for kind, value in groups.items() if value is not None}
+def _groups(record: Record) -> dict[GroupKind, str]:
+    groups: dict[GroupKind, str] = {}
+    if system := record.label or source_label(record):
+        groups["system"] = str(system)
+    if (steps := record.extra.get("steps")) is not None:
+        groups["steps"] = str(steps)
+    return groups

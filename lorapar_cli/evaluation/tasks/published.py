@@ -1,4 +1,4 @@
-"""The rows of published test sets, as their authors' files or the hub hold them."""
+"""The rows of published test sets, from their authors' files or from the hub."""
 
 import gzip
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from lorapar_cli.store.records import parse_line
 
 
 class PublishedRows:
-    """The rows of a published data set: a local file, or its place on the hub.
+    """The rows of a published data set.
 
     Args:
-        given: What the user named, None for `hub_id`.
+        source: File, folder or hub id that the user named, None for `hub_id`.
         subset, split: Of the data set on the hub.
     """
 
-    def __init__(self, given: str | None, hub_id: str, subset: str | None, split: str) -> None:
-        self.name = given or hub_id
+    def __init__(self, source: str | None, hub_id: str, subset: str | None, split: str) -> None:
+        self.name = source or hub_id
         self._packed = Path(self.name) if self.name.endswith(".jsonl.gz") else None
         if self._packed is None:
             local = Path(self.name).exists()
             self._source = open_source(self.name, subset=None if local else subset, split=split)
 
     def describe(self) -> dict[str, str]:
-        """Returns where the rows lie and a digest of what they are."""
+        """Returns where the rows are and a digest of their content."""
         if self._packed is not None:
             return describe_inputs({"data": self._packed})["data"]
         return self._source.describe()
@@ -45,20 +45,23 @@ class PublishedRows:
             raise LoraparError(f"cannot read `{self.name}`", str(cause)) from cause
 
     def read(self, needed: tuple[str, ...], limit: int | None = None) -> Iterator[dict]:
-        """Yields the rows in order, each with the fields that are needed.
+        """Yields the rows in order, each with at least the needed fields.
+
+        Args:
+            limit: Number of rows to stop after.
 
         Raises:
-            LoraparError: A row is damaged or lacks one; names file and line.
+            LoraparError: A row is damaged or lacks a field; names file and line.
         """
         for number, (place, row) in enumerate(self._rows()):
             if limit is not None and number >= limit:
                 return
             if isinstance(row, BadRow):
-                raise LoraparError(f"`{place}` cannot be used", str(row)) from row
+                raise LoraparError(f"`{place}` is not a valid row", str(row)) from row
             if missing := [name for name in needed if row.get(name) is None]:
                 raise LoraparError(
-                    f"`{place}` cannot be used",
+                    f"`{place}` is not a valid row",
                     f"field `{missing[0]}` is missing among {', '.join(row) or '(none)'}",
-                    "give the data set's own file, or use `--task data`",
+                    "give a file of the data set itself, or use `--task data`",
                 )
             yield row

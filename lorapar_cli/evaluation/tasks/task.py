@@ -1,22 +1,29 @@
-"""What a task is: items with a prompt, what is right, and the groups they are reported by."""
+"""What a task is: items with a prompt, a reference and the groups they are reported by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.evaluation.options import EvalOptions, Match, TaskName
 from lorapar_cli.grading.grade import Grade, grade
 from lorapar_cli.grading.programs import Code
 from lorapar_cli.store.records import Message
 
+GroupKind = Literal["group", "steps", "subject", "system"]
+Rule = Literal[Match, "likelihood", "code"]
+"""How completions are graded; a task other than `data` has a rule of its own."""
+
 
 @dataclass(frozen=True)
 class Item:
-    """One question of an evaluation.
+    """One question of a task.
 
     Attributes:
         id: Unique within the task.
         prompt: Text, or chat messages, for `models.tokenization.encode_prompt`.
-        reference: What is right: a final answer, a whole text or a letter; empty for code.
-        groups: Group kind (`system`, `steps`, `subject`, ...) -> the group that the item is in.
+        reference: What is correct: a final answer, a whole text or a letter; empty for code.
+        groups: Kind of group -> the group that the item is in.
         choices: Continuations whose likelihoods are compared; empty where text is generated.
         code: The tests, where the completion is a program.
     """
@@ -24,63 +31,62 @@ class Item:
     id: str
     prompt: str | list[Message]
     reference: str
-    groups: dict[str, str] = field(default_factory=dict)
+    groups: dict[GroupKind, str] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
     code: Code | None = None
+
+    @property
+    def text(self) -> str:
+        """The prompt of a plain task, which is always text."""
+        if not isinstance(self.prompt, str):
+            raise AssertionError("chat messages need a template")
+        return self.prompt
 
 
 @dataclass(frozen=True)
 class Task:
-    """An evaluation's items and how they are asked.
+    """A task's items, and how they are completed and graded.
 
     Attributes:
-        name: `data`, `gsm8k`, `mmlu` or `humaneval`.
-        match: `answer`, `latex`, `exact`, `choice`, `likelihood` or `code`.
         inputs: As `store.manifest.describe_inputs` returns.
-        plain: Whether prompts are tokenized as they stand, without any template.
+        plain: Whether prompts are tokenized as they are, without a chat template.
         stop: Texts that end a completion.
-        without_reference: Records that were left out, since nothing says what is right.
-        shots: Examples before each question.
-        questions, examples: Rows as published, where the harness asks too.
+        without_reference: Number of records excluded because they have no reference answer.
+        num_fewshot: Examples before each question.
+        questions, examples: Rows as published, for the harness's own task.
     """
 
-    name: str
-    match: str
+    name: TaskName
+    match: Rule
     items: list[Item]
     inputs: dict[str, dict[str, str]]
     plain: bool = False
     stop: list[str] = field(default_factory=list)
     without_reference: int = 0
-    shots: int = 0
-    questions: list[dict] = field(default_factory=list)
-    examples: list[dict] = field(default_factory=list)
+    num_fewshot: int = 0
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class TaskOptions:
-    """What the user says about a task; field names are option names."""
+def fewshot_source(options: EvalOptions, what: str) -> str | None:
+    """Returns where the examples come from, None for the hub.
 
-    task: str = "data"
-    data: str | None = None
-    fewshot_data: str | None = None
-    num_fewshot: int | None = None
-    style: str = "trained"
-    match: str = "answer"
-    limit: int | None = None
+    Args:
+        what: The file that has them, for the message.
 
-
-def examples_source(asked: TaskOptions, what: str) -> str | None:
-    """Returns the file of examples, None for the hub's; local questions need a local file."""
-    if asked.fewshot_data is None and asked.data is not None:
+    Raises:
+        UsageError: The questions are local, and no examples are named.
+    """
+    if options.fewshot_data is None and options.data is not None:
         raise UsageError(
-            f"no examples for `--task {asked.task}` with data of your own",
+            f"no examples for `--task {options.task}` with your own data",
             hint=f"name them with `--fewshot-data` ({what}), or give `--num-fewshot 0`",
         )
-    return asked.fewshot_data
+    return options.fewshot_data
 
 
 def grade_items(
-    match: str, items: list[Item], completions: list[str], sandbox: str | None = None
+    match: Rule, items: Sequence[Item], completions: list[str], sandbox: str | None = None
 ) -> list[Grade]:
     """Returns the grade of each item's completion."""
     programs = [item.code for item in items if item.code]
