@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.names import Artifact, Region, Stage
-from lorapar_cli.stage_records import PartitionRecord, TrainingRecord
+from lorapar_cli.stage_records import Accuracy, EvalRecord, PartitionRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 if TYPE_CHECKING:
@@ -27,39 +27,39 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
     manifests = {stage: outcome.manifest for stage, outcome in outcomes.items()}
     folder = outcomes[Stage.EVAL].folder
     return [
-        _accuracy_table(manifests[Stage.EVAL]),
+        _accuracy_table(manifests[Stage.EVAL].record(EvalRecord)),
         _elements_table(manifests),
         _time_table(manifests),
         *_replay_lines(manifests),
         f"accuracies, intervals, differences: {folder / Artifact.RESULTS}",
-        f"every answer: {folder / Artifact.SAMPLES}",
+        f"every completion: {folder / Artifact.SAMPLES}",
         f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
         f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
     ]
 
 
-def _accuracy_table(manifest: Manifest) -> "Table":
+def _accuracy_table(record: EvalRecord) -> "Table":
     from rich.table import Table
 
     table = Table(
-        title=f"greedy accuracy on {manifest.counts['items']} held-out records, 95 % intervals",
+        title=f"greedy accuracy on {record.counts['items']} held-out records, 95 % intervals",
         title_justify="left",
     )
     table.add_column("model")
     for system in _SYSTEMS.values():
         table.add_column(system, justify="right")
-    for entry in manifest.metrics["models"]:
-        by_system = entry.get("by_system", {})
+    for row in record.metrics["models"]:
+        by_system = row.get("by_system", {})
         cells = [_accuracy(by_system[s]) if s in by_system else "-" for s in _SYSTEMS]
-        table.add_row(_MODELS.get(entry["model"], entry["model"]), *cells)
+        table.add_row(_MODELS.get(row["model"], row["model"]), *cells)
     return table
 
 
-def _accuracy(entry: Mapping[str, Any]) -> str:
-    if entry["accuracy"] is None:
+def _accuracy(part: Accuracy) -> str:
+    if part["accuracy"] is None:
         return "-"
-    low, high = entry["interval"]
-    return f"{entry['accuracy']:.1%}  ({low:.1%} to {high:.1%}, n={entry['n']})"
+    low, high = part["interval"]
+    return f"{part['accuracy']:.1%}  ({low:.1%} to {high:.1%}, n={part['n']})"
 
 
 def _elements_table(manifests: Mapping[Stage, Manifest]) -> "Table":

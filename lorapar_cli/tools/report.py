@@ -3,11 +3,19 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Region, Stage, System
-from lorapar_cli.stage_records import ClassifyRecord, RlRecord, SftRecord, TrainingRecord
+from lorapar_cli.stage_records import (
+    Accuracy,
+    ClassifyRecord,
+    Difference,
+    EvalRecord,
+    ModelRow,
+    RlRecord,
+    SftRecord,
+    TrainingRecord,
+)
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
@@ -66,19 +74,19 @@ def compare_runs(run_dirs: list[RunDir]) -> str:
                 hint=f"run `lorapar eval --run-dir {run_dir.root}`",
             )
         for name, manifest in run.evaluations.items():
-            for entry in manifest.metrics["models"]:
-                rows.append([str(run_dir.root), name, entry["model"], *_way(run, entry)])
+            for row in manifest.record(EvalRecord).metrics["models"]:
+                rows.append([str(run_dir.root), name, row["model"], *_way(run, row)])
     heads = ["run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"]
     return _table([*heads, *(_title(system) for system in System)], rows, text=5) + "\n"
 
 
-def _way(run: _Run, entry: dict[str, Any]) -> list[str]:
-    """Returns how a model came about and what it reaches: the cells of a comparison."""
-    by_system = entry.get("by_system", {})
+def _way(run: _Run, row: ModelRow) -> list[str]:
+    """Returns how a model was made and its accuracies: the cells of a comparison."""
+    by_system = row.get("by_system", {})
     came_about = ["", "", "", ""]
-    if entry["model"] in ADAPTERS:
+    if row["model"] in ADAPTERS:
         order = list(Stage)
-        last = order.index(ADAPTERS[entry["model"]])
+        last = order.index(ADAPTERS[row["model"]])
         passed = {
             stage: run.stages.get(stage) if order.index(stage) <= last else None
             for stage in _TRAINING
@@ -91,7 +99,7 @@ def _way(run: _Run, entry: dict[str, Any]) -> list[str]:
         ]
     return [
         *came_about,
-        _interval(entry),
+        _interval(row),
         *(_interval(by_system[system]) if system in by_system else "" for system in System),
     ]
 
@@ -107,7 +115,7 @@ def _selection_of(run: _Run, trained: list[Manifest]) -> str:
 
 
 def _read_run(run_dir: RunDir) -> _Run:
-    stages = {
+    stages: dict[Stage, Manifest] = {
         stage: manifest
         for stage in Stage
         if stage is not Stage.EVAL and (manifest := run_dir.manifest(stage)) is not None
@@ -139,14 +147,11 @@ def _title(system: str) -> str:
     return system.replace("system", "System ").replace("_", " ")
 
 
-def _interval(part: dict[str, Any]) -> str:
-    if part.get("accuracy") is None:
+def _interval(part: Accuracy) -> str:
+    if part["accuracy"] is None:
         return ""
-    shown = f"{100 * part['accuracy']:.1f} %"
-    if "interval" not in part:
-        return shown
     low, high = part["interval"]
-    return f"{shown} ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
+    return f"{100 * part['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
 
 
 def _notes(manifest: Manifest) -> str:
@@ -179,21 +184,12 @@ def _base_model(run: _Run) -> str:
 
 
 def _accuracy(name: str, manifest: Manifest) -> str:
-    models, pairs = manifest.metrics["models"], manifest.metrics["pairs"]
-    groups = [key for key in ("by_system", "by_group") if key in models[0]]
-    parts = [list(models[0][key]) for key in groups]
-    heads = ["model", "all", *(_title(part) for names in parts for part in names)]
+    record = manifest.record(EvalRecord)
+    models, pairs = record.metrics["models"], record.metrics["pairs"]
+    parts = list(_groups(models[0]))
     rows = [
-        [
-            entry["model"],
-            _interval(entry),
-            *(
-                _interval(entry[key].get(part, {}))
-                for key, names in zip(groups, parts, strict=True)
-                for part in names
-            ),
-        ]
-        for entry in models
+        [row["model"], _interval(row), *(_interval(_groups(row)[part]) for part in parts)]
+        for row in models
     ]
     differences = ""
     if pairs:
@@ -203,18 +199,25 @@ def _accuracy(name: str, manifest: Manifest) -> str:
             [
                 [
                     f"{pair['model']} - {pair['against']}",
-                    *map(_difference, [pair, *(pair["by_system"][s] for s in systems)]),
+                    _difference(pair),
+                    *(_difference(pair["by_system"][system]) for system in systems),
                 ]
                 for pair in pairs
             ],
         )
     task = manifest.settings["task"]
     title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
-    intro = f"{manifest.counts['items']:,} records, 95 % intervals."
+    intro = f"{record.counts['items']:,} records, 95 % intervals."
+    heads = ["model", "all", *map(_title, parts)]
     return _section(title, intro, _table(heads, rows), differences, _notes(manifest))
 
 
-def _difference(part: dict[str, Any]) -> str:
+def _groups(row: ModelRow) -> dict[str, Accuracy]:
+    """Returns a model's accuracy by system and by group of subjects, where they are known."""
+    return row.get("by_system", {}) | row.get("by_group", {})
+
+
+def _difference(part: Difference) -> str:
     low, high = part["interval"]
     return (
         f"{100 * part['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), "
@@ -387,7 +390,9 @@ def _machine(manifest: Manifest) -> str:
 def _given(manifest: Manifest) -> str:
     settings = manifest.settings
     values = {name: settings[name] for name in manifest.given if name in settings}
-    shown = {k: ",".join(v) if isinstance(v, (list, dict)) else v for k, v in values.items()}
+    shown = {
+        k: ",".join(map(str, v)) if isinstance(v, (list, dict)) else v for k, v in values.items()
+    }
     return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
 
 
