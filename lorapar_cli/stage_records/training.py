@@ -1,0 +1,123 @@
+"""What `train-sft` and `train-rl` count and measure, and what a dry run of them does."""
+
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+
+class LaunchMetrics(TypedDict):
+    """How a training stage was launched: number of processes, name of the engine."""
+
+    processes: int
+    engine: str
+
+
+class TrainedRecords(TypedDict):
+    """What a training stage read: records by system, and how many of all it trains on."""
+
+    records: dict[str, int]
+    trained_records: int
+
+
+class TrainedTokens(TrainedRecords):
+    """The same of `train-sft`, and the tokens that contribute to the loss."""
+
+    loss_tokens: int
+
+
+class MaskedElements(TypedDict):
+    """Elements that the mask covers, and those of them that the stage trains."""
+
+    elements: int
+    active: int
+
+
+class MovedElements(MaskedElements):
+    """The same, and how many were not bit-identical after training."""
+
+    active_moved: int
+    frozen_moved: int
+
+
+class TrainingCounts(TrainedRecords, MovedElements):
+    """What both training stages count."""
+
+
+class SftCounts(TrainedTokens, MovedElements):
+    """What `train-sft` counts."""
+
+
+class SftFigures(TypedDict):
+    """Optimizer steps, and the mean loss over all of them in nats per token."""
+
+    steps: int
+    loss: float
+
+
+class RlFigures(TypedDict):
+    """Optimizer steps, and the mean reward of the last one; None where it was not logged."""
+
+    steps: int
+    reward: float | None
+
+
+class TrainingMetrics(LaunchMetrics):
+    """What both training stages measure."""
+
+    steps: int
+
+
+class SftMetrics(LaunchMetrics, SftFigures):
+    """What `train-sft` measures."""
+
+
+class RlMetrics(LaunchMetrics, RlFigures):
+    """What `train-rl` measures."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What `train-sft` and `train-rl` both count and measure."""
+
+    counts: TrainingCounts
+    metrics: TrainingMetrics
+
+
+@dataclass(frozen=True)
+class SftRecord(TrainingRecord):
+    """What `train-sft` counts and measures."""
+
+    counts: SftCounts
+    metrics: SftMetrics
+
+
+@dataclass(frozen=True)
+class RlRecord(TrainingRecord):
+    """What `train-rl` counts and measures."""
+
+    metrics: RlMetrics
+
+
+class DryRunCounts(TrainedRecords, MaskedElements):
+    """What a dry run of a training stage counts; `loss_tokens` is of `train-sft`."""
+
+    loss_tokens: NotRequired[int]
+
+
+class DryRunFigures(TypedDict):
+    """Steps that there would be, learning rate by step from 0, bytes by what holds them."""
+
+    steps: int
+    learning_rates: dict[int, float]
+    bytes: dict[str, int]
+
+
+class DryRunMetrics(LaunchMetrics, DryRunFigures):
+    """What a dry run of a training stage finds out."""
+
+
+@dataclass(frozen=True)
+class DryRunRecord:
+    """What a dry run counts and finds out; its manifest is shown and never written."""
+
+    counts: DryRunCounts
+    metrics: DryRunMetrics
