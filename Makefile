@@ -16,6 +16,7 @@ test-slow: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
