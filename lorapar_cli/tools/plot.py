@@ -10,7 +10,7 @@ from lorapar_cli.store.atomic import building_folder
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import RunDir
 
-_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
 def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
@@ -25,7 +25,7 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
         LoraparError: No training stage has metrics, or matplotlib is not installed.
     """
     drawn = []
-    for stage in _TRAINING:
+    for stage in TRAINING:
         metrics = _metrics(run_dir.folder(stage))
         if metrics:
             folder = out or run_dir.root

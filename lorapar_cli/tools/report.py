@@ -1,10 +1,8 @@
 """`report`: one run in one Markdown page, several runs in one table; all of it from manifests."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Region, Stage, System
 from lorapar_cli.stage_records import (
     Accuracy,
@@ -17,20 +15,18 @@ from lorapar_cli.stage_records import (
     TrainingRecord,
 )
 from lorapar_cli.store.manifest import Manifest
-from lorapar_cli.store.run_dir import ADAPTERS, RunDir
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.tools.markdown import accuracy_cell, list_notes, section, table, title_of
+from lorapar_cli.tools.run_results import (
+    TRAINING,
+    RunResults,
+    read_run,
+    selection_in_words,
+    share_active,
+)
 
-_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
-_PICTURES = ("partition/plots/*.png", *(f"{stage}.png" for stage in _TRAINING))
+_PICTURES = ("partition/plots/*.png", *(f"{stage}.png" for stage in TRAINING))
 _SHOWN_DIGITS = 12
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run directory's finished stages and evaluations, by name."""
-
-    directory: RunDir
-    stages: dict[Stage, Manifest]
-    evaluations: dict[str, Manifest]
 
 
 def report(run_dir: RunDir, page_folder: Path) -> str:
@@ -42,7 +38,7 @@ def report(run_dir: RunDir, page_folder: Path) -> str:
     Raises:
         LoraparError: No stage has finished there.
     """
-    run = _read_run(run_dir)
+    run = read_run(run_dir)
     parts = [
         f"# {run_dir.root}",
         _stale(run),
@@ -59,110 +55,7 @@ def report(run_dir: RunDir, page_folder: Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def compare_runs(run_dirs: list[RunDir]) -> str:
-    """Returns a Markdown table with one row for each evaluated model of each run.
-
-    Raises:
-        LoraparError: A run has no finished evaluation.
-    """
-    rows = []
-    for run_dir in run_dirs:
-        run = _read_run(run_dir)
-        if not run.evaluations:
-            raise LoraparError(
-                f"run directory `{run_dir.root}` has no finished evaluation",
-                hint=f"run `lorapar eval --run-dir {run_dir.root}`",
-            )
-        for name, manifest in run.evaluations.items():
-            for row in manifest.record(EvalRecord).metrics["models"]:
-                rows.append([str(run_dir.root), name, row["model"], *_way(run, row)])
-    heads = ["run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"]
-    return _table([*heads, *(_title(system) for system in System)], rows, text=5) + "\n"
-
-
-def _way(run: _Run, row: ModelRow) -> list[str]:
-    """Returns how a model was made and its accuracies: the cells of a comparison."""
-    by_system = row.get("by_system", {})
-    came_about = ["", "", "", ""]
-    if row["model"] in ADAPTERS:
-        order = list(Stage)
-        last = order.index(ADAPTERS[row["model"]])
-        passed = {
-            stage: run.stages.get(stage) if order.index(stage) <= last else None
-            for stage in _TRAINING
-        }
-        score = run.stages.get(Stage.SCORE)
-        came_about = [
-            _selection_of(run, [manifest for manifest in passed.values() if manifest is not None]),
-            score.settings["init"] if score else "",
-            *map(_share_active, passed.values()),
-        ]
-    return [
-        *came_about,
-        _interval(row),
-        *(_interval(by_system[system]) if system in by_system else "" for system in System),
-    ]
-
-
-def _selection_of(run: _Run, trained: list[Manifest]) -> str:
-    """Returns what chose the elements that the trainings had active."""
-    if not trained:
-        return ""
-    if all("mask" not in manifest.inputs for manifest in trained):
-        return "all elements"
-    cut = run.stages.get(Stage.PARTITION)
-    return _selection(cut) if cut else ""
-
-
-def _read_run(run_dir: RunDir) -> _Run:
-    stages: dict[Stage, Manifest] = {
-        stage: manifest
-        for stage in Stage
-        if stage is not Stage.EVAL and (manifest := run_dir.manifest(stage)) is not None
-    }
-    evaluations = {}
-    if (folder := run_dir.folder(Stage.EVAL)).is_dir():
-        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        found = {name: RunDir(folder).manifest(name) for name in names}
-        evaluations = {name: manifest for name, manifest in found.items() if manifest is not None}
-    if not stages and not evaluations:
-        raise LoraparError(
-            f"no stage has finished in run directory `{run_dir.root}`",
-            hint="name another with `--run-dir`, or start with `lorapar classify`",
-        )
-    return _Run(run_dir, stages, evaluations)
-
-
-def _table(heads: list[str], rows: list[list[str]], text: int = 1) -> str:
-    """Returns a Markdown table whose first `text` columns are words and the others figures."""
-    lines = [heads, ["---" if n < text else "---:" for n in range(len(heads))], *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _title(system: str) -> str:
-    return system.replace("system", "System ").replace("_", " ")
-
-
-def _interval(part: Accuracy) -> str:
-    if part["accuracy"] is None:
-        return ""
-    low, high = part["interval"]
-    return f"{100 * part['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
-
-
-def _notes(manifest: Manifest) -> str:
-    return "\n".join(f"- {note}" for note in manifest.notes)
-
-
-def _section(title: str, *parts: str) -> str:
-    return "\n\n".join([f"## {title}", *(part for part in parts if part)])
-
-
-def _stale(run: _Run) -> str:
+def _stale(run: RunResults) -> str:
     inside = RunDir(run.directory.folder(Stage.EVAL))
     changed = {stage.value: run.directory.changed_inputs(stage) for stage in run.stages}
     changed |= {f"eval/{name}": inside.changed_inputs(name) for name in run.evaluations}
@@ -173,7 +66,7 @@ def _stale(run: _Run) -> str:
     ).rstrip()
 
 
-def _base_model(run: _Run) -> str:
+def _base_model(run: RunResults) -> str:
     for manifest in (*run.stages.values(), *run.evaluations.values()):
         if manifest.base_model is not None:
             revision = manifest.base_model["revision"]
@@ -188,14 +81,14 @@ def _accuracy(name: str, manifest: Manifest) -> str:
     models, pairs = record.metrics["models"], record.metrics["pairs"]
     parts = list(_groups(models[0]))
     rows = [
-        [row["model"], _interval(row), *(_interval(_groups(row)[part]) for part in parts)]
+        [row["model"], accuracy_cell(row), *(accuracy_cell(_groups(row)[part]) for part in parts)]
         for row in models
     ]
     differences = ""
     if pairs:
         systems = list(pairs[0].get("by_system", {}))
-        differences = "Paired differences in points, 95 % intervals, exact McNemar p:\n\n" + _table(
-            ["models", "all", *map(_title, systems)],
+        differences = "Paired differences in points, 95 % intervals, exact McNemar p:\n\n" + table(
+            ["models", "all", *map(title_of, systems)],
             [
                 [
                     f"{pair['model']} - {pair['against']}",
@@ -208,8 +101,8 @@ def _accuracy(name: str, manifest: Manifest) -> str:
     task = manifest.settings["task"]
     title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
     intro = f"{record.counts['items']:,} records, 95 % intervals."
-    heads = ["model", "all", *map(_title, parts)]
-    return _section(title, intro, _table(heads, rows), differences, _notes(manifest))
+    heads = ["model", "all", *map(title_of, parts)]
+    return section(title, intro, table(heads, rows), differences, list_notes(manifest))
 
 
 def _groups(row: ModelRow) -> dict[str, Accuracy]:
@@ -261,8 +154,11 @@ def _labels(manifest: Manifest | None) -> str:
             ["accuracy of the vote, where labels are known", f"{100 * truth['vote']:.1f} %"]
         )
         heads.append("accuracy, where known")
-    return _section(
-        "Labels", _table(["", ""], rows), _table(heads, voters) if voters else "", _notes(manifest)
+    return section(
+        "Labels",
+        table(["", ""], rows),
+        table(heads, voters) if voters else "",
+        list_notes(manifest),
     )
 
 
@@ -270,26 +166,13 @@ def _importance(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
     settings, counts = manifest.settings, manifest.counts
-    samples = ", ".join(f"{counts['samples'][system]:,} {_title(system)}" for system in System)
+    samples = ", ".join(f"{counts['samples'][system]:,} {title_of(system)}" for system in System)
     sentence = (
         f"`{settings['formula']}` of {counts['elements']:,} elements in {counts['matrices']} "
         f"matrices, init `{settings['init']}`, r {settings['r']}, lora_alpha "
         f"{settings['lora_alpha']}; samples: {samples}."
     )
-    return _section("Importance", sentence, _notes(manifest))
-
-
-def _selection(manifest: Manifest) -> str:
-    settings = manifest.settings
-    thetas = [settings[f"theta_s{n}"] or settings["theta"] for n in (1, 2)]
-    if (found := manifest.metrics.get("theta_of_budget")) is not None:
-        thetas = [found, found]
-    theta = f"{thetas[0]:g}" if thetas[0] == thetas[1] else f"{thetas[0]:g} and {thetas[1]:g}"
-    scope = "" if settings["scope"] == "global" else f", a cut for each {settings['scope']}"
-    return (
-        f"{settings['select']}, theta {theta}, alpha {settings['alpha']:g}, "
-        f"beta {settings['beta']:g}{scope}"
-    )
+    return section("Importance", sentence, list_notes(manifest))
 
 
 def _regions(manifest: Manifest | None) -> str:
@@ -299,21 +182,14 @@ def _regions(manifest: Manifest | None) -> str:
     sizes = {region.value: counts["regions"][region] for region in Region}
     sizes |= {"active in SFT": counts["active_sft"], "active in RL": counts["active_rl"]}
     rows = [[name, f"{n:,}", f"{100 * n / counts['elements']:.1f} %"] for name, n in sizes.items()]
-    sentence = f"{_selection(manifest)}; Jaccard of the two sets {manifest.metrics['jaccard']:.3f}."
-    return _section(
-        "Partition", sentence, _table(["", "elements", "share"], rows), _notes(manifest)
+    sentence = f"{selection_in_words(manifest)}; Jaccard of the two sets {manifest.metrics['jaccard']:.3f}."
+    return section(
+        "Partition", sentence, table(["", "elements", "share"], rows), list_notes(manifest)
     )
 
 
-def _share_active(manifest: Manifest | None) -> str:
-    if manifest is None:
-        return ""
-    counts = manifest.record(TrainingRecord).counts
-    return f"{100 * counts['active'] / counts['elements']:.1f} %"
-
-
-def _training(run: _Run) -> str:
-    trained = {stage: run.stages[stage] for stage in _TRAINING if stage in run.stages}
+def _training(run: RunResults) -> str:
+    trained = {stage: run.stages[stage] for stage in TRAINING if stage in run.stages}
     if not trained:
         return ""
     manifests = list(trained.values())
@@ -326,12 +202,12 @@ def _training(run: _Run) -> str:
         ["optimizer", *(m.settings["optimizer"] for m in manifests)],
         ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
         ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
-        ["active elements", *map(_share_active, manifests)],
+        ["active elements", *map(share_active, manifests)],
         ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
         ["processes", *(f"{record.metrics['processes']}" for record in records)],
     ]
-    notes = map(_notes, manifests)
-    return _section("Training", _table(["", *(stage.value for stage in trained)], rows), *notes)
+    notes = map(list_notes, manifests)
+    return section("Training", table(["", *(stage.value for stage in trained)], rows), *notes)
 
 
 def _loss(stage: Stage, manifest: Manifest) -> str:
@@ -353,10 +229,10 @@ def _pictures(root: Path, page_folder: Path) -> str:
     links = [
         f"![{path.stem}]({Path(os.path.relpath(path, page_folder)).as_posix()})" for path in found
     ]
-    return _section("Pictures", *links) if links else ""
+    return section("Pictures", *links) if links else ""
 
 
-def _provenance(run: _Run) -> str:
+def _provenance(run: RunResults) -> str:
     everything = {stage.value: manifest for stage, manifest in run.stages.items()}
     everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
     rows = [
@@ -374,9 +250,9 @@ def _provenance(run: _Run) -> str:
         for manifest in everything.values()
         for library, version in {"lorapar": manifest.lorapar_version, **manifest.libraries}.items()
     }
-    return _section(
+    return section(
         "How it was made",
-        _table(["stage", "started", "seconds", "machine", "given"], rows, text=5),
+        table(["stage", "started", "seconds", "machine", "given"], rows, text=5),
         f"Versions: {', '.join(sorted(versions))}.",
     )
 
@@ -396,7 +272,7 @@ def _given(manifest: Manifest) -> str:
     return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
 
 
-def _files(run: _Run) -> str:
+def _files(run: RunResults) -> str:
     everything = {stage.value: manifest for stage, manifest in run.stages.items()}
     everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
     rows = []
@@ -406,4 +282,4 @@ def _files(run: _Run) -> str:
         rows += [
             [stage, name, f"`{sha[:_SHOWN_DIGITS]}`"] for name, sha in (read | written).items()
         ]
-    return _section("Files", _table(["stage", "file", "sha256"], rows, text=3))
+    return section("Files", table(["stage", "file", "sha256"], rows, text=3))

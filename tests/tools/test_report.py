@@ -7,7 +7,8 @@ from lorapar_cli.names import Stage
 from lorapar_cli.stage_records import EvalRecord
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.tools.report import compare_runs, report
+from lorapar_cli.tools.compare_runs import compare_runs
+from lorapar_cli.tools.report import report
 
 SYSTEM1 = {"n": 2, "correct": 2, "accuracy": 1.0, "interval": [0.342, 1.0]}
 SYSTEM2 = {"n": 1, "correct": 0, "accuracy": 0.0, "interval": [0.0, 0.793]}

@@ -24,12 +24,13 @@ def report(
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
     """Write a run's results and how they were made as Markdown, or compare several runs."""
-    from lorapar_cli.tools import report as tool
+    from lorapar_cli.tools.compare_runs import compare_runs
+    from lorapar_cli.tools.report import report as write_report
 
     if runs:
-        text = tool.compare_runs([RunDir(root) for root in runs])
+        text = compare_runs([RunDir(root) for root in runs])
     else:
-        text = tool.report(RunDir(run_dir), page_folder=Path() if out is None else out.parent)
+        text = write_report(RunDir(run_dir), page_folder=Path() if out is None else out.parent)
     if out is None:
         print(text, end="")
         return

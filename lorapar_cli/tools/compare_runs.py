@@ -1,0 +1,70 @@
+"""Several runs in one Markdown table, a row for each evaluated model."""
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage, System
+from lorapar_cli.stage_records import EvalRecord, ModelRow
+from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.store.run_dir import ADAPTERS, RunDir
+from lorapar_cli.tools.markdown import accuracy_cell, table, title_of
+from lorapar_cli.tools.run_results import (
+    TRAINING,
+    RunResults,
+    read_run,
+    selection_in_words,
+    share_active,
+)
+
+
+def compare_runs(run_dirs: list[RunDir]) -> str:
+    """Returns a Markdown table with one row for each evaluated model of each run.
+
+    Raises:
+        LoraparError: A run has no finished evaluation.
+    """
+    rows = []
+    for run_dir in run_dirs:
+        run = read_run(run_dir)
+        if not run.evaluations:
+            raise LoraparError(
+                f"run directory `{run_dir.root}` has no finished evaluation",
+                hint=f"run `lorapar eval --run-dir {run_dir.root}`",
+            )
+        for name, manifest in run.evaluations.items():
+            for row in manifest.record(EvalRecord).metrics["models"]:
+                rows.append([str(run_dir.root), name, row["model"], *_way(run, row)])
+    heads = ["run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"]
+    return table([*heads, *(title_of(system) for system in System)], rows, text=5) + "\n"
+
+
+def _way(run: RunResults, row: ModelRow) -> list[str]:
+    """Returns how a model was made and its accuracies: the cells of a comparison."""
+    by_system = row.get("by_system", {})
+    came_about = ["", "", "", ""]
+    if row["model"] in ADAPTERS:
+        order = list(Stage)
+        last = order.index(ADAPTERS[row["model"]])
+        passed = {
+            stage: run.stages.get(stage) if order.index(stage) <= last else None
+            for stage in TRAINING
+        }
+        score = run.stages.get(Stage.SCORE)
+        came_about = [
+            _selection_of(run, [manifest for manifest in passed.values() if manifest is not None]),
+            score.settings["init"] if score else "",
+            *map(share_active, passed.values()),
+        ]
+    return [
+        *came_about,
+        accuracy_cell(row),
+        *(accuracy_cell(by_system[system]) if system in by_system else "" for system in System),
+    ]
+
+
+def _selection_of(run: RunResults, trained: list[Manifest]) -> str:
+    """Returns what chose the elements that the trainings had active."""
+    if not trained:
+        return ""
+    if all("mask" not in manifest.inputs for manifest in trained):
+        return "all elements"
+    cut = run.stages.get(Stage.PARTITION)
+    return selection_in_words(cut) if cut else ""

@@ -1,0 +1,37 @@
+"""Markdown tables and sections, and how figures look in them."""
+
+from lorapar_cli.stage_records import Accuracy
+from lorapar_cli.store.manifest import Manifest
+
+
+def table(heads: list[str], rows: list[list[str]], text: int = 1) -> str:
+    """Returns a Markdown table whose first `text` columns are words and the others figures."""
+    lines = [heads, ["---" if n < text else "---:" for n in range(len(heads))], *rows]
+    return "\n".join("| " + " | ".join(map(_escape, line)) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def title_of(system: str) -> str:
+    """Returns a name of records as words: `system1` as "System 1"."""
+    return system.replace("system", "System ").replace("_", " ")
+
+
+def accuracy_cell(part: Accuracy) -> str:
+    """Returns an accuracy with its interval; an empty string where there is none."""
+    if part["accuracy"] is None:
+        return ""
+    low, high = part["interval"]
+    return f"{100 * part['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
+
+
+def list_notes(manifest: Manifest) -> str:
+    """Returns a manifest's notes as a list."""
+    return "\n".join(f"- {note}" for note in manifest.notes)
+
+
+def section(title: str, *parts: str) -> str:
+    """Returns a section of the parts that are not empty."""
+    return "\n\n".join([f"## {title}", *(part for part in parts if part)])

@@ -1,0 +1,66 @@
+"""A run directory's finished stages and evaluations."""
+
+from dataclasses import dataclass
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.stage_records import PartitionRecord, TrainingRecord
+from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.store.run_dir import RunDir
+
+TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A run directory's finished stages and evaluations, by name."""
+
+    directory: RunDir
+    stages: dict[Stage, Manifest]
+    evaluations: dict[str, Manifest]
+
+
+def read_run(run_dir: RunDir) -> RunResults:
+    """Returns what has finished in a run directory.
+
+    Raises:
+        LoraparError: Nothing has.
+    """
+    stages: dict[Stage, Manifest] = {
+        stage: manifest
+        for stage in Stage
+        if stage is not Stage.EVAL and (manifest := run_dir.manifest(stage)) is not None
+    }
+    evaluations = {}
+    if (folder := run_dir.folder(Stage.EVAL)).is_dir():
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        found = {name: RunDir(folder).manifest(name) for name in names}
+        evaluations = {name: manifest for name, manifest in found.items() if manifest is not None}
+    if not stages and not evaluations:
+        raise LoraparError(
+            f"no stage has finished in run directory `{run_dir.root}`",
+            hint="name another with `--run-dir`, or start with `lorapar classify`",
+        )
+    return RunResults(run_dir, stages, evaluations)
+
+
+def selection_in_words(manifest: Manifest) -> str:
+    """Returns how a partition selected its elements."""
+    settings = manifest.settings
+    thetas = [settings[f"theta_s{n}"] or settings["theta"] for n in (1, 2)]
+    if (found := manifest.record(PartitionRecord).metrics.get("theta_of_budget")) is not None:
+        thetas = [found, found]
+    theta = f"{thetas[0]:g}" if thetas[0] == thetas[1] else f"{thetas[0]:g} and {thetas[1]:g}"
+    scope = "" if settings["scope"] == "global" else f", a cut for each {settings['scope']}"
+    return (
+        f"{settings['select']}, theta {theta}, alpha {settings['alpha']:g}, "
+        f"beta {settings['beta']:g}{scope}"
+    )
+
+
+def share_active(manifest: Manifest | None) -> str:
+    """Returns the share of elements that a training had active; an empty string without one."""
+    if manifest is None:
+        return ""
+    counts = manifest.record(TrainingRecord).counts
+    return f"{100 * counts['active'] / counts['elements']:.1f} %"
