@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from lorapar_cli.models.base_model import find_base_model, load_base
 from lorapar_cli.names import Artifact, Stage
-from lorapar_cli.tools.export import export
+from lorapar_cli.tools.export import ExportOptions, export
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
 from tests.training.training_runs import RL, SFT, lines
@@ -52,9 +52,10 @@ def test_training_and_export(make_run, tmp_path, tiny_model_dir, init):
     assert not torch.allclose(trained, start, atol=1e-3)
     for merge in (False, True):
         out = tmp_path / f"out-{merge}"
-        assert export(run, what="sft", out=out, merge=merge, dtype="float32") < 1e-4
+        options = ExportOptions(what="sft", out=out, merge=merge, dtype="float32")
+        assert export(run, options) < 1e-4
         if merge:
-            # Merged weights are of the unquantised base.
+            # Merged weights are of the unquantized base.
             whole = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
             expected = logits(
                 PeftModel.from_pretrained(whole, run.folder(Stage.TRAIN_SFT) / Artifact.ADAPTER)
