@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.names import Artifact, Region, Stage
-from lorapar_cli.stage_records import Accuracy, EvalRecord, PartitionRecord, TrainingRecord
+from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
+from lorapar_cli.stage_records.partition import PartitionRecord
+from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 
 if TYPE_CHECKING:

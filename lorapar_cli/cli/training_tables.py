@@ -3,7 +3,7 @@
 from typing import Any
 
 from lorapar_cli.cli.console import two_columns
-from lorapar_cli.stage_records import DryRunRecord, TrainingRecord
+from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 
 

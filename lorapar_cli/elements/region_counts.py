@@ -7,7 +7,7 @@ import numpy as np
 
 from lorapar_cli.elements.matrix_names import MatrixPlace, layer_label, matrix_place
 from lorapar_cli.names import Flag, Region
-from lorapar_cli.stage_records import PartitionCounts, PartitionMetrics, RegionRow
+from lorapar_cli.stage_records.partition import PartitionCounts, PartitionMetrics, RegionRow
 
 KINDS_OF_FLAGS = 16
 

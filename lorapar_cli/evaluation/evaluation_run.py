@@ -12,7 +12,7 @@ from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
 from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.grading.sandbox.runner import UNSAFE
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
-from lorapar_cli.stage_records import EvalCounts, EvalRecord
+from lorapar_cli.stage_records.evaluation import EvalCounts, EvalRecord
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.records import write_jsonl

@@ -14,7 +14,7 @@ from lorapar_cli.evaluation.intervals import (
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.tasks.task import GroupKind, Rule
 from lorapar_cli.grading.answers import answers_match
-from lorapar_cli.stage_records import (
+from lorapar_cli.stage_records.evaluation import (
     Accuracy,
     Difference,
     EvalMetrics,

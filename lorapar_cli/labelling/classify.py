@@ -28,7 +28,7 @@ from lorapar_cli.labelling.votes.record_index import RecordIndex, build_index
 from lorapar_cli.labelling.votes.vote_patterns import read_patterns
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, Stage
-from lorapar_cli.stage_records import ClassifyRecord
+from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import KnownModel, Manifest, Outcome, reuse, write_manifest
 from lorapar_cli.store.run_dir import RunDir

@@ -13,7 +13,12 @@ from lorapar_cli.labelling.votes.reliability import krippendorff_alpha, pairwise
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, System
-from lorapar_cli.stage_records import ClassifyCounts, ClassifyMetrics, ClassifyRecord, TeacherRow
+from lorapar_cli.stage_records.classify import (
+    ClassifyCounts,
+    ClassifyMetrics,
+    ClassifyRecord,
+    TeacherRow,
+)
 
 # Few enough that sums do not depend on the order of their parts, be it one run or several.
 _MONEY_DIGITS = 9

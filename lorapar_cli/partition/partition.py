@@ -11,7 +11,7 @@ from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.select_elements import count_by_theta, cut_to_budget, select_elements
 from lorapar_cli.plots.matplotlib_extra import require_matplotlib
-from lorapar_cli.stage_records import PartitionRecord, Regions
+from lorapar_cli.stage_records.partition import PartitionRecord, Regions
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse, write_manifest

@@ -16,7 +16,7 @@ from lorapar_cli.scoring.scored_model import ScoredModel, create_scored_model
 from lorapar_cli.scoring.split_half import compare_halves, in_words
 from lorapar_cli.scoring.student import EncodedSystem, encode_system, find_student
 from lorapar_cli.scoring.system_score import NOISE_THETA, SystemScore, score_system
-from lorapar_cli.stage_records import Noise, ScoreMetrics, ScoreRecord
+from lorapar_cli.stage_records.score import Noise, ScoreMetrics, ScoreRecord
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.records import Record

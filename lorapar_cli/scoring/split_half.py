@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from lorapar_cli.elements.top_sets import Keys, Ranking, TopSetMask
-from lorapar_cli.stage_records import Noise, NoiseVerdict
+from lorapar_cli.stage_records.score import Noise, NoiseVerdict
 
 _COMPARED = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Whether a value read from JSON has the type of a record."""
+"""Whether what a manifest holds is a record of its stage."""
 
 import types
 import typing

@@ -1,4 +1,4 @@
-"""What `train-sft` and `train-rl` count and measure, and what a dry run of them does."""
+"""What `train-sft` and `train-rl` count and measure."""
 
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict

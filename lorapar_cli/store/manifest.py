@@ -16,7 +16,7 @@ from typing import Any, TypedDict, TypeVar, get_type_hints
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION, Artifact
-from lorapar_cli.stage_records import find_mismatch
+from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]

@@ -10,7 +10,7 @@ from lorapar_cli.elements.matrix_names import matrix_place
 from lorapar_cli.elements.region_counts import KINDS_OF_FLAGS, count_row
 from lorapar_cli.errors import LoraparError, nearest
 from lorapar_cli.names import Artifact, System
-from lorapar_cli.stage_records import RegionRow
+from lorapar_cli.stage_records.partition import RegionRow
 from lorapar_cli.store.importance_file import ImportanceFile, TensorFile
 
 _FILES = (Artifact.IMPORTANCE, Artifact.MASK)

@@ -4,16 +4,9 @@ import os
 from pathlib import Path
 
 from lorapar_cli.names import Region, Stage, System
-from lorapar_cli.stage_records import (
-    Accuracy,
-    ClassifyRecord,
-    Difference,
-    EvalRecord,
-    ModelRow,
-    RlRecord,
-    SftRecord,
-    TrainingRecord,
-)
+from lorapar_cli.stage_records.classify import ClassifyRecord
+from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
+from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.markdown import accuracy_cell, list_notes, section, table, title_of

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lorapar_cli.stage_records import DryRunFigures
+from lorapar_cli.stage_records.training import DryRunFigures
 
 
 class FirstStep(BaseException):

@@ -23,7 +23,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Note, Progress
 from lorapar_cli.models.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
-from lorapar_cli.stage_records import RlFigures, RlRecord, TrainedRecords
+from lorapar_cli.stage_records.training import RlFigures, RlRecord, TrainedRecords
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import ZeroSpreadMonitor

@@ -15,7 +15,7 @@ from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, find_base_model, pick_device
 from lorapar_cli.models.distributed import Processes, join_processes
 from lorapar_cli.names import Artifact, Flag
-from lorapar_cli.stage_records import (
+from lorapar_cli.stage_records.training import (
     DryRunFigures,
     DryRunRecord,
     LaunchMetrics,

@@ -7,7 +7,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records import TrainedRecords
+from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lorapar_cli.events import Advance, Progress, TokenView, silent
 from lorapar_cli.models.tokenization import encode, shown_tokens
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records import TrainedTokens
+from lorapar_cli.stage_records.training import TrainedTokens
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import count_systems
 from lorapar_cli.store.run_dir import RunDir

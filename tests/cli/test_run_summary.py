@@ -7,7 +7,7 @@ import pytest
 from lorapar_cli.cli.run_summary import closing_report
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import PartitionRecord
+from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from tests.cli.shown import shown, training_manifest
 

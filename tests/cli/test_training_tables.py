@@ -5,7 +5,7 @@ import pytest
 from lorapar_cli.cli.training_tables import dry_run_tables, records_trained_on, training_rows
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import DryRunRecord, TrainingRecord
+from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from tests.cli.shown import shown, training_manifest
 

@@ -13,7 +13,7 @@ from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import Artifact, Stage
-from lorapar_cli.stage_records import EvalRecord
+from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.records import write_jsonl, write_records
 from lorapar_cli.store.run_dir import RunDir
 

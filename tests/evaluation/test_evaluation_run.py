@@ -9,7 +9,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task
 from lorapar_cli.names import Artifact
-from lorapar_cli.stage_records import EvalRecord
+from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.manifest import read_manifest
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.resumable_folder import open_working_folder

@@ -6,7 +6,7 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import PartitionRecord
+from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.store.manifest import Manifest
 
 ROW = {"elements": 4, "regions": {"shared": 4}, "active_sft": 2, "active_rl": 2}

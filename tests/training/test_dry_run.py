@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import DryRunRecord
+from lorapar_cli.stage_records.training import DryRunRecord
 from lorapar_cli.training.dry_run import memory_bytes
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft

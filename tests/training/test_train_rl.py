@@ -10,7 +10,7 @@ from lorapar_cli.events import Note
 from lorapar_cli.names import Artifact, Flag, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
-from lorapar_cli.stage_records import RlRecord
+from lorapar_cli.stage_records.training import RlRecord
 from lorapar_cli.training.rewards.builtin import REWARDS
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft

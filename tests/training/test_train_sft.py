@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import TokenView
 from lorapar_cli.names import Artifact, Flag, Stage, split_file
-from lorapar_cli.stage_records import SftRecord
+from lorapar_cli.stage_records.training import SftRecord
 from lorapar_cli.store.mask_file import read_mask
 from lorapar_cli.training.train_sft import train_sft
 from tests.training.training_runs import (

@@ -10,7 +10,7 @@ from lorapar_cli.cli.console import progress_display, say, show_outcome, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.labelling.options import ClassifyOptions
-from lorapar_cli.stage_records import ClassifyCounts, ClassifyMetrics, ClassifyRecord
+from lorapar_cli.stage_records.classify import ClassifyCounts, ClassifyMetrics, ClassifyRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 

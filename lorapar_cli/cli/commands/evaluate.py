@@ -8,7 +8,7 @@ from lorapar_cli.cli.console import progress_display, show_outcome
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.evaluation.options import EvalOptions
-from lorapar_cli.stage_records import (
+from lorapar_cli.stage_records.evaluation import (
     Accuracy,
     Difference,
     EvalRecord,

@@ -10,7 +10,7 @@ import typer
 from lorapar_cli.cli.console import stdout
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.names import Region
-from lorapar_cli.stage_records import RegionRow
+from lorapar_cli.stage_records.partition import RegionRow
 
 if TYPE_CHECKING:
     from lorapar_cli.tools.inspect_file import MaskReport, SystemReport

@@ -11,7 +11,7 @@ from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Region
 from lorapar_cli.partition.options import PartitionOptions
-from lorapar_cli.stage_records import PartitionRecord, RegionRow
+from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 

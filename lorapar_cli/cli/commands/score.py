@@ -9,7 +9,7 @@ from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
-from lorapar_cli.stage_records import Noise, ScoreMetrics, ScoreRecord
+from lorapar_cli.stage_records.score import Noise, ScoreMetrics, ScoreRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 

@@ -8,7 +8,7 @@ from lorapar_cli.cli.console import progress_display, show_dry_run, show_outcome
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.cli.training_tables import dry_run_tables, records_trained_on, training_rows
-from lorapar_cli.stage_records import RlRecord
+from lorapar_cli.stage_records.training import RlRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 from lorapar_cli.training.options import RlOptions

@@ -1,10 +1,10 @@
-"""What a report says of evaluations, from their manifests."""
+"""What `report` says of evaluations, from their manifests."""
 
 import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import EvalRecord
+from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.compare_runs import compare_runs
