@@ -2,7 +2,7 @@
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage, System
-from lorapar_cli.stage_records import EvalRecord, ModelRow
+from lorapar_cli.stage_records.evaluation import EvalRecord, ModelRow
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 from lorapar_cli.tools.markdown import accuracy_cell, table, title_of

@@ -1,6 +1,6 @@
 """Markdown tables and sections, and how figures look in them."""
 
-from lorapar_cli.stage_records import Accuracy
+from lorapar_cli.stage_records.evaluation import Accuracy
 from lorapar_cli.store.manifest import Manifest
 
 

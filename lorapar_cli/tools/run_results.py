@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.stage_records import PartitionRecord, TrainingRecord
+from lorapar_cli.stage_records.partition import PartitionRecord
+from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
 
