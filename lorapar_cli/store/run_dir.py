@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.names import Artifact, Stage, System
+from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.atomic import recover
 from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest, sha256_file
 
@@ -115,39 +115,6 @@ class RunDir:
                 f"these inputs have changed since: {', '.join(changed)}",
                 f"run `lorapar {stage.value}` again, or name its files with their options",
             )
-
-    def training_inputs(
-        self,
-        start: Stage,
-        splits: Path | None,
-        mask: str | None,
-        adapter: Path | None,
-        data: str,
-    ) -> tuple[Path, Path | None, Path]:
-        """Returns folder of splits, mask file (None: all elements) and adapter folder.
-
-        Args:
-            start: The stage whose adapter is trained further, unless `adapter` names one.
-            mask: A mask file, or `none` for all elements.
-            data: What the stage trains on; only `system1`, `system2` and `all` need splits.
-
-        Raises:
-            LoraparError: What was not named is missing, unfinished or stale in this run directory.
-        """
-        if splits is None:
-            splits = self.folder(Stage.CLASSIFY)
-            if data in (*System, "all"):
-                self.require(Stage.CLASSIFY, "labelled splits", "--splits")
-        if adapter is None:
-            adapter = self.require(start, "adapter", "--adapter") / Artifact.ADAPTER
-            self.require_current(start)
-        if mask == "none":
-            return splits, None, adapter
-        if mask is None:
-            self.require(Stage.PARTITION, "mask", "--mask")
-            self.require_current(Stage.PARTITION)
-            return splits, self.folder(Stage.PARTITION) / Artifact.MASK, adapter
-        return splits, Path(mask), adapter
 
     def template(self, *stages: Stage) -> str | None:
         """Returns the chat template that the first finished one of `stages` used.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.chat_template import read_template
-from lorapar_cli.names import ADAPTER_WEIGHTS, Stage, System, split_file
+from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
 from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
@@ -71,9 +71,9 @@ def find_training_inputs(
         UsageError: No base model is known, or replay was requested where there is no other system.
     """
     made_by = ADAPTERS[options.from_ or start]
-    splits, mask, adapter = run_dir.training_inputs(
-        made_by, options.splits, options.mask, options.adapter, options.data
-    )
+    splits = _find_splits(run_dir, options)
+    adapter = _find_adapter(run_dir, options, made_by)
+    mask = _find_mask(run_dir, options.mask)
     files = training_files(splits, options.data, options.replay)
     base_id, revision = run_dir.base_of_adapter(options.model)
     template = (
@@ -91,6 +91,31 @@ def find_training_inputs(
         options.settings(model=base_id, template=template),
         describe_inputs(paths),
     )
+
+
+def _find_splits(run_dir: RunDir, options: TrainingOptions) -> Path:
+    if options.splits is not None:
+        return options.splits
+    if options.data in (*System, ALL):
+        return run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
+    return run_dir.folder(Stage.CLASSIFY)
+
+
+def _find_adapter(run_dir: RunDir, options: TrainingOptions, made_by: Stage) -> Path:
+    if options.adapter is not None:
+        return options.adapter
+    folder = run_dir.require(made_by, "adapter", "--adapter")
+    run_dir.require_current(made_by)
+    return folder / Artifact.ADAPTER
+
+
+def _find_mask(run_dir: RunDir, named: str | None) -> Path | None:
+    """Returns the mask file that `--mask` names or the run has; None for all elements."""
+    if named is not None:
+        return None if named == "none" else Path(named)
+    folder = run_dir.require(Stage.PARTITION, "mask", "--mask")
+    run_dir.require_current(Stage.PARTITION)
+    return folder / Artifact.MASK
 
 
 def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Records to train on: which files, what is read, what is replayed, what is noted."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,34 @@ def test_a_missing_stage_is_named_with_its_option(run_dir):
         find_training_inputs(run_dir, RL, Stage.TRAIN_RL, "sft")
     assert "`lorapar train-sft`" in caught.value.hint
     assert "--adapter" in caught.value.hint
+
+
+def test_files_that_options_name_come_before_the_runs(run_dir, tmp_path):
+    score = run_dir.folder(Stage.SCORE) / Artifact.ADAPTER
+    named = replace(
+        RL,
+        splits=run_dir.folder(Stage.CLASSIFY),
+        adapter=score,
+        mask=str(run_dir.folder(Stage.PARTITION) / Artifact.MASK),
+    )
+    # Nothing has been trained, so that the run's own adapter would be missing.
+    source = find_training_inputs(run_dir, named, Stage.TRAIN_RL, "sft")
+    assert (source.adapter, source.mask) == (score, Path(named.mask))
+    assert (
+        find_training_inputs(run_dir, replace(named, mask="none"), Stage.TRAIN_RL, "sft").mask
+        is None
+    )
+
+
+@pytest.mark.parametrize("stage", [Stage.SCORE, Stage.PARTITION])
+def test_a_stale_adapter_or_mask_is_refused(run_dir, stage):
+    path = run_dir.folder(stage) / Artifact.MANIFEST
+    manifest = json.loads(path.read_text())
+    for described in manifest["inputs"].values():
+        described["sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(LoraparError, match=f"{stage}` is stale"):
+        find_training_inputs(run_dir, SFT, Stage.TRAIN_SFT, "init")
 
 
 def test_a_template_file_that_cannot_be_read_is_refused(run_dir, tmp_path):
