@@ -1,4 +1,4 @@
-"""Options of commands that no stage has, and how values are read from the command line."""
+"""Options of commands besides those of stages, and how values are read from the command line."""
 
 import re
 from pathlib import Path
@@ -20,34 +20,6 @@ RunDirOption = Annotated[
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON to stdout instead of tables."),
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random in this stage.")]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Base model (the student): a folder, a hub id, or `embedded`. "
-        "Default: the one that the run directory remembers."
-    ),
-]
-TrustOption = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code",
-        help="Execute code that comes with the model repository. Off by default.",
-    ),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Stage folder to write. Default: in the run directory.", rich_help_panel="Where"
-    ),
-]
-
-TemplateOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="File with a Jinja chat template. Default: the one the run used, else the model's."
-    ),
 ]
 
 

@@ -244,13 +244,3 @@ def reuse(
         for name, described in manifest.outputs.items()
     )
     return Outcome(folder, manifest, fresh=False) if complete else None
-
-
-def is_up_to_date(
-    folder: Path,
-    settings: dict[str, Any],
-    inputs: dict[str, dict[str, str]],
-    deciding: Deciding = dict,
-) -> bool:
-    """Returns whether `reuse` returns a result."""
-    return reuse(folder, settings, inputs, deciding) is not None

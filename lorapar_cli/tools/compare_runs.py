@@ -1,4 +1,4 @@
-"""Several runs in one Markdown table, a row for each evaluated model."""
+"""Several runs in one Markdown table, with one row per evaluated model."""
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage, System
@@ -16,7 +16,7 @@ from lorapar_cli.tools.run_results import (
 
 
 def compare_runs(run_dirs: list[RunDir]) -> str:
-    """Returns a Markdown table with one row for each evaluated model of each run.
+    """Returns a Markdown table with one row per evaluated model of each run.
 
     Raises:
         LoraparError: A run has no finished evaluation.
@@ -61,7 +61,7 @@ def _way(run: RunResults, row: ModelRow) -> list[str]:
 
 
 def _selection_of(run: RunResults, trained: list[Manifest]) -> str:
-    """Returns what chose the elements that the trainings had active."""
+    """Returns how the elements that were active in training had been selected."""
     if not trained:
         return ""
     if all("mask" not in manifest.inputs for manifest in trained):

@@ -1,4 +1,4 @@
-"""Markdown tables and sections, and how figures look in them."""
+"""Markdown tables and sections, and the format of figures in them."""
 
 from lorapar_cli.stage_records.evaluation import Accuracy
 from lorapar_cli.store.manifest import Manifest
@@ -33,5 +33,5 @@ def list_notes(manifest: Manifest) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """Returns a section of the parts that are not empty."""
+    """Returns a section with the parts that are not empty."""
     return "\n\n".join([f"## {title}", *(part for part in parts if part)])

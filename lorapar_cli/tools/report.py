@@ -1,4 +1,4 @@
-"""`report`: one run in one Markdown page, several runs in one table; all of it from manifests."""
+"""`report`: the results of one run and how they were made, as a Markdown page from manifests."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from lorapar_cli.names import Region, Stage, System
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
+from lorapar_cli.stage_records.partition import PartitionRecord
+from lorapar_cli.stage_records.score import ScoreRecord
 from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
@@ -23,13 +25,13 @@ _SHOWN_DIGITS = 12
 
 
 def report(run_dir: RunDir, page_folder: Path) -> str:
-    """Returns a run directory's results and how they came about, as Markdown.
+    """Returns a run directory's results and how they were made, as Markdown.
 
     Args:
-        page_folder: The folder that the page will lie in, for its links to pictures.
+        page_folder: The folder that will contain the page, for its links to pictures.
 
     Raises:
-        LoraparError: No stage has finished there.
+        LoraparError: No stage has finished, or a manifest cannot be read.
     """
     run = read_run(run_dir)
     parts = [
@@ -53,7 +55,7 @@ def _stale(run: RunResults) -> str:
     changed = {stage.value: run.directory.changed_inputs(stage) for stage in run.stages}
     changed |= {f"eval/{name}": inside.changed_inputs(name) for name in run.evaluations}
     return "\n".join(
-        f"**`{stage}` is stale: made from other contents of {', '.join(names)}.**\n"
+        f"**`{stage}` is stale: {', '.join(names)} changed since it was made.**\n"
         for stage, names in changed.items()
         if names
     ).rstrip()
@@ -158,7 +160,7 @@ def _labels(manifest: Manifest | None) -> str:
 def _importance(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
-    settings, counts = manifest.settings, manifest.counts
+    settings, counts = manifest.settings, manifest.record(ScoreRecord).counts
     samples = ", ".join(f"{counts['samples'][system]:,} {title_of(system)}" for system in System)
     sentence = (
         f"`{settings['formula']}` of {counts['elements']:,} elements in {counts['matrices']} "
@@ -171,11 +173,15 @@ def _importance(manifest: Manifest | None) -> str:
 def _regions(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
-    counts = manifest.counts
+    record = manifest.record(PartitionRecord)
+    counts = record.counts
     sizes = {region.value: counts["regions"][region] for region in Region}
     sizes |= {"active in SFT": counts["active_sft"], "active in RL": counts["active_rl"]}
     rows = [[name, f"{n:,}", f"{100 * n / counts['elements']:.1f} %"] for name, n in sizes.items()]
-    sentence = f"{selection_in_words(manifest)}; Jaccard of the two sets {manifest.metrics['jaccard']:.3f}."
+    sentence = (
+        f"{selection_in_words(manifest)}; Jaccard index of the two top sets "
+        f"{record.metrics['jaccard']:.3f}."
+    )
     return section(
         "Partition", sentence, table(["", "elements", "share"], rows), list_notes(manifest)
     )

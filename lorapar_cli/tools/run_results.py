@@ -25,7 +25,7 @@ def read_run(run_dir: RunDir) -> RunResults:
     """Returns what has finished in a run directory.
 
     Raises:
-        LoraparError: Nothing has.
+        LoraparError: Nothing has finished.
     """
     stages: dict[Stage, Manifest] = {
         stage: manifest
@@ -40,7 +40,7 @@ def read_run(run_dir: RunDir) -> RunResults:
     if not stages and not evaluations:
         raise LoraparError(
             f"no stage has finished in run directory `{run_dir.root}`",
-            hint="name another with `--run-dir`, or start with `lorapar classify`",
+            hint="name another one with `--run-dir`, or start with `lorapar classify`",
         )
     return RunResults(run_dir, stages, evaluations)
 
@@ -52,7 +52,7 @@ def selection_in_words(manifest: Manifest) -> str:
     if (found := manifest.record(PartitionRecord).metrics.get("theta_of_budget")) is not None:
         thetas = [found, found]
     theta = f"{thetas[0]:g}" if thetas[0] == thetas[1] else f"{thetas[0]:g} and {thetas[1]:g}"
-    scope = "" if settings["scope"] == "global" else f", a cut for each {settings['scope']}"
+    scope = "" if settings["scope"] == "global" else f", one cut per {settings['scope']}"
     return (
         f"{settings['select']}, theta {theta}, alpha {settings['alpha']:g}, "
         f"beta {settings['beta']:g}{scope}"
@@ -60,7 +60,7 @@ def selection_in_words(manifest: Manifest) -> str:
 
 
 def share_active(manifest: Manifest | None) -> str:
-    """Returns the share of elements that a training had active; an empty string without one."""
+    """Returns the share of elements that were active in a training; empty without a training."""
     if manifest is None:
         return ""
     counts = manifest.record(TrainingRecord).counts

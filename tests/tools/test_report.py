@@ -31,7 +31,7 @@ def run(tmp_path):
         "- a note of classify",
         "`taylor2` of 2,000 elements in 4 matrices, init `pissa`, r 8, lora_alpha 64; samples: "
         "57 System 1, 38 System 2.",
-        "importance, theta 0.9 and 0.5, alpha 0.5, beta 1; Jaccard of the two sets 0.200.",
+        "importance, theta 0.9 and 0.5, alpha 0.5, beta 1; Jaccard index of the two top sets 0.200.",
         "| shared | 200 | 10.0 % |",
         "| active in RL | 600 | 30.0 % |",
         "| steps | 10 | 1,234 |",
