@@ -185,7 +185,7 @@ def test_run_does_all_stages_and_skips_what_is_up_to_date(tmp_path):
     assert first[first.index("greedy accuracy") :] == again[again.index("greedy accuracy") :]
 
 
-@pytest.mark.skipif(not GSM8K.is_file(), reason="GSM8K is not beside the repository")
+@pytest.mark.skipif(not GSM8K.is_file(), reason="GSM8K is not next to the repository")
 def test_gsm8k_runs_to_the_end(tmp_path):
     lines = readme_stages()
     lines[0][1] = str(GSM8K)

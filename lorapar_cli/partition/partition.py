@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lorapar_cli.elements.region_counts import count_mask, region_shares
 from lorapar_cli.errors import UsageError
@@ -11,7 +11,7 @@ from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.select_elements import count_by_theta, cut_to_budget, select_elements
 from lorapar_cli.plots.matplotlib_extra import require_matplotlib
-from lorapar_cli.stage_records.partition import PartitionRecord, Regions
+from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow, Regions
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse, write_manifest
@@ -64,20 +64,7 @@ def partition(
         metrics["theta_of_budget"] = thetas[0]
     manifest.keep(PartitionRecord(counts, metrics))
     with new_folder(target) as built:
-        header = {
-            "theta": thetas[0] if thetas[0] == thetas[1] else list(thetas),
-            "alpha": options.alpha,
-            "beta": options.beta,
-            "selection": options.select,
-            "scope": options.scope,
-            "fingerprint": source.fingerprint,
-            "counts": {
-                "elements": counts["elements"],
-                "regions": counts["regions"],
-                "active_sft": counts["active_sft"],
-                "active_rl": counts["active_rl"],
-            },
-        }
+        header = _header(options, thetas, source.fingerprint, counts)
         write_tensors(built / Artifact.MASK, mask, header)
         if options.plot:
             from lorapar_cli.plots.partition_plots import draw_partition
@@ -85,6 +72,26 @@ def partition(
             draw_partition(source, mask, thetas, built / Artifact.PLOTS)
         write_manifest(built, manifest)
     return Outcome(target, manifest)
+
+
+def _header(
+    options: PartitionOptions, thetas: tuple[float, float], fingerprint: str, counts: RegionRow
+) -> dict[str, Any]:
+    """Returns the metadata of the mask file."""
+    return {
+        "theta": thetas[0] if thetas[0] == thetas[1] else list(thetas),
+        "alpha": options.alpha,
+        "beta": options.beta,
+        "selection": options.select,
+        "scope": options.scope,
+        "fingerprint": fingerprint,
+        "counts": {
+            "elements": counts["elements"],
+            "regions": counts["regions"],
+            "active_sft": counts["active_sft"],
+            "active_rl": counts["active_rl"],
+        },
+    }
 
 
 class ThetaRow(TypedDict):
