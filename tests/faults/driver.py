@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults import corruption, moments
+from tests.faults import corruption, fuzzing, moments
 from tests.faults.harness import Case, Lost, Untried, warm_up
 
-MODULES = (moments, corruption)
+MODULES = (moments, corruption, fuzzing)
 RESULTS = Path(".faults")
 
 
