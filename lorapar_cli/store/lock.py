@@ -8,6 +8,7 @@ the machine it ran on.
 """
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -19,11 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError
-
-try:
-    import fcntl
-except ImportError:  # Not on Windows.
-    fcntl = None  # type: ignore[assignment]
 
 _NO_FLOCK = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
 _TAKEOVERS = 3
@@ -85,8 +81,6 @@ def stage_lock(folder: Path) -> Iterator[None]:
 
 def _lock_by_kernel(path: Path, folder: Path) -> int | None:
     """Returns the descriptor that holds the lock, None where the file system has no such locks."""
-    if fcntl is None:
-        return None
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

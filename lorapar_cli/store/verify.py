@@ -1,0 +1,103 @@
+"""Is a file still the one that its stage wrote: held against the sha256 in the stage's manifest."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Artifact
+from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
+
+# `<stage>/adapter/adapter_model.safetensors` is the deepest file that a stage writes.
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what its stage wrote.
+
+    Attributes:
+        name: Path inside the stage folder.
+        found: What is wrong, in a few words.
+    """
+
+    name: str
+    found: str
+
+
+def find_damage(
+    folder: Path, manifest: Manifest, names: Iterable[str] | None = None
+) -> Iterator[Damage]:
+    """Yields the outputs of a stage folder that are missing or differ from its manifest.
+
+    Args:
+        names: Those to look at; None for all.
+    """
+    for name in manifest.outputs if names is None else names:
+        described = manifest.outputs[name]
+        path = folder / name
+        if not path.is_file():
+            yield Damage(name, "is missing" if not path.exists() else "is not a file")
+        elif path.stat().st_size != described["bytes"]:
+            yield Damage(name, f"has {path.stat().st_size:,} bytes, not {described['bytes']:,}")
+        elif sha256_file(path) != described["sha256"]:
+            yield Damage(name, "has other contents")
+
+
+def writer_of(path: Path) -> tuple[Path, Manifest, str] | None:
+    """Returns the stage folder that a file was written to, its manifest, and its name in there.
+
+    None for a file that no manifest speaks of, such as the user's own.
+    """
+    absolute = path.absolute()
+    for folder in list(absolute.parents)[:_DEPTH]:
+        if (folder / Artifact.MANIFEST).is_file():
+            manifest = read_manifest(folder)
+            name = absolute.relative_to(folder).as_posix()
+            if manifest is not None and name in manifest.outputs:
+                return folder, manifest, name
+    return None
+
+
+def check_written(path: Path, digest: str | None = None) -> None:
+    """Checks that a file is the one that a stage wrote, where a stage wrote it.
+
+    Args:
+        digest: The file's sha256, where it is known already.
+
+    Raises:
+        LoraparError: It was damaged or replaced.
+    """
+    found = writer_of(path)
+    if found is None:
+        return
+    folder, manifest, name = found
+    if digest is not None:
+        if digest != manifest.outputs[name]["sha256"]:
+            raise damaged(folder, manifest, [Damage(name, "has other contents")])
+    elif damage := list(find_damage(folder, manifest, [name])):
+        raise damaged(folder, manifest, damage)
+
+
+def check_folder(folder: Path) -> None:
+    """Checks every file that a stage wrote into a folder inside its own, such as an adapter.
+
+    Raises:
+        LoraparError: One was damaged, replaced or removed.
+    """
+    stage_folder = folder.absolute().parent
+    manifest = read_manifest(stage_folder)
+    if manifest is None:
+        return
+    names = [name for name in manifest.outputs if name.startswith(f"{folder.name}/")]
+    if damage := list(find_damage(stage_folder, manifest, names)):
+        raise damaged(stage_folder, manifest, damage)
+
+
+def damaged(folder: Path, manifest: Manifest, damage: list[Damage]) -> LoraparError:
+    """Returns the error for files that are not what their stage wrote."""
+    return LoraparError(
+        f"`{folder / damage[0].name}` is not the file that `{manifest.stage}` wrote",
+        "\n".join(f"`{each.name}` {each.found}" for each in damage),
+        f"restore the file, or run `lorapar {manifest.stage}` again",
+    )

@@ -1,0 +1,82 @@
+"""Text of others: nothing in it acts on a terminal, and no key is shown, whole or in part."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorapar_cli.text_safety import escape_json, make_inert, redact
+
+KEY = "sk-proj-Ab12Cd34Ef56Gh78"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\rb\x08c\x7f", "a\\x0db\\x08c\\x7f"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("caf\udce9", "caf\\udce9"),
+        ("two\nlines\tand [red]markup[/]", "two\nlines\tand [red]markup[/]"),
+        ("Ünïcode ✓ 漢字", "Ünïcode ✓ 漢字"),
+    ],
+)
+def test_control_characters_are_spelled_out(raw, shown):
+    assert make_inert(raw) == shown
+
+
+@given(st.text())
+def test_escaped_json_means_the_same_and_can_be_written(text):
+    written = escape_json(json.dumps({"a": text}, ensure_ascii=False))
+    assert json.loads(written) == {"a": text}
+    assert make_inert(written) == written
+    written.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"invalid key {KEY}",
+        f"Bearer {KEY}",
+        f"{KEY[:7]}...{KEY[-4:]} is wrong",
+        f"{KEY[:4]}********{KEY[-4:]}",
+        f"{KEY[:4]}\u2026{KEY[-4:]}",
+        f"the part {KEY[8:16]} alone",
+        f"twice {KEY}{KEY} and {KEY[3:12]}",
+    ],
+)
+def test_no_six_characters_of_a_known_key_are_left(text):
+    shown = redact(text, [KEY])
+    assert not any(KEY[i : i + 6] in shown for i in range(len(KEY) - 5))
+    assert "..." not in shown
+    assert "***" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("http://user:geheim@host/v1", "geheim"),
+        ("https://host/v1?api_key=geheim&x=1", "geheim"),
+        ("https://host/v1?key=geheim", "geheim"),
+        ("Authorization: Bearer geheim123", "geheim123"),
+        ("hf_abcdefghijklmnop", "abcdefgh"),
+    ],
+)
+def test_what_looks_like_a_key_is_removed(text, gone):
+    assert gone not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8000/v1 refused the request (404)",
+        "no such model `llama3:8b`; it is one of ...",
+        "wait... and then go on",
+        "skills and risk-free tasks",
+    ],
+)
+def test_ordinary_words_stay(text):
+    assert redact(text, ["sk-another-key-0000"]) == text
