@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,11 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import lora_inits as inits
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import InitData, look_at_data
-from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
+from lorapar_cli.models.safe_loading import library_errors
+from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from lorapar_cli.store.regular_files import read_json, require_regular
+from lorapar_cli.store.tensor_files import layout_fingerprint, read_shapes, write_tensors
+from lorapar_cli.store.verify import check_folder
 
 # Progress bars and notices of the library would be drawn over our own display.
 transformers_logging.set_verbosity_error()
@@ -141,16 +146,21 @@ def read_adapter_config(folder: Path) -> PeftConfig:
     Raises:
         LoraparError: The folder is missing or does not contain an adapter.
     """
-    if not (folder / "adapter_config.json").is_file():
+    path = folder / ADAPTER_CONFIG
+    if not os.path.lexists(path):
         raise LoraparError(
             f"no adapter in `{folder}`",
-            "`adapter_config.json` is missing",
+            f"`{ADAPTER_CONFIG}` is missing",
             "an adapter is a folder that PEFT wrote, for instance `lorapar-run/score/adapter`",
         )
+    check_folder(folder)
+    if not isinstance(read_json(path), dict):
+        raise LoraparError(f"`{path}` is damaged", "it is not a JSON object")
     try:
         return PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, json.JSONDecodeError) as cause:
-        raise LoraparError(f"`{folder}/adapter_config.json` is damaged", str(cause)) from cause
+    except Exception as cause:
+        # Anything may stand in a configuration, and PEFT raises whatever comes of it.
+        raise LoraparError(f"`{path}` is damaged", f"{type(cause).__name__}: {cause}") from cause
 
 
 def read_lora_config(folder: Path) -> LoraConfig:
@@ -164,6 +174,13 @@ def read_lora_config(folder: Path) -> LoraConfig:
         raise LoraparError(
             f"`{folder}` is not a LoRA adapter", f"its `peft_type` is {config.peft_type}"
         )
+    if not os.path.lexists(folder / ADAPTER_WEIGHTS):
+        raise LoraparError(
+            f"no adapter in `{folder}`",
+            f"`{ADAPTER_WEIGHTS}` is missing; pickled adapters are not read",
+            "save the adapter with PEFT's `safe_serialization`",
+        )
+    require_regular(folder / ADAPTER_WEIGHTS)
     return config
 
 
@@ -179,22 +196,35 @@ def load_adapter(
     Raises:
         LoraparError: There is no adapter, or its tensors do not fit this base model.
     """
-    config = read_adapter_config(folder)
-    if isinstance(config, LoraConfig):
-        if dropout is not None:
-            config.lora_dropout = dropout
-        # The values are loaded: an init would waste time, and change the base for some inits.
-        config.init_lora_weights = True
-    try:
-        return PeftModel.from_pretrained(
+    config = read_lora_config(folder)
+    if dropout is not None:
+        config.lora_dropout = dropout
+    # The values are loaded: an init would waste time, and change the base for some inits.
+    config.init_lora_weights = True
+    weights = folder / ADAPTER_WEIGHTS
+    shapes = read_shapes(weights)
+    with library_errors(
+        f"adapter `{folder}` does not fit the base model",
+        "use the base model that the adapter was made for",
+    ):
+        model = PeftModel.from_pretrained(
             base, str(folder), is_trainable=trainable, config=config, autocast_adapter_dtype=True
         )
-    except (RuntimeError, ValueError, KeyError) as cause:
+    # PEFT only warns of tensors that are missing, and leaves them at random values.
+    parameters = adapter_parameters(model)
+    if differing := sorted(shapes.keys() ^ parameters.keys()):
         raise LoraparError(
             f"adapter `{folder}` does not fit the base model",
-            str(cause).strip().splitlines()[0],
+            f"`{differing[0]}` is {'left over' if differing[0] in shapes else 'missing'} in "
+            f"`{weights.name}`",
             "use the base model that the adapter was made for",
-        ) from cause
+        )
+    for name, parameter in parameters.items():
+        if not torch.isfinite(parameter).all():
+            raise LoraparError(
+                f"adapter `{folder}` has values that are not finite", f"NaN or infinity in `{name}`"
+            )
+    return model
 
 
 def adapter_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
@@ -253,8 +283,18 @@ def save_adapter(
             save_embedding_layers=False,
             state_dict=state,
         )
+        _sort_targets(folder / ADAPTER_CONFIG)
     finally:
         config.init_lora_weights, config.inference_mode = init, training
+
+
+def _sort_targets(path: Path) -> None:
+    """Rewrites PEFT's configuration with its target modules in order: PEFT writes them as a set."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in content.items():
+        if key.endswith("_modules") and isinstance(value, list):
+            content[key] = sorted(value)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def save_raw_adapter(
@@ -276,4 +316,5 @@ def save_raw_adapter(
     config.lora_alpha = config.lora_alpha * r // config.r
     config.r, config.init_lora_weights, config.inference_mode = r, True, True
     config.save_pretrained(str(folder))
+    _sort_targets(folder / ADAPTER_CONFIG)
     write_tensors(folder / "adapter_model.safetensors", raw, {"format": "pt"})

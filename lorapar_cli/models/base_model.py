@@ -17,6 +17,12 @@ from transformers import (
 )
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.safe_loading import (
+    check_folder_files,
+    check_template,
+    library_errors,
+    load_weights,
+)
 from lorapar_cli.models.weights_digest import local_folder, local_revision
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.manifest import KnownModel
@@ -64,14 +70,13 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
         raise LoraparError(
             f"no such folder: `{name}`", hint="a base model is a folder, a hub id, or `embedded`"
         )
-    try:
+    if folder is not None:
+        check_folder_files(folder)
+    with library_errors(
+        f"cannot load base model `{name}`",
+        "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
+    ):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as cause:
-        raise LoraparError(
-            f"cannot load base model `{name}`",
-            str(cause).strip().splitlines()[0],
-            "give `--model` a folder with config.json and weights, a hub id, or `embedded`",
-        ) from cause
     identity, revision = name, getattr(config, "_commit_hash", None)
     if folder is not None:
         identity = name if name == EMBEDDED else str(folder.resolve())
@@ -120,7 +125,7 @@ def load_base(
     options: dict[str, Any] = {"dtype": computed, "trust_remote_code": trust_remote_code}
     if quantize is not None:
         options |= _quantization(quantize, computed, device)
-    model: torch.nn.Module = loader.from_pretrained(base.path, **options)
+    model = load_weights(loader.from_pretrained, base.id, base.path, options)
     if quantize is None:
         return (model if keep_on_cpu else model.to(device)).eval()
     for module in model.modules():
@@ -168,12 +173,8 @@ def load_tokenizer(
     Raises:
         LoraparError: It cannot be loaded, or has no end-of-sequence token.
     """
-    try:
+    with library_errors(f"cannot load the tokenizer of `{base.id}`"):
         tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as cause:
-        raise LoraparError(
-            f"cannot load the tokenizer of `{base.id}`", str(cause).strip().splitlines()[0]
-        ) from cause
     if tokenizer.eos_token_id is None:
         raise LoraparError(
             f"the tokenizer of `{base.id}` has no end-of-sequence token",
@@ -184,4 +185,6 @@ def load_tokenizer(
         tokenizer.pad_token = tokenizer.eos_token
     if template is not None:
         tokenizer.chat_template = template
+    if isinstance(tokenizer.chat_template, str):
+        check_template(tokenizer.chat_template)
     return tokenizer

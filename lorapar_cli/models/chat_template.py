@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.regular_files import read_text
 
 
 def read_template(path: Path | None) -> str | None:
@@ -17,16 +18,16 @@ def read_template(path: Path | None) -> str | None:
     from jinja2 import TemplateSyntaxError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         # As transformers compiles it, except for `generation` blocks, which only it knows.
         ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(
             re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)
         )
-    except (OSError, UnicodeDecodeError) as cause:
-        raise LoraparError(f"cannot read template `{path}`", str(cause)) from cause
     except TemplateSyntaxError as cause:
         raise LoraparError(
             f"`{path}:{cause.lineno}` is not a valid Jinja template", cause.message
         ) from cause
+    except (RecursionError, MemoryError, ValueError) as cause:
+        raise LoraparError(f"`{path}` is not a valid Jinja template", str(cause)[:200]) from cause
     return text

@@ -77,11 +77,15 @@ def _render(
         rendered = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
         )
-    except TemplateError as cause:
+    except Exception as cause:
+        # A template is a program of its author's and raises what it likes.
         roles = ", ".join(message["role"] for message in messages)
+        named = (
+            str(cause) if isinstance(cause, TemplateError) else f"{type(cause).__name__}: {cause}"
+        )
         raise LoraparError(
             "the chat template does not accept a record's messages",
-            f"{cause}; its roles are {roles}",
+            f"{named}; its roles are {roles}",
             "give another template with `--template`, or change the records",
         ) from cause
     return cast(BatchEncoding, rendered)["input_ids"]

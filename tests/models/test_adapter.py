@@ -142,6 +142,9 @@ def test_a_folder_without_an_adapter_is_named(tmp_path):
     with pytest.raises(LoraparError, match="no adapter in"):
         read_adapter_config(tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": ')
+    with pytest.raises(LoraparError, match="is not valid JSON"):
+        read_adapter_config(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "NONE"}')
     with pytest.raises(LoraparError, match="is damaged"):
         read_adapter_config(tmp_path)
 

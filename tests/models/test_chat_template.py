@@ -34,10 +34,13 @@ def test_a_syntax_error_names_file_and_line(tmp_path):
     assert "end of template" in caught.value.found
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "what"), [(None, "no such file"), (b"\xff\xfe", "is not UTF-8")]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, what):
     path = tmp_path / "chat.jinja"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(LoraparError, match=f"cannot read template `{path}`"):
+    with pytest.raises(LoraparError, match=what) as caught:
         read_template(path)
+    assert str(path) in caught.value.what
