@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lorapar_cli.events import Advance, Event, Note, Progress, TokenView
 from lorapar_cli.launcher import is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
+from lorapar_cli.text_safety import escape_json, make_inert
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +42,20 @@ def brief_results() -> Iterator[None]:
 
 def stdout() -> "Console":
     """Returns the console for results; honours NO_COLOR."""
-    from rich.console import Console
+    from lorapar_cli.cli.inert_console import InertConsole
 
     file = _results.get() or sys.stdout
-    return Console(file=file, highlight=False, width=None if file.isatty() else 100)
+    return InertConsole(file=file, width=None if file.isatty() else 100)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as one line of JSON to stdout."""
+    print(escape_json(json.dumps(value, ensure_ascii=False)))
+
+
+def print_text(text: str, end: str = "\n") -> None:
+    """Prints text to stdout without wrapping it."""
+    print(make_inert(text), end=end)
 
 
 @contextmanager
@@ -88,14 +99,14 @@ def _results_alone() -> Iterator[None]:
 
 def stderr() -> "Console":
     """Returns the console for progress, notes and errors; honours NO_COLOR."""
-    from rich.console import Console
+    from lorapar_cli.cli.inert_console import InertConsole
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return InertConsole(stderr=True, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Writes one line to stderr verbatim, without markup."""
-    stderr().print(text, markup=False)
+    stderr().print(text)
 
 
 @contextmanager
@@ -132,7 +143,7 @@ def _bars() -> Iterator[Progress]:
 
         def show(event: Event) -> None:
             if isinstance(event, Note):
-                bars.console.print(f"note: {event.text}", markup=False)
+                bars.console.print(f"note: {event.text}")
                 return
             if isinstance(event, TokenView):
                 _show_tokens(event)
@@ -142,7 +153,7 @@ def _bars() -> Iterator[Progress]:
                     # A task without a total is over once another one begins.
                     if bars.tasks[earlier].total is None:
                         bars.update(earlier, total=1, completed=1)
-                tasks[event.task] = bars.add_task(event.task, total=event.total)
+                tasks[event.task] = bars.add_task(_in_words(event), total=event.total)
             bars.update(
                 tasks[event.task],
                 description=_in_words(event),
@@ -180,14 +191,15 @@ def _show_tokens(view: TokenView) -> None:
     if not is_main():
         return  # Of the processes of one launch only the first reports.
     console = stdout()
-    console.print("records as tokens; [in brackets]: contributes to the loss", markup=False)
+    console.print("records as tokens; [in brackets]: contributes to the loss")
     for tokens in view.records:
         parts = [f"[{text!r}]" if loss else repr(text) for text, loss in tokens]
-        console.print(" ".join(parts), markup=False)
+        console.print(" ".join(parts))
 
 
 def _in_words(event: Advance) -> str:
-    return " | ".join([event.task, *event.figures, *([event.remark] if event.remark else [])])
+    words = " | ".join([event.task, *event.figures, *([event.remark] if event.remark else [])])
+    return make_inert(words).replace("\n", "\\n")
 
 
 def show_outcome(outcome: Outcome, as_json: bool, render: Render, next_command: str | None) -> None:
@@ -199,7 +211,7 @@ def show_outcome(outcome: Outcome, as_json: bool, render: Render, next_command: 
     if not is_main():
         return  # Of the processes of one launch only the first reports.
     if as_json:
-        print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
+        print_json(asdict(outcome.manifest))
         return
     for note in outcome.manifest.notes:
         say(f"note: {note}")
@@ -221,7 +233,7 @@ def show_dry_run(outcome: Outcome, as_json: bool, render: Render) -> None:
     if not is_main():
         return
     if as_json:
-        print(json.dumps(asdict(outcome.manifest), ensure_ascii=False))
+        print_json(asdict(outcome.manifest))
         return
     for note in outcome.manifest.notes:
         say(f"note: {note}")

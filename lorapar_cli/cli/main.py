@@ -2,13 +2,14 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from lorapar_cli import __version__
 from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.text_safety import make_inert, redact
 
 app = typer.Typer(
     name="lorapar",
@@ -79,14 +80,28 @@ def main(arguments: list[str] | None = None) -> None:
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except LoraparError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        _fail(error)
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "lorapar"
-        message = describe_refusal(error)
-        print(UsageError(message, hint=f"see `{where} --help`"), file=sys.stderr)
-        sys.exit(2)
+        _fail(UsageError(describe_refusal(error), hint=f"see `{where} --help`"))
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        from lorapar_cli.store.disk_errors import as_expected
+
+        expected = as_expected(error)
+        if expected is None:
+            raise
+        _fail(expected)
+
+
+def _fail(error: LoraparError) -> NoReturn:
+    """Shows an expected error and ends with its exit code."""
+    print(make_inert(redact(str(error))), file=sys.stderr)
+    sys.exit(2 if isinstance(error, UsageError) else 1)

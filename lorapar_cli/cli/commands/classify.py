@@ -1,12 +1,18 @@
 """`lorapar classify`."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lorapar_cli.cli.console import progress_display, say, show_outcome, stdout
+from lorapar_cli.cli.console import (
+    print_json,
+    print_text,
+    progress_display,
+    say,
+    show_outcome,
+    stdout,
+)
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.labelling.options import ClassifyOptions
@@ -47,13 +53,13 @@ def classify(
 
 def _show_estimate(estimate: "CostEstimate", as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(estimate), ensure_ascii=False))
+        print_json(asdict(estimate))
         return
     for note in estimate.notes:
         say(f"note: {note}")
     stdout().print(_estimate_table(estimate))
     for message in estimate.messages:
-        print(f"\n[{message['role']}]\n{message['content']}")
+        print_text(f"\n[{message['role']}]\n{message['content']}")
     say("dry run: nothing was asked or written")
 
 

@@ -1,10 +1,9 @@
 """`lorapar doctor`."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lorapar_cli.cli.console import stdout
+from lorapar_cli.cli.console import print_json, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -19,7 +18,7 @@ def doctor(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
 
     findings = checks.doctor(RunDir(run_dir))
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        print_json([asdict(finding) for finding in findings])
     else:
         stdout().print(_table(findings))
     failed = [finding.topic for finding in findings if finding.state is checks.State.PROBLEM]

@@ -1,13 +1,12 @@
 """`lorapar inspect`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorapar_cli.cli.console import stdout
+from lorapar_cli.cli.console import print_json, stdout
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.names import Region
 from lorapar_cli.stage_records.partition import RegionRow
@@ -36,7 +35,7 @@ def inspect(
 
     report = inspect_file(path, tensor=tensor, top=top)
     if as_json:
-        print(json.dumps(report))
+        print_json(report)
         return
     console = stdout()
     console.print(

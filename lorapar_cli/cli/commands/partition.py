@@ -1,11 +1,10 @@
 """`lorapar partition`."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorapar_cli.cli.console import progress_display, show_outcome, stdout
+from lorapar_cli.cli.console import print_json, progress_display, show_outcome, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, split_list
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.errors import UsageError
@@ -42,7 +41,7 @@ def partition(
         thetas = _thetas(sweep)
         _refuse_with_sweep(given)
         rows = stage.compare_thetas(RunDir(run_dir), thetas, importance=options.importance)
-        print(json.dumps(rows)) if as_json else stdout().print(_sweep_table(rows))
+        print_json(rows) if as_json else stdout().print(_sweep_table(rows))
         return None
     with progress_display() as progress:
         outcome = stage.partition(RunDir(run_dir), options, given=given, progress=progress)

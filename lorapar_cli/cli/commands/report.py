@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorapar_cli.cli.console import say
+from lorapar_cli.cli.console import print_text, say
 from lorapar_cli.cli.options import RunDirOption
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -32,7 +32,7 @@ def report(
     else:
         text = write_report(RunDir(run_dir), page_folder=Path() if out is None else out.parent)
     if out is None:
-        print(text, end="")
+        print_text(text, end="")
         return
     with atomic_file(out) as file:
         file.write(text)

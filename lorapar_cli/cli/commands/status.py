@@ -1,9 +1,10 @@
 """`lorapar status`: what a run directory contains, and whether it still fits together."""
 
-import json
+import time
+from pathlib import Path
 from typing import Any, TypedDict
 
-from lorapar_cli.cli.console import stdout
+from lorapar_cli.cli.console import print_json, say, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
@@ -21,16 +22,18 @@ class Row(TypedDict):
 
 
 def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False) -> None:
-    """Show each stage of the run directory: done, stale, unfinished or missing."""
+    """Show each stage of the run directory: done, stale, damaged, unfinished or missing."""
     run = RunDir(run_dir)
     if not run.root.is_dir():
         raise LoraparError(
             f"no run directory `{run.root}`",
             hint="name one with `--run-dir`, or start with `lorapar classify`",
         )
+    started = time.monotonic()
     rows = [row for stage in Stage for row in _rows(run, stage)]
+    seconds = time.monotonic() - started
     if as_json:
-        print(json.dumps(rows))
+        print_json(rows)
         return
     from rich.table import Table
 
@@ -38,9 +41,10 @@ def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
     for heading in ("stage", "state", "finished", "seconds", "what"):
         table.add_column(heading)
     for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        table.add_row(row["stage"], row["state"], row["finished"] or "", seconds, row["what"])
+        taken = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        table.add_row(row["stage"], row["state"], row["finished"] or "", taken, row["what"])
     stdout().print(table)
+    say(f"every recorded file was read and compared in {seconds:.1f} s")
 
 
 def _rows(run: RunDir, stage: Stage) -> list[Row]:
@@ -49,23 +53,34 @@ def _rows(run: RunDir, stage: Stage) -> list[Row]:
         return [_row(run, stage, stage.value)]
     # Evaluations lie one folder deeper, each with its own manifest.
     names = sorted(p.name for p in run.folder(stage).iterdir() if not p.name.startswith("."))
-    inside = RunDir(run.folder(stage))
-    return [_row(inside, name, f"eval/{name}") for name in names]
+    return [_row(run, f"{stage}/{name}", f"{stage}/{name}") for name in names]
 
 
 def _row(run: RunDir, folder: str, label: str) -> Row:
-    manifest = run.manifest(folder)
+    row: Row = {"stage": label, "state": "missing", "finished": None, "seconds": None, "what": ""}
+    try:
+        manifest = run.manifest(folder)
+    except LoraparError as error:
+        row["state"], row["what"] = "damaged", f"manifest: {error.found or error.what}"
+        return row
     if manifest is None:
-        state = "unfinished" if run.folder(folder).exists() else "missing"
-        return {"stage": label, "state": state, "finished": None, "seconds": None, "what": ""}
-    changed = run.changed_inputs(folder)
-    return {
-        "stage": label,
-        "state": "stale" if changed else "done",
-        "finished": manifest.ended,
-        "seconds": manifest.seconds(),
-        "what": f"changed since: {', '.join(changed)}" if changed else _describe(manifest.counts),
+        row["state"] = "unfinished" if run.folder(folder).exists() else "missing"
+        return row
+    row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
+    damage, changes = run.damage(folder), run.changed_inputs(folder)
+    # A file outside the run directory may be moved away once it has been read.
+    own = {
+        n for n, described in manifest.inputs.items() if not Path(described["path"]).is_absolute()
     }
+    stale = [name for name, how in changes.items() if how == "changed" or name in own]
+    row["state"] = "damaged" if damage else "stale" if stale else "done"
+    parts = [f"`{each.name}` {each.found}" for each in damage]
+    parts += [f"input `{name}` {_HOW[how]}" for name, how in changes.items()]
+    row["what"] = "; ".join(parts) or _describe(manifest.counts)
+    return row
+
+
+_HOW = {"changed": "has changed", "missing": "is missing"}
 
 
 def _describe(counts: dict[str, Any]) -> str:

@@ -1,12 +1,11 @@
 """`lorapar teachers`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorapar_cli.cli.console import say, stdout
+from lorapar_cli.cli.console import print_json, say, stdout
 from lorapar_cli.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def teachers(
 
     known = list(known_teachers(teachers_file).values())
     if as_json:
-        print(json.dumps([_describe(teacher) for teacher in known], ensure_ascii=False))
+        print_json([_describe(teacher) for teacher in known])
         return
     stdout().print(_table(known))
     if unpriced := [teacher for teacher in known if teacher.price is None]:

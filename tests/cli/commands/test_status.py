@@ -6,7 +6,8 @@ import pytest
 
 from lorapar_cli.cli.main import main
 from lorapar_cli.names import Stage
-from lorapar_cli.store.manifest import Manifest, describe_inputs, write_manifest
+from lorapar_cli.store.manifest import Manifest, write_manifest
+from lorapar_cli.store.reuse import describe_inputs
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def status(capfd):
 def test_each_stage_has_its_state(root, status):
     rows = json.loads(status("--run-dir", root, "--json"))
     assert [(row["stage"], row["state"], row["what"]) for row in rows] == [
-        ("classify", "stale", "changed since: data"),
+        ("classify", "stale", "input `data` has changed"),
         ("score", "done", "12,345 records, 1 too long"),
         ("partition", "missing", ""),
         ("train-sft", "unfinished", ""),

@@ -1,0 +1,19 @@
+"""A rich console for which text is data: no markup in it, and no control characters."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from lorapar_cli.text_safety import make_inert
+
+
+class InertConsole(Console):
+    """Prints names, answers and messages of others as they stand; colours are ours alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Returns text to print, in tables and lines alike."""
+        return super().render_str(make_inert(text), **options)
