@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format docs bench clean
+.PHONY: demo test test-slow lint format docs bench faults clean
 
 demo: .venv/installed
 	$(BIN)/lorapar demo --run-dir lorapar-demo
@@ -24,6 +24,9 @@ format: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/generate_commands.py > docs/commands.md
+
+faults: .venv/installed
+	$(BIN)/python -m tests.faults
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks

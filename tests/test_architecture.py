@@ -15,7 +15,16 @@ WINGS = {"labelling", "scoring", "partition", "training", "evaluation"}
 # A room may import rooms of lower floors and its own; rooms of one floor may import one another
 # on the shared ground only.
 FLOORS = [
-    {"errors", "names", "events", "options", "stage_records", "launcher", "embedded"},
+    {
+        "errors",
+        "names",
+        "events",
+        "options",
+        "stage_records",
+        "launcher",
+        "text_safety",
+        "embedded",
+    },
     {"elements", "grading", "store"},
     {"data", "models", "plots"},
     WINGS,

@@ -23,8 +23,8 @@ from uuid import UUID
 from lorapar_cli.data.formats import FORMATS, BadRow, Fields, Row, read_row
 from lorapar_cli.data.json_stream import read_array, shown
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.store.manifest import describe_inputs
 from lorapar_cli.store.records import Record
+from lorapar_cli.store.reuse import describe_inputs
 
 _READ_CHARACTERS = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -80,12 +80,12 @@ def check_base(run_dir: RunDir, models: Models, base: "BaseModel", revision: str
 
 def adapter_files(models: Models) -> dict[str, Path]:
     """Returns the files that decide what the adapters are, for `describe_inputs`."""
-    from lorapar_cli.models.adapter import read_adapter_config
+    from lorapar_cli.models.adapter import read_lora_config
 
     files = {}
     for name, folder in models.items():
         if folder is not None:
-            read_adapter_config(folder)
+            read_lora_config(folder)
             files[f"{name}/config"] = folder / ADAPTER_CONFIG
             files[f"{name}/weights"] = folder / ADAPTER_WEIGHTS
     return files

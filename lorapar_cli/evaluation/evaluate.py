@@ -16,9 +16,11 @@ from lorapar_cli.events import Progress, silent
 from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.launcher import world_size
 from lorapar_cli.names import Artifact, Stage
-from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
+from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.resumable_folder import open_working_folder
+from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.working import working_in
 
 
 def evaluate(
@@ -84,18 +86,19 @@ def _evaluate_models(
         )
     tokenizer = load_tokenizer(base, trust, template)
     predictor = prepare_prompts(run.task, options, tokenizer, base.max_length, run.sandbox)
-    work = processes.on_main(lambda: open_working_folder(run.folder, manifest, overwrite=True))
-    journal = SampleJournal(work, processes.rank)
-    # Only the first of several processes reports progress.
-    shown = progress if processes.rank == 0 else silent
-    seconds = predict_all(predictor, models, base, options, journal, processes, shown)
-    processes.wait()
+    with working_in(run.folder):
+        work = processes.on_main(lambda: open_working_folder(run.folder, manifest, overwrite=True))
+        journal = SampleJournal(work, processes.rank)
+        # Only the first of several processes reports progress.
+        shown = progress if processes.rank == 0 else silent
+        seconds = predict_all(predictor, models, base, options, journal, processes, shown)
+        processes.wait()
 
-    def finish() -> Manifest:
-        journal.read_others()
-        return finish_run(run, work, manifest, journal, seconds, predictor.truncated)
+        def finish() -> Manifest:
+            journal.read_others()
+            return finish_run(run, work, manifest, journal, seconds, predictor.truncated)
 
-    return Outcome(run.folder, processes.on_main(finish))
+        return Outcome(run.folder, processes.on_main(finish))
 
 
 def _evaluate_completions(
@@ -111,10 +114,11 @@ def _evaluate_completions(
     manifest = start_manifest(run, given, {"models": [GIVEN]}, inputs)
     if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
         return done
-    work = open_working_folder(run.folder, manifest, overwrite=True)
-    journal = SampleJournal(work)
-    grade_completions(run.task, completions, run.sandbox, journal, progress)
-    return Outcome(run.folder, finish_run(run, work, manifest, journal))
+    with working_in(run.folder):
+        work = open_working_folder(run.folder, manifest, overwrite=True)
+        journal = SampleJournal(work)
+        grade_completions(run.task, completions, run.sandbox, journal, progress)
+        return Outcome(run.folder, finish_run(run, work, manifest, journal))
 
 
 def _find_sandbox(task: Task, options: EvalOptions) -> str | None:

@@ -30,8 +30,10 @@ from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.store.atomic import new_folder
-from lorapar_cli.store.manifest import KnownModel, Manifest, Outcome, reuse, write_manifest
+from lorapar_cli.store.manifest import KnownModel, Manifest, Outcome, write_manifest
+from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.working import reuse_or_make
 
 
 def classify(
@@ -56,23 +58,29 @@ def classify(
     Source: LoRA-PAR Sec. 3.1.
     """
     resolved = resolve(run_dir, options)
-    done = reuse(resolved.folder, resolved.settings, resolved.inputs)
-    if done is not None and not _can_be_completed(done.manifest, resolved.teachers):
-        return done
-    base_model = resolved.base_model
-    if options.model is not None:
-        base_model = _find_model(options.model, options.trust_remote_code)
-    manifest = Manifest(
-        Stage.CLASSIFY,
-        resolved.settings,
-        list(given),
-        resolved.inputs,
-        seed=options.seed,
-        base_model=base_model,
-    )
-    with scratch_database(resolved.folder) as database:
-        _label(database, resolved, manifest, clock, progress)
-    return Outcome(resolved.folder, manifest)
+
+    def find() -> Outcome | None:
+        done = reuse(resolved.folder, resolved.settings, resolved.inputs)
+        complete = done is not None and not _can_be_completed(done.manifest, resolved.teachers)
+        return done if complete else None
+
+    def make() -> Outcome:
+        base_model = resolved.base_model
+        if options.model is not None:
+            base_model = _find_model(options.model, options.trust_remote_code)
+        manifest = Manifest(
+            Stage.CLASSIFY,
+            resolved.settings,
+            list(given),
+            resolved.inputs,
+            seed=options.seed,
+            base_model=base_model,
+        )
+        with scratch_database(resolved.folder) as database:
+            _label(database, resolved, manifest, clock, progress)
+        return Outcome(resolved.folder, manifest)
+
+    return reuse_or_make(resolved.folder, find, make)
 
 
 def estimate_cost(

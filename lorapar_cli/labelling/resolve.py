@@ -12,7 +12,8 @@ from lorapar_cli.labelling.teachers.catalog import find_teachers, how_to_price
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt, read_prompt
 from lorapar_cli.labelling.teachers.teacher import Teacher, identities
 from lorapar_cli.names import EMBEDDED, Stage
-from lorapar_cli.store.manifest import KnownModel, describe_inputs, read_manifest
+from lorapar_cli.store.manifest import KnownModel, read_manifest
+from lorapar_cli.store.reuse import describe_inputs
 from lorapar_cli.store.run_dir import RunDir
 
 

@@ -14,9 +14,11 @@ from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow, Regions
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
-from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse, write_manifest
+from lorapar_cli.store.manifest import Manifest, Outcome, write_manifest
+from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import write_tensors
+from lorapar_cli.store.working import reuse_or_make
 
 
 def partition(
@@ -45,14 +47,22 @@ def partition(
     source = ImportanceFile(path)
     target = run_dir.target(Stage.PARTITION, options.out)
     settings = options.settings()
-    if (done := reuse(target, settings, inputs)) is not None:
-        return done
-    manifest = Manifest(Stage.PARTITION, settings, list(given), inputs, seed=options.seed)
-    manifest.layout_fingerprint = source.fingerprint
 
+    def make() -> Outcome:
+        manifest = Manifest(Stage.PARTITION, settings, list(given), inputs, seed=options.seed)
+        progress(Advance("partitioning"))
+        _write(target, source, options, manifest)
+        return Outcome(target, manifest)
+
+    return reuse_or_make(target, lambda: reuse(target, settings, inputs), make)
+
+
+def _write(
+    target: Path, source: ImportanceFile, options: PartitionOptions, manifest: Manifest
+) -> None:
+    """Selects the elements, completes the manifest and publishes the stage folder."""
     if options.plot:
         require_matplotlib()
-    progress(Advance("partitioning"))
     thetas, cutoffs = options.thetas, None
     if options.budget is not None:
         theta, cutoffs = cut_to_budget(source, options.budget)
@@ -62,6 +72,7 @@ def partition(
     metrics = region_shares(counts)
     if options.budget is not None:
         metrics["theta_of_budget"] = thetas[0]
+    manifest.layout_fingerprint = source.fingerprint
     manifest.keep(PartitionRecord(counts, metrics))
     with new_folder(target) as built:
         header = _header(options, thetas, source.fingerprint, counts)
@@ -71,7 +82,6 @@ def partition(
 
             draw_partition(source, mask, thetas, built / Artifact.PLOTS)
         write_manifest(built, manifest)
-    return Outcome(target, manifest)
 
 
 def _header(

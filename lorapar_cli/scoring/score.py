@@ -9,9 +9,11 @@ from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import EMBEDDED, Stage, System, split_file
 from lorapar_cli.scoring.options import ScoreOptions
-from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
+from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
+from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.working import reuse_or_make
 
 
 def score(
@@ -44,15 +46,21 @@ def score(
         target_modules=sorted(options.target_modules),
         template=read_template(options.template),
     )
-    if (done := reuse(target, settings, inputs)) is not None and _has_weights(name, done.manifest):
-        return done
-    records = {system: _read(path) for system, path in paths.items()}
-    manifest = Manifest(Stage.SCORE, settings, list(given), inputs, seed=options.seed)
-    # It imports torch, which a result that is up to date does not need.
-    from lorapar_cli.scoring.score_run import run_score
 
-    run_score(target, options, records, manifest, save_seconds=save_seconds, progress=progress)
-    return Outcome(target, manifest)
+    def find() -> Outcome | None:
+        done = reuse(target, settings, inputs)
+        return done if done is not None and _has_weights(name, done.manifest) else None
+
+    def make() -> Outcome:
+        records = {system: _read(path) for system, path in paths.items()}
+        manifest = Manifest(Stage.SCORE, settings, list(given), inputs, seed=options.seed)
+        # It imports torch, which a result that is up to date does not need.
+        from lorapar_cli.scoring.score_run import run_score
+
+        run_score(target, options, records, manifest, save_seconds=save_seconds, progress=progress)
+        return Outcome(target, manifest)
+
+    return reuse_or_make(target, find, make)
 
 
 def _name_model(run_dir: RunDir, given: str | None) -> str:

@@ -5,18 +5,30 @@ process.
 """
 
 import json
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
+from lorapar_cli.stage_records.mismatch import find_mismatch
+from lorapar_cli.store.regular_files import open_regular
 from lorapar_cli.store.tensor_files import DTYPES, layout_fingerprint
 
 _PIECE = 1 << 20
 _NUMPY: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in DTYPES.items()}
+
+
+class _Entry(TypedDict):
+    """What a header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
 
 
 class TensorFile:
@@ -34,31 +46,52 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with open(path, "rb") as file:
+            with open_regular(path, "rb") as file:
                 length = int.from_bytes(file.read(8), "little")
-                size = path.stat().st_size
+                size = os.fstat(file.fileno()).st_size
                 if not 2 <= length <= size - 8:
                     raise ValueError(f"a header of {length} bytes in a file of {size}")
                 header = json.loads(file.read(length))
-            self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
-            self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-            self._dtypes = {name: entry["dtype"] for name, entry in header.items()}
-            self._places = {
-                name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
-                for name, entry in header.items()
-            }
-            if size < (end := max((end for _, end in self._places.values()), default=0)):
-                raise ValueError(f"it has {size} bytes, its header names {end}")
-            for name, (begin, end) in self._places.items():
-                width = _NUMPY[self._dtypes[name]].itemsize if self._dtypes[name] in _NUMPY else 0
-                if width and end - begin != self.size(name) * width:
-                    raise ValueError(
-                        f"`{name}` has {end - begin} bytes, which do not match its shape"
-                    )
-        except FileNotFoundError as cause:
-            raise LoraparError(f"no such file: `{path}`") from cause
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+            if mismatch := find_mismatch(header, dict[str, dict[str, Any]], "header"):
+                raise ValueError(mismatch)
+            metadata = header.pop("__metadata__", {})
+            if mismatch := find_mismatch(metadata, dict[str, str], "metadata"):
+                raise ValueError(mismatch)
+            self.metadata: dict[str, str] = metadata
+            for name, entry in header.items():
+                if mismatch := find_mismatch(entry, _Entry, name):
+                    raise ValueError(mismatch)
+            self._read_layout(header, 8 + length, size)
+        except (OSError, ValueError, RecursionError, MemoryError) as cause:
             raise LoraparError(f"`{path}` is not a safetensors file", str(cause)) from cause
+
+    def _read_layout(self, header: "dict[str, _Entry]", start: int, size: int) -> None:
+        """Takes shapes and places over.
+
+        Args:
+            start: Offset of the first tensor's bytes.
+            size: Of the file, bytes.
+
+        Raises:
+            ValueError: They contradict each other, or the file's size.
+        """
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        self._dtypes = {name: entry["dtype"] for name, entry in header.items()}
+        self._places = {}
+        expected = start
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if len(entry["data_offsets"]) != 2 or any(side < 0 for side in entry["shape"]):
+                raise ValueError(f"`{name}` has shape {entry['shape']}, {entry['data_offsets']}")
+            begin, end = (start + offset for offset in entry["data_offsets"])
+            if begin != expected or end < begin:
+                raise ValueError(f"`{name}` is at {begin} to {end}, not from {expected}")
+            self._places[name] = (begin, end)
+            expected = end
+            width = _NUMPY[entry["dtype"]].itemsize if entry["dtype"] in _NUMPY else 0
+            if width and end - begin != math.prod(entry["shape"]) * width:
+                raise ValueError(f"`{name}` has {end - begin} bytes, which do not match its shape")
+        if size != expected:
+            raise ValueError(f"it has {size} bytes, its header names {expected}")
 
     def dtype(self, name: str) -> str:
         """Returns a tensor's dtype by its name in the format (`F32`, `U8`)."""

@@ -66,6 +66,7 @@ def stage_lock(folder: Path) -> Iterator[None]:
         LoraparError: Another process holds it; names its number, host and since when.
     """
     path = lock_path(folder)
+    made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock_by_kernel(path, folder)
     if descriptor is None:
@@ -77,6 +78,16 @@ def stage_lock(folder: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
         if descriptor is not None:
             os.close(descriptor)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes folders that were made for the lock and hold nothing: work that failed leaves none."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _lock_by_kernel(path: Path, folder: Path) -> int | None:

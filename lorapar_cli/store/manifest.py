@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict, TypeVar, get_type_hints
 
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import SCHEMA_VERSION, Artifact
+from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
 from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.regular_files import read_json, require_regular
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns those of a stage's settings that its result depends on."""
@@ -34,6 +35,7 @@ def sha256_file(path: Path) -> str:
     """Returns the hex sha256 of a file's bytes."""
     import hashlib
 
+    require_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -153,20 +155,6 @@ class Outcome:
     fresh: bool = True
 
 
-def describe_inputs(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
-    """Returns name -> path and sha256 of input files.
-
-    Raises:
-        LoraparError: A file is missing.
-    """
-    described = {}
-    for name, path in paths.items():
-        if not path.is_file():
-            raise LoraparError(f"input file is missing: `{path}`")
-        described[name] = {"path": str(path), "sha256": sha256_file(path)}
-    return described
-
-
 def _describe_outputs(folder: Path, skip: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -186,6 +174,11 @@ def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ())
         skip: Prefixes of relative paths that are not results (checkpoints, journals).
     """
     manifest.outputs = _describe_outputs(folder, skip)
+    root = run_root(folder, manifest.stage)
+    manifest.inputs = {
+        name: described | {"path": _recorded_path(described["path"], root)}
+        for name, described in manifest.inputs.items()
+    }
     manifest.ended = now()
     manifest.libraries = library_versions()
     manifest.hardware = describe_hardware()
@@ -195,52 +188,77 @@ def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ())
     return manifest
 
 
+def run_root(folder: Path, stage: str) -> Path:
+    """Returns the run directory of a stage folder, to which relative paths in its manifest refer.
+
+    Evaluations lie one folder deeper than other stages.
+    """
+    absolute = folder.absolute()
+    return absolute.parent.parent if stage == Stage.EVAL else absolute.parent
+
+
+def _recorded_path(path: str, root: Path) -> str:
+    """Returns a path relative to the run directory where it lies in it, else as it is."""
+    # Not resolved: a link inside the run directory stands for whatever it points to then.
+    absolute = Path(path)
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path
+
+
 def read_manifest(folder: Path) -> Manifest | None:
     """Returns a stage folder's manifest, or None where the stage is missing or unfinished.
 
     Raises:
-        LoraparError: The file is damaged or was written under another schema.
+        LoraparError: The file is damaged, was written under another schema, or is not a file.
     """
     path = folder / Artifact.MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA_VERSION:
-            raise LoraparError(
-                f"`{path}` has schema {content['schema']}, this version reads {SCHEMA_VERSION}",
-                hint="use the lorapar version that wrote it, or run the stage again",
-            )
-        return Manifest(**content)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (ValueError, KeyError, TypeError) as cause:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise _not_a_manifest(path, f"it holds {type(content).__name__}, not an object")
+    schema = content.get("schema")
+    if isinstance(schema, int) and schema != SCHEMA_VERSION:
         raise LoraparError(
-            f"`{path}` is not a manifest", str(cause), "run the stage again"
-        ) from cause
+            f"`{path}` has schema {schema}, this version reads {SCHEMA_VERSION}",
+            hint="use the lorapar version that wrote it, or run the stage again",
+        )
+    hints = get_type_hints(Manifest)
+    if unknown := sorted(content.keys() - hints.keys()):
+        raise _not_a_manifest(path, f"`{unknown[0]}` is unknown")
+    if missing := sorted(_REQUIRED - content.keys()):
+        raise _not_a_manifest(path, f"`{missing[0]}` is missing")
+    for name, value in content.items():
+        if mismatch := find_mismatch(value, hints[name], name):
+            raise _not_a_manifest(path, mismatch)
+    manifest = Manifest(**content)
+    if problem := _find_problem(manifest):
+        raise _not_a_manifest(path, problem)
+    return manifest
 
 
-def reuse(
-    folder: Path,
-    settings: dict[str, Any],
-    inputs: dict[str, dict[str, str]],
-    deciding: Deciding = dict,
-) -> Outcome | None:
-    """Returns the finished result of these settings and inputs, None where `folder` has none.
+_REQUIRED = {"schema", "stage", "settings", "inputs", "outputs", "started", "ended"}
 
-    Inputs are compared by content, not by path; all outputs must be there with their sizes.
 
-    Args:
-        deciding: Returns those of the settings that the result depends on.
-    """
-    manifest = read_manifest(folder)
-    wanted = deciding(json.loads(json.dumps(settings)))
-    if manifest is None or deciding(manifest.settings) != wanted:
-        return None
-    if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
-        k: v["sha256"] for k, v in inputs.items()
-    }:
-        return None
-    complete = all(
-        (folder / name).is_file() and (folder / name).stat().st_size == described["bytes"]
-        for name, described in manifest.outputs.items()
-    )
-    return Outcome(folder, manifest, fresh=False) if complete else None
+def _find_problem(manifest: Manifest) -> str | None:
+    """Returns what is wrong with a manifest whose fields have the right types, or None."""
+    if manifest.stage not in tuple(Stage):
+        return f"`stage` is {manifest.stage!r}"
+    for name, described in manifest.outputs.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            return f"output {name!r} is outside the stage folder"
+        if not isinstance(described.get("bytes"), int) or not isinstance(
+            described.get("sha256"), str
+        ):
+            return f"output {name!r} has no size or sha256"
+    for name, described in manifest.inputs.items():
+        if not {"path", "sha256"} <= described.keys():
+            return f"input {name!r} has no path or sha256"
+    try:
+        manifest.seconds()
+    except (ValueError, TypeError):
+        return f"`started` is {manifest.started!r}, `ended` is {manifest.ended!r}"
+    return None
+
+
+def _not_a_manifest(path: Path, found: str) -> LoraparError:
+    return LoraparError(f"`{path}` is not a manifest", found, "run the stage again")

@@ -9,6 +9,8 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Flag
 from lorapar_cli.store.tensor_files import Tensors, layout_fingerprint, read_tensors
 
+_ALL_FLAGS = int(Flag.TOP1 | Flag.TOP2 | Flag.SFT | Flag.RL)
+
 
 def read_mask(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Returns name -> uint8 flags `[rows, columns]`, and the header's metadata.
@@ -23,6 +25,13 @@ def read_mask(path: Path) -> tuple[Tensors, dict[str, str]]:
             "a mask contains one uint8 tensor per LoRA matrix",
             "masks come from `lorapar partition`",
         )
+    for name, tensor in flags.items():
+        if tensor.size and (largest := int(tensor.max())) > _ALL_FLAGS:
+            raise LoraparError(
+                f"`{path}` is not a mask",
+                f"`{name}` has the value {largest}, flags go up to {_ALL_FLAGS}",
+                "run `lorapar partition` again",
+            )
     found = layout_fingerprint({name: tensor.shape for name, tensor in flags.items()})
     if metadata.get("fingerprint") != found:
         raise LoraparError(

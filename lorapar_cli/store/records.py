@@ -9,6 +9,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.regular_files import describe_json_error, open_regular
 
 Message = dict[str, str]
 
@@ -66,7 +67,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             file and line.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open_regular(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, parse_line(line, path, number)
@@ -84,9 +85,10 @@ def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
     """
     try:
         value = json.loads(line)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise LoraparError(
-            f"`{path}:{number}` is not valid JSON", f"{cause}, in {line.strip()[:80]!r}"
+            f"`{path}:{number}` is not valid JSON",
+            f"{describe_json_error(cause)}, in {line.strip()[:80]!r}",
         ) from cause
     if not isinstance(value, dict):
         raise LoraparError(

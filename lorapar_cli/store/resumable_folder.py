@@ -20,6 +20,7 @@ from lorapar_cli.store.atomic import (
 )
 from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
+from lorapar_cli.store.regular_files import read_json
 
 UNFINISHED = "unfinished.json"
 
@@ -38,7 +39,7 @@ def open_working_folder(
             else.
     """
     recover(folder)
-    finished = read_manifest(folder)
+    finished = _read_finished(folder, overwrite)
     if finished is not None and finished.stage != manifest.stage:
         raise LoraparError(
             f"`{folder}` contains a result of `{finished.stage}`",
@@ -63,7 +64,7 @@ def open_working_folder(
     unfinished = _read_identity(work)
     if unfinished == identity:
         return work
-    if unfinished is not None and last_checkpoint(work) and not overwrite:
+    if unfinished is not None and last_checkpoint(work)[0] and not overwrite:
         raise LoraparError(
             f"`{work}` contains an unfinished run with other settings or inputs",
             hint="repeat that run's command to resume it, or give `--overwrite` to start over",
@@ -72,6 +73,25 @@ def open_working_folder(
     with atomic_file(work / UNFINISHED) as file:
         json.dump(identity, file, indent=2)
     return work
+
+
+def _read_finished(folder: Path, overwrite: bool) -> Manifest | None:
+    """Returns the manifest of a finished run, None where there is none or where it is to go.
+
+    Raises:
+        LoraparError: It cannot be read, and `overwrite` was not given.
+    """
+    try:
+        return read_manifest(folder)
+    except LoraparError as cause:
+        if overwrite:
+            (folder / UNFINISHED).touch()
+            return None
+        raise LoraparError(
+            f"`{folder}` contains a result that cannot be read",
+            cause.found or cause.what,
+            "restore its manifest, or give `--overwrite` to train again",
+        ) from cause
 
 
 def _is_ours(folder: Path) -> bool:
@@ -94,8 +114,8 @@ def _clear(work: Path) -> None:
 def _read_identity(work: Path) -> Any:
     """Returns what an unfinished run was started with, None where there is no such run."""
     try:
-        return json.loads((work / UNFINISHED).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_json(work / UNFINISHED)
+    except LoraparError:
         return None
 
 

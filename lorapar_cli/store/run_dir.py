@@ -7,7 +7,9 @@ from typing import Literal
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.atomic import recover
-from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest, sha256_file
+from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest
+from lorapar_cli.store.reuse import Change, find_changes
+from lorapar_cli.store.verify import Damage, find_damage
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
 
@@ -89,30 +91,33 @@ class RunDir:
             )
         return self.folder(stage)
 
-    def changed_inputs(self, stage: Stage | str) -> list[str]:
-        """Returns the names of a finished stage's inputs whose files have changed since.
+    def changed_inputs(self, stage: Stage | str) -> dict[str, Change]:
+        """Returns the inputs of a finished stage that are no longer what it was made from.
 
-        A missing file does not count as changed: data may be moved once it has been read.
+        Args:
+            stage: A stage, or `eval/<name>`.
+
+        Returns:
+            Name -> `changed` or `missing`.
         """
         manifest = self.manifest(stage)
-        inputs = manifest.inputs.items() if manifest else ()
-        return [
-            name
-            for name, described in inputs
-            if Path(described["path"]).is_file()
-            and sha256_file(Path(described["path"])) != described["sha256"]
-        ]
+        return {} if manifest is None else find_changes(self.folder(stage), manifest)
+
+    def damage(self, stage: Stage | str) -> list[Damage]:
+        """Returns the outputs of a finished stage that are not what it wrote."""
+        manifest = self.manifest(stage)
+        return [] if manifest is None else list(find_damage(self.folder(stage), manifest))
 
     def require_current(self, stage: Stage) -> None:
-        """Checks that the files from which a stage's result was made have not changed.
+        """Checks that the files from which a stage's result was made are there and have not changed.
 
         Raises:
             LoraparError: One has; the message names it.
         """
-        if changed := self.changed_inputs(stage):
+        if changes := self.changed_inputs(stage):
             raise LoraparError(
                 f"`{self.folder(stage)}` is stale",
-                f"these inputs have changed since: {', '.join(changed)}",
+                "\n".join(f"its input `{name}` is {how}" for name, how in changes.items()),
                 f"run `lorapar {stage.value}` again, or name its files with their options",
             )
 

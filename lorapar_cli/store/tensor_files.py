@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
 from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.regular_files import require_regular
 
 Tensors = dict[str, np.ndarray]
 
@@ -74,11 +75,10 @@ def open_tensors(path: Path) -> Iterator[Any]:
     Raises:
         LoraparError: The file is missing or is not a safetensors file.
     """
+    require_regular(path)
     try:
         handle = safe_open(path, framework="numpy")
-    except FileNotFoundError as cause:
-        raise LoraparError(f"no such file: `{path}`") from cause
-    except (SafetensorError, OSError) as cause:
+    except (SafetensorError, OSError, ValueError) as cause:
         raise LoraparError(f"`{path}` is not a safetensors file", str(cause)) from cause
     with handle as opened:
         yield opened
@@ -87,7 +87,12 @@ def open_tensors(path: Path) -> Iterator[Any]:
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Returns all tensors of a file and its header metadata."""
     with open_tensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        try:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, TypeError, AttributeError) as cause:
+            # numpy has no bfloat16 or float8.
+            raise LoraparError(f"`{path}` holds tensors of an unknown type", str(cause)) from cause
+        return tensors, file.metadata() or {}
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -51,14 +51,17 @@ def report(run_dir: RunDir, page_folder: Path) -> str:
 
 
 def _stale(run: RunResults) -> str:
-    inside = RunDir(run.directory.folder(Stage.EVAL))
-    changed = {stage.value: run.directory.changed_inputs(stage) for stage in run.stages}
-    changed |= {f"eval/{name}": inside.changed_inputs(name) for name in run.evaluations}
-    return "\n".join(
-        f"**`{stage}` is stale: {', '.join(names)} changed since it was made.**\n"
-        for stage, names in changed.items()
-        if names
-    ).rstrip()
+    """Returns a warning for each stage whose files, or those it was made from, have changed."""
+    names = [*(stage.value for stage in run.stages), *(f"eval/{name}" for name in run.evaluations)]
+    lines = []
+    for name in names:
+        if changes := run.directory.changed_inputs(name):
+            inputs = ", ".join(f"{each} ({how})" for each, how in changes.items())
+            lines.append(f"**`{name}` is stale, by its inputs: {inputs}.**\n")
+        if damage := run.directory.damage(name):
+            files = ", ".join(f"`{each.name}` {each.found}" for each in damage)
+            lines.append(f"**`{name}` is damaged: {files}.**\n")
+    return "\n".join(lines).rstrip()
 
 
 def _base_model(run: RunResults) -> str:

@@ -35,7 +35,7 @@ def read_run(run_dir: RunDir) -> RunResults:
     evaluations = {}
     if (folder := run_dir.folder(Stage.EVAL)).is_dir():
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        found = {name: RunDir(folder).manifest(name) for name in names}
+        found = {name: run_dir.manifest(f"{Stage.EVAL}/{name}") for name in names}
         evaluations = {name: manifest for name, manifest in found.items() if manifest is not None}
     if not stages and not evaluations:
         raise LoraparError(

@@ -9,8 +9,9 @@ from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.chat_template import read_template
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
-from lorapar_cli.store.manifest import Manifest, Outcome, describe_inputs, reuse
+from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
+from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.replay import mix_replay, replay_count

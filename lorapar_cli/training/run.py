@@ -29,8 +29,10 @@ from lorapar_cli.stage_records.training import (
 from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
 from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder
+from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.store.tensor_files import layout_fingerprint
+from lorapar_cli.store.working import working_in
 from lorapar_cli.training.callbacks import StageCallback
 from lorapar_cli.training.dry_run import DryRun, FirstStep
 from lorapar_cli.training.inputs import TrainingInputs
@@ -74,6 +76,11 @@ class TrainingJob:
     counts: TrainedRecords
     dropout: float
     shown: Mapping[str, str]
+
+    def is_done(self) -> bool:
+        """Returns whether the stage folder has the finished result of this job."""
+        settings, inputs = self.manifest.settings, self.manifest.inputs
+        return reuse(self.folder, settings, inputs, deciding) is not None
 
 
 @dataclass(frozen=True)
@@ -194,25 +201,32 @@ def run_training(
         figures = _run_dry(job, engine, processes, fit, progress)
         manifest.keep(DryRunRecord({**job.counts, **elements}, {**launch, **figures}))
         return Outcome(job.folder, manifest)
-    work, checkpoint = processes.on_main(lambda: _open_work(job))
-    if checkpoint is not None:
-        require_same_engine(checkpoint, engine, processes.count)
-        manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
-    run = _load(job, engine, processes, work, checkpoint, None, progress)
-    fitted = fit(run)
-    values = whole_adapter(run.masked)
-    active_moved, frozen_moved = verify_trained(job.start, values)
-    moved: MovedElements = {
-        **elements,
-        "active_moved": active_moved,
-        "frozen_moved": frozen_moved,
-    }
-    manifest.keep(to_record(Trained(moved, launch, fitted)))
-    if run.main:
-        save_masked(run.masked, values, work)
-        finish_working_folder(work, job.folder, manifest)
-    processes.wait()
-    return _read_outcome(job.folder)
+    with working_in(job.folder):
+        # Another command may have finished the same run while this one loaded its records.
+        if processes.on_main(job.is_done):
+            return _read_outcome(job.folder, fresh=False)
+        work, checkpoint, damaged = processes.on_main(lambda: _open_work(job))
+        manifest.notes += damaged
+        if damaged and checkpoint is None:
+            manifest.notes.append("no other checkpoint is left: training started over")
+        if checkpoint is not None:
+            require_same_engine(checkpoint, engine, processes.count)
+            manifest.notes.append(f"resumed an unfinished run from {checkpoint.name}")
+        run = _load(job, engine, processes, work, checkpoint, None, progress)
+        fitted = fit(run)
+        values = whole_adapter(run.masked)
+        active_moved, frozen_moved = verify_trained(job.start, values)
+        moved: MovedElements = {
+            **elements,
+            "active_moved": active_moved,
+            "frozen_moved": frozen_moved,
+        }
+        manifest.keep(to_record(Trained(moved, launch, fitted)))
+        if run.main:
+            save_masked(run.masked, values, work)
+            finish_working_folder(work, job.folder, manifest)
+        processes.wait()
+        return _read_outcome(job.folder, fresh=True)
 
 
 def _find_engine(options: TrainingOptions) -> Engine:
@@ -273,10 +287,11 @@ def _run_dry(
     raise AssertionError("a dry run went on to train")
 
 
-def _open_work(job: TrainingJob) -> tuple[Path, Path | None]:
-    """Returns the working folder and its last complete checkpoint."""
+def _open_work(job: TrainingJob) -> tuple[Path, Path | None, list[str]]:
+    """Returns the working folder, its last intact checkpoint, and what was wrong with later ones."""
     work = open_working_folder(job.folder, job.manifest, job.options.overwrite, deciding)
-    return work, last_checkpoint(work)
+    checkpoint, damaged = last_checkpoint(work)
+    return work, checkpoint, damaged
 
 
 def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
@@ -284,8 +299,8 @@ def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
     return StepLog(path, int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0)
 
 
-def _read_outcome(folder: Path) -> Outcome:
+def _read_outcome(folder: Path, fresh: bool) -> Outcome:
     finished = read_manifest(folder)
     if finished is None:
         raise AssertionError(f"`{folder}` has no manifest after training")
-    return Outcome(folder, finished)
+    return Outcome(folder, finished, fresh)

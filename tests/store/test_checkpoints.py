@@ -37,6 +37,6 @@ def test_the_newest_complete_checkpoint_counts(tmp_path, damage, left):
     write_checkpoint(tmp_path, 10)
     damage(write_checkpoint(tmp_path, 20))
     write_checkpoint(tmp_path, 30, marked=False)
-    assert last_checkpoint(tmp_path).name == f"checkpoint-{left}"
+    assert last_checkpoint(tmp_path)[0].name == f"checkpoint-{left}"
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {f"checkpoint-{step}" for step in (9, 10, 20) if step <= left}

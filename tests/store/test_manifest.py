@@ -7,13 +7,8 @@ import pytest
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
 from lorapar_cli.store.atomic import new_folder
-from lorapar_cli.store.manifest import (
-    Manifest,
-    describe_inputs,
-    read_manifest,
-    reuse,
-    write_manifest,
-)
+from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
+from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import RunDir
 
 
@@ -75,15 +70,17 @@ def test_a_moved_input_of_the_same_content_is_the_same_input(stage, tmp_path):
     assert reuse(run.folder(Stage.PARTITION), {"theta": 0.9}, inputs) is not None
 
 
-def test_changed_input_makes_a_stage_stale_and_a_missing_one_does_not(stage):
+def test_changed_and_missing_inputs_make_a_stage_stale(stage):
     run, source, _ = stage
-    assert run.changed_inputs(Stage.PARTITION) == []
+    assert run.changed_inputs(Stage.PARTITION) == {}
     source.write_text("b")
-    assert run.changed_inputs(Stage.PARTITION) == ["importance"]
+    assert run.changed_inputs(Stage.PARTITION) == {"importance": "changed"}
     with pytest.raises(LoraparError, match="stale"):
         run.require_current(Stage.PARTITION)
     source.unlink()
-    assert run.changed_inputs(Stage.PARTITION) == []
+    assert run.changed_inputs(Stage.PARTITION) == {"importance": "missing"}
+    with pytest.raises(LoraparError, match="stale"):
+        run.require_current(Stage.PARTITION)
 
 
 def test_unfinished_and_missing_stages_are_named(tmp_path):

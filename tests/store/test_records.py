@@ -47,7 +47,7 @@ def test_empty_lines_count_but_are_not_yielded(tmp_path):
         (b'{"a": 1}\n{"a"\n', "f.jsonl:2` is not valid JSON"),
         (b"[1]\n", "f.jsonl:1` is not a JSON object"),
         (b'{"a": "\xff"}\n', "is not UTF-8 text"),
-        (None, "cannot read"),
+        (None, "no such file"),
     ],
 )
 def test_lines_that_cannot_be_read_are_named(tmp_path, content, words):

@@ -38,10 +38,10 @@ def test_empty_and_missing_folders_are_taken(tmp_path):
 def test_an_unfinished_run_resumes_or_makes_room(tmp_path):
     work = open_working_folder(tmp_path, sft(seed=0), False)
     write_checkpoint(work, 1)
-    assert last_checkpoint(open_working_folder(tmp_path, sft(seed=0), False))
+    assert last_checkpoint(open_working_folder(tmp_path, sft(seed=0), False))[0]
     with pytest.raises(LoraparError, match="other settings"):
         open_working_folder(tmp_path, sft(seed=1), False)
-    assert last_checkpoint(open_working_folder(tmp_path, sft(seed=1), True)) is None
+    assert last_checkpoint(open_working_folder(tmp_path, sft(seed=1), True))[0] is None
     assert not list(work.glob("checkpoints/*"))
 
 
@@ -60,7 +60,7 @@ def test_a_replaced_result_stays_until_its_successor_is_in_place(tmp_path, monke
     assert read_manifest(folder).settings == {"seed": 0}
     # What was trained is not lost: the run resumes from its last checkpoint.
     again = open_working_folder(folder, sft(seed=1), True)
-    assert last_checkpoint(again).name == "checkpoint-3"
+    assert last_checkpoint(again)[0].name == "checkpoint-3"
     finish_working_folder(again, folder, sft(seed=1))
     assert read_manifest(folder).settings == {"seed": 1}
     assert not (folder / "unfinished.json").exists()

@@ -1,7 +1,8 @@
 """Run directories with every stage finished, as manifests alone."""
 
 from lorapar_cli.names import Stage
-from lorapar_cli.store.manifest import Manifest, describe_inputs, write_manifest
+from lorapar_cli.store.manifest import Manifest, write_manifest
+from lorapar_cli.store.reuse import describe_inputs
 from lorapar_cli.store.run_dir import RunDir
 
 BASE = {"id": "embedded", "revision": "local:0123456789abcdef"}

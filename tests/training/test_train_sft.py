@@ -240,11 +240,17 @@ def test_long_records_are_left_out_and_named(run_dir):
         train_sft(run_dir, replace(SFT, max_length=5, dry_run=True))
 
 
-def test_empty_split_is_refused(run_dir):
-    (run_dir.folder(Stage.CLASSIFY) / split_file("system1")).write_text("")
-    source = run_dir.folder(Stage.SCORE) / Artifact.ADAPTER
+def test_empty_split_is_refused(run_dir, tmp_path):
+    (tmp_path / split_file("system1")).write_text("")
     with pytest.raises(LoraparError, match="nothing to train on"):
-        train_sft(run_dir, replace(SFT, adapter=source))
+        train_sft(run_dir, replace(SFT, splits=tmp_path))
+
+
+def test_a_damaged_split_is_refused(run_dir):
+    path = run_dir.folder(Stage.CLASSIFY) / split_file("system1")
+    path.write_text(path.read_text().replace("What", "Whar", 1))
+    with pytest.raises(LoraparError, match="is not the file that `classify` wrote"):
+        train_sft(run_dir, replace(SFT, adapter=run_dir.folder(Stage.SCORE) / Artifact.ADAPTER))
 
 
 @pytest.mark.parametrize(
@@ -267,6 +273,6 @@ def test_what_the_trainer_cannot_do_is_refused_before_anything_is_written(
 def test_own_default_start_is_the_scored_adapter(run_dir):
     train_sft(run_dir, replace(SFT, max_steps=1))
     inputs = run_dir.manifest(Stage.TRAIN_SFT).inputs
-    assert inputs["adapter"]["path"].startswith(str(run_dir.folder(Stage.SCORE)))
+    assert inputs["adapter"]["path"] == "score/adapter/adapter_model.safetensors"
     with pytest.raises(UsageError, match="--from"):
         replace(SFT, from_="scored")

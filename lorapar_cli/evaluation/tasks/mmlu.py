@@ -21,7 +21,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.published import PublishedRows
 from lorapar_cli.evaluation.tasks.task import Item, Task, fewshot_source
-from lorapar_cli.store.manifest import describe_inputs
+from lorapar_cli.store.reuse import describe_inputs
 
 _HUB_ID, _SUBSET = "cais/mmlu", "all"
 _FIELDS = ("subject", "question", "choices", "answer")

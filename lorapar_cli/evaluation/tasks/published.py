@@ -7,8 +7,8 @@ from pathlib import Path
 from lorapar_cli.data.formats import BadRow
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.manifest import describe_inputs
 from lorapar_cli.store.records import parse_line
+from lorapar_cli.store.reuse import describe_inputs
 
 
 class PublishedRows:

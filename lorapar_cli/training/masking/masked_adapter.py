@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 
 from lorapar_cli.elements.rank_doubling import widen_mask
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import (
     adapter_parameters,
     load_adapter,
-    read_adapter_config,
+    read_lora_config,
     save_adapter,
     save_raw_adapter,
 )
@@ -74,8 +74,9 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
         LoraparError: Mask and adapter do not belong together, no element is active, or the folder
             of the raw part does not hold a LoRA adapter.
     """
+    read_lora_config(folder)
     raw = _raw_folder(folder)
-    raw_rank = _rank(raw) if raw else None
+    raw_rank = read_lora_config(raw).r if raw else None
     shapes = read_shapes((raw or folder) / ADAPTER_WEIGHTS)
     if mask_path is None:
         active = {name: np.ones(shape, bool) for name, shape in shapes.items()}
@@ -104,17 +105,6 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
 def _raw_folder(folder: Path) -> Path | None:
     raw = folder.with_name(f"{folder.name}-raw")
     return raw if raw.is_dir() else None
-
-
-def _rank(folder: Path) -> int:
-    config = read_adapter_config(folder)
-    if not isinstance(config, LoraConfig):
-        raise LoraparError(
-            f"`{folder}` is not a LoRA adapter",
-            f"its `peft_type` is `{config.peft_type}`",
-            "run `lorapar score` again",
-        )
-    return config.r
 
 
 def load_masked_model(

@@ -1,0 +1,101 @@
+"""Files are held against what their stage wrote: any change is noticed, wherever they are read."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
+from lorapar_cli.store.reuse import describe_inputs, find_changes, reuse
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.verify import check_folder, check_written, find_damage, writer_of
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    """A scored and partitioned run of small files, and a data file outside of it."""
+    run = RunDir(tmp_path / "run")
+    (tmp_path / "data.jsonl").write_text("data")
+    score, partition = run.folder(Stage.SCORE), run.folder(Stage.PARTITION)
+    (score / "adapter").mkdir(parents=True)
+    (score / "importance.safetensors").write_text("importance")
+    (score / "adapter" / "adapter_config.json").write_text("{}")
+    inputs = describe_inputs({"data": tmp_path / "data.jsonl"})
+    write_manifest(score, Manifest(Stage.SCORE, {"r": 8}, inputs=inputs))
+    partition.mkdir()
+    (partition / "mask.safetensors").write_text("mask")
+    inputs = describe_inputs({"importance": score / "importance.safetensors"})
+    write_manifest(partition, Manifest(Stage.PARTITION, {"theta": 0.9}, inputs=inputs))
+    return run
+
+
+def test_inputs_inside_the_run_are_recorded_relative_to_it(run, tmp_path, monkeypatch):
+    assert run.manifest(Stage.PARTITION).inputs["importance"]["path"] == (
+        "score/importance.safetensors"
+    )
+    assert run.manifest(Stage.SCORE).inputs["data"]["path"] == str(tmp_path / "data.jsonl")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    (run.folder(Stage.SCORE) / "importance.safetensors").write_text("other")
+    assert RunDir(Path("../run")).changed_inputs(Stage.PARTITION) == {"importance": "changed"}
+
+
+def test_a_copied_run_is_judged_by_its_own_files(run, tmp_path):
+    shutil.copytree(run.root, tmp_path / "copy")
+    copy = RunDir(tmp_path / "copy")
+    (run.folder(Stage.SCORE) / "importance.safetensors").write_text("other")
+    assert copy.changed_inputs(Stage.PARTITION) == {}
+    assert copy.damage(Stage.SCORE) == []
+    (copy.folder(Stage.SCORE) / "importance.safetensors").unlink()
+    assert copy.changed_inputs(Stage.PARTITION) == {"importance": "missing"}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("importancE", "has other contents"), ("imp", "has 3 bytes, not 10"), (None, "is missing")],
+)
+def test_damage_is_found_and_named(run, content, found):
+    folder = run.folder(Stage.SCORE)
+    path = folder / "importance.safetensors"
+    path.unlink() if content is None else path.write_text(content)
+    (damage,) = find_damage(folder, read_manifest(folder))
+    assert (damage.name, damage.found) == ("importance.safetensors", found)
+    with pytest.raises(LoraparError) as caught:
+        check_written(path)
+    assert "`score` wrote" in caught.value.what
+    with pytest.raises(LoraparError):
+        describe_inputs({"importance": path})
+    assert reuse(folder, {"r": 8}, read_manifest(folder).inputs) is None
+
+
+def test_a_folder_inside_a_stage_is_checked_whole(run):
+    adapter = run.folder(Stage.SCORE) / "adapter"
+    check_folder(adapter)
+    (adapter / "adapter_config.json").write_text("[]")
+    with pytest.raises(LoraparError, match="adapter_config"):
+        check_folder(adapter)
+
+
+def test_files_that_no_stage_wrote_pass(tmp_path):
+    (tmp_path / "mine.jsonl").write_text("a")
+    assert writer_of(tmp_path / "mine.jsonl") is None
+    check_written(tmp_path / "mine.jsonl")
+    check_folder(tmp_path)
+
+
+def test_an_unchanged_result_is_reused_and_a_changed_setting_is_not(run):
+    folder = run.folder(Stage.SCORE)
+    inputs = read_manifest(folder).inputs
+    assert reuse(folder, {"r": 8}, inputs).fresh is False
+    assert reuse(folder, {"r": 4}, inputs) is None
+    assert reuse(folder, {"r": 8}, {"data": {"path": "x", "sha256": "0"}}) is None
+
+
+def test_missing_data_outside_the_run_is_told_from_changed(run, tmp_path):
+    folder = run.folder(Stage.SCORE)
+    (tmp_path / "data.jsonl").write_text("new")
+    assert find_changes(folder, read_manifest(folder)) == {"data": "changed"}
+    (tmp_path / "data.jsonl").unlink()
+    assert find_changes(folder, read_manifest(folder)) == {"data": "missing"}
