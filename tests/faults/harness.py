@@ -5,20 +5,26 @@ result than it has without the fault, or where a result that existed before is g
 """
 
 import contextlib
+import ctypes
 import hashlib
 import io
 import json
 import os
+import re
+import select
 import signal
 import sys
+import termios
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMEOUT_SECONDS = 90.0
-NOBODY = 65534
+TIMEOUT_SECONDS = 60.0
+MOST_BYTES = 4 * 2**30
+_CAPABILITY_VERSION = 0x20080522
+_STEP_TIME = re.compile(rb'"step_time": [0-9.e-]+')
 
 
 class Lost(Exception):
@@ -62,13 +68,18 @@ class Result:
     seconds: float
 
     @property
+    def said(self) -> str:
+        """All that it wrote."""
+        return self.out + self.err
+
+    @property
     def refused(self) -> bool:
         """Whether it ended as an expected error."""
         return self.code in (1, 2) and "error: " in self.err
 
     def require_sane(self) -> "Result":
         """Raises Lost for a hang, a traceback, or an end that says nothing."""
-        said = f"`lorapar {' '.join(self.arguments)}`"
+        said = f"`lorapar {self.arguments[0]}`"
         if self.code is None:
             raise Lost(f"{said} hung for {self.seconds:.0f} s")
         if "Traceback" in self.err:
@@ -77,16 +88,42 @@ class Result:
             raise Lost(f"{said} ended with {self.code} and said {self.err[-300:]!r}")
         return self
 
+    def require_refused(self, *words: str) -> "Result":
+        """Raises Lost unless it ended as an expected error that names all of `words`.
+
+        A word is lower case; one of several words separated by `|` is enough.
+        """
+        self.require_sane()
+        if not self.refused:
+            raise Lost(f"`lorapar {self.arguments[0]}` was not refused: {self.said[-300:]}")
+        said = self.err.lower()
+        for word in words:
+            if not any(one.lower() in said for one in word.split("|")):
+                raise Lost(f"does not say {word!r}: {self.err[-400:]}")
+        return self
+
+    def require_done(self) -> "Result":
+        """Raises Lost unless it ended well."""
+        self.require_sane()
+        if self.code != 0:
+            raise Lost(f"`lorapar {self.arguments[0]}` fails: {self.err[-400:]}")
+        return self
+
 
 @dataclass
 class Running:
-    """A command that has been started."""
+    """A command that has been started.
+
+    Attributes:
+        terminal: Both ends of the terminal that it writes to instead of files, ours first.
+    """
 
     arguments: tuple[str, ...]
     pid: int
     out: Path
     err: Path
     started: float
+    terminal: tuple[int, int] | None = None
 
     def send(self, number: int) -> None:
         """Sends a signal to the command's whole process group."""
@@ -94,20 +131,51 @@ class Running:
             os.killpg(self.pid, number)
 
     def wait(self, timeout: float = TIMEOUT_SECONDS) -> Result:
-        """Returns its result; after the timeout it is stopped."""
+        """Returns its result; after the timeout it is stopped.
+
+        Raises:
+            Lost: It takes more than 4 GiB of memory, at which it is stopped too.
+        """
         code: int | None = None
+        shown = b""
         while time.monotonic() - self.started < timeout:
+            shown += self._read_terminal()
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)
                 break
+            if _resident_bytes(self.pid) > MOST_BYTES:
+                self._stop()
+                raise Lost(f"`lorapar {self.arguments[0]}` took over 4 GiB of memory")
             time.sleep(0.005)
         else:
-            self.send(signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            self._stop()
+        if self.terminal is not None:
+            out = (shown + self._read_terminal()).decode(errors="replace")
+            for end in self.terminal:
+                os.close(end)
+            return Result(self.arguments, code, out, out, time.monotonic() - self.started)
         out = self.out.read_text(encoding="utf-8", errors="replace")
         err = self.err.read_text(encoding="utf-8", errors="replace")
         return Result(self.arguments, code, out, err, time.monotonic() - self.started)
+
+    def _read_terminal(self) -> bytes:
+        read = b""
+        while self.terminal and select.select([self.terminal[0]], [], [], 0)[0]:
+            read += os.read(self.terminal[0], 1 << 16)
+        return read
+
+    def _stop(self) -> None:
+        self.send(signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def warm_up() -> None:
@@ -133,19 +201,27 @@ def start(
     logs: Path,
     *,
     cwd: Path,
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     unprivileged: bool = False,
+    on_terminal: bool = False,
 ) -> Running:
     """Starts a command in a forked process of its own group.
 
     Args:
         logs: Folder for what it prints.
-        environment: Added to this process's.
-        unprivileged: Whether it runs as a user who may not write everywhere; needs root.
+        environment: Added to this process's; a value of None removes the variable.
+        unprivileged: Whether permissions bind it although it may run as root.
+        on_terminal: Whether it writes to a terminal, with colours; its result's `out` and `err` are
+            both what the terminal got.
     """
     given = tuple(arguments)
     number = len(list(logs.glob("*.out")))
     out, err = logs / f"{number}.out", logs / f"{number}.err"
+    terminal = None
+    if on_terminal:
+        terminal = _open_terminal()
+        out = err = Path(os.ttyname(terminal[1]))
+        environment = {"NO_COLOR": None, "TERM": "xterm-256color"} | dict(environment or {})
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -153,7 +229,17 @@ def start(
         _become(given, out, err, cwd, environment or {}, unprivileged)
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)
-    return Running(given, pid, out, err, time.monotonic())
+    return Running(given, pid, out, err, time.monotonic(), terminal)
+
+
+def _open_terminal() -> tuple[int, int]:
+    """Returns both ends of a wide terminal that passes on what it gets as it is, ours first."""
+    ours, theirs = os.openpty()
+    settings = termios.tcgetattr(theirs)
+    settings[1] &= ~termios.OPOST
+    termios.tcsetattr(theirs, termios.TCSANOW, settings)
+    termios.tcsetwinsize(theirs, (50, 300))
+    return ours, theirs
 
 
 def _become(
@@ -161,7 +247,7 @@ def _become(
     out: Path,
     err: Path,
     cwd: Path,
-    environment: dict[str, str],
+    environment: Mapping[str, str | None],
     unprivileged: bool,
 ) -> None:
     """Turns the forked process into the command; never returns."""
@@ -182,12 +268,12 @@ def _become(
             os.fdopen(2, "wb", closefd=False), "utf-8", "backslashreplace", line_buffering=True
         )
         os.chdir(cwd)
-        os.environ.update({"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | environment)
+        for name, value in ({"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | dict(environment)).items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         if unprivileged:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            os.environ["HOME"] = "/nonexistent"
+            _drop_capabilities()
         from lorapar_cli.cli.main import main
 
         try:
@@ -204,6 +290,17 @@ def _become(
         os._exit(code)
 
 
+def _drop_capabilities() -> None:
+    """Makes permissions bind this process, as they do for whoever is not root.
+
+    Another user would do too, but could read neither an interpreter below `/root` nor the folder of
+    a case.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 def run(arguments: Iterable[str], logs: Path, *, cwd: Path, **options) -> Result:
     """Runs a command to its end."""
     timeout = options.pop("timeout", TIMEOUT_SECONDS)
@@ -213,20 +310,19 @@ def run(arguments: Iterable[str], logs: Path, *, cwd: Path, **options) -> Result
 def digests(folder: Path) -> dict[str, str]:
     """Returns path -> sha256 of a stage folder's outputs, as its manifest lists them.
 
-    What lies there is hashed, not what the manifest says of it.
+    What lies there is hashed, not what the manifest says of it; without the time that steps took,
+    which no two runs share.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        name: hashlib.sha256(_without_times(folder / name)).hexdigest()
         for name in manifest["outputs"]
     }
 
 
-def random_moments(seed: int, name: str, count: int, seconds: float) -> Iterator[float]:
-    """Yields moments between the start and a little after the usual end of a command."""
-    for number in range(count):
-        digest = hashlib.sha256(f"{seed} {name} {number}".encode()).digest()
-        yield int.from_bytes(digest[:4], "little") / 2**32 * seconds * 1.05
+def _without_times(path: Path) -> bytes:
+    content = path.read_bytes()
+    return _STEP_TIME.sub(b"", content) if path.name == "metrics.jsonl" else content
 
 
 def fraction(*parts: object) -> float:

@@ -9,7 +9,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 from tests.faults.harness import Case, Lost, Result, digests, fraction, run, start
-from tests.faults.pipeline import FOLDERS, STAGES, pipeline
+from tests.faults.pipeline import FOLDERS, STAGES, pipeline, require_clean
 
 SIGNALS = "signals"
 PAIRS = "two commands at once"
@@ -39,7 +39,7 @@ def _killed(stage: str, number: int, seed: int, folder: Path) -> None:
     done = run(pipeline().command(stage), logs, cwd=folder).require_sane()
     if done.code != 0:
         raise Lost(f"{stage} cannot be repeated: {done.err[:300]}")
-    _require_clean(run_dir, stage)
+    require_clean(run_dir, stage)
 
 
 def _killed_again(stage: str, number: int, seed: int, folder: Path) -> None:
@@ -83,13 +83,6 @@ class _Stopped:
             raise Lost(f"traceback after {self.sent.name}: {self.result.err[-300:]}")
 
 
-def _require_clean(run_dir: Path, stage: str) -> None:
-    made = digests(run_dir / FOLDERS[stage])
-    if made != pipeline().clean[stage]:
-        differing = [n for n, d in pipeline().clean[stage].items() if made.get(n) != d]
-        raise Lost(f"{stage} has another result than without the fault: {', '.join(differing)}")
-
-
 def _pair(first: str, second: str, number: int, seed: int, folder: Path) -> None:
     """Two stages of one run directory at once: each gives its clean result or a clear refusal."""
     later = max(first, second, key=STAGES.index)
@@ -109,4 +102,4 @@ def _pair(first: str, second: str, number: int, seed: int, folder: Path) -> None
         done = run(pipeline().command(stage), logs, cwd=folder).require_sane()
         if done.code != 0:
             raise Lost(f"{stage} fails afterwards: {done.err[:300]}")
-        _require_clean(run_dir, stage)
+        require_clean(run_dir, stage)

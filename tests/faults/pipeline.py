@@ -1,12 +1,13 @@
 """A finished run of all six stages on a tiny random model, made once; cases work on copies."""
 
 import functools
+import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from tests.faults.harness import digests, run
+from tests.faults.harness import Lost, digests, run
 
 STAGES = ("classify", "score", "partition", "train-sft", "train-rl", "eval")
 FOLDERS = {stage: stage for stage in STAGES} | {"eval": "eval/heldout"}
@@ -142,6 +143,27 @@ class Pipeline:
             (target / run_dir).mkdir(parents=True)
             return target / run_dir
         return self.copy(target, STAGES[place - 1], run_dir)
+
+
+def require_clean(run_dir: Path, stage: str) -> None:
+    """Raises Lost unless a stage's outputs are those that it makes without any fault."""
+    if not (run_dir / FOLDERS[stage] / "manifest.json").exists():
+        raise Lost(f"{stage} has no result")
+    made, clean = digests(run_dir / FOLDERS[stage]), pipeline().clean[stage]
+    if made != clean:
+        differing = [n for n in sorted(clean.keys() | made.keys()) if made.get(n) != clean.get(n)]
+        how = "lacks" if clean.keys() - made.keys() else "differs in"
+        raise Lost(f"{stage} has another result than without the fault: {how} {differing}")
+    require_whole(run_dir / FOLDERS[stage])
+
+
+def require_whole(folder: Path) -> None:
+    """Raises Lost unless the files of a stage folder are those that its manifest describes."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name, described in manifest["outputs"].items():
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if found != described["sha256"]:
+            raise Lost(f"`{name}` is not what the manifest of {folder.name} says")
 
 
 @functools.cache
