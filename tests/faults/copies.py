@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.faults.harness import Case, Lost, run
-from tests.faults.pipeline import FOLDERS, READS, STAGES, pipeline, require_clean
-from tests.faults.places import CHANGED, make_logs
+from tests.faults.harness import Case, Lost, make_logs, run
+from tests.faults.pipeline import (
+    CHANGED,
+    FOLDERS,
+    READS,
+    STAGES,
+    other_result,
+    pipeline,
+    require_clean,
+)
 
 LINKS = "links"
 COPIES = "copied and moved run directories"
 MISSING = "missing inputs"
+SWAPPED = "pieces of another run"
 
 
 def cases(_: int) -> Iterator[Case]:
@@ -28,6 +36,8 @@ def cases(_: int) -> Iterator[Case]:
             yield Case(LINKS, f"{stage}, inputs linked", partial(_linked_inputs, stage))
             yield Case(MISSING, f"{stage}, status", partial(_missing_input, stage))
         for file in READS.get(stage, ()):
+            if file.endswith("manifest.json"):
+                continue
             check = partial(_changed_in_copy, stage, file)
             yield Case(COPIES, f"{stage}, {file} changed in the copy", check)
             check = partial(_changed_in_original, stage, file)
@@ -39,6 +49,8 @@ def cases(_: int) -> Iterator[Case]:
     for stage in STAGES:
         yield Case(COPIES, f"{stage} in a moved run directory", partial(_up_to_date, stage))
         yield Case(COPIES, f"{stage} after its data moved", partial(_data_moved, stage))
+        yield Case(SWAPPED, f"manifest of {stage}", partial(_swapped_manifest, stage))
+        yield Case(SWAPPED, f"folder of {stage}", partial(_swapped_folder, stage))
     yield Case(MISSING, "data deleted, status", _data_deleted)
     for stage in ("score", "train-sft"):
         yield Case(COPIES, f"{stage} under another hash seed", partial(_other_hash_seed, stage))
@@ -118,11 +130,10 @@ def _loop(folder: Path) -> None:
 def _change(path: Path) -> None:
     """Changes a file so that its size and its form stay."""
     content = bytearray(path.read_bytes())
+    place = len(content) - 1
     if path.suffix == ".safetensors":
-        content[-1] ^= 1
+        content[place] ^= 1
     else:
-        # Of a manifest the time at which it ended, of other text the last digit.
-        place = content.rfind(b'"ended": "') + 12 if b'"ended"' in content else len(content) - 1
         while not 48 <= content[place] <= 57:
             place -= 1
         content[place] = 48 + (content[place] - 47) % 10
@@ -134,8 +145,6 @@ def _changed_in_copy(stage: str, file: str, folder: Path) -> None:
     pipeline().copy(folder, stage, "original")
     shutil.copytree(folder / "original", folder / "copy")
     _change(folder / "copy" / file)
-    if file.endswith("manifest.json"):
-        return
     row = state_of(FOLDERS[stage], "copy", logs, folder)
     other = state_of(FOLDERS[stage], "original", logs, folder)
     if row["state"] == "done":
@@ -203,6 +212,38 @@ def _data_moved(stage: str, folder: Path) -> None:
         shutil.copytree(pipeline().root / "run" / later, folder / "run" / later)
     run(pipeline().command(stage), logs, cwd=folder).require_done()
     require_clean(folder / "run", stage)
+
+
+def _swapped_manifest(stage: str, folder: Path) -> None:
+    """A manifest stands for the files next to it, and for no others."""
+    logs = make_logs(folder)
+    run_dir = pipeline().copy(folder, "eval")
+    shutil.copy(other_result(stage) / "manifest.json", run_dir / FOLDERS[stage])
+    if state_of(FOLDERS[stage], "run", logs, folder)["state"] == "done":
+        raise Lost("status says done over the manifest of another run")
+    _require_noticed(stage, logs, folder)
+
+
+def _require_noticed(stage: str, logs: Path, folder: Path) -> None:
+    """Raises Lost if a later stage takes the swapped result for its own."""
+    for later, files in READS.items():
+        if not any(file.startswith(f"{stage}/") for file in files):
+            continue
+        command = [*pipeline().command(later), *CHANGED[later]]
+        run(command, logs, cwd=folder).require_refused(stage)
+
+
+def _swapped_folder(stage: str, folder: Path) -> None:
+    """A whole result of another run makes stale what was made from the one before."""
+    logs = make_logs(folder)
+    run_dir = pipeline().copy(folder, "eval")
+    shutil.rmtree(run_dir / FOLDERS[stage])
+    shutil.copytree(other_result(stage), run_dir / FOLDERS[stage])
+    for later, files in READS.items():
+        if any(file.startswith(f"{stage}/") for file in files):
+            state = state_of(FOLDERS[later], "run", logs, folder)["state"]
+            if state == "done":
+                raise Lost(f"status says that {later} is done")
 
 
 def _missing_input(stage: str, folder: Path) -> None:

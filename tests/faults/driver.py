@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults import copies, corruption, fuzzing, moments, odd_names, places
+from tests.faults import checkpoints, copies, corruption, fuzzing, moments, odd_names, places
 from tests.faults.harness import Case, Lost, Untried, warm_up
 
-MODULES = (moments, places, odd_names, copies, corruption, fuzzing)
+MODULES = (moments, places, odd_names, copies, corruption, checkpoints, fuzzing)
 RESULTS = Path(".faults")
 
 

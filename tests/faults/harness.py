@@ -17,7 +17,7 @@ import sys
 import termios
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -305,6 +305,13 @@ def run(arguments: Iterable[str], logs: Path, *, cwd: Path, **options) -> Result
     """Runs a command to its end."""
     timeout = options.pop("timeout", TIMEOUT_SECONDS)
     return start(arguments, logs, cwd=cwd, **options).wait(timeout)
+
+
+def make_logs(folder: Path) -> Path:
+    """Returns a new folder for what commands print."""
+    logs = folder / "logs"
+    logs.mkdir()
+    return logs
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.copies import state_of
-from tests.faults.harness import Case, Lost, digests, run
+from tests.faults.harness import Case, Lost, digests, make_logs, run
 from tests.faults.pipeline import FOLDERS, STAGES, pipeline, require_clean
-from tests.faults.places import make_logs
 
 NAMES = "odd names"
 

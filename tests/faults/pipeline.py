@@ -39,6 +39,16 @@ READS = {
     ],
 }
 
+# Options that give a stage another result.
+CHANGED = {
+    "classify": ["--seed", "1"],
+    "score": ["--seed", "1"],
+    "partition": ["--theta", "0.5"],
+    "train-sft": ["--seed", "1", "--overwrite"],
+    "train-rl": ["--seed", "1", "--overwrite"],
+    "eval": ["--limit", "5"],
+}
+
 
 def command(stage: str, data: Path, model: Path, run_dir: str = "run") -> list[str]:
     """Returns the arguments of a stage, small enough to take a second or two."""
@@ -164,6 +174,15 @@ def require_whole(folder: Path) -> None:
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         if found != described["sha256"]:
             raise Lost(f"`{name}` is not what the manifest of {folder.name} says")
+
+
+@functools.cache
+def other_result(stage: str) -> Path:
+    """Returns the folder of a stage that was run with other options, made on first use."""
+    root = Path(tempfile.mkdtemp(prefix="other-", dir=pipeline().root))
+    pipeline().before(root, stage)
+    run([*pipeline().command(stage), *CHANGED[stage]], root, cwd=root).require_done()
+    return root / "run" / FOLDERS[stage]
 
 
 @functools.cache

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.faults.harness import Case, Lost, Untried, digests, fraction, run, start
-from tests.faults.pipeline import FOLDERS, READS, STAGES, pipeline, require_clean
+from tests.faults.harness import Case, Lost, Untried, digests, fraction, make_logs, run, start
+from tests.faults.pipeline import CHANGED, FOLDERS, READS, STAGES, pipeline, require_clean
 
 FULL = "full disks"
 FORBIDDEN = "read-only and forbidden places"
@@ -20,14 +20,6 @@ ROOM = 16 * 2**20
 PAGE = 4096
 # Room that is left, as a share of what the stage writes.
 SHARES = (0.0, 0.02, 0.08, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.92, 0.97)
-CHANGED = {
-    "classify": ["--seed", "1"],
-    "score": ["--seed", "1"],
-    "partition": ["--theta", "0.5"],
-    "train-sft": ["--seed", "1", "--overwrite"],
-    "train-rl": ["--seed", "1", "--overwrite"],
-    "eval": ["--limit", "5"],
-}
 
 
 def cases(seed: int) -> Iterator[Case]:
@@ -95,13 +87,6 @@ def fill(place: Path, left: int) -> Path:
         if size > 0:
             os.posix_fallocate(file.fileno(), 0, size)
     return filler
-
-
-def make_logs(folder: Path) -> Path:
-    """Returns a new folder for what commands print."""
-    logs = folder / "logs"
-    logs.mkdir()
-    return logs
 
 
 def written_bytes(stage: str) -> int:
