@@ -17,10 +17,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults import checkpoints, copies, corruption, fuzzing, moments, odd_names, places
+from tests.faults import (
+    checkpoints,
+    copies,
+    corruption,
+    fuzzing,
+    injection,
+    moments,
+    odd_names,
+    places,
+    secrets,
+)
 from tests.faults.harness import Case, Lost, Untried, warm_up
 
-MODULES = (moments, places, odd_names, copies, corruption, checkpoints, fuzzing)
+MODULES = (moments, places, odd_names, copies, corruption, checkpoints, secrets, injection, fuzzing)
 RESULTS = Path(".faults")
 
 

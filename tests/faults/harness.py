@@ -184,6 +184,8 @@ def warm_up() -> None:
     import torch
 
     torch.set_num_threads(1)
+    import httpx2  # noqa: F401
+    import openai  # noqa: F401
     import trl  # noqa: F401
 
     from lorapar_cli.cli import main
