@@ -22,6 +22,9 @@ from tests.faults import (
     copies,
     corruption,
     fuzzing,
+    hostile_adapters,
+    hostile_models,
+    hostile_templates,
     injection,
     moments,
     odd_names,
@@ -30,7 +33,20 @@ from tests.faults import (
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
 
-MODULES = (moments, places, odd_names, copies, corruption, checkpoints, secrets, injection, fuzzing)
+MODULES = (
+    moments,
+    places,
+    odd_names,
+    copies,
+    corruption,
+    checkpoints,
+    secrets,
+    injection,
+    hostile_models,
+    hostile_templates,
+    hostile_adapters,
+    fuzzing,
+)
 RESULTS = Path(".faults")
 
 

@@ -274,9 +274,13 @@ def configuration(folder: Path, datum: str) -> Commands:
     ):
         (folder / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         yield ["run", "run.yaml", "--dry-run"]
+    yield ["run", "--dry-run", "--", f"{datum}.yaml"]
+
+
+def broken_configuration(folder: Path, datum: str) -> Commands:
     (folder / "run.yaml").write_text(f"a: [{datum}", encoding="utf-8", newline="")
     yield ["run", "run.yaml", "--dry-run"]
-    yield ["run", "--dry-run", "--", f"{datum}.yaml"]
+    yield ["teachers", "--teachers-file", "run.yaml"]
 
 
 def reward_error(folder: Path, datum: str) -> Commands:
@@ -319,6 +323,7 @@ SITES: dict[str, tuple[Callable[[Path, str], Commands], bool]] = {
     "values of manifests": (manifest_values, False),
     "names in a safetensors file": (inspected_names, True),
     "configuration of a run": (configuration, True),
+    "broken configuration of a run": (broken_configuration, False),
     "error of a reward": (reward_error, True),
 }
 # Sites with many or long commands: a part of the payloads has to do.
