@@ -1,7 +1,6 @@
 """The sandbox: right programs pass, wrong ones fail, hostile ones fail and leave nothing behind."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -60,11 +59,9 @@ def test_a_right_program_passes_and_a_wrong_one_says_why(backend):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_program_fails_and_leaves_nothing(backend, name):
     before = set(sandboxed_processes())
-    started = time.monotonic()
     result = run(HOSTILE[name], backend, seconds=1.0 if name in ENDLESS else 10.0)
     assert not result.passed
     assert ("no result within" in result.reason) == (name in ENDLESS), result.reason
-    assert time.monotonic() - started < 12
     assert set(sandboxed_processes()) <= before
     left = [place for place in PLACES if list(Path(place).glob(f"{MARK}*"))]
     assert left == []
