@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        from lorapar_cli.store.disk_errors import as_expected
+        from lorapar_cli.store.disk.errors import as_expected
 
         expected = as_expected(error)
         if expected is None:

@@ -18,7 +18,7 @@ from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import InitData, look_at_data
 from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from lorapar_cli.store.regular_files import read_json, require_regular
+from lorapar_cli.store.disk.regular_files import read_json, require_regular
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_shapes, write_tensors
 from lorapar_cli.store.verify import check_folder
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import read_text
+from lorapar_cli.store.disk.regular_files import read_text
 
 
 def read_template(path: Path | None) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import kind_of, read_json
+from lorapar_cli.store.disk.regular_files import kind_of, read_json
 
 _NAMED = 5
 _TEMPLATE_SECONDS = 10

@@ -8,8 +8,8 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.atomic import atomic_file, fsync_tree
+from lorapar_cli.store.disk.regular_files import read_json
 from lorapar_cli.store.manifest import sha256_file
-from lorapar_cli.store.regular_files import read_json
 
 _COMPLETE = "complete"
 

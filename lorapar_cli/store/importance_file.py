@@ -16,7 +16,7 @@ import numpy as np
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.stage_records.mismatch import find_mismatch
-from lorapar_cli.store.regular_files import open_regular
+from lorapar_cli.store.disk.regular_files import open_regular
 from lorapar_cli.store.tensor_files import DTYPES, layout_fingerprint
 
 _PIECE = 1 << 20

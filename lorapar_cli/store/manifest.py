@@ -18,7 +18,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
 from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.regular_files import read_json, require_regular
+from lorapar_cli.store.disk.regular_files import read_json, require_regular
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns those of a stage's settings that its result depends on."""

@@ -19,8 +19,8 @@ from lorapar_cli.store.atomic import (
     recover,
 )
 from lorapar_cli.store.checkpoints import last_checkpoint
+from lorapar_cli.store.disk.regular_files import read_json
 from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
-from lorapar_cli.store.regular_files import read_json
 
 UNFINISHED = "unfinished.json"
 

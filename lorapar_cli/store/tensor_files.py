@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.regular_files import require_regular
+from lorapar_cli.store.disk.regular_files import require_regular
 
 Tensors = dict[str, np.ndarray]
 

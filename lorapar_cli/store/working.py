@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorapar_cli.launcher import is_main
-from lorapar_cli.store.disk_errors import disk_errors
-from lorapar_cli.store.lock import stage_lock
+from lorapar_cli.store.disk.errors import disk_errors
+from lorapar_cli.store.disk.lock import stage_lock
 from lorapar_cli.store.manifest import Outcome
 
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import open_regular, read_json, read_text, require_regular
+from lorapar_cli.store.disk.regular_files import open_regular, read_json, read_text, require_regular
 
 
 def make(kind, path):

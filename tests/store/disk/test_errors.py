@@ -8,7 +8,7 @@ import pytest
 from safetensors import SafetensorError
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.disk_errors import as_expected, disk_errors
+from lorapar_cli.store.disk.errors import as_expected, disk_errors
 
 
 @pytest.mark.parametrize(

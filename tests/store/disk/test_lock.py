@@ -12,13 +12,13 @@ import time
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store import lock
-from lorapar_cli.store.lock import lock_path, stage_lock
+from lorapar_cli.store.disk import lock
+from lorapar_cli.store.disk.lock import lock_path, stage_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from lorapar_cli.store import lock
+from lorapar_cli.store.disk import lock
 if sys.argv[2] == "existence":
     lock._lock_by_kernel = lambda path, folder: None
 with lock.stage_lock(Path(sys.argv[1])):
@@ -109,7 +109,7 @@ def test_many_at_once_never_hold_it_together(tmp_path, way):
     """Each process enters a file exclusively while it holds the lock; two at once would fail."""
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom lorapar_cli.errors import LoraparError\n"
-        "from lorapar_cli.store import lock\nfolder = Path(sys.argv[1])\n"
+        "from lorapar_cli.store.disk import lock\nfolder = Path(sys.argv[1])\n"
         "if sys.argv[2] == 'existence':\n    lock._lock_by_kernel = lambda path, folder: None\n"
         "entered = 0\n"
         "while entered < 20:\n"
