@@ -150,6 +150,7 @@ def test_report_compares_runs_and_names_what_is_stale(readme_run):
     page = lorapar(["report"], folder)
     splits.write_text(text)
     assert "**`score` is stale: system1 changed since it was made.**" in page
+    assert "**`classify` is damaged: `system1.jsonl` has " in page
 
 
 def test_status_shows_what_has_become_stale(readme_run):

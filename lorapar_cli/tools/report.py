@@ -56,8 +56,8 @@ def _stale(run: RunResults) -> str:
     lines = []
     for name in names:
         if changes := run.directory.changed_inputs(name):
-            inputs = ", ".join(f"{each} ({how})" for each, how in changes.items())
-            lines.append(f"**`{name}` is stale, by its inputs: {inputs}.**\n")
+            inputs = ", ".join(f"{each} {how}" for each, how in changes.items())
+            lines.append(f"**`{name}` is stale: {inputs} since it was made.**\n")
         if damage := run.directory.damage(name):
             files = ", ".join(f"`{each.name}` {each.found}" for each in damage)
             lines.append(f"**`{name}` is damaged: {files}.**\n")

@@ -44,6 +44,7 @@ def adapter(folder, r):
     (folder / "adapter_config.json").write_text(
         f'{{"peft_type": "LORA", "r": {r}, "task_type": "CAUSAL_LM"}}'
     )
+    (folder / "adapter_model.safetensors").touch()
     return folder
 
 

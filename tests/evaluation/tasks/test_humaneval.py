@@ -42,7 +42,7 @@ def test_the_published_file_is_packed(files):
         file.write(json.dumps(ROW) + "\n\n")
     task = load("HumanEval.jsonl.gz")
     assert [item.id for item in task.items] == ["HumanEval/0"]
-    assert task.inputs["data"]["path"] == "HumanEval.jsonl.gz"
+    assert task.inputs["data"]["path"] == str(files / "HumanEval.jsonl.gz")
     (files / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(LoraparError, match="cannot read"):
         load("HumanEval.jsonl.gz")
