@@ -71,9 +71,11 @@ def _name_model(run_dir: RunDir, given: str | None) -> str:
     """
     name = given or run_dir.base_model()
     if name is None:
+        classified = run_dir.folder(Stage.CLASSIFY)
+        unfinished = f", `{classified}` is unfinished" if classified.exists() else ""
         raise UsageError(
             "no base model",
-            f"neither `--model` nor run directory `{run_dir.root}` names one",
+            f"neither `--model` nor run directory `{run_dir.root}` names one{unfinished}",
             "name the student with `--model`: a folder, a hub id, or `embedded`",
         )
     if name != EMBEDDED and Path(name).is_dir():

@@ -9,7 +9,7 @@ from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.atomic import recover
 from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest
 from lorapar_cli.store.reuse import Change, find_changes
-from lorapar_cli.store.verify import Damage, find_damage
+from lorapar_cli.store.verify import Damage, check_written, find_damage
 
 DEFAULT_RUN_DIR = Path("lorapar-run")
 
@@ -114,10 +114,18 @@ class RunDir:
         Raises:
             LoraparError: One has; the message names it.
         """
-        if changes := self.changed_inputs(stage):
+        manifest, changes = self.manifest(stage), self.changed_inputs(stage)
+        if manifest is not None and changes:
+            paths = {name: self.root / manifest.inputs[name]["path"] for name in changes}
+            for path in paths.values():
+                # Damage is not staleness: running the stage again would build on it.
+                check_written(path)
             raise LoraparError(
                 f"`{self.folder(stage)}` is stale",
-                "\n".join(f"its input `{name}` is {how}" for name, how in changes.items()),
+                "\n".join(
+                    f"its input `{paths[name]}` {'has changed' if how == 'changed' else 'is missing'}"
+                    for name, how in changes.items()
+                ),
                 f"run `lorapar {stage.value}` again, or name its files with their options",
             )
 
