@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.faults import (
+    broken_numbers,
     checkpoints,
     copies,
     corruption,
@@ -28,7 +29,9 @@ from tests.faults import (
     injection,
     moments,
     odd_names,
+    option_numbers,
     places,
+    readers,
     secrets,
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
@@ -45,6 +48,9 @@ MODULES = (
     hostile_models,
     hostile_templates,
     hostile_adapters,
+    broken_numbers,
+    option_numbers,
+    readers,
     fuzzing,
 )
 RESULTS = Path(".faults")

@@ -6,6 +6,7 @@ result than it has without the fault, or where a result that existed before is g
 
 import contextlib
 import ctypes
+import faulthandler
 import hashlib
 import io
 import json
@@ -276,6 +277,7 @@ def _become(
                 os.environ[name] = value
         if unprivileged:
             _drop_capabilities()
+        faulthandler.enable(sys.stderr)
         from lorapar_cli.cli.main import main
 
         try:
