@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
+from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, Stage
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ def choose_models(run_dir: RunDir, adapter: Sequence[str] | None) -> Models:
                 hint=f"known: {BASE}, {', '.join(TRAINED)}, or give a folder: `NAME=FOLDER`",
             )
     return models
+
+
+def unfinished_adapters(run_dir: RunDir, models: Models) -> list[Stage]:
+    """Returns the training stages that have begun and are not among the models."""
+    return [
+        stage
+        for name, stage in TRAINED.items()
+        if name not in models and run_dir.folder(stage).exists()
+    ]
 
 
 def check_base(run_dir: RunDir, models: Models, base: "BaseModel", revision: str | None) -> None:

@@ -5,14 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.adapters import adapter_files, check_base, choose_models
+from lorapar_cli.evaluation.adapters import (
+    adapter_files,
+    check_base,
+    choose_models,
+    unfinished_adapters,
+)
 from lorapar_cli.evaluation.evaluation_run import EvaluationRun, finish_run, start_manifest
 from lorapar_cli.evaluation.given_completions import GIVEN, grade_completions, read_completions
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import SampleJournal
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.evaluation.tasks.task import Task
-from lorapar_cli.events import Progress, silent
+from lorapar_cli.events import Note, Progress, silent
 from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.launcher import world_size
 from lorapar_cli.names import Artifact, Stage
@@ -61,6 +66,9 @@ def _evaluate_models(
     options, trust = run.options, run.options.trust_remote_code
     check_backend(options.backend, run.task)
     models = choose_models(run_dir, options.adapter)
+    for stage in unfinished_adapters(run_dir, models):
+        folder = run_dir.folder(stage)
+        progress(Note(f"`{folder}` is unfinished: its adapter is not evaluated"))
     base_id, revision = run_dir.base_of_adapter(options.model)
     base = find_base_model(base_id, trust)
     check_base(run_dir, models, base, revision)
