@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from datasets import Dataset
-from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase
+from transformers import (
+    DataCollatorForSeq2Seq,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.tokenization import Encoded
@@ -38,6 +45,22 @@ class MaskedSFTTrainer(MaskedTrainer, SFTTrainer):
         self.masked = masked
         super().__init__(model=masked.model, **kwargs)
         self.keep_float32()
+        self.add_callback(_TokenCount(self))
+
+
+class _TokenCount(TrainerCallback):
+    """Makes a resumed run count tokens on from where it was; TRL starts again at 0."""
+
+    def __init__(self, trainer: MaskedSFTTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Takes over the count of the last step that was logged before the resume."""
+        counted = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+        if counted:
+            self._trainer._total_train_tokens = int(counted[-1])
 
 
 def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
