@@ -1,5 +1,7 @@
 """Labelled records and JSON Lines: written and read back, and errors that name file and line."""
 
+import os
+
 import pytest
 
 from lorapar_cli.errors import LoraparError
@@ -48,6 +50,8 @@ def test_empty_lines_count_but_are_not_yielded(tmp_path):
         (b"[1]\n", "f.jsonl:1` is not a JSON object"),
         (b'{"a": "\xff"}\n', "is not UTF-8 text"),
         (None, "no such file"),
+        (b'{"a": ' + b"[" * 100_000 + b"\n", "f.jsonl:1` is not valid JSON"),
+        (b'{}\n{"a": "\\ud83e"}\n', "f.jsonl:2` is not valid text"),
     ],
 )
 def test_lines_that_cannot_be_read_are_named(tmp_path, content, words):
@@ -65,6 +69,59 @@ def test_a_line_that_is_not_a_labelled_record_is_named(tmp_path, line):
     path.write_text(line + "\n")
     with pytest.raises(LoraparError, match=r"system1\.jsonl:1` is not a labelled record"):
         read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        ("id", ["1"], "not text or a number"),
+        ("prompt", 7, "not text or a list of messages"),
+        ("prompt", [{"role": "user"}], "not text or a list of messages"),
+        ("prompt", [{"role": "user", "content": None}], "not text or a list of messages"),
+        ("completion", None, "not text"),
+        ("reference_answer", 4, "not text or null"),
+        ("label", ["system1"], "not `system1`, `system2` or null"),
+        ("votes", ["system1"], "not an object of labels"),
+        ("votes", {"t": "yes"}, "not an object of labels"),
+        ("agreement", "1", "not a number or null"),
+        ("reference_answers", "a", "not a list of texts"),
+        ("tools", ["clock"], "not a list of objects"),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_line(tmp_path, field, value, found):
+    good = Record("1", "q", "a").to_json()
+    path = tmp_path / "system1.jsonl"
+    write_jsonl(path, [good, good | {field: value}])
+    with pytest.raises(LoraparError) as caught:
+        read_records(path)
+    assert caught.value.what == f"`{path}:2` is not a labelled record"
+    assert caught.value.found.startswith(f"field `{field}` is {found}: ")
+
+
+def test_what_only_some_records_have_is_written_for_those_only(tmp_path):
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    chat = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {}}]},
+    ]
+    plain = Record("1", "q", "a", "a")
+    full = Record("2", chat, "a", "a", reference_answers=["a", "b"], tools=tools, extra={"x": 1})
+    path = tmp_path / "labels.jsonl"
+    write_records(path, [plain, full])
+    assert read_records(path) == [plain, full]
+    assert [list(line)[-3:] for _, line in read_jsonl(path)] == [
+        ["label", "votes", "agreement"],
+        ["reference_answers", "tools", "x"],
+    ]
+    assert plain.accepted_answers == ["a"]
+    assert full.accepted_answers == ["a", "b"]
+    assert Record("3", "q", "a").accepted_answers == []
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "f.jsonl")
+    with pytest.raises(LoraparError, match="is not a file"):
+        list(read_jsonl(tmp_path / "f.jsonl"))
 
 
 def test_a_failed_write_leaves_the_earlier_file(tmp_path):
