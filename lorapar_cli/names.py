@@ -46,7 +46,23 @@ class Region(StrEnum):
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantize = Literal["4bit", "8bit"]
 DataFormat = Literal[
-    "auto", "messages", "mmlu", "gsm8k", "dolly", "alpaca", "completion", "humaneval"
+    "auto",
+    "preference",
+    "messages",
+    "sharegpt",
+    "mmlu",
+    "boolq",
+    "gsm8k",
+    "squad",
+    "dolly",
+    "alpaca",
+    "completion",
+    "humaneval",
+    "mbpp",
+    "math",
+    "query",
+    "prompt",
+    "bbh",
 ]
 Formula = Literal["taylor2", "taylor1", "fisher", "magnitude", "random"]
 """How importance is computed; `elements.importance.FORMULAS` holds what each stands for."""

@@ -8,11 +8,11 @@ element begins could only be guessed.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
-from lorapar_cli.data.formats import BadRow
+from lorapar_cli.data.rows import BadRow, kind_of
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.regular_files import describe_json_error
 
 _READ_CHARACTERS = 1 << 16
 _SHOWN_CHARACTERS = 80
@@ -23,7 +23,7 @@ _NOT_WHITESPACE = re.compile(r"[^ \t\r\n]")
 _LONGEST_LITERAL = 32
 
 
-def read_array(file: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
+def read_array(file: IO[str], name: str) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
     """Yields the place (`file:line`) and the object of each element of the array in a file.
 
     An element that is not an object comes as `BadRow`. Memory holds one element or 64 Ki
@@ -31,13 +31,13 @@ def read_array(file: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any] 
 
     Args:
         file: The file's text, opened with `newline=""`.
-        path: The file's name, for places and messages.
+        name: The file's name, for places and messages.
 
     Raises:
         LoraparError: The text is not a valid JSON array; names file, line and column. What came
             before the error has been yielded by then.
     """
-    buffer = _Buffer(file, path)
+    buffer = _Buffer(file, name)
     if buffer.peek() != "[":
         raise buffer.error("no `[` at the start of the array")
     buffer.skip_character()
@@ -59,7 +59,7 @@ def _read_elements(buffer: "_Buffer") -> Iterator[tuple[str, dict[str, Any] | Ba
         if isinstance(value, dict):
             yield place, value
         else:
-            found = f"{type(value).__name__} instead of an object: {shown(text)}"
+            found = f"{kind_of(value)} instead of an object: {shown(text)}"
             yield place, BadRow(found)
         separator = buffer.peek()
         if not separator:
@@ -88,8 +88,8 @@ class _Buffer:
         line: Its line, from 1.
     """
 
-    def __init__(self, file: IO[str], path: Path) -> None:
-        self._file, self._path = file, path
+    def __init__(self, file: IO[str], name: str) -> None:
+        self._file, self._name = file, name
         self._decoder = json.JSONDecoder()
         self._ended = False
         self.text, self.at, self.line = "", 0, 1
@@ -99,7 +99,7 @@ class _Buffer:
     @property
     def place(self) -> str:
         """The file and line of what is read next."""
-        return f"{self._path}:{self.line}"
+        return f"{self._name}:{self.line}"
 
     def peek(self) -> str:
         """Skips whitespace; returns the next character, empty at the end of the file."""
@@ -127,7 +127,7 @@ class _Buffer:
                 value, end = self._decoder.raw_decode(self.text, self.at)
             except (ValueError, RecursionError) as cause:
                 if self._ended or self._is_final(cause):
-                    reason = getattr(cause, "msg", str(cause))
+                    reason = getattr(cause, "msg", describe_json_error(cause))
                     raise self.error(reason, getattr(cause, "pos", self.at)) from cause
             else:
                 if self._ended or end + _LONGEST_LITERAL <= len(self.text):

@@ -1,38 +1,51 @@
-"""Reads data sets as a stream of records: JSON Lines, JSON, CSV, Parquet, hub data sets.
+"""Reads data sets as a stream of records: files of every kind, folders, hub data sets, a pipe.
 
 Nothing here holds more than one record or one Parquet batch at a time, so files of any size can be
 read, as often as a stage needs.
 """
 
-import base64
-import csv
+import glob
 import hashlib
-import json
-import math
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, time, timedelta
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
-from lorapar_cli.data.formats import FORMATS, BadRow, Fields, Row, read_row
-from lorapar_cli.data.json_stream import read_array, shown
+from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES, DataFile, Placed, data_file
+from lorapar_cli.data.folders import describe_folder, folder_files, is_configured
+from lorapar_cli.data.formats import FORMATS, Fields, read_row
+from lorapar_cli.data.hub import LoadedData, is_saved_folder
+from lorapar_cli.data.rows import BadRow
+from lorapar_cli.data.stdin import read_stdin
 from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import Record
-from lorapar_cli.store.reuse import describe_inputs
+from lorapar_cli.store.regular_files import kind_of
 
-_READ_CHARACTERS = 1 << 16
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+STDIN = "-"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+# Endings of files, which hub ids do not have: `.5` of a version is no such ending.
+_FILE_ENDING = re.compile(
+    r"\.(?:jsonl?|ndjson|csv|tsv|parquet|gz|zst|bz2|xz|zip|tar|tgz|txt|md|ya?ml|xml|html?|xlsx?|"
+    r"arrow|feather|pkl|pickle|npy|pt|bin|safetensors|py|sql|sqlite|db|bak|tmp|log)$",
+    re.IGNORECASE,
+)
+_SHOWN_BAD_ROWS = 5
 
-# A place, for messages, and the row there or what is wrong with it.
-Placed = tuple[str, Row | BadRow]
+
+@dataclass(frozen=True)
+class Part:
+    """One of the files, folders or hub data sets that make up a data set.
+
+    Attributes:
+        rows: Yields its rows from the beginning.
+        describe: Returns its name and a digest of its contents, as the manifest records them.
+    """
+
+    rows: Callable[[], Iterator[Placed]]
+    describe: Callable[[], dict[str, str]]
 
 
 @dataclass
@@ -40,30 +53,40 @@ class Source:
     """A data set that can be read repeatedly from its beginning.
 
     Attributes:
-        name: What the user gave: a file, a folder or a hub id.
+        name: What the user gave: files, folders or hub ids.
         skip_bad: Skip rows that are not valid records, instead of failing on the first.
         limit: Largest number of records to read.
         bad: Places and causes of the first rows that the last reading skipped.
         bad_count: Number of rows that the last reading skipped.
+        without_reference: Number of records of the last reading without a reference answer.
+        unused: Fields that look like part of the question and were not used -> number of rows of
+            the last reading that have them.
     """
 
     name: str
     fields: Fields
-    rows: Callable[[], Iterator[Placed]]
-    describe: Callable[[], dict[str, str]]
+    parts: list[Part]
     skip_bad: bool = False
     limit: int | None = None
     bad: list[str] = field(default_factory=list)
     bad_count: int = 0
+    without_reference: int = 0
+    unused: Counter[str] = field(default_factory=Counter)
+
+    def rows(self) -> Iterator[Placed]:
+        """Yields place and row of each row, as it is in the data set."""
+        for part in self.parts:
+            yield from part.rows()
 
     def records(self) -> Iterator[Record]:
         """Yields the records in order.
 
         Raises:
-            LoraparError: A row is not a valid record and `skip_bad` is off, or a JSON array has a
-                syntax error; names file and line.
+            LoraparError: A row is not a valid record and `skip_bad` is off, or a file has an error
+                that no row can be read behind; names file and line.
         """
         self.bad, self.bad_count = [], 0
+        self.without_reference, self.unused = 0, Counter()
         return islice(self._all_records(), self.limit)
 
     def _all_records(self) -> Iterator[Record]:
@@ -71,9 +94,14 @@ class Source:
             try:
                 if isinstance(row, BadRow):
                     raise row
-                yield read_row(row, self.fields)
+                read = read_row(row, self.fields)
             except BadRow as cause:
                 self._skip(place, cause)
+                continue
+            self.unused.update(read.unused)
+            for record in read.records:
+                self.without_reference += record.reference_answer is None
+                yield record
 
     def _skip(self, place: str, cause: BadRow) -> None:
         if not self.skip_bad:
@@ -84,12 +112,27 @@ class Source:
                 "`--format` or with `--prompt-field` and `--completion-field`",
             ) from cause
         self.bad_count += 1
-        if len(self.bad) < 5:
+        if len(self.bad) < _SHOWN_BAD_ROWS:
             self.bad.append(f"{place}: {cause}")
+
+    def inputs(self) -> dict[str, dict[str, str]]:
+        """Returns the manifest's `inputs`: `data`, and `data-2`, ... of several parts."""
+        return {
+            f"data-{number}" if number > 1 else "data": part.describe()
+            for number, part in enumerate(self.parts, 1)
+        }
+
+    def describe(self) -> dict[str, str]:
+        """Returns the name and one digest of the contents of all parts."""
+        described = [part.describe() for part in self.parts]
+        if len(described) == 1:
+            return described[0]
+        digests = "\n".join(each["sha256"] for each in described)
+        return {"path": self.name, "sha256": hashlib.sha256(digests.encode()).hexdigest()}
 
 
 def open_source(
-    data: str,
+    data: str | Sequence[str],
     fields: Fields | None = None,
     *,
     split: str = "train",
@@ -97,10 +140,11 @@ def open_source(
     limit: int | None = None,
     skip_bad: bool = False,
 ) -> Source:
-    """Returns the data set of that name; only its existence is checked here.
+    """Returns the data set of these names; only their existence is checked here.
 
     Args:
-        data: A file (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`), a folder or a hub id.
+        data: One or several of: a file (`SUFFIXES`, text also compressed), a pattern of files, a
+            folder, a hub id, or `-` for standard input.
         split: Which split of a folder or hub data set.
         subset: Which configuration of a hub data set.
 
@@ -111,178 +155,69 @@ def open_source(
     fields = fields or Fields()
     if fields.format != "auto" and fields.format not in FORMATS:
         raise UsageError(
-            f"unknown format `{fields.format}`{nearest(fields.format, list(FORMATS))}",
+            f"unknown format `{fields.format}`{nearest(fields.format, FORMATS)}",
             hint=f"formats: auto, {', '.join(FORMATS)}",
         )
     if bool(fields.prompt) != bool(fields.completion):
         raise UsageError("`--prompt-field` and `--completion-field` must be given together")
+    names = [data] if isinstance(data, str) else list(data)
+    if names.count(STDIN) > 1:
+        raise UsageError(f"`{STDIN}`, standard input, is given more than once")
+    parts = [part for name in names for part in _find_parts(name, split, subset)]
+    return Source(", ".join(names), fields, parts, skip_bad, limit)
+
+
+def _find_parts(data: str, split: str, subset: str | None) -> list[Part]:
     path = Path(data)
+    if data == STDIN:
+        file, digest = read_stdin()
+        return [Part(file.rows, lambda: {"path": STDIN, "sha256": digest})]
     if path.is_file():
-        rows, described = _reader(path), lambda: describe_inputs({"data": path})["data"]
-    elif path.is_dir() or (_HUB_ID.fullmatch(data) and path.suffix not in SUFFIXES):
-        loaded = _HubData(data, subset, split)
-        rows, described = loaded.rows, loaded.describe
-    else:
+        return [_file_part(data_file(path))]
+    if data and path.is_dir():
+        return [_folder_part(path, split, subset)]
+    if data and path.exists():
         raise LoraparError(
-            f"no such data file: `{data}`",
-            hint=f"give a file ({', '.join(SUFFIXES)}), a folder or a hub data set id",
+            f"`{path}` is not a file",
+            f"it is {kind_of(path.stat().st_mode)}",
+            f"pipe the records into standard input and give `{STDIN}`",
         )
-    return Source(data, fields, rows, described, skip_bad, limit)
+    if glob.has_magic(data):
+        found = sorted(glob.glob(data, recursive=True))
+        if not found:
+            raise LoraparError(f"no file matches `{data}`")
+        return [part for each in found for part in _find_parts(each, split, subset)]
+    if _HUB_ID.fullmatch(data) and not _looks_like_path(data):
+        loaded = LoadedData(data, subset, split)
+        return [Part(loaded.rows, loaded.describe)]
+    raise LoraparError(
+        f"no such data file: `{data}`",
+        hint=f"give a file ({', '.join((*SUFFIXES, *COMPRESSIONS))}), a folder, a hub data set "
+        f"id, or `{STDIN}` for standard input",
+    )
 
 
-def _reader(path: Path) -> Callable[[], Iterator[Placed]]:
-    readers = {
-        ".jsonl": _read_lines,
-        ".ndjson": _read_lines,
-        ".json": _read_json,
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
-        ".parquet": _read_parquet,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise LoraparError(
-            f"unknown file type: `{path}`",
-            f"file name extension `{path.suffix}`" if path.suffix else "no file name extension",
-            f"known extensions: {', '.join(SUFFIXES)}",
-        )
-    return lambda: _with_file_errors(path, reader)
+def _looks_like_path(data: str) -> bool:
+    """Returns whether a name that a hub id could have is rather that of a missing file."""
+    folder, slash, _ = data.partition("/")
+    in_a_folder = slash != "" and Path(folder).is_dir()
+    return in_a_folder or data.startswith(".") or _FILE_ENDING.search(data) is not None
 
 
-def _with_file_errors(path: Path, reader: Callable[[Path], Iterator[Placed]]) -> Iterator[Placed]:
-    try:
-        yield from reader(path)
-    except OSError as cause:
-        raise LoraparError(f"cannot read `{path}`", cause.strerror or str(cause)) from cause
+def _file_part(file: DataFile) -> Part:
+    path = Path(file.name)
+    return Part(file.rows, lambda: {"path": str(path), "sha256": sha256_file(path)})
 
 
-def _parse(text: str) -> Row | BadRow:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as cause:
-        return BadRow(f"not valid JSON ({cause}): {shown(text)}")
-    if not isinstance(value, dict):
-        return BadRow(f"{type(value).__name__} instead of a JSON object: {shown(text)}")
-    return value
-
-
-def _read_lines(path: Path) -> Iterator[Placed]:
-    # Bytes, because only "\n" ends a line here: text mode would also split at a lone "\r".
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-            if not text.strip():
-                continue
-            try:
-                yield f"{path}:{number}", _parse(text.decode())
-            except UnicodeDecodeError as cause:
-                yield f"{path}:{number}", BadRow(f"not UTF-8 text ({cause})")
-
-
-def _read_json(path: Path) -> Iterator[Placed]:
-    """Reads a JSON array element by element; a file of JSON Lines is read as such."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        start = file.read(_READ_CHARACTERS)
-        while start.isspace():
-            start = file.read(_READ_CHARACTERS)
-        if start.lstrip().startswith("["):
-            file.seek(0)
-            yield from read_array(file, path)
-            return
-    yield from _read_lines(path)
-
-
-def _read_csv(path: Path) -> Iterator[Placed]:
-    csv.field_size_limit(sys.maxsize)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        names = None
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as cause:
-                # The reader resumes at the line after the one that it could not read.
-                yield f"{path}:{reader.line_num}", BadRow(f"not valid CSV ({cause})")
-                continue
-            if cells is None:
-                return
-            if names is None:
-                names = cells
-            elif cells:
-                yield f"{path}:{line}", _csv_row(names, cells)
-
-
-def _csv_row(names: list[str], cells: list[str]) -> Row | BadRow:
-    if len(cells) != len(names):
-        return BadRow(f"{len(cells)} cells where the header names {len(names)}")
-    return dict(zip(names, cells, strict=True))
-
-
-def _read_parquet(path: Path) -> Iterator[Placed]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        number = 0
-        # Otherwise whole row groups are read ahead, which is most of the file.
-        streamed = {"pre_buffer": False, "buffer_size": _READ_CHARACTERS}
-        with pyarrow.parquet.ParquetFile(path, **streamed) as file:
-            for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:row {number}", _plain(row)
-    except pyarrow.ArrowException as cause:
-        raise LoraparError(f"`{path}` is not a Parquet file", str(cause).splitlines()[0]) from cause
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value as JSON can represent it.
-
-    Dates become ISO 8601, decimals and durations text, bytes base64, NaN and infinity null.
-    """
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Decimal | timedelta | UUID) else value
-
-
-class _HubData:
-    """A hub data set or a folder of data files, loaded by `datasets`, which caches it on disk."""
-
-    def __init__(self, name: str, subset: str | None, split: str) -> None:
-        self.name, self.subset, self.split = name, subset, split
-        self._loaded: Any = None
-
-    def _load(self) -> Any:
-        if self._loaded is None:
-            import datasets
-
-            datasets.disable_progress_bars()
-            try:
-                self._loaded = datasets.load_dataset(self.name, self.subset, split=self.split)
-            except Exception as cause:
-                # The library passes on any exception of its storage back ends.
-                raise LoraparError(
-                    f"cannot load data set `{self.name}`",
-                    (str(cause).strip() or type(cause).__name__).splitlines()[0],
-                    "check the id, `--subset` and `--split`, or give a file",
-                ) from cause
-        return self._loaded
-
-    def rows(self) -> Iterator[Placed]:
-        for number, row in enumerate(self._load(), 1):
-            yield f"{self.name}[{self.split}]:row {number}", _plain(dict(row))
-
-    def describe(self) -> dict[str, str]:
-        """Returns the data set's name and a digest of the fingerprint that `datasets` gives it."""
-        known = f"{self.name} {self.subset} {self.split} {self._load()._fingerprint}"
-        return {"path": self.name, "sha256": hashlib.sha256(known.encode()).hexdigest()}
+def _folder_part(folder: Path, split: str, subset: str | None) -> Part:
+    if is_saved_folder(folder):
+        loaded = LoadedData(str(folder), subset, split, is_saved=True)
+        return Part(loaded.rows, loaded.describe)
+    files = [] if subset or is_configured(folder) else folder_files(folder, split)
+    if not files:
+        loaded = LoadedData(str(folder), subset, split)
+        return Part(loaded.rows, loaded.describe)
+    return Part(
+        lambda: (placed for file in files for placed in file.rows()),
+        lambda: describe_folder(folder, files),
+    )

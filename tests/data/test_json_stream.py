@@ -3,17 +3,16 @@
 import io
 import json
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorapar_cli.data.formats import BadRow
 from lorapar_cli.data.json_stream import read_array
+from lorapar_cli.data.rows import BadRow
 from lorapar_cli.errors import LoraparError
 
-PATH = Path("data.json")
+NAME = "data.json"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(
     st.none()
@@ -57,7 +56,7 @@ def arrays(draw, elements=OBJECTS):
 
 
 def read(text: str, size: int = 1 << 20):
-    return list(read_array(SmallReads(text, size), PATH))
+    return list(read_array(SmallReads(text, size), NAME))
 
 
 def plain(values):
@@ -135,7 +134,7 @@ def test_an_inserted_character_is_refused_where_json_refuses_it(text, data, char
         ('[\n{"a": 1,, "b": 2}]', 2, 9, "Expecting property name"),
         ('[\n{"a": [1}]', 2, 9, "Expecting ',' delimiter"),
         ('[\n\n{"a": "x\ny"}]', 3, 9, "Invalid control character"),
-        ("[" + "[" * 100_000 + "]" * 100_001, 1, 2, "recursion"),
+        ("[" + "[" * 100_000 + "]" * 100_001, 1, 2, "nested too deeply"),
         ('{"a": 1}', 1, 1, "no `[` at the start"),
         ("", 1, 1, "no `[` at the start"),
     ],
@@ -149,12 +148,12 @@ def test_a_syntax_error_is_named_with_file_line_and_column(text, line, column, r
 
 
 def test_elements_before_an_error_are_handed_out_with_their_lines():
-    rows = read_array(SmallReads('[\n{"a": 1},\n\n  {"a":\n2}, 7\n{"a": 3}]', 4), PATH)
+    rows = read_array(SmallReads('[\n{"a": 1},\n\n  {"a":\n2}, 7\n{"a": 3}]', 4), NAME)
     assert next(rows) == ("data.json:2", {"a": 1})
     assert next(rows) == ("data.json:4", {"a": 2})
     place, row = next(rows)
     assert place == "data.json:5"
-    assert str(row) == "int instead of an object: '7'"
+    assert str(row) == "a number instead of an object: '7'"
     with pytest.raises(LoraparError, match=r"data\.json:6"):
         next(rows)
 
@@ -163,7 +162,7 @@ def test_elements_before_an_error_are_handed_out_with_their_lines():
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_a_number_is_read_whole_wherever_a_read_ends(number, size):
     ((_, row),) = read(f"[{number}]", size)
-    assert str(row) == f"float instead of an object: '{number}'"
+    assert str(row) == f"a number instead of an object: '{number}'"
 
 
 LONG_ELEMENTS = [json.dumps({"instruction": "q", "output": "a" * 1000})] * 20_000
@@ -184,7 +183,7 @@ def test_memory_stays_flat(tmp_path):
     path.write_text("[" + ",\n".join(LONG_ELEMENTS) + "]", encoding="utf-8")
 
     def read_all(file):
-        assert sum(1 for _ in read_array(file, path)) == len(LONG_ELEMENTS)
+        assert sum(1 for _ in read_array(file, str(path))) == len(LONG_ELEMENTS)
 
     assert peak_of(path, read_all) < 2e6
 
@@ -195,6 +194,6 @@ def test_a_broken_element_is_found_without_reading_the_whole_array(tmp_path):
 
     def refuse(file):
         with pytest.raises(LoraparError, match="is not valid JSON"):
-            next(read_array(file, path))
+            next(read_array(file, str(path)))
 
     assert peak_of(path, refuse) < 2e6

@@ -54,16 +54,6 @@ def test_all_file_kinds_hold_the_same_records(tmp_path):
         assert records_of(tmp_path / name) == expected, name
 
 
-def test_a_folder_is_read_through_datasets(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    (tmp_path / "set").mkdir()
-    rows = [{"question": f"{i}?", "answer": f"#### {i}"} for i in range(3)]
-    write_jsonl(tmp_path / "set" / "train.jsonl", rows)
-    source = open_source(str(tmp_path / "set"))
-    assert [record.reference_answer for record in source.records()] == ["0", "1", "2"]
-    assert len(source.describe()["sha256"]) == 64
-
-
 def test_crlf_bom_emoji_empty_lines_long_prompts_and_extra_fields(tmp_path):
     long = "word " * 20_000
     rows = [
@@ -89,7 +79,7 @@ def test_crlf_bom_emoji_empty_lines_long_prompts_and_extra_fields(tmp_path):
 GOOD = '{"question": "1?", "answer": "#### 1"}'
 BROKEN = {
     "not valid JSON": '{"question": "1?"',
-    "list instead of a JSON object": "[1]",
+    "a list instead of a JSON object": "[1]",
     "match no known format": '{"foo": 1, "bar": 2}',
     "half a surrogate pair": '{"question": "\\ud83e", "answer": "#### 1"}',
 }
@@ -124,7 +114,7 @@ def test_an_element_that_is_not_an_object_is_named_with_its_line(tmp_path):
     path.write_text(f"[\n{GOOD},\n7,\n{GOOD}\n]", encoding="utf-8")
     with pytest.raises(LoraparError, match=r"d.json:3") as error:
         records_of(path)
-    assert error.value.found == "int instead of an object: '7'"
+    assert error.value.found == "a number instead of an object: '7'"
     assert len(records_of(path, skip_bad=True)) == 2
 
 
@@ -150,7 +140,7 @@ def test_wrong_files_and_formats_are_refused(tmp_path):
     with pytest.raises(LoraparError, match="unknown file type"):
         open_source(str(tmp_path / "d.txt"))
     (tmp_path / "d.parquet").write_text("x")
-    with pytest.raises(LoraparError, match="not a Parquet file"):
+    with pytest.raises(LoraparError, match=r"cannot read `.*d.parquet`"):
         records_of(tmp_path / "d.parquet")
     with pytest.raises(UsageError, match="did you mean `gsm8k`"):
         open_source(str(tmp_path / "d.txt"), Fields(format="gms8k"))
@@ -216,7 +206,7 @@ def test_skip_bad_skips_elements_of_an_array_that_are_not_records(tmp_path):
         assert prompts == [f"q{i}" for i in range(40)]
         assert source.bad_count == 2
         assert source.bad[0].startswith(f"{path}:{line}: fields `instruction`")
-        assert source.bad[1].endswith("int instead of an object: '7'")
+        assert source.bad[1].endswith("a number instead of an object: '7'")
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])
@@ -255,7 +245,7 @@ def test_parquet_keeps_fields_that_json_has_no_type_for(tmp_path):
         "answer": ["1"],
         "when": [datetime(2020, 1, 2)],
         "amount": [Decimal("1.50")],
-        "picture": [b"\x00\xff"],
+        "caption": ["größer".encode()],
         "score": [float("nan")],
     }
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "data.parquet")
@@ -263,7 +253,7 @@ def test_parquet_keeps_fields_that_json_has_no_type_for(tmp_path):
     assert record.extra == {
         "when": "2020-01-02T00:00:00",
         "amount": "1.50",
-        "picture": "AP8=",
+        "caption": "größer",
         "score": None,
     }
 
