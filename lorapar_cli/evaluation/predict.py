@@ -154,7 +154,7 @@ def prepare_prompts(
 def _encode(task: Task, item: Item, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     if task.plain:
         return list(tokenizer(item.text)["input_ids"])
-    return encode_prompt(tokenizer, item.prompt)
+    return encode_prompt(tokenizer, item.prompt, item.tools, item.id)
 
 
 def _fit(

@@ -4,14 +4,18 @@ With a chat template the prompt is a user message (or the record's own messages)
 the assistant's; without one the prompt is its text and a newline.
 """
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.records import Message, Record
+
+Tools = list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True)
@@ -51,20 +55,62 @@ def trainer_prompt(
     return to_messages(prompt) if tokenizer.chat_template else to_text(prompt)
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | list[Message]) -> list[int]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str | list[Message],
+    tools: Tools = None,
+    record_id: str | None = None,
+) -> list[int]:
     """Returns the prompt's token ids, ready for generation.
 
+    Args:
+        tools: Definitions of the tools that the model may call.
+        record_id: Of the record whose prompt it is, for messages.
+
     Raises:
-        LoraparError: The chat template refuses the messages.
+        LoraparError: The chat template refuses the messages, or takes no tools.
     """
+    _require_tool_support(tokenizer, prompt, tools, record_id)
     if tokenizer.chat_template:
-        return _render(tokenizer, to_messages(prompt), add_generation_prompt=True)
+        return _render(tokenizer, to_messages(prompt), tools, add_generation_prompt=True)
     return tokenizer(to_text(prompt))["input_ids"]
+
+
+def has_tools(prompt: str | list[Message], tools: Tools = None) -> bool:
+    """Returns whether a prompt has tools that may be called, or calls of tools."""
+    called = not isinstance(prompt, str) and any("tool_calls" in message for message in prompt)
+    return bool(tools) or called
+
+
+def _require_tool_support(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str | list[Message],
+    tools: Tools,
+    record_id: str | None,
+) -> None:
+    """Refuses tools where the template would leave them out without a word.
+
+    Raises:
+        LoraparError: There is no template, or it does not read what the prompt has.
+    """
+    if not has_tools(prompt, tools):
+        return
+    template = tokenizer.get_chat_template(tools=tools) if tokenizer.chat_template else ""
+    needed = ["tools"] if tools else []
+    needed += ["tool_calls"] if has_tools(prompt) else []
+    if missing := [name for name in needed if name not in template]:
+        raise LoraparError(
+            "the model's chat template does not take the tools of "
+            + (f"record `{record_id}`" if record_id else "a prompt"),
+            f"`{missing[0]}` does not occur in it" if template else "there is no chat template",
+            "give another template with `--template`, or leave such records out",
+        )
 
 
 def _render(
     tokenizer: PreTrainedTokenizerBase,
     messages: list[Message],
+    tools: Tools,
     *,
     add_generation_prompt: bool = False,
 ) -> list[int]:
@@ -75,10 +121,13 @@ def _render(
     """
     try:
         rendered = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
+            [_with_parsed_arguments(message) for message in messages],
+            tools=cast(Any, tools),
+            tokenize=True,
+            return_dict=True,
+            add_generation_prompt=add_generation_prompt,
         )
-    except Exception as cause:
-        # A template is a program of its author's and raises what it likes.
+    except (TemplateError, TypeError) as cause:
         roles = ", ".join(message["role"] for message in messages)
         named = (
             str(cause) if isinstance(cause, TemplateError) else f"{type(cause).__name__}: {cause}"
@@ -91,6 +140,23 @@ def _render(
     return cast(BatchEncoding, rendered)["input_ids"]
 
 
+def _with_parsed_arguments(message: Message) -> Message:
+    """Returns a message whose tool calls have objects as arguments, which templates write as JSON.
+
+    The API's messages have them as JSON text, which would be quoted once more.
+    """
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        arguments = call["function"].get("arguments")
+        if isinstance(arguments, str):
+            with suppress(ValueError):  # What is not JSON stays as the model wrote it.
+                arguments = json.loads(arguments)
+        calls.append(call | {"function": call["function"] | {"arguments": arguments}})
+    return message | {"tool_calls": calls}
+
+
 def decode_text(
     tokenizer: PreTrainedTokenizerBase, tokens: list[int], *, skip_special_tokens: bool = False
 ) -> str:
@@ -100,7 +166,7 @@ def decode_text(
 
 def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
     """Returns the record's tokens; completion and end of sequence contribute to the loss."""
-    prompt = encode_prompt(tokenizer, record.prompt)
+    prompt = encode_prompt(tokenizer, record.prompt, record.tools, record.id)
     completion = _completion_from_template(tokenizer, record, prompt)
     if completion is None:
         completion = tokenizer(record.completion, add_special_tokens=False)["input_ids"]
@@ -120,7 +186,7 @@ def _completion_from_template(
     if not tokenizer.chat_template:
         return None
     messages = [*to_messages(record.prompt), {"role": "assistant", "content": record.completion}]
-    whole = _render(tokenizer, messages)
+    whole = _render(tokenizer, messages, record.tools)
     if whole[: len(prompt)] != prompt:
         return None
     completion = whole[len(prompt) :]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Progress, silent
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.manifest import Outcome
@@ -52,6 +52,7 @@ def train_rl(
         manifest.notes,
         lambda found, path: _with_reference(found, path, manifest.notes, CODE in rewards),
     )
+    _refuse_tools(read)
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
@@ -72,6 +73,21 @@ def train_rl(
         lambda trained: grpo.to_record(counts, trained),
         progress,
     )
+
+
+def _refuse_tools(records: list[Record]) -> None:
+    """Refuses records whose prompts GRPO would render without their tools.
+
+    Raises:
+        LoraparError: A record has tools; names it.
+    """
+    for record in records:
+        if has_tools(record.prompt, record.tools):
+            raise LoraparError(
+                "`train-rl` cannot train on records with tools",
+                f"record `{record.id}` has tools or calls of tools",
+                "leave such records out of the data",
+            )
 
 
 def _with_reference(

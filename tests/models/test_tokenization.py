@@ -35,3 +35,51 @@ def test_messages_that_a_template_refuses_are_an_error():
     with pytest.raises(LoraparError, match="does not accept") as caught:
         encode_prompt(build_tokenizer(template), prompt)
     assert "no system role; its roles are system, user" in caught.value.found
+
+
+TOOLS = [{"type": "function", "function": {"name": "clock", "parameters": {}}}]
+CALLED = [
+    {"role": "user", "content": "What time is it?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": '{"a": 1}'}}
+        ],
+    },
+    {"role": "tool", "content": "12:30", "tool_call_id": "c1"},
+]
+TOOL_TEMPLATE = (
+    "{% for tool in tools or [] %}<{{ tool.function.name }}>{% endfor %}"
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.id }}={{ call.function.arguments | tojson }}"
+    "{% endfor %};{% endfor %}"
+)
+
+
+def test_a_template_that_takes_tools_is_given_them():
+    tokenizer = build_tokenizer(TOOL_TEMPLATE)
+    record = Record("r7", CALLED, "It is 12:30.", tools=TOOLS)
+    text = tokenizer.decode(encode(tokenizer, record).input_ids)
+    assert text == (
+        '<clock>user:What time is it?;assistant:c1={"a": 1};tool:12:30;assistant:It is 12:30.;<eos>'
+    )
+    # Without definitions the calls are rendered all the same.
+    assert "c1=" in tokenizer.decode(encode_prompt(tokenizer, CALLED))
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "tools", "found"),
+    [
+        (CHAT_TEMPLATE, "q", TOOLS, "`tools` does not occur in it"),
+        (CHAT_TEMPLATE, CALLED, None, "`tool_calls` does not occur in it"),
+        (TOOL_TEMPLATE.replace("m.tool_calls", "m.calls"), CALLED, TOOLS, "`tool_calls` does not"),
+        (None, "q", TOOLS, "there is no chat template"),
+        (None, CALLED, None, "there is no chat template"),
+    ],
+)
+def test_a_template_that_would_leave_tools_out_is_refused(template, prompt, tools, found):
+    with pytest.raises(LoraparError) as error:
+        encode(build_tokenizer(template), Record("r7", prompt, "a", tools=tools))
+    assert error.value.what == "the model's chat template does not take the tools of record `r7`"
+    assert found in error.value.found

@@ -163,6 +163,17 @@ def test_records_without_a_reference_are_left_out_and_counted(run_dir, tmp_path)
     assert "1 of 3 records of mine.jsonl left out" in manifest.notes[0]
 
 
+def test_records_with_tools_are_refused_by_name(run_dir, tmp_path):
+    """GRPO renders prompts without tools, so that the model would be asked something else."""
+    path = tmp_path / "tools.jsonl"
+    messages = [{"role": "user", "content": "Time?"}, {"role": "assistant", "content": "12:30"}]
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    path.write_text(json.dumps({"id": "r7", "messages": messages, "tools": tools}) + "\n")
+    with pytest.raises(LoraparError, match="cannot train on records with tools") as caught:
+        train_rl(run_dir, replace(FROM_INIT, data=str(path), dry_run=True))
+    assert caught.value.found == "record `r7` has tools or calls of tools"
+
+
 def test_a_sample_is_shown_now_and_then(run_dir):
     events = []
     train_rl(run_dir, FROM_INIT, progress=events.append)

@@ -32,7 +32,7 @@ def load_own_records(options: EvalOptions) -> Task:
     records = list(source.records())
     references = [_reference(record, options.match) for record in records]
     items = [
-        Item(record.id, record.prompt, reference, _groups(record))
+        Item(record.id, record.prompt, reference, _groups(record), tools=record.tools)
         for record, reference in zip(records, references, strict=True)
         if reference is not None
     ]

@@ -26,6 +26,7 @@ class Item:
         groups: Kind of group -> the group that the item is in.
         choices: Continuations whose likelihoods are compared; empty where text is generated.
         code: The tests, where the completion is a program.
+        tools: Definitions of the tools that the model may call.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Item:
     groups: dict[GroupKind, str] = field(default_factory=dict)
     choices: tuple[str, ...] = ()
     code: Code | None = None
+    tools: list[dict[str, Any]] | None = None
 
     @property
     def text(self) -> str:

@@ -29,6 +29,15 @@ def test_groups_are_labels_and_steps(tmp_path):
     assert item.groups == {"system": "system2"}
 
 
+def test_tools_of_a_record_are_kept_for_its_prompt(tmp_path):
+    path = tmp_path / "own.jsonl"
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    messages = [{"role": "user", "content": "Time?"}, {"role": "assistant", "content": "12:30"}]
+    write_jsonl(path, [{"messages": messages, "tools": tools}])
+    (item,) = load_own_records(EvalOptions(data=str(path))).items
+    assert (item.prompt, item.reference, item.tools) == ("Time?", "12:30", tools)
+
+
 def test_records_without_a_reference_are_excluded_and_counted(tmp_path):
     path = tmp_path / "own.jsonl"
     unknown = {"instruction": "Hi", "output": "Well, hello"}
