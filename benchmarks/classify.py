@@ -25,7 +25,7 @@ def seconds_to_classify(folder: Path, server, data: Path) -> float:
         if event.task == "a":
             seen.append((time.perf_counter(), event.done))
 
-    options = ClassifyOptions(str(data), (server.teacher("a"),), concurrency=CONCURRENCY)
+    options = ClassifyOptions((str(data),), (server.teacher("a"),), concurrency=CONCURRENCY)
     classify(RunDir(folder), options, progress=progress)
     (first, done_first), (last, done_last) = seen[0], seen[-1]
     return (last - first) / (done_last - done_first)

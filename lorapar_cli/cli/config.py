@@ -128,7 +128,7 @@ def _as_arguments(option: Any, value: Any) -> list[str]:
     if value is None:
         return []
     if option.param_type_name == "argument":
-        return [str(value)]
+        return [str(each) for each in (value if isinstance(value, list) else [value])]
     flag = option.opts[0]
     if option.is_flag:
         return [flag] if value else list(option.secondary_opts[:1])

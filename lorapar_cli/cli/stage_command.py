@@ -92,7 +92,8 @@ def _parameter(each: Option) -> inspect.Parameter:
     if each.choices:
         kind = Literal[each.choices]
     elif each.kind is tuple and each.stated.repeatable:
-        kind, default = list[str], list(each.default)
+        kind = list[str]
+        default = default if each.default is MISSING else list(each.default)
     elif each.kind is tuple:
         kind = str
         default = ",".join(map(str, each.default)) if each.default else None

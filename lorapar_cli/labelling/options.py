@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lorapar_cli.data.readers import SUFFIXES
+from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import DataFormat
 from lorapar_cli.options import (
@@ -35,9 +35,11 @@ class ClassifyOptions(Options):
     Source: LoRA-PAR Sec. 3.1; Tab. 1 for `random`, one teacher, and `no-role-play`.
     """
 
-    data: str = required(
-        f"Data file ({', '.join(SUFFIXES)}), folder or hub data set.",
+    data: tuple[str, ...] = required(
+        f"Data, one or several of: a file ({', '.join((*SUFFIXES, *COMPRESSIONS))}), a pattern of "
+        "files, a folder, a Hub data set, or `-` for standard input.",
         argument=True,
+        repeatable=True,
         recorded=False,
     )
     teachers: tuple[str, ...] = option(
@@ -156,6 +158,18 @@ class ClassifyOptions(Options):
         None, "Field that holds the completion; requires `--prompt-field`.", panel=_DATA
     )
     id_field: str = option("id", "Field that holds the record's id.", panel=_DATA)
+    answer_field: str | None = option(
+        None,
+        "Field that holds the reference answer, or a list of accepted ones. Default: the fields "
+        "that usually hold it, such as `answer` next to a longer solution.",
+        panel=_DATA,
+    )
+    turns: Literal["last", "all"] = option(
+        "last",
+        "Assistant messages of a conversation that become completions: the last one, or each in "
+        "a record of its own.",
+        panel=_DATA,
+    )
     split: str = option("train", "Split of a folder or hub data set.", panel=_DATA)
     subset: str | None = option(None, "Configuration of a hub data set.", panel=_DATA)
     skip_bad: bool = option(False, "Skip and count invalid lines.", panel=_DATA)

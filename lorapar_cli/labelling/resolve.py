@@ -48,7 +48,12 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
     teachers = find_teachers(options.teachers, options.teachers_file)
     _check_prices(teachers, options.max_cost)
     fields = Fields(
-        options.format, options.prompt_field, options.completion_field, options.id_field
+        format=options.format,
+        prompt=options.prompt_field,
+        completion=options.completion_field,
+        id=options.id_field,
+        answer=options.answer_field,
+        turns=options.turns,
     )
     source = open_source(
         options.data,
@@ -71,7 +76,7 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
         student=student,
         description=options.student_description,
     )
-    inputs = {"data": source.describe()}
+    inputs = source.inputs()
     if options.review is not None:
         inputs |= describe_inputs({"review": options.review})
     settings = _settings(options, teachers, prompt, student, model)

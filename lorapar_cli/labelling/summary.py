@@ -68,6 +68,8 @@ def _counts(
         "bad_lines": index.bad_count,
         "repeated_ids": index.repeated_ids,
         "repeated_records": index.copies,
+        "without_reference": index.without_reference,
+        "unused_fields": index.unused,
         "unanswered": int(((votes == voting.UNASKED).sum(axis=1) * rows).sum()),
         "requests_saved": {
             "journal": sum(vote_table.from_journal[teacher.name] for teacher in paid),

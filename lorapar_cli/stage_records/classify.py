@@ -39,7 +39,11 @@ class RequestsSaved(TypedDict):
 
 
 class ClassifyCounts(TypedDict):
-    """Numbers of records; `teachers` by name. `unanswered` counts questions, not records."""
+    """Numbers of records; `teachers` by name. `unanswered` counts questions, not records.
+
+    `unused_fields` counts, by their names, rows with fields that look like part of the question and
+    are not used.
+    """
 
     records: int
     system1: int
@@ -53,6 +57,8 @@ class ClassifyCounts(TypedDict):
     bad_lines: int
     repeated_ids: int
     repeated_records: int
+    without_reference: NotRequired[int]
+    unused_fields: NotRequired[dict[str, int]]
     unanswered: NotRequired[int]
     requests_saved: RequestsSaved
     teachers: dict[str, TeacherRow]

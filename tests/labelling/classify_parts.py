@@ -56,13 +56,13 @@ def running_server(**settings):
 def run_classify(folder, data, teachers=RULES, *, clock=REAL_TIME, progress=None, **options):
     """Runs the stage in a run directory."""
     more = {} if progress is None else {"progress": progress}
-    chosen = ClassifyOptions(data=str(data), teachers=tuple(teachers), **options)
+    chosen = ClassifyOptions(data=(str(data),), teachers=tuple(teachers), **options)
     return stage.classify(RunDir(folder), chosen, clock=clock, **more)
 
 
 def estimate_cost(folder, data, teachers, **options):
     """Makes the dry run."""
-    chosen = ClassifyOptions(data=str(data), teachers=tuple(teachers), **options)
+    chosen = ClassifyOptions(data=(str(data),), teachers=tuple(teachers), **options)
     return stage.estimate_cost(RunDir(folder), chosen)
 
 

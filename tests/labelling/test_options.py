@@ -27,25 +27,25 @@ from tests.labelling.classify_parts import RULES
 )
 def test_options_that_cannot_be_used(options, message):
     with pytest.raises(UsageError) as error:
-        ClassifyOptions(**({"data": "d.jsonl", "teachers": RULES} | options))
+        ClassifyOptions(**({"data": ("d.jsonl",), "teachers": RULES} | options))
     assert message in error.value.what
 
 
 @pytest.mark.parametrize("name", ["holdout", "share", "timeout", "max_cost"])
 def test_a_limit_of_nan_would_never_be_reached(name):
     with pytest.raises(UsageError, match="is not a finite number: nan"):
-        ClassifyOptions("d.jsonl", RULES, **{name: float("nan")})
+        ClassifyOptions(("d.jsonl",), RULES, **{name: float("nan")})
 
 
 def test_random_labels_need_no_teachers():
-    assert ClassifyOptions("d.jsonl", strategy="random").teachers == ()
+    assert ClassifyOptions(("d.jsonl",), strategy="random").teachers == ()
 
 
 def test_only_settings_that_decide_the_result_are_recorded():
-    assert list(ClassifyOptions("d.jsonl", RULES).settings()) == [
+    assert list(ClassifyOptions(("d.jsonl",), RULES).settings()) == [
         *("strategy", "share", "vote", "on_tie", "role_play", "student", "economy", "min_votes"),
-        *("limit", "holdout", "format", "prompt_field", "completion_field", "id_field", "split"),
-        *("subset", "skip_bad", "seed"),
+        *("limit", "holdout", "format", "prompt_field", "completion_field", "id_field"),
+        *("answer_field", "turns", "split", "subset", "skip_bad", "seed"),
     ]
 
 

@@ -79,7 +79,7 @@ def test_settings_without_effect_are_recorded_as_none(tmp_path):
     data = write_questions(tmp_path / "data.jsonl", 2)
 
     def settings(*teachers, **more):
-        options = ClassifyOptions(str(data), teachers, student="S", **more)
+        options = ClassifyOptions((str(data),), teachers, student="S", **more)
         return resolve(RunDir(tmp_path / "run"), options).settings
 
     rules = settings("rules-cues")

@@ -5,6 +5,7 @@ They are cheap stand-ins where no model is at hand; the documentation of teacher
 accuracy on data with known labels.
 """
 
+import json
 import re
 from collections.abc import Callable
 
@@ -16,10 +17,14 @@ Rule = Callable[[Record], RuleVote]
 
 
 def prompt_text(record: Record) -> str:
-    """Returns the prompt as one text; for chat messages, their contents."""
+    """Returns the prompt as one text; for chat messages, their contents and calls of tools."""
     if isinstance(record.prompt, str):
         return record.prompt
-    return "\n".join(message["content"] for message in record.prompt)
+    parts: list[str] = []
+    for message in record.prompt:
+        calls = [json.dumps(call["function"]) for call in message.get("tool_calls", [])]
+        parts += [message["content"], *calls] if message["content"] or not calls else calls
+    return "\n".join(parts)
 
 
 _CLAUSE = re.compile(r"[.;?!:,]\s|\s(?:and|but|which|who|so|then|if)\s|\n")

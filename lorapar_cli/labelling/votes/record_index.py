@@ -7,21 +7,22 @@ content, which are held out, and under which key each answer is journaled.
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lorapar_cli.data.formats import content_digest, empty_side, source_label
+from lorapar_cli.data.messages import first_question
 from lorapar_cli.data.readers import Source
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.events import Advance, Progress
+from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.labelling.votes.journal import RESUME_HINT
 from lorapar_cli.labelling.votes.voting import CODES
-from lorapar_cli.store.records import Record
+from lorapar_cli.store.records import Message, Record
 
 _DIGEST_BYTES = 16
 
 # number: from 0, in input order. digest: of prompt and completion. id: as in the source.
-# prompt: hash. draw: uniform, from id and seed. truth: the source's own label as a vote code, or 0.
+# prompt: hash of what must be on one side of the held-out records. draw: uniform, from id and seed. truth: the source's own label as a vote code, or 0.
 # empty: prompt or completion is empty. owner: first record with the same prompt and completion.
 # suffix: appended to a repeated id, or 0. held_out: for `eval`.
 # random_label, reviewed: label drawn at random or given by a person, as a vote code, or 0.
@@ -43,6 +44,8 @@ class RecordIndex:
         bad_count: Number of skipped rows.
         copies: Number of records with the same content as an earlier one.
         repeated_ids: Number of records with the id of an earlier one.
+        without_reference: Number of records without a reference answer.
+        unused: Fields that look like part of the question and are not used -> number of rows.
     """
 
     database: sqlite3.Connection
@@ -52,6 +55,8 @@ class RecordIndex:
     bad_count: int
     copies: int = 0
     repeated_ids: int = 0
+    without_reference: int = 0
+    unused: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.count
@@ -94,6 +99,12 @@ def _digest(record: Record) -> bytes:
     return bytes.fromhex(content_digest(record.prompt, record.completion))[:_DIGEST_BYTES]
 
 
+def _shared_prompt(record: Record, source: Source) -> str | list[Message]:
+    """Returns what records have in common of which some must not be held out alone."""
+    # The prompt of a later turn holds the answer to an earlier one.
+    return first_question(record.prompt) if source.fields.turns == "all" else record.prompt
+
+
 def build_index(
     database: sqlite3.Connection, source: Source, seed: int, progress: Progress
 ) -> RecordIndex:
@@ -113,7 +124,7 @@ def build_index(
                 count,
                 _digest(record),
                 record.id,
-                signed_hash(repr(record.prompt)),
+                signed_hash(repr(_shared_prompt(record, source))),
                 _signed(draw(record.id, seed, "records")),
                 CODES[truth] if truth else 0,
                 empty_side(record) is not None,
@@ -134,10 +145,31 @@ def build_index(
             else None,
         )
     progress(Advance("reading", count, count))
-    index = RecordIndex(database, source, count, source.bad, source.bad_count)
+    index = RecordIndex(
+        database,
+        source,
+        count,
+        source.bad,
+        source.bad_count,
+        without_reference=source.without_reference,
+        unused=dict(source.unused),
+    )
+    for text in _notes_on_fields(index):
+        progress(Note(text))
     _find_copies(index)
     _find_repeated_ids(index)
     return index
+
+
+def _notes_on_fields(index: RecordIndex) -> Iterator[str]:
+    """Yields what a person should know of the data before anyone is asked."""
+    if index.without_reference:
+        yield (
+            f"{index.without_reference:,} of {index.count:,} records have no reference answer, "
+            "which `train-rl` and `eval` need; `--answer-field` names the field that holds it"
+        )
+    for name, rows in sorted(index.unused.items()):
+        yield f"field `{name}` looks like part of the question and is not used ({rows:,} rows)"
 
 
 def _find_copies(index: RecordIndex) -> None:

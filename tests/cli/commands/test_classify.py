@@ -63,6 +63,29 @@ def test_mistakes_are_one_message_and_write_nothing(folder, arguments, code, mes
     assert sorted(os.listdir(folder)) == ["data.jsonl"]
 
 
+def test_data_may_be_several_files_patterns_and_a_pipe(folder):
+    for name, number in (("a-1.jsonl", 100), ("a-2.jsonl", 101)):
+        row = {"question": f"What is {number}?", "answer": f"#### {number}"}
+        (folder / name).write_text(json.dumps(row) + "\n")
+    last = json.dumps({"question": "What is 102?", "answer": "#### 102"}) + "\n"
+    arguments = ["--teachers", "rules-cues", "--holdout", "0", "--json"]
+    done = lorapar(folder, "classify", "a-*.jsonl", "-", "data.jsonl", *arguments, stdin=last)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(done.stdout)
+    assert {name: each["path"] for name, each in manifest["inputs"].items()} == {
+        "data": "a-1.jsonl",
+        "data-2": "a-2.jsonl",
+        "data-3": "-",
+        "data-4": "data.jsonl",
+    }
+    assert manifest["counts"]["records"] == 23
+    (folder / "run.yaml").write_text(
+        "model: embedded\nclassify: {data: [a-1.jsonl, data.jsonl], teachers: [rules-cues], "
+        "dry_run: true}\n"
+    )
+    assert "21" in lorapar(folder, "run", "run.yaml").stdout
+
+
 def test_a_run_configuration_may_define_its_own_teachers(folder):
     (folder / "run.yaml").write_text(
         "model: embedded\n"

@@ -67,3 +67,11 @@ def test_each_rule_gives_a_reason_and_reads_no_label():
 def test_messages_are_read_as_one_text():
     messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
     assert prompt_text(record(messages)) == "Be kind.\nHi"
+    call = {"id": "c1", "function": {"name": "clock", "arguments": {"city": "Lima"}}}
+    messages += [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "12:30"},
+    ]
+    assert prompt_text(record(messages)) == (
+        'Be kind.\nHi\n{"name": "clock", "arguments": {"city": "Lima"}}\n12:30'
+    )
