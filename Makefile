@@ -24,6 +24,7 @@ format: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/generate_commands.py > docs/commands.md
+	$(BIN)/python docs/generate_layouts.py --update
 
 faults: .venv/installed
 	$(BIN)/python -m tests.faults
