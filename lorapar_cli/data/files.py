@@ -16,7 +16,7 @@ from lorapar_cli.data.json_stream import read_array, shown
 from lorapar_cli.data.rows import BadRow, Row, kind_of
 from lorapar_cli.data.tables import read_csv, read_parquet
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import describe_json_error, open_regular
+from lorapar_cli.store.disk.regular_files import describe_json_error, open_regular
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from lorapar_cli.data.rows import BadRow, kind_of
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import describe_json_error
+from lorapar_cli.store.disk.regular_files import describe_json_error
 
 _READ_CHARACTERS = 1 << 16
 _SHOWN_CHARACTERS = 80

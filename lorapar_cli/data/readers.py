@@ -20,9 +20,9 @@ from lorapar_cli.data.hub import LoadedData, is_saved_folder
 from lorapar_cli.data.rows import BadRow
 from lorapar_cli.data.stdin import read_stdin
 from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.store.disk.regular_files import kind_of
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import Record
-from lorapar_cli.store.regular_files import kind_of
 
 STDIN = "-"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from lorapar_cli.data.rows import BadRow, Row
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.regular_files import require_regular
+from lorapar_cli.store.disk.regular_files import require_regular
 
 _BATCH_ROWS = 256
 _BUFFER_BYTES = 1 << 16

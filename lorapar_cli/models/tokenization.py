@@ -127,7 +127,10 @@ def _render(
             return_dict=True,
             add_generation_prompt=add_generation_prompt,
         )
-    except (TemplateError, TypeError) as cause:
+    except LoraparError:
+        raise
+    except Exception as cause:
+        # A template is a program of its author's and raises what it likes.
         roles = ", ".join(message["role"] for message in messages)
         named = (
             str(cause) if isinstance(cause, TemplateError) else f"{type(cause).__name__}: {cause}"

@@ -11,7 +11,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.regular_files import describe_json_error, open_regular
+from lorapar_cli.store.disk.regular_files import describe_json_error, open_regular
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
