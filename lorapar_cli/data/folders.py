@@ -91,4 +91,4 @@ def describe_folder(folder: Path, files: list[DataFile]) -> dict[str, str]:
     for file in files:
         path = Path(file.name)
         digest.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
-    return {"path": str(folder), "sha256": digest.hexdigest()}
+    return {"path": str(folder.absolute()), "sha256": digest.hexdigest(), "source": "folder"}

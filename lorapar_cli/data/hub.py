@@ -76,7 +76,8 @@ class LoadedData:
     def describe(self) -> dict[str, str]:
         """Returns the data set's name and a digest of the fingerprint that `datasets` gives it."""
         known = f"{self.name} {self.subset} {self.split} {self._load()._fingerprint}"
-        return {"path": self.name, "sha256": hashlib.sha256(known.encode()).hexdigest()}
+        digest = hashlib.sha256(known.encode()).hexdigest()
+        return {"path": self.name, "sha256": digest, "source": "hub"}
 
 
 def _reason(cause: BaseException) -> str:

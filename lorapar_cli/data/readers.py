@@ -21,8 +21,8 @@ from lorapar_cli.data.rows import BadRow
 from lorapar_cli.data.stdin import read_stdin
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.store.disk.regular_files import kind_of
-from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import Record
+from lorapar_cli.store.reuse import describe_inputs
 
 STDIN = "-"
 _HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
@@ -128,7 +128,8 @@ class Source:
         if len(described) == 1:
             return described[0]
         digests = "\n".join(each["sha256"] for each in described)
-        return {"path": self.name, "sha256": hashlib.sha256(digests.encode()).hexdigest()}
+        digest = hashlib.sha256(digests.encode()).hexdigest()
+        return {"path": self.name, "sha256": digest, "source": "several"}
 
 
 def open_source(
@@ -171,7 +172,7 @@ def _find_parts(data: str, split: str, subset: str | None) -> list[Part]:
     path = Path(data)
     if data == STDIN:
         file, digest = read_stdin()
-        return [Part(file.rows, lambda: {"path": STDIN, "sha256": digest})]
+        return [Part(file.rows, lambda: {"path": STDIN, "sha256": digest, "source": "stdin"})]
     if path.is_file():
         return [_file_part(data_file(path))]
     if data and path.is_dir():
@@ -206,7 +207,7 @@ def _looks_like_path(data: str) -> bool:
 
 def _file_part(file: DataFile) -> Part:
     path = Path(file.name)
-    return Part(file.rows, lambda: {"path": str(path), "sha256": sha256_file(path)})
+    return Part(file.rows, lambda: describe_inputs({"data": path})["data"])
 
 
 def _folder_part(folder: Path, split: str, subset: str | None) -> Part:

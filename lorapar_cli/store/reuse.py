@@ -21,7 +21,7 @@ from lorapar_cli.store.manifest import (
 from lorapar_cli.store.verify import check_written, find_damage
 
 Inputs = dict[str, dict[str, str]]
-"""Name -> `path` and `sha256`."""
+"""Name -> `path` and `sha256`; of what is not one file also `source`, which says what it is."""
 Change = Literal["changed", "missing"]
 
 
@@ -47,6 +47,8 @@ def find_changes(folder: Path, manifest: Manifest) -> dict[str, Change]:
     """
     changes: dict[str, Change] = {}
     for name, described in manifest.inputs.items():
+        if "source" in described:
+            continue  # A hub data set, a folder or standard input: no file to compare.
         path = run_root(folder, manifest.stage) / described["path"]
         if not path.is_file():
             changes[name] = "missing"

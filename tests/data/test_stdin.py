@@ -48,7 +48,8 @@ def test_records_come_through_a_pipe(pipe, content):
     assert [next(first).prompt, next(first).prompt] == ["0?", "1?"]
     assert next(second).prompt == "0?"
     assert next(first).prompt == "2?"
-    assert source.describe() == {"path": "-", "sha256": hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(content).hexdigest()
+    assert source.describe() == {"path": "-", "sha256": digest, "source": "stdin"}
 
 
 def test_a_broken_line_is_named(pipe):
