@@ -72,11 +72,12 @@ def test_data_may_be_several_files_patterns_and_a_pipe(folder):
     done = lorapar(folder, "classify", "a-*.jsonl", "-", "data.jsonl", *arguments, stdin=last)
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)
+    # Inputs outside the run directory are recorded by their absolute paths.
     assert {name: each["path"] for name, each in manifest["inputs"].items()} == {
-        "data": "a-1.jsonl",
-        "data-2": "a-2.jsonl",
+        "data": str(folder / "a-1.jsonl"),
+        "data-2": str(folder / "a-2.jsonl"),
         "data-3": "-",
-        "data-4": "data.jsonl",
+        "data-4": str(folder / "data.jsonl"),
     }
     assert manifest["counts"]["records"] == 23
     (folder / "run.yaml").write_text(
