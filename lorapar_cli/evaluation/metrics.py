@@ -13,7 +13,6 @@ from lorapar_cli.evaluation.intervals import (
 )
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.tasks.task import GroupKind, Rule
-from lorapar_cli.grading.answers import answers_match
 from lorapar_cli.stage_records.evaluation import (
     Accuracy,
     Difference,
@@ -137,6 +136,7 @@ def measure_samples(
     """Returns `pass_at_k` and, where completions have answers, `maj_at_k`.
 
     pass@k is the mean of the unbiased estimates; the answers of the first k samples vote for maj@k.
+    Only equal answers share their votes: whether several are accepted is not known before the vote.
 
     Args:
         items: The samples of each item.
@@ -157,12 +157,13 @@ def _measure_pass(items: Sequence[Sequence[Sample]], k: int) -> PassAtK:
 
 def _majorities(items: Sequence[Sequence[Sample]], k: int) -> list[bool]:
     """Returns for each item whether the most frequent of its first k answers is correct."""
-    return [
-        answers_match(
-            majority_answer([sample["extracted"] for sample in own[:k]]), own[0]["reference"]
-        )
-        for own in items
-    ]
+    return [_majority_is_correct(own[:k]) for own in items]
+
+
+def _majority_is_correct(samples: Sequence[Sample]) -> bool:
+    elected = majority_answer([sample["extracted"] for sample in samples])
+    # By the grade that its sample has: the rule and all accepted answers went into it.
+    return any(s["correct"] for s in samples if s["extracted"] == elected)
 
 
 def compare_models(correct: Mapping[str, Sequence[bool]], groups: Groups) -> list[PairRow]:

@@ -22,6 +22,8 @@ class Sample(TypedDict):
         id: The item's.
         draw: Number of the completion among those of the item, from 0.
         prompt: As the item has it; the harness's own with `--backend lm-eval`.
+        reference: What is correct, the first of several accepted answers.
+        reference_answers: All of them, where there are several.
         extracted, correct, extracted_strict, correct_strict, reason: As in `Grade`.
         system, steps, subject, group: The groups that the item is reported by.
         tokens: Length of the completion, in tokens of the model's tokenizer.
@@ -35,6 +37,7 @@ class Sample(TypedDict):
     prompt: str | list[Message]
     completion: str
     reference: str
+    reference_answers: NotRequired[list[str]]
     extracted: str | None
     correct: bool
     extracted_strict: NotRequired[str | None]
@@ -111,7 +114,7 @@ class SampleJournal:
 
 def describe_sample(name: str, item: Item, draw: int, completion: str, grade: Grade) -> Sample:
     """Returns the fields that every sample has, the grade's and the item's groups, in order."""
-    own = {
+    own: dict[str, object] = {
         "model": name,
         "id": item.id,
         "draw": draw,
@@ -119,5 +122,7 @@ def describe_sample(name: str, item: Item, draw: int, completion: str, grade: Gr
         "completion": completion,
         "reference": item.reference,
     }
+    if item.reference_answers:
+        own["reference_answers"] = list(item.reference_answers)
     # Which groups an item has depends on its task.
     return cast("Sample", {**own, **grade, **item.groups})

@@ -1,6 +1,6 @@
 """Grades completions by each of the rules that a task can name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NotRequired, TypedDict
 
 from lorapar_cli.grading.answers import (
@@ -38,6 +38,7 @@ def grade(
     references: list[str],
     programs: list[Code] | None = None,
     sandbox: str | None = None,
+    others: Sequence[Sequence[str]] | None = None,
 ) -> list[Grade]:
     """Returns the grade of each completion.
 
@@ -48,6 +49,8 @@ def grade(
         references: What is right, one per completion; not read for `code`.
         programs: The programming task of each completion, for `code`.
         sandbox: Backend of `grading.sandbox.runner`, for `code`.
+        others: Further answers that are accepted, for each completion; None for none. The strict
+            rule knows only that in `references`, as the harness does.
     """
     if match == "code":
         if sandbox is None or programs is None:
@@ -57,8 +60,18 @@ def grade(
             {"extracted": program.text, "correct": result.passed, "reason": result.reason}
             for program, result in zip(written, run_programs(written, sandbox), strict=True)
         ]
-    rule = _RULES[match]
-    return [rule(text, right) for text, right in zip(completions, references, strict=True)]
+    rule, more = _RULES[match], others or [()] * len(completions)
+    return [
+        _grade_any(rule, text, [reference, *further])
+        for text, reference, further in zip(completions, references, more, strict=True)
+    ]
+
+
+def _grade_any(rule: Callable[[str, str], Grade], text: str, accepted: list[str]) -> Grade:
+    """Returns the grade by the first accepted answer, right where any of them is."""
+    grades = [rule(text, reference) for reference in accepted]
+    best = next((each for each in grades if each["correct"]), grades[0])
+    return grades[0] | {"extracted": best["extracted"], "correct": best["correct"]}
 
 
 def _grade_answer(text: str, reference: str) -> Grade:

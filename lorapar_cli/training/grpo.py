@@ -61,13 +61,16 @@ class MaskedGRPOTrainer(MaskedTrainer, GRPOTrainer):
 
 
 def to_dataset(records: list[Record], tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """Returns rows of `prompt` (messages or text), `record_id` and `reference_answer`."""
+    """Returns rows of `prompt` (messages or text), `record_id`, `reference_answer` and
+    `reference_answers`, the list of all that are accepted.
+    """
     return Dataset.from_list(
         [
             {
                 "prompt": trainer_prompt(tokenizer, record.prompt),
                 "record_id": record.id,
                 "reference_answer": record.reference_answer,
+                "reference_answers": record.accepted_answers,
             }
             for record in records
         ]

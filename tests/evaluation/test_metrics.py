@@ -78,6 +78,16 @@ def test_the_first_k_answers_vote():
     assert {k: at_k["correct"] for k, at_k in measured["maj_at_k"].items()} == {"1": 0, "3": 2}
 
 
+def test_a_majority_is_right_if_its_answer_was_graded_right():
+    spelled = [("yes", True), ("no", False), ("true", True), ("no", False)]
+    own = [line(0, correct, d, extracted=text) for d, (text, correct) in enumerate(spelled)]
+    # `yes` and `true` are both accepted, but only equal answers share their votes.
+    assert measure_samples("answer", [own], [3, 4])["maj_at_k"]["4"]["correct"] == 0
+    assert measure_samples("answer", [own], [3])["maj_at_k"]["3"]["correct"] == 1
+    none = [line(0, False, d, extracted=None) for d in range(2)]
+    assert measure_samples("answer", [none], [2])["maj_at_k"]["2"]["correct"] == 0
+
+
 def test_programs_have_no_majority():
     assert "maj_at_k" not in measure_samples("code", [[line(0, True), line(0, False, 1)]], [1])
 

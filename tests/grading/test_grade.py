@@ -36,6 +36,24 @@ def test_answers_are_graded_by_both_rules():
     ]
 
 
+def test_any_of_several_accepted_answers_is_right_but_the_strict_rule_knows_the_first_only():
+    texts = ["#### 7", "seven", "#### 8", "#### 7."]
+    grades = grade("answer", texts, ["seven", "seven", "seven", "8"], others=[["7"]] * 4)
+    assert [each["correct"] for each in grades] == [True, True, False, True]
+    assert [each["correct_strict"] for each in grades] == [False] * 4
+    (strict,) = grade("answer", ["#### 7"], ["7"], others=[["seven"]])
+    assert strict["correct_strict"]
+
+
+@pytest.mark.parametrize(
+    ("match", "accepted", "texts"),
+    [("exact", ["no", "nope"], ["no", "nope", "No"]), ("choice", ["B", "D"], ["(B)", "D.", "(C)"])],
+)
+def test_other_rules_accept_several_answers_too(match, accepted, texts):
+    grades = grade(match, texts, [accepted[0]] * 3, others=[accepted[1:]] * 3)
+    assert [each["correct"] for each in grades] == [True, True, False]
+
+
 def test_exact_ignores_whitespace_around_the_text_only():
     assert grade("exact", [" a b\n", "a  b"], ["a b"] * 2) == [
         {"extracted": "a b", "correct": True},

@@ -33,6 +33,17 @@ def columns(step: int = 0) -> dict:
     }
 
 
+def test_rows_hold_the_reference_and_all_accepted_answers():
+    records = [
+        Record("a", "Capital?", "Paris", "Paris", reference_answers=["Paris", "paris, France"]),
+        Record("b", "1+1?", "#### 2", "2"),
+        Record("c", "Hi", "Well"),
+    ]
+    rows = to_dataset(records, build_tokenizer())
+    assert rows["reference_answer"][:] == ["Paris", "2", None]
+    assert rows["reference_answers"][:] == [["Paris", "paris, France"], ["2"], []]
+
+
 def call(log: CompletionLog, step: int = 0) -> list[list[float]]:
     """Calls two rewards as TRL does, in their order, for one batch."""
     first = trl_reward("first", lambda texts, _: [1.0] * len(texts), log)
@@ -86,6 +97,7 @@ def test_prompts_are_messages_where_the_model_has_a_template():
         "prompt": [{"role": "user", "content": "1+1?"}],
         "record_id": "a",
         "reference_answer": "2",
+        "reference_answers": ["2"],
     }
     (row,) = to_dataset(records, build_tokenizer(chat_template=None))
     assert row["prompt"] == "1+1?\n"

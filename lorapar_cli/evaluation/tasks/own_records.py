@@ -30,11 +30,10 @@ def load_own_records(options: EvalOptions) -> Task:
         check_latex()
     source = open_source(options.data, limit=options.limit)
     records = list(source.records())
-    references = [_reference(record, options.match) for record in records]
     items = [
-        Item(record.id, record.prompt, reference, _groups(record), tools=record.tools)
-        for record, reference in zip(records, references, strict=True)
-        if reference is not None
+        _to_item(record, accepted)
+        for record in records
+        if (accepted := _accepted(record, options.match))
     ]
     if records and not items:
         raise LoraparError(
@@ -52,8 +51,26 @@ def load_own_records(options: EvalOptions) -> Task:
     )
 
 
-def _reference(record: Record, match: Match) -> str | None:
-    return record.completion.strip() if match == "exact" else record.reference_answer
+def _to_item(record: Record, accepted: list[str]) -> Item:
+    several = tuple(accepted) if len(accepted) > 1 else ()
+    first = accepted[0]
+    return Item(
+        record.id,
+        record.prompt,
+        first,
+        _groups(record),
+        tools=record.tools,
+        reference_answers=several,
+    )
+
+
+def _accepted(record: Record, match: Match) -> list[str]:
+    """Returns every answer that counts as right, the first one first; empty for none."""
+    if match != "exact":
+        return record.accepted_answers
+    # One reference is often only the end of the completion; several are ways to say all of it.
+    several = [answer.strip() for answer in record.reference_answers]
+    return list(dict.fromkeys([record.completion.strip(), *several]))
 
 
 def _groups(record: Record) -> dict[GroupKind, str]:

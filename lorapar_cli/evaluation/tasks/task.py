@@ -23,6 +23,8 @@ class Item:
         id: Unique within the task.
         prompt: Text, or chat messages, for `models.tokenization.encode_prompt`.
         reference: What is correct: a final answer, a whole text or a letter; empty for code.
+        reference_answers: All accepted answers where there are several, `reference` first; else
+            empty.
         groups: Kind of group -> the group that the item is in.
         choices: Continuations whose likelihoods are compared; empty where text is generated.
         code: The tests, where the completion is a program.
@@ -36,6 +38,7 @@ class Item:
     choices: tuple[str, ...] = ()
     code: Code | None = None
     tools: list[dict[str, Any]] | None = None
+    reference_answers: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -93,4 +96,5 @@ def grade_items(
     """Returns the grade of each item's completion."""
     programs = [item.code for item in items if item.code]
     references = [item.reference for item in items]
-    return grade(match, completions, references, programs or None, sandbox)
+    others = [item.reference_answers[1:] for item in items]
+    return grade(match, completions, references, programs or None, sandbox, others)

@@ -28,7 +28,7 @@ def with_tests(record: Record) -> Record:
     row = record.extra | {"prompt": record.prompt}
     if not all(field in row for field in _FIELDS):
         return record
-    return replace(record, reference_answer=describe_tests(row))
+    return replace(record, reference_answer=describe_tests(row), reference_answers=[])
 
 
 def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
@@ -17,6 +18,8 @@ from lorapar_cli.training.rewards.code import code_reward
 
 UserReward = Callable[..., Any]
 """A reward as users and TRL write it; `call_reward` says how it is called."""
+# Their references are answers, of which several may be accepted.
+_COMPARING: tuple[Reward, ...] = (REWARDS["answer"], REWARDS["choice"], latex)
 WeightedRewards = dict[str, tuple[Reward | UserReward, float]]
 
 
@@ -91,22 +94,27 @@ def call_reward(
 
     A function whose required parameters are all known by name is called by name, as TRL calls
     rewards, so that functions written for TRL work: `completions`, `references` (also
-    `reference_answer`), and what is in `columns`. Any other is called with completions and
-    references in this order. Both may be coroutine functions.
+    `reference_answer`), `reference_answers`, and what is in `columns`. Any other is called with
+    completions and references in this order. Both may be coroutine functions.
 
     Args:
-        columns: What TRL passes besides, `prompts` and `record_id` among it.
+        references: Of each completion the first answer that is accepted, None where none is known.
+        columns: What TRL passes besides, `prompts` and `record_id` among it, and all accepted
+            answers as `reference_answers`; without that, `references` are all.
 
     Raises:
         LoraparError: The reward raised, or returned something else; names it.
     """
-    known = (columns or {}) | {
+    answers = [[] if reference is None else [reference] for reference in references]
+    known: dict[str, Any] = {
+        "reference_answers": answers,
+        **(columns or {}),
         "completions": completions,
         "references": references,
         "reference_answer": references,
     }
-    wanted = _wanted_names(reward, known)
-    called: UserReward = reward
+    called: UserReward = _accept_any(reward) if reward in _COMPARING else reward
+    wanted = _wanted_names(called, known)
     try:
         if wanted is None:
             returned = called(completions, references)
@@ -124,6 +132,18 @@ def call_reward(
     if bad := [value for value in values if not math.isfinite(value)]:
         raise LoraparError(f"reward `{name}` returned {bad[0]}", hint="rewards are finite numbers")
     return values
+
+
+def _accept_any(reward: Reward) -> UserReward:
+    """Returns the reward by all accepted answers: the largest value that one of them gives."""
+
+    def compute(completions: list[str], reference_answers: list[list[str]]) -> list[float]:
+        rows: list[Sequence[str | None]] = [answers or [None] for answers in reference_answers]
+        texts = [text for text, row in zip(completions, rows, strict=True) for _ in range(len(row))]
+        values = iter(reward(texts, [answer for row in rows for answer in row]))
+        return [max(islice(values, len(row))) for row in rows]
+
+    return compute
 
 
 def _wanted_names(reward: UserReward, known: dict[str, Any]) -> Sequence[str] | None:

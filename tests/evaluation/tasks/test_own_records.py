@@ -19,6 +19,23 @@ def test_a_reference_by_each_rule(tmp_path):
     assert choice.items[0].reference == "B"
 
 
+def test_all_accepted_answers_of_a_record_are_kept(tmp_path):
+    path = tmp_path / "own.jsonl"
+    write_jsonl(
+        path,
+        [
+            {"question": "Capital?", "answer": ["Paris", "paris, France"]},
+            {"question": "1+1?", "answer": "#### 2"},
+        ],
+    )
+    several, one = load_own_records(EvalOptions(data=str(path))).items
+    assert (several.reference, several.reference_answers) == ("Paris", ("Paris", "paris, France"))
+    assert (one.reference, one.reference_answers) == ("2", ())
+    exact = load_own_records(EvalOptions(data=str(path), match="exact")).items
+    assert [item.reference for item in exact] == ["Paris", "#### 2"]
+    assert [item.reference_answers for item in exact] == [("Paris", "paris, France"), ()]
+
+
 def test_groups_are_labels_and_steps(tmp_path):
     path = tmp_path / "own.jsonl"
     write_records(path, [Record("a", "1+1?", "#### 2", "2", System.SYSTEM1, extra={"steps": 0})])

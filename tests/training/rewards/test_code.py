@@ -36,6 +36,8 @@ def test_tests_of_a_record_become_its_reference():
     record = with_tests(Record("a", "def f():\n", "    return 1\n", "1", extra=extra))
     expected = {"prompt": "def f():\n", **extra}
     assert json.loads(record.reference_answer) == expected
+    several = Record("a", "def f():\n", "1", "1", reference_answers=["1", "one"], extra=extra)
+    assert with_tests(several).accepted_answers == [record.reference_answer]
     plain = Record("b", "1+1?", "2", "2", extra={"entry_point": "f"})
     assert with_tests(plain) is plain
 

@@ -95,6 +95,29 @@ def test_functions_of_users_and_of_trl_get_what_they_name(reward, values):
     assert call_reward("mine", reward, ["x", "yz"], ["a", None], columns) == values
 
 
+def test_any_accepted_answer_earns_the_reward():
+    completions = ["#### Paris", "#### the capital", "#### Rome", "#### Paris"]
+    columns = {"reference_answers": [["Paris", "the capital"]] * 3 + [[]]}
+    references = ["Paris"] * 3 + [None]
+    answer, _ = resolve_rewards("answer")["answer"]
+    assert call_reward("answer", answer, completions, references, columns) == [1, 1, 0, 0]
+    choice, _ = resolve_rewards("choice")["choice"]
+    columns = {"reference_answers": [["B", "D"], ["B", "D"]]}
+    assert call_reward("choice", choice, ["(D)", "(C)"], ["B", "B"], columns) == [1, 0]
+    # Without the list, the reference is all that is accepted.
+    assert call_reward("answer", answer, ["#### the capital"], ["Paris"]) == [0]
+
+
+def shortest(completions, reference_answers):
+    return [min(map(len, answers), default=-1) for answers in reference_answers]
+
+
+def test_functions_of_users_get_all_accepted_answers():
+    columns = {"reference_answers": [["four", "4"], []]}
+    assert call_reward("mine", shortest, ["x", "y"], ["four", None], columns) == [1, -1]
+    assert call_reward("mine", shortest, ["x", "y"], ["four", None]) == [4, -1]
+
+
 def leaves(completions, references):
     raise SystemExit(3)
 
