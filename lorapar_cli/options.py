@@ -262,6 +262,22 @@ def template_option() -> Any:
     )
 
 
+def template_arg_option(default: str) -> Any:
+    """Returns the field of `--template-arg`.
+
+    Args:
+        default: A sentence on what holds where none is given.
+    """
+    return option(
+        (),
+        "Variable of the chat template and its value, such as `enable_thinking=false`; repeatable. "
+        + default,
+        repeatable=True,
+        metavar="KEY=VALUE",
+        recorded=False,
+    )
+
+
 def dtype_option() -> Any:
     """Returns the field of `--dtype` of stages that train or score."""
     return option(

@@ -20,6 +20,7 @@ from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.events import Note, Progress, silent
 from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.launcher import world_size
+from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.resumable_folder import open_working_folder
@@ -73,13 +74,16 @@ def _evaluate_models(
     base = find_base_model(base_id, trust)
     check_base(run_dir, models, base, revision)
     # Adapters get prompts as they were trained on.
-    template = run_dir.template()
+    template = ChatTemplate(
+        run_dir.template(), read_arguments(options.template_arg or run_dir.template_arguments())
+    )
     settings = {
         "models": list(models),
         "base_model": base.to_manifest(),
         "backend": options.backend,
         "batch_size": options.batch_size,
-        "template": template,
+        "template": template.text,
+        "template_arg": template.given,
         "dtype": options.dtype,
         "trust_remote_code": trust,
     }
@@ -92,7 +96,7 @@ def _evaluate_models(
         raise UsageError(
             f"`--backend {options.backend}` runs in one process, not {processes.count}"
         )
-    tokenizer = load_tokenizer(base, trust, template)
+    tokenizer = load_tokenizer(base, trust, template, manifest.notes)
     predictor = prepare_prompts(run.task, options, tokenizer, base.max_length, run.sandbox)
     with working_in(run.folder):
         work = processes.on_main(lambda: open_working_folder(run.folder, manifest, overwrite=True))

@@ -6,7 +6,14 @@ from typing import Literal
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Dtype
-from lorapar_cli.options import Options, model_option, option, seed_option, trust_option
+from lorapar_cli.options import (
+    Options,
+    model_option,
+    option,
+    seed_option,
+    template_arg_option,
+    trust_option,
+)
 
 TaskName = Literal["data", "gsm8k", "mmlu", "humaneval"]
 Style = Literal["trained", "harness"]
@@ -114,6 +121,7 @@ class EvalOptions(Options):
         recorded=False,
     )
     seed: int = seed_option()
+    template_arg: tuple[str, ...] = template_arg_option("Default: those that the run used.")
     trust_remote_code: bool = trust_option()
 
     def __post_init__(self) -> None:

@@ -17,6 +17,8 @@ from transformers import (
 )
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.prompt_end import leave_prompts_open
 from lorapar_cli.models.safe_loading import (
     check_folder_files,
     check_template,
@@ -33,6 +35,8 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+_OWN_TEMPLATE = ChatTemplate()
 
 
 @dataclass(frozen=True)
@@ -163,15 +167,20 @@ def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> di
 
 
 def load_tokenizer(
-    base: BaseModel, trust_remote_code: bool = False, template: str | None = None
+    base: BaseModel,
+    trust_remote_code: bool = False,
+    template: ChatTemplate = _OWN_TEMPLATE,
+    notes: list[str] | None = None,
 ) -> PreTrainedTokenizerBase:
     """Returns the tokenizer, with a pad token that is not treated as text.
 
     Args:
-        template: Jinja text that replaces the model's chat template; None keeps that.
+        template: How conversations are rendered.
+        notes: Where a sentence is added if the tokenizer's own habits had to be changed.
 
     Raises:
         LoraparError: It cannot be loaded, or has no end-of-sequence token.
+        UsageError: The template does not take the arguments given.
     """
     with library_errors(f"cannot load the tokenizer of `{base.id}`"):
         tokenizer = AutoTokenizer.from_pretrained(base.path, trust_remote_code=trust_remote_code)
@@ -183,8 +192,19 @@ def load_tokenizer(
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if template is not None:
-        tokenizer.chat_template = template
+    own = tokenizer.chat_template
+    if isinstance(own, dict):
+        tokenizer.chat_template = {name: template.complete(text) for name, text in own.items()}
+        if template.text is not None:
+            tokenizer.chat_template = template.complete(None)
+    else:
+        tokenizer.chat_template = template.complete(own)
     if isinstance(tokenizer.chat_template, str):
         check_template(tokenizer.chat_template)
+    # An encoder's input does end with its end-of-sequence token.
+    if not base.encoder_decoder and leave_prompts_open(tokenizer) and notes is not None:
+        notes.append(
+            "the tokenizer ends every text with its end-of-sequence token, which would stand "
+            "between prompt and completion: it is left out"
+        )
     return tokenizer

@@ -1,10 +1,108 @@
-"""Chat templates that a user brings as a file, checked before anything is loaded."""
+"""Chat templates: those that a user brings as a file, and the arguments that a user gives to one."""
 
+import json
+import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.store.disk.regular_files import read_text
+
+Argument = bool | int | float | str | None
+# What every rendering sets itself.
+_TAKEN = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token")
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How a stage renders conversations.
+
+    Attributes:
+        text: Jinja text in place of the model's own template; None keeps that.
+        arguments: Variables of the template and their values, such as `enable_thinking`.
+    """
+
+    text: str | None = None
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+
+    @property
+    def given(self) -> list[str]:
+        """The arguments as KEY=VALUE, which `read_arguments` reads to the same values."""
+        return [f"{name}={json.dumps(value)}" for name, value in self.arguments.items()]
+
+    def complete(self, own: str | None) -> str | None:
+        """Returns the template to render with, None where there is none.
+
+        Arguments become the first line of the text, so that whoever renders it, a trainer or an
+        inference engine too, uses the same values.
+
+        Args:
+            own: The model's own template.
+
+        Raises:
+            UsageError: There is no template to take the arguments, or it does not read one of them.
+        """
+        text = own if self.text is None else self.text
+        if not self.arguments:
+            return text
+        if text is None:
+            raise UsageError(
+                "the model has no chat template that takes `--template-arg`",
+                hint="give one with `--template`, or omit the arguments",
+            )
+        known = sorted(set(re.findall(r"[A-Za-z_]\w*", text)))
+        for name in self.arguments:
+            if name not in known:
+                raise UsageError(
+                    f"the chat template does not read `{name}`" + nearest(name, known),
+                    hint="omit this `--template-arg`",
+                )
+        values = "".join(
+            f"{{% set {name} = {_to_jinja(value)} %}}" for name, value in self.arguments.items()
+        )
+        # The newline after a block is never part of the output.
+        return f"{values}\n{text}"
+
+
+def _to_jinja(value: Argument) -> str:
+    # Jinja knows `true`, `false` and `none`; numbers and strings are written as JSON writes them.
+    return "none" if value is None else json.dumps(value)
+
+
+def read_arguments(given: Sequence[str]) -> dict[str, Argument]:
+    """Returns the arguments of `--template-arg KEY=VALUE`, sorted by name.
+
+    A value is JSON's `true`, `false`, `null`, a number or a quoted string, else text as it stands.
+
+    Raises:
+        UsageError: One has no `=`, names no variable, or names one twice or one that is taken.
+    """
+    arguments: dict[str, Argument] = {}
+    for one in given:
+        name, separator, text = one.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise UsageError(
+                f"`--template-arg {one}` is not KEY=VALUE", hint="such as `enable_thinking=false`"
+            )
+        if name in _TAKEN:
+            raise UsageError(f"`--template-arg {name}` is set by lorapar itself")
+        if name in arguments:
+            raise UsageError(f"`--template-arg {name}` is given twice")
+        arguments[name] = _read_value(text)
+    return dict(sorted(arguments.items()))
+
+
+def _read_value(text: str) -> Argument:
+    try:
+        value = json.loads(text, parse_constant=lambda name: name)
+    except (ValueError, RecursionError):
+        return text
+    # A number that JSON allows and a float cannot hold is infinite.
+    if isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value)):
+        return text
+    return value
 
 
 def read_template(path: Path | None) -> str | None:

@@ -17,6 +17,7 @@ from lorapar_cli.models.base_model import (
     pick_dtype,
     transformers_model,
 )
+from lorapar_cli.models.chat_template import ChatTemplate
 from lorapar_cli.models.tokenization import encode_prompt
 
 # Largest difference of a logit that the order of float32 operations explains.
@@ -49,7 +50,7 @@ def export(
     Raises:
         LoraparError: What was written does not compute what was trained.
     """
-    tokenizer = load_tokenizer(base, trust, template)
+    tokenizer = load_tokenizer(base, trust, ChatTemplate(template))
     trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False).eval()
     expected = _logits(trained, tokenizer)
     stored = (

@@ -1,4 +1,4 @@
-"""From a record to tokens: prompts for scoring, training and evaluation are rendered here only.
+"""From a prompt to tokens: prompts for scoring, training and evaluation are rendered here only.
 
 With a chat template the prompt is a user message (or the record's own messages) and the completion
 the assistant's; without one the prompt is its text and a newline.
@@ -6,34 +6,15 @@ the assistant's; without one the prompt is its text and a newline.
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.records import Message, Record
+from lorapar_cli.store.records import Message
 
 Tools = list[dict[str, Any]] | None
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One record's tokens.
-
-    Attributes:
-        input_ids: Prompt, completion and end of sequence.
-        prompt_length: Number of leading tokens that do not contribute to the loss.
-    """
-
-    input_ids: list[int]
-    prompt_length: int
-
-    @property
-    def completion_length(self) -> int:
-        """Number of tokens that contribute to the loss, end of sequence included."""
-        return len(self.input_ids) - self.prompt_length
 
 
 def to_messages(prompt: str | list[Message]) -> list[Message]:
@@ -72,7 +53,9 @@ def encode_prompt(
     """
     _require_tool_support(tokenizer, prompt, tools, record_id)
     if tokenizer.chat_template:
-        return _render(tokenizer, to_messages(prompt), tools, add_generation_prompt=True)
+        return render_conversation(
+            tokenizer, to_messages(prompt), tools, add_generation_prompt=True
+        )
     return tokenizer(to_text(prompt))["input_ids"]
 
 
@@ -107,7 +90,7 @@ def _require_tool_support(
         )
 
 
-def _render(
+def render_conversation(
     tokenizer: PreTrainedTokenizerBase,
     messages: list[Message],
     tools: Tools,
@@ -165,46 +148,3 @@ def decode_text(
 ) -> str:
     """Returns the text of one list of token ids."""
     return cast(str, tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
-    """Returns the record's tokens; completion and end of sequence contribute to the loss."""
-    prompt = encode_prompt(tokenizer, record.prompt, record.tools, record.id)
-    completion = _completion_from_template(tokenizer, record, prompt)
-    if completion is None:
-        completion = tokenizer(record.completion, add_special_tokens=False)["input_ids"]
-    if not completion or completion[-1] != tokenizer.eos_token_id:
-        completion = [*completion, tokenizer.eos_token_id]
-    return Encoded([*prompt, *completion], len(prompt))
-
-
-def _completion_from_template(
-    tokenizer: PreTrainedTokenizerBase, record: Record, prompt: list[int]
-) -> list[int] | None:
-    """Returns what the template puts after the prompt, up to and including the end of sequence.
-
-    None without a template, or where the rendered conversation does not start with the prompt
-    (templates that rewrite earlier turns).
-    """
-    if not tokenizer.chat_template:
-        return None
-    messages = [*to_messages(record.prompt), {"role": "assistant", "content": record.completion}]
-    whole = _render(tokenizer, messages, record.tools)
-    if whole[: len(prompt)] != prompt:
-        return None
-    completion = whole[len(prompt) :]
-    # A newline that the template adds after the end of sequence is never generated. Words there
-    # belong to the answer, which contains the end of sequence.
-    if tokenizer.eos_token_id in completion:
-        after = len(completion) - completion[::-1].index(tokenizer.eos_token_id)
-        if not decode_text(tokenizer, completion[after:]).strip():
-            completion = completion[:after]
-    return completion
-
-
-def shown_tokens(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> list[tuple[str, bool]]:
-    """Returns each token's text and whether it contributes to the loss."""
-    return [
-        (decode_text(tokenizer, [token]), position >= encoded.prompt_length)
-        for position, token in enumerate(encoded.input_ids)
-    ]

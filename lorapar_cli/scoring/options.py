@@ -13,6 +13,7 @@ from lorapar_cli.options import (
     out_option,
     quantize_option,
     seed_option,
+    template_arg_option,
     trust_option,
 )
 
@@ -77,6 +78,7 @@ class ScoreOptions(Options):
     template: Path | None = option(
         None, "File with a Jinja chat template. Default: the model's own.", recorded=False
     )
+    template_arg: tuple[str, ...] = template_arg_option("Default: none.")
     splits: Path | None = option(
         None,
         "Folder with system1.jsonl and system2.jsonl. Default: the run's own.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.adapter import save_adapter, save_raw_adapter
+from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.models.distributed import Processes, join_processes
 from lorapar_cli.models.lora_inits import check_init
 from lorapar_cli.names import Artifact, System
@@ -50,7 +51,14 @@ def run_score(
     check_init(options.init, options.init_scale, options.formula, options.quantize)
     processes = join_processes()
     progress = progress if processes.rank == 0 else silent
-    student = find_student(manifest.settings["model"], manifest.settings["template"], options)
+    student = find_student(
+        manifest.settings["model"],
+        ChatTemplate(
+            manifest.settings["template"], read_arguments(manifest.settings["template_arg"])
+        ),
+        options,
+        manifest.notes,
+    )
     manifest.base_model = student.base.to_manifest()
     systems = {
         system: encode_system(

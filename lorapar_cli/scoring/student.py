@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import BaseModel, find_base_model, load_tokenizer
-from lorapar_cli.models.tokenization import Encoded, encode
+from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.encoding import Encoded, describe_encoding, encode
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.records import Record
@@ -21,11 +22,14 @@ class Student:
     tokenizer: PreTrainedTokenizerBase
 
 
-def find_student(name: str, template: str | None, options: ScoreOptions) -> Student:
+def find_student(
+    name: str, template: ChatTemplate, options: ScoreOptions, notes: list[str]
+) -> Student:
     """Returns the base model of that name and its tokenizer.
 
     Args:
-        template: Jinja text of a chat template in place of the model's own; None keeps that.
+        template: How conversations are rendered.
+        notes: Where sentences for the manifest are added.
 
     Raises:
         UsageError: The model cannot be scored with `--packing`.
@@ -38,7 +42,7 @@ def find_student(name: str, template: str | None, options: ScoreOptions) -> Stud
             f"`{name}` is an encoder-decoder, whose attention ignores the boundaries of samples",
             "omit `--packing`",
         )
-    return Student(base, load_tokenizer(base, options.trust_remote_code, template))
+    return Student(base, load_tokenizer(base, options.trust_remote_code, template, notes))
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def encode_system(
             f"{len(records)} records, {too_long} of them longer than {limit} tokens",
             "add data, or raise `--max-length` up to the model's own limit",
         )
-    notes = []
+    notes = describe_encoding(list(kept.values()), system.value)
     if too_long:
         notes.append(f"{too_long} {system} records longer than {limit} tokens were left out")
     if samples_given and len(kept) < options.samples:

@@ -1,5 +1,6 @@
 """The run directory: the folder of each stage, and what the stages remember for later ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -143,6 +144,18 @@ class RunDir:
             if manifest is not None:
                 return manifest.settings.get("template")
         return None
+
+    def template_arguments(self, *stages: Stage) -> Sequence[str]:
+        """Returns the arguments that the first finished one of `stages` gave to its chat template.
+
+        Args:
+            stages: As for `template`.
+        """
+        for stage in stages or (Stage.TRAIN_RL, Stage.TRAIN_SFT, Stage.SCORE):
+            manifest = self.manifest(stage)
+            if manifest is not None:
+                return manifest.settings.get("template_arg", ())
+        return ()
 
     def base_model(self) -> str | None:
         """Returns the base model that the run remembers: the scored one, else classify's student."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import read_template
+from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
@@ -33,7 +33,7 @@ class TrainingInputs:
         adapter: Folder of the adapter that training starts from.
         mask: Mask file; None trains every element.
         base_id: Base model; `revision` is the one that the run knows, None where unknown.
-        template: Text of the chat template that the user or the run names; None for the model's.
+        template: How conversations are rendered, by the user's options or as the run did.
         settings: What the manifest holds of the options.
         described: The manifest's `inputs`.
     """
@@ -44,7 +44,7 @@ class TrainingInputs:
     mask: Path | None
     base_id: str
     revision: str | None
-    template: str | None
+    template: ChatTemplate
     settings: dict[str, Any]
     described: dict[str, dict[str, str]]
 
@@ -77,8 +77,9 @@ def find_training_inputs(
     mask = _find_mask(run_dir, options.mask)
     files = training_files(splits, options.data, options.replay)
     base_id, revision = run_dir.base_of_adapter(options.model)
-    template = (
-        run_dir.template(made_by) if options.template is None else read_template(options.template)
+    template = ChatTemplate(
+        run_dir.template(made_by) if options.template is None else read_template(options.template),
+        read_arguments(options.template_arg or run_dir.template_arguments(made_by)),
     )
     paths = files | {"adapter": adapter / ADAPTER_WEIGHTS} | ({"mask": mask} if mask else {})
     return TrainingInputs(
@@ -89,7 +90,7 @@ def find_training_inputs(
         base_id,
         revision,
         template,
-        options.settings(model=base_id, template=template),
+        options.settings(model=base_id, template=template.text, template_arg=template.given),
         describe_inputs(paths),
     )
 

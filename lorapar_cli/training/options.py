@@ -17,6 +17,7 @@ from lorapar_cli.options import (
     quantize_option,
     required,
     seed_option,
+    template_arg_option,
     template_option,
     trust_option,
 )
@@ -101,6 +102,7 @@ class TrainingOptions(Options):
         trainer="report_to",
     )
     template: Path | None = template_option()
+    template_arg: tuple[str, ...] = template_arg_option("Default: those that the run used.")
     training: tuple[str, ...] = option(
         (),
         "Further argument of TRL's trainer configuration; repeatable.",

@@ -21,7 +21,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from lorapar_cli.models.tokenization import Encoded
+from lorapar_cli.models.encoding import Encoded
 from lorapar_cli.stage_records.training import SftFigures, SftRecord, TrainedTokens
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer

@@ -60,7 +60,7 @@ def train_rl(
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
-    tokenizer = load_tokenizer(base, options.trust_remote_code, source.template)
+    tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     lengths = [len(encode_prompt(tokenizer, record.prompt)) for record in read]
     records = drop_too_long(
         read, lengths, read, options.max_prompt_length, "prompt", manifest.notes

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lorapar_cli.events import Advance, Progress, TokenView, silent
-from lorapar_cli.models.tokenization import encode, shown_tokens
+from lorapar_cli.models.encoding import describe_encoding, encode_records, shown_tokens
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import TrainedTokens
 from lorapar_cli.store.manifest import Outcome
@@ -48,8 +48,9 @@ def train_sft(
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
-    tokenizer = load_tokenizer(base, options.trust_remote_code, source.template)
-    everything = [encode(tokenizer, record) for record in records]
+    tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
+    everything = encode_records(tokenizer, records)
+    manifest.notes.extend(describe_encoding(everything))
     lengths = [len(item.input_ids) for item in everything]
     encoded = drop_too_long(
         everything, lengths, records, options.max_length, "prompt and completion", manifest.notes

@@ -84,6 +84,7 @@ def test_the_manifest_holds_what_decides_the_result(run_dir, evaluate_in, tiny_m
         ("backend", "transformers"),
         ("batch_size", 5),
         ("template", None),
+        ("template_arg", []),
         ("dtype", "auto"),
         ("trust_remote_code", False),
     ]

@@ -15,6 +15,7 @@ from lorapar_cli.models.base_model import (
     pick_dtype,
     transformers_model,
 )
+from lorapar_cli.models.chat_template import ChatTemplate
 from lorapar_cli.models.weights_digest import local_revision
 from tests.conftest import build_tokenizer
 from tests.scoring.architectures import adapted, build
@@ -106,7 +107,7 @@ def test_padding_falls_back_to_the_end_of_sequence(folder):
 
 def test_a_template_replaces_the_models_own(folder):
     base = find_base_model(str(folder))
-    assert load_tokenizer(base, template="own").chat_template == "own"
+    assert load_tokenizer(base, template=ChatTemplate("own")).chat_template == "own"
     assert load_tokenizer(base).chat_template == build_tokenizer().chat_template
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.chat_template import read_template
-from tests.conftest import CHAT_TEMPLATE
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
+from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,46 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, what):
     with pytest.raises(LoraparError, match=what) as caught:
         read_template(path)
     assert str(path) in caught.value.what
+
+
+TEMPLATE = (
+    "\n{% if enable_thinking %}on{% else %}off{% endif %}{{ level }}|{{ messages[0].content }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "rendered"),
+    [
+        ([], "\noff|hi"),
+        (["enable_thinking=true"], "\non|hi"),
+        (["enable_thinking=false", "level=high"], "\noffhigh|hi"),
+        (['level="%} {{ 1 }}"'], "\noff%} {{ 1 }}|hi"),
+        (["level=null"], "\noffNone|hi"),
+        (["level=1e400"], "\noff1e400|hi"),
+        (["level=a=b"], "\noffa=b|hi"),
+    ],
+)
+def test_arguments_are_what_the_template_sees(given, rendered):
+    tokenizer = build_tokenizer(ChatTemplate(None, read_arguments(given)).complete(TEMPLATE))
+    messages = [{"role": "user", "content": "hi"}]
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == rendered
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (["enable_thinking"], "not KEY=VALUE"),
+        (["a-b=1"], "not KEY=VALUE"),
+        (["messages=1"], "set by lorapar"),
+        (["level=1", "level=2"], "given twice"),
+        (["enable_thinkin=true"], "did you mean `enable_thinking`"),
+    ],
+)
+def test_an_argument_that_nothing_reads_is_refused(given, what):
+    with pytest.raises(UsageError, match=what):
+        ChatTemplate(None, read_arguments(given)).complete(TEMPLATE)
+
+
+def test_arguments_need_a_template():
+    with pytest.raises(UsageError, match="no chat template"):
+        ChatTemplate(None, {"enable_thinking": True}).complete(None)

@@ -3,7 +3,8 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.tokenization import encode, encode_prompt
+from lorapar_cli.models.encoding import encode
+from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.store.records import Record
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 

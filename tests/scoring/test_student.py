@@ -3,6 +3,7 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.chat_template import ChatTemplate
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.student import encode_system, find_student
@@ -10,7 +11,7 @@ from lorapar_cli.scoring.student import encode_system, find_student
 
 @pytest.fixture(scope="module")
 def student(tiny_model_dir):
-    return find_student(str(tiny_model_dir), None, ScoreOptions())
+    return find_student(str(tiny_model_dir), ChatTemplate(), ScoreOptions(), [])
 
 
 def encode(student, records, given=False, **changed):
@@ -73,4 +74,4 @@ def test_an_encoder_decoder_is_not_packed(tmp_path, tiny_model_dir):
     tokenizer.save_pretrained(tmp_path / "t5")
     options = ScoreOptions(packing=True, target_modules=("q", "v"))
     with pytest.raises(UsageError, match="--packing"):
-        find_student(str(tmp_path / "t5"), None, options)
+        find_student(str(tmp_path / "t5"), ChatTemplate(), options, [])

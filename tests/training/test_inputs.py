@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.chat_template import ChatTemplate
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.records import Record, write_records
 from lorapar_cli.training.inputs import (
@@ -98,7 +99,8 @@ def test_inputs_are_those_of_the_run(run_dir, tmp_path):
     assert source.folder == run_dir.folder(Stage.TRAIN_SFT)
     assert source.mask == run_dir.folder(Stage.PARTITION) / Artifact.MASK
     assert source.settings["model"] == source.base_id
-    assert source.template is source.settings["template"] is None
+    assert source.template == ChatTemplate()
+    assert source.settings["template"] is None
     manifest = source.new_manifest(Stage.TRAIN_SFT, ["replay"])
     assert (manifest.given, manifest.seed) == (["replay"], 0)
     assert source.find_result() is None

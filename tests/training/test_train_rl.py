@@ -53,7 +53,7 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("weight_decay", "adam_beta2", "max_grad_norm", "optimizer", "max_prompt_length"),
         *("max_completion_length", "replay", "gradient_checkpointing", "save_steps", "dtype"),
         *("quantize", "data", "vllm", "patience_steps", "stop_without_spread", "report_to"),
-        *("seed", "template", "training", "model"),
+        *("seed", "template", "template_arg", "training", "model"),
     }
 
 

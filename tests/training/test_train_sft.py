@@ -175,7 +175,7 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("learning_rate", "epochs", "max_steps", "per_device_batch_size", "scheduler", "warmup"),
         *("gradient_accumulation", "weight_decay", "max_grad_norm", "optimizer", "lora_dropout"),
         *("max_length", "replay", "gradient_checkpointing", "save_steps", "dtype", "quantize"),
-        *("data", "report_to", "seed", "template", "training", "model"),
+        *("data", "report_to", "seed", "template", "template_arg", "training", "model"),
     }
 
 
@@ -211,6 +211,25 @@ def test_template_replaces_the_models_and_is_remembered(run_dir, tmp_path):
     (view,) = [event for event in events if isinstance(event, TokenView)]
     assert "".join(token for token, _ in view.records[0]).startswith("[user]What is")
     assert outcome.manifest.settings["template"] == run_dir.template() == text
+
+
+def test_template_arguments_are_recorded_and_a_later_stage_has_its_own(run_dir, tmp_path):
+    template = tmp_path / "chat.jinja"
+    template.write_text(
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if mood %}{{ mood }}"
+        "{% endif %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+        encoding="utf-8",
+    )
+    shown = []
+    options = replace(SFT, template=template, template_arg=("mood=calm",), max_steps=2)
+    first = train_sft(run_dir, replace(options, show_tokens=1), progress=shown.append)
+    assert first.manifest.settings["template_arg"] == ['mood="calm"']
+    (view,) = [event for event in shown if isinstance(event, TokenView)]
+    assert "calm<|assistant|>" in "".join(text for text, _ in view.records[0])
+    again = replace(SFT, from_="sft", out=tmp_path / "again", max_steps=2)
+    assert train_sft(run_dir, again).manifest.settings["template_arg"] == ['mood="calm"']
+    other = replace(again, template_arg=("mood=wild",), out=tmp_path / "other")
+    assert train_sft(run_dir, other).manifest.settings["template_arg"] == ['mood="wild"']
 
 
 def test_replay_mixes_in_the_other_system(run_dir):

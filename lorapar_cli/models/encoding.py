@@ -1,0 +1,262 @@
+"""From a record to tokens: what of it is context, and what contributes to the loss.
+
+Where a chat template writes blocks of reasoning (`<think>...</think>`), the prompt may open one, and
+a completion without reasoning get an empty one.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.tokenization import (
+    decode_text,
+    encode_prompt,
+    render_conversation,
+    to_messages,
+)
+from lorapar_cli.store.records import Message, Record
+
+_NAMES = "think|thinking|thought|reasoning|seed:think|THINK"
+_OPEN_AT_END = re.compile(rf"[<\[]({_NAMES})[>\]]\s*\Z")
+_OPENING = re.compile(rf"\A\s*[<\[](?:{_NAMES})[>\]]")
+_CLOSING = re.compile(rf"[<\[]/(?:{_NAMES})[>\]]")
+_EMPTY_AT_END = re.compile(rf"[<\[]({_NAMES})[>\]]\s*[<\[]/\1[>\]]\s*\Z")
+_EMPTY = re.compile(rf"\A\s*([<\[])({_NAMES})[>\]]\s*[<\[]/\2[>\]]\s*")
+
+# What closes an opened block that stays empty, as templates with empty blocks write it.
+_CLOSED = "\n{}\n\n"
+# More tokens than an empty block of reasoning has, even one a character.
+_BLOCK_TOKENS = 40
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One record's tokens.
+
+    Attributes:
+        input_ids: Prompt, completion and end of sequence.
+        prompt_length: Number of leading tokens that do not contribute to the loss.
+        reasoning: What stands for the reasoning of a completion that has none: `closed` where the
+            prompt opens a block that had to be closed, `empty` where the template writes an empty
+            one. Neither contributes to the loss.
+    """
+
+    input_ids: list[int]
+    prompt_length: int
+    reasoning: Literal["closed", "empty"] | None = None
+
+    @property
+    def completion_length(self) -> int:
+        """Number of tokens that contribute to the loss, end of sequence included."""
+        return len(self.input_ids) - self.prompt_length
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
+    """Returns the record's tokens; completion and end of sequence contribute to the loss.
+
+    The prompt's tokens are those that generation starts from. Where a template opens a block of
+    reasoning in them, a completion with reasoning continues it; for one without, the block is
+    closed. An empty block is context: trained on, it would teach the model not to reason.
+
+    Raises:
+        UnusableCompletion: The chat template changes the completion, or leaves no room for its
+            reasoning.
+        LoraparError: The chat template refuses the messages, or takes no tools.
+    """
+    prompt = encode_prompt(tokenizer, record.prompt, record.tools, record.id)
+    if not tokenizer.chat_template:
+        return _join(tokenizer, prompt, [], _encode_text(tokenizer, record.completion))
+    written = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])
+    if _opens_block(written):
+        return _encode_reasoning(tokenizer, record, prompt)
+    if _EMPTY_AT_END.search(written) and _closes_block(record.completion):
+        raise UnusableCompletion(
+            record.id,
+            "the chat template writes an empty block of reasoning, and completions have their own",
+            "omit the `--template-arg` that turns reasoning off, or remove it from the completions",
+        )
+    completion = _completion_from_template(tokenizer, record, prompt)
+    block = _count_block(tokenizer, completion)
+    return _join(tokenizer, prompt, completion[:block], completion[block:], "empty")
+
+
+def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]) -> list[Encoded]:
+    """Returns the tokens of several records.
+
+    Raises:
+        LoraparError: As `encode`; what makes completions unusable is counted first.
+    """
+    encoded: list[Encoded] = []
+    unusable: list[UnusableCompletion] = []
+    for record in records:
+        try:
+            encoded.append(encode(tokenizer, record))
+        except UnusableCompletion as cause:
+            unusable.append(cause)
+    if unusable:
+        first = unusable[0]
+        found = f"{len(unusable)} of {len(records)} records, such as `{first.record_id}`"
+        raise LoraparError(first.what, found, first.hint)
+    return encoded
+
+
+def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
+    """Returns sentences on blocks of reasoning that stand for none, with the number of records.
+
+    Args:
+        of: Whose records they are, for the sentences.
+    """
+    described = {
+        "closed": "the chat template opens a block of reasoning that {} have no text for; it is "
+        "closed and does not contribute to the loss",
+        "empty": "the chat template adds an empty block of reasoning to {}; it does not contribute "
+        "to the loss",
+    }
+    sentences = []
+    for kind, sentence in described.items():
+        number = sum(one.reasoning == kind for one in encoded)
+        if number:
+            whose = f"{number:,} of {len(encoded):,} {of} records".replace("  ", " ")
+            sentences.append(sentence.format(whose))
+    return sentences
+
+
+class UnusableCompletion(LoraparError):
+    """A chat template leaves open what to train on.
+
+    Attributes:
+        record_id: Record whose completion it is.
+    """
+
+    def __init__(self, record_id: str, what: str, hint: str) -> None:
+        super().__init__(what, f"record `{record_id}`", hint)
+        self.record_id = record_id
+
+
+def _join(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    context: list[int],
+    completion: list[int],
+    reasoning: Literal["closed", "empty"] = "empty",
+) -> Encoded:
+    """Returns the tokens of one record; `context` stands between prompt and completion."""
+    if not completion or completion[-1] != tokenizer.eos_token_id:
+        completion = [*completion, tokenizer.eos_token_id]
+    before = [*prompt, *context]
+    return Encoded([*before, *completion], len(before), reasoning if context else None)
+
+
+def _encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _encode_reasoning(
+    tokenizer: PreTrainedTokenizerBase, record: Record, prompt: list[int]
+) -> Encoded:
+    """Returns the tokens of a record whose prompt opens a block of reasoning."""
+    ending = _end_of_turn(tokenizer, record)
+    if _closes_block(record.completion):
+        text = _without_opening(record.completion)
+        return _join(tokenizer, prompt, [], _encode_text(tokenizer, text + ending))
+    opened = _opens_block(decode_text(tokenizer, prompt[-_BLOCK_TOKENS:]))
+    closing = _encode_text(tokenizer, _CLOSED.format(opened))
+    completion = _encode_text(tokenizer, record.completion + ending)
+    return _join(tokenizer, prompt, closing, completion, "closed")
+
+
+def _conversation(record: Record) -> list[Message]:
+    return [*to_messages(record.prompt), {"role": "assistant", "content": record.completion}]
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase, record: Record) -> str:
+    """Returns what the template writes behind a completion, up to the end of sequence.
+
+    Raises:
+        UnusableCompletion: It does not write the completion's last words.
+    """
+    text = decode_text(
+        tokenizer, render_conversation(tokenizer, _conversation(record), record.tools)
+    )
+    last = record.completion.strip().splitlines()[-1].strip() if record.completion.strip() else ""
+    place = text.rfind(last)
+    if not last or place < 0:
+        raise UnusableCompletion(
+            record.id,
+            "the chat template changes completions, so that what to train on is unknown",
+            "give another template with `--template`",
+        )
+    rest = text[place + len(last) :]
+    end = cast(str, tokenizer.eos_token)
+    head, found, after = rest.partition(end)
+    return head + found if not after.strip() else rest
+
+
+def _completion_from_template(
+    tokenizer: PreTrainedTokenizerBase, record: Record, prompt: list[int]
+) -> list[int]:
+    """Returns what the template puts after the prompt, up to and including the end of sequence.
+
+    Where the rendered conversation does not start with the prompt (templates that rewrite earlier
+    turns), it is the completion and what the template writes behind it.
+    """
+    whole = render_conversation(tokenizer, _conversation(record), record.tools)
+    if whole[: len(prompt)] != prompt:
+        return _encode_text(tokenizer, record.completion + _end_of_turn(tokenizer, record))
+    completion = whole[len(prompt) :]
+    # A newline that the template adds after the end of sequence is never generated. Words there
+    # belong to the answer, which contains the end of sequence.
+    if tokenizer.eos_token_id in completion:
+        after = len(completion) - completion[::-1].index(tokenizer.eos_token_id)
+        if not decode_text(tokenizer, completion[after:]).strip():
+            completion = completion[:after]
+    return completion
+
+
+def _count_block(tokenizer: PreTrainedTokenizerBase, completion: list[int]) -> int:
+    """Returns how many leading tokens are an empty block of reasoning."""
+    block = _empty_block(decode_text(tokenizer, completion[:_BLOCK_TOKENS]))
+    count = 0
+    if block:
+        for length in range(1, min(_BLOCK_TOKENS, len(completion)) + 1):
+            if block.startswith(decode_text(tokenizer, completion[:length])):
+                count = length
+    return count
+
+
+def _opens_block(text: str) -> str | None:
+    """Returns the tag that closes the block which a prompt ends by opening, None if it opens none."""
+    found = _OPEN_AT_END.search(text)
+    if found is None:
+        return None
+    square = found[0].startswith("[")
+    return f"[/{found[1]}]" if square else f"</{found[1]}>"
+
+
+def _closes_block(text: str) -> bool:
+    """Returns whether a completion closes a block, and so has reasoning of its own."""
+    return _CLOSING.search(text) is not None
+
+
+def _without_opening(text: str) -> str:
+    """Returns a completion without the tag that its prompt has already written."""
+    found = _OPENING.match(text)
+    return text[found.end() :].lstrip("\n") if found else text
+
+
+def _empty_block(text: str) -> str:
+    """Returns the empty block that a completion starts with, blanks around included, else an empty string."""
+    found = _EMPTY.match(text)
+    return found[0] if found else ""
+
+
+def shown_tokens(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> list[tuple[str, bool]]:
+    """Returns each token's text and whether it contributes to the loss."""
+    return [
+        (decode_text(tokenizer, [token]), position >= encoded.prompt_length)
+        for position, token in enumerate(encoded.input_ids)
+    ]

@@ -1,0 +1,189 @@
+"""What of a record contributes to the loss, spelled out for templates of today's models.
+
+The templates are shortened to what decides that: which tokens stand around an answer, whether the
+generation prompt opens a block of reasoning, and what becomes of an answer without reasoning.
+"""
+
+import pytest
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.encoding import describe_encoding, encode, encode_records, shown_tokens
+from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.store.records import Record
+from tests.conftest import build_tokenizer
+
+# Ends turns with the end of sequence; hybrid: `enable_thinking=false` closes the block in the
+# prompt, and the last turn always gets one.
+QWEN3 = (
+    "{% for m in messages %}<im>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}"
+    "{% if '</think>' in m.content %}{{ '<think>\n' + m.content.split('</think>')[0]"
+    ".split('<think>')[-1].strip('\n') + '\n</think>\n\n' "
+    "+ m.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ '<think>\n\n</think>\n\n' + m.content }}{% endif %}"
+    "{% else %}{{ m.content }}{% endif %}<eos>\n{% endfor %}"
+    "{% if add_generation_prompt %}<im>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+QWEN3_THINKING = (
+    QWEN3.split("{% if enable_thinking", maxsplit=1)[0] + "{{ '<think>\n' }}{% endif %}"
+)
+# Drops the reasoning of every assistant turn, and opens a block for the next one.
+DEEPSEEK_R1 = (
+    "{% for m in messages %}{% if m.role == 'user' %}<User>{{ m.content }}{% else %}"
+    "<Assistant>{{ m.content.split('</think>')[-1] }}<eos>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<Assistant><think>\n{% endif %}"
+)
+LLAMA3 = (
+    "<begin>{% for m in messages %}[{{ m.role }}]\n\n{{ m.content | trim }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]\n\n{% endif %}"
+)
+# The assistant is called `model`, and a turn ends with a token that is not the end of sequence.
+GEMMA3 = (
+    "<bos>{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+# No generation prompt, and a blank before the answer.
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %}"
+    " {{ m.content }}<eos>{% endif %}{% endfor %}"
+)
+PHI3 = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}<eos>{% endif %}"
+)
+
+DIRECT = "42"
+REASONED = "<think>\n6*7\n</think>\n\n42"
+
+
+def parts(template, completion, **arguments):
+    """Returns what is context and what contributes to the loss, as text."""
+    tokenizer = build_tokenizer(ChatTemplate(template, arguments).complete(None))
+    encoded = encode(tokenizer, Record(id="r", prompt="6*7?", completion=completion))
+    tokens = shown_tokens(tokenizer, encoded)
+    prompt = tokenizer.decode(encode_prompt(tokenizer, "6*7?"))
+    context = "".join(text for text, counts in tokens if not counts)
+    # What RL and evaluation generate from is where a record's context begins.
+    assert context.startswith(prompt)
+    return context, "".join(text for text, counts in tokens if counts)
+
+
+@pytest.mark.parametrize(
+    ("template", "completion", "arguments", "context", "counted"),
+    [
+        (
+            QWEN3,
+            DIRECT,
+            {},
+            "<im>user\n6*7?<eos>\n<im>assistant\n<think>\n\n</think>\n\n",
+            "42<eos>",
+        ),
+        (
+            QWEN3,
+            DIRECT,
+            {"enable_thinking": False},
+            "<im>user\n6*7?<eos>\n<im>assistant\n<think>\n\n</think>\n\n",
+            "42<eos>",
+        ),
+        (
+            QWEN3,
+            REASONED,
+            {"enable_thinking": True},
+            "<im>user\n6*7?<eos>\n<im>assistant\n",
+            "<think>\n6*7\n</think>\n\n42<eos>",
+        ),
+        (
+            QWEN3_THINKING,
+            DIRECT,
+            {},
+            "<im>user\n6*7?<eos>\n<im>assistant\n<think>\n\n</think>\n\n",
+            "42<eos>",
+        ),
+        (
+            QWEN3_THINKING,
+            REASONED,
+            {},
+            "<im>user\n6*7?<eos>\n<im>assistant\n<think>\n",
+            "6*7\n</think>\n\n42<eos>",
+        ),
+        (
+            DEEPSEEK_R1,
+            DIRECT,
+            {},
+            "<User>6*7?<Assistant><think>\n\n</think>\n\n",
+            "42<eos>",
+        ),
+        (
+            DEEPSEEK_R1,
+            REASONED,
+            {},
+            "<User>6*7?<Assistant><think>\n",
+            "6*7\n</think>\n\n42<eos>",
+        ),
+        (LLAMA3, DIRECT, {}, "<begin>[user]\n\n6*7?<eos>[assistant]\n\n", "42<eos>"),
+        (
+            GEMMA3,
+            DIRECT,
+            {},
+            "<bos><start_of_turn>user\n6*7?<end_of_turn>\n<start_of_turn>model\n",
+            "42<end_of_turn>\n<eos>",
+        ),
+        (MISTRAL, DIRECT, {}, "[INST] 6*7? [/INST]", " 42<eos>"),
+        (PHI3, DIRECT, {}, "<|user|>\n6*7?<|end|>\n<|assistant|>\n", "42<|end|>\n<eos>"),
+        (None, DIRECT, {}, "6*7?\n", "42<eos>"),
+    ],
+)
+def test_what_contributes_to_the_loss(template, completion, arguments, context, counted):
+    assert parts(template, completion, **arguments) == (context, counted)
+
+
+def test_reasoning_without_its_first_tag_continues_an_opened_block():
+    context, counted = parts(QWEN3_THINKING, "6*7\n</think>\n\n42")
+    assert context.endswith("<think>\n")
+    assert counted == "6*7\n</think>\n\n42<eos>"
+
+
+def test_reasoning_and_a_block_that_the_prompt_has_closed_contradict_each_other():
+    with pytest.raises(LoraparError, match="empty block of reasoning") as caught:
+        parts(QWEN3, REASONED, enable_thinking=False)
+    assert "`r`" in caught.value.found
+
+
+def test_a_template_that_rewrites_earlier_turns_keeps_its_end_of_turn():
+    template = (
+        "{% for m in messages %}{{ m.role }}: "
+        "{{ '(shortened)' if not loop.last else m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    context, counted = parts(template, "So:\n42")
+    assert context == "user: 6*7?<|end|>assistant: "
+    assert counted == "So:\n42<|end|><eos>"
+
+
+def test_a_template_that_changes_completions_is_refused_with_their_number():
+    template = (
+        "{% for m in messages %}{{ m.content if m.role == 'user' else 'A' }}<eos>{% endfor %}"
+        "{% if add_generation_prompt %}>{% endif %}"
+    )
+    records = [Record(id=f"r{n}", prompt="q", completion=c) for n, c in enumerate(["x", "A", "y"])]
+    with pytest.raises(LoraparError, match="changes completions") as caught:
+        encode_records(build_tokenizer(template), records)
+    assert caught.value.found == "2 of 3 records, such as `r0`"
+
+
+def test_blocks_that_stand_for_no_reasoning_are_counted():
+    records = [
+        Record(id=f"r{n}", prompt="q", completion=c) for n, c in enumerate([DIRECT, REASONED])
+    ]
+    closed = describe_encoding(encode_records(build_tokenizer(DEEPSEEK_R1), records))
+    assert closed == [
+        "the chat template opens a block of reasoning that 1 of 2 records have no text for; it is "
+        "closed and does not contribute to the loss"
+    ]
+    (empty,) = describe_encoding(encode_records(build_tokenizer(QWEN3), records), "System 1")
+    assert "1 of 2 System 1 records" in empty
+    assert describe_encoding(encode_records(build_tokenizer(LLAMA3), records)) == []
