@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import run_python
-from lorapar_cli.elements.regions import Partition, shared_cut
+from lorapar_cli.elements.regions import mark_active, mark_top
 from lorapar_cli.elements.top_sets import Ranking, importance_keys
+from lorapar_cli.names import Flag
 from lorapar_cli.store.tensor_files import layout_fingerprint, write_tensors
 
 HIDDEN, INTERMEDIATE, LAYERS = 4096, 11008, 32
@@ -97,9 +98,12 @@ def cut_in_rows(first: np.ndarray, second: np.ndarray, theta: float) -> list[int
 def cut_by_histograms(first: np.ndarray, second: np.ndarray, theta: float) -> np.ndarray:
     """The same two sets as flags, as `partition` finds them."""
     keys = [lambda values=values: [importance_keys(values)] for values in (first, second)]
-    cuts = [Ranking(own).by_share([theta])[0] for own in keys]
-    active = [shared_cut(*keys, *cuts, 1.0, by) for by in (1, 2)]
-    return Partition(*cuts, *active).flags(*(next(iter(own())) for own in keys))
+    flags = [np.zeros(len(first), np.uint8)]
+    for own, top in zip(keys, (Flag.TOP1, Flag.TOP2), strict=True):
+        mark_top(flags, own, Ranking(own).by_share([theta])[0], top)
+    for own, top, active in zip(keys, (Flag.TOP1, Flag.TOP2), (Flag.SFT, Flag.RL), strict=True):
+        mark_active(flags, own, 1.0, top, active)
+    return flags[0]
 
 
 def against_rows(elements: int = 200_000, pairs: int = 3) -> str:

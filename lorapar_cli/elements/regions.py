@@ -4,58 +4,62 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lorapar_cli.elements.top_sets import EVERYTHING, NOTHING, Cutoff, Keys, Ranking, TopSetMask
+from lorapar_cli.elements.top_sets import Cutoff, Keys, Ranking, TopSetMask
 from lorapar_cli.names import Flag, Region
 
+_BOTH = np.uint8(Flag.TOP1 | Flag.TOP2)
 
-def shared_cut(
-    keys1: Keys, keys2: Keys, cut1: Cutoff, cut2: Cutoff, share: float, by: int
-) -> Cutoff:
-    """Returns the cut for the top `floor(share * n)` of the n shared elements.
+
+def mark_top(flags: Iterable[np.ndarray], keys: Keys, cut: Cutoff, top: Flag) -> None:
+    """Sets a system's bit for the elements of its top set.
 
     Args:
-        share: alpha (by System 1) or beta (by System 2), 0 to 1.
-        by: The system whose importance ranks the shared elements, 1 or 2.
+        flags: 1-D uint8 vectors like those of `keys`, changed in place.
+        top: `Flag.TOP1` or `Flag.TOP2`.
     """
-    if share in (0, 1):
-        return EVERYTHING if share else NOTHING
+    picker = TopSetMask(cut)
+    for vector, own in zip(flags, keys(), strict=True):
+        _set(vector, picker.pick(own), top)
+
+
+def mark_active(
+    flags: Sequence[np.ndarray], keys: Keys, share: float, top: Flag, active: Flag
+) -> None:
+    """Sets a stage's bit for its system's own region and a share of the shared elements.
+
+    Args:
+        flags: 1-D uint8 vectors like those of `keys`, with both systems' top sets; changed in
+            place.
+        keys: Importance for the stage's system, which ranks the shared elements.
+        share: alpha or beta, 0 to 1: the top `floor(share * n)` of the n shared elements.
+        top: Bit of the stage's system.
+        active: `Flag.SFT` or `Flag.RL`.
+
+    Source: LoRA-PAR Sec. 3: SFT trains S1-only and the alpha part of shared, RL S2-only and the
+    beta part.
+    """
+    if share == 1:
+        for vector in flags:
+            _set(vector, (vector & np.uint8(top)) != 0, active)
+        return
+    for vector in flags:
+        _set(vector, (vector & _BOTH) == np.uint8(top), active)
+    if not share:
+        return
 
     def shared() -> Iterable[np.ndarray]:
-        pick1, pick2 = TopSetMask(cut1).pick, TopSetMask(cut2).pick
-        for vector1, vector2 in zip(keys1(), keys2(), strict=True):
-            yield (vector1, vector2)[by - 1][pick1(vector1) & pick2(vector2)]
+        for vector, own in zip(flags, keys(), strict=True):
+            yield own[(vector & _BOTH) == _BOTH]
 
-    ranking = Ranking(shared, sums=False)
-    return ranking.by_fraction(share)
+    picker = TopSetMask(Ranking(shared, sums=False).by_fraction(share))
+    for vector, own in zip(flags, shared(), strict=True):
+        places = np.flatnonzero((vector & _BOTH) == _BOTH)
+        vector[places[picker.pick(own)]] |= np.uint8(active)
 
 
-class Partition:
-    """Turns the two systems' keys into flags, vector by vector, in order.
-
-    Args:
-        cut1, cut2: The systems' top sets.
-        active1, active2: Cuts among the shared elements: those active in SFT and in RL.
-    """
-
-    def __init__(self, cut1: Cutoff, cut2: Cutoff, active1: Cutoff, active2: Cutoff) -> None:
-        self._top = TopSetMask(cut1), TopSetMask(cut2)
-        self._active = TopSetMask(active1), TopSetMask(active2)
-
-    def flags(self, keys1: np.ndarray, keys2: np.ndarray) -> np.ndarray:
-        """Returns the `Flag` bits of a vector's elements, uint8.
-
-        Source: LoRA-PAR Sec. 3: SFT trains S1-only and the alpha part of shared, RL S2-only and
-        the beta part.
-        """
-        top = [picker.pick(keys) for picker, keys in zip(self._top, (keys1, keys2), strict=True)]
-        shared = np.flatnonzero(top[0] & top[1])
-        flags = top[0] * np.uint8(Flag.TOP1 | Flag.SFT) + top[1] * np.uint8(Flag.TOP2 | Flag.RL)
-        for bit, picker, keys in zip(
-            (Flag.SFT, Flag.RL), self._active, (keys1, keys2), strict=True
-        ):
-            active = picker.pick(keys[shared])
-            flags[shared[~active]] &= np.uint8(~bit & 0xFF)
-        return flags
+def _set(flags: np.ndarray, chosen: np.ndarray, bit: Flag) -> None:
+    """Sets a bit of the chosen elements, in place."""
+    np.bitwise_or(flags, np.uint8(bit), out=flags, where=chosen)
 
 
 def sweep(

@@ -65,7 +65,6 @@ class Cutoff:
 
 
 NOTHING = Cutoff(key=2**32 - 1, ties=0, size=0)
-EVERYTHING = Cutoff(key=0, ties=2**62, size=2**62)
 
 
 class TopSetMask:

@@ -9,7 +9,7 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.partition.options import PartitionOptions
-from lorapar_cli.partition.select_elements import count_by_theta, cut_to_budget, select_elements
+from lorapar_cli.partition.select_elements import Selection, count_by_theta, select_elements
 from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow, Regions
 from lorapar_cli.store.atomic import new_folder
@@ -40,8 +40,7 @@ def partition(
 
     Source: LoRA-PAR Sec. 3, partition into S1-only, S2-only and shared.
     """
-    if options.budget is not None and "theta" in given:
-        raise UsageError("`--budget` sets theta: omit `--theta`", f"{options.theta}")
+    _check_theta(options, given)
     path = _importance_path(run_dir, options.importance)
     inputs = describe_inputs({"importance": path})
     source = ImportanceFile(path)
@@ -63,37 +62,69 @@ def _write(
     """Selects the elements, completes the manifest and publishes the stage folder."""
     if options.plot:
         require_matplotlib()
-    thetas, cutoffs = options.thetas, None
-    if options.budget is not None:
-        theta, cutoffs = cut_to_budget(source, options.budget)
-        thetas = (theta, theta)
-    mask = select_elements(source, options, thetas, cutoffs)
-    counts = count_mask(mask)
+    selection = select_elements(source, options)
+    counts = count_mask(selection.mask)
     metrics = region_shares(counts)
-    if options.budget is not None:
-        metrics["theta_of_budget"] = thetas[0]
+    if options.budget is not None and selection.thetas[0] is not None:
+        metrics["theta_of_budget"] = selection.thetas[0]
+    manifest.notes += selection.notes
     manifest.layout_fingerprint = source.fingerprint
     manifest.keep(PartitionRecord(counts, metrics))
     with new_folder(target) as built:
-        header = _header(options, thetas, source.fingerprint, counts)
-        write_tensors(built / Artifact.MASK, mask, header)
+        header = _header(options, selection.thetas, source.fingerprint, counts)
+        write_tensors(built / Artifact.MASK, selection.mask, header)
         if options.plot:
             from lorapar_cli.plots.partition_plots import draw_partition
 
-            draw_partition(source, mask, thetas, built / Artifact.PLOTS)
+            draw_partition(
+                source, selection.mask, _title(options, selection), built / Artifact.PLOTS
+            )
         write_manifest(built, manifest)
 
 
+def _check_theta(options: PartitionOptions, given: Sequence[str]) -> None:
+    """Refuses a theta that a budget would make meaningless."""
+    if "theta" not in given:
+        return
+    if options.budget is not None:
+        raise UsageError("`--budget` sets theta: omit `--theta`", f"{options.theta}")
+    if all(options.set_budgets):
+        raise UsageError(
+            "`--budget-s1` and `--budget-s2` take the place of theta: omit `--theta`",
+            f"{options.theta}",
+        )
+
+
+def _title(options: PartitionOptions, selection: Selection) -> str:
+    """Returns how the two sets were cut, for a picture."""
+    parts = [
+        f"theta {theta:g}" if budget is None else f"budget {budget.text}"
+        for theta, budget in zip(selection.thetas, options.set_budgets, strict=True)
+    ]
+    return ", ".join(dict.fromkeys(parts))
+
+
 def _header(
-    options: PartitionOptions, thetas: tuple[float, float], fingerprint: str, counts: RegionRow
+    options: PartitionOptions,
+    thetas: tuple[float | None, float | None],
+    fingerprint: str,
+    counts: RegionRow,
 ) -> dict[str, Any]:
-    """Returns the metadata of the mask file."""
+    """Returns the metadata of the mask file; options of a later date only where they are given."""
+    given = {
+        "scope_s2": options.scope_s2,
+        "only": options.only,
+        "budget_s1": options.budget_s1,
+        "budget_s2": options.budget_s2,
+        "protect": options.protect or None,
+    }
     return {
         "theta": thetas[0] if thetas[0] == thetas[1] else list(thetas),
         "alpha": options.alpha,
         "beta": options.beta,
         "selection": options.select,
         "scope": options.scope,
+        **{name: value for name, value in given.items() if value is not None},
         "fingerprint": fingerprint,
         "counts": {
             "elements": counts["elements"],

@@ -1,77 +1,167 @@
-"""From importance to flags: top sets of both systems, cut by share, fraction or budget."""
+"""From importance to flags: top sets of both systems, cut by share, fraction or number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from lorapar_cli.elements.regions import Partition, shared_cut, sweep
-from lorapar_cli.elements.top_sets import Cutoff, Keys, Ranking, importance_keys, random_keys
+from lorapar_cli.elements.regions import mark_active, mark_top, sweep
+from lorapar_cli.elements.top_sets import Cutoff, Ranking
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import System
+from lorapar_cli.names import Flag, System
 from lorapar_cli.partition.budget import STEPS, steps_of_budget
+from lorapar_cli.partition.element_keys import ElementKeys, candidates, element_keys, file_keys
 from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.partition.set_budget import spread
 from lorapar_cli.store.importance_file import ImportanceFile
 
-
-def _keys(source: ImportanceFile, system: System, names: Sequence[str]) -> Keys:
-    """Returns one system's importance as keys, piece by piece in the names' order."""
-
-    def read() -> Iterator[np.ndarray]:
-        for name in names:
-            for piece in source.pieces(f"{system}/{name}"):
-                try:
-                    yield importance_keys(piece)
-                except ValueError as cause:
-                    raise LoraparError(
-                        f"importance `{system}/{name}` cannot be ranked",
-                        f"{cause}, in `{source.path}`",
-                    ) from cause
-
-    return read
+_BITS = {System.SYSTEM1: (Flag.TOP1, Flag.SFT), System.SYSTEM2: (Flag.TOP2, Flag.RL)}
 
 
-def select_elements(
-    source: ImportanceFile,
-    options: PartitionOptions,
-    thetas: tuple[float, float],
-    known: list[Cutoff] | None,
-) -> dict[str, np.ndarray]:
-    """Returns name -> flags; one cut for all matrices, or one for each.
+@dataclass(frozen=True)
+class Selection:
+    """Which elements were selected, and how.
 
-    Args:
-        known: The two global cuts, where they are known already.
+    Attributes:
+        mask: Name -> flags, uint8 in the matrix's shape.
+        thetas: Theta of System 1 and of System 2; None where a number of elements was given.
+        notes: Sentences for the manifest.
+    """
+
+    mask: dict[str, np.ndarray]
+    thetas: tuple[float | None, float | None]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What one system's top set is to be.
+
+    Attributes:
+        theta: None where `count` is given.
+        count: Number of elements; None where theta is given.
+        cut: The cut, where it is known already.
+    """
+
+    theta: float | None
+    count: int | None
+    cut: Cutoff | None = None
+
+
+def select_elements(source: ImportanceFile, options: PartitionOptions) -> Selection:
+    """Returns the flags of every element.
 
     Raises:
-        LoraparError: Nothing is selected for a system, or importance cannot be ranked.
+        LoraparError: Nothing is selected for a system, importance cannot be ranked, or a budget is
+            out of range.
     """
-    scopes = [source.names] if options.scope == "global" else [[name] for name in source.names]
-    mask: dict[str, np.ndarray] = {}
-    found = np.zeros(2, np.int64)
-    for names in scopes:
-        keys = [_keys(source, system, names) for system in System]
-        cuts = known or [
-            _cut(own, options.select, theta) for own, theta in zip(keys, thetas, strict=True)
-        ]
-        found += [cut.size for cut in cuts]
-        if options.select == "random":
-            keys = [_random(source, system, names, options.seed) for system in System]
-            cuts = [
-                Ranking(own, sums=False).by_count(cut.size)
-                for own, cut in zip(keys, cuts, strict=True)
-            ]
-        mask |= _flags(source, names, keys, cuts, options)
-    for system, theta, size in zip(System, thetas, found, strict=True):
-        if size:
-            continue
-        if options.select == "top":
-            of = "all elements" if options.scope == "global" else "any matrix"
-            raise LoraparError(
-                f"nothing is selected for {system}: the fraction {theta:g} of {of} is less than one "
-                "element",
-                hint="give a larger `--theta`",
+    names = candidates(source, options)
+    keys = element_keys(source, options, names)
+    goals = _goals(source, options, names, keys)
+    mask = {name: np.zeros(source.layout[name], np.uint8) for name in source.names}
+    pieces = {name: _pieces(source, name, mask[name]) for name in names}
+    notes = []
+    for system, goal in goals.items():
+        zeros = 0
+        for group, part in _groups(source, options, system, names, goal):
+            cut = _cut(keys[system], group, options.select, part)
+            mark_top(_flat(pieces, group), keys[system].choice(group), cut, _BITS[system][0])
+            zeros += cut.ties if not cut.key else 0
+        size = sum(int(np.count_nonzero(mask[name] & _BITS[system][0])) for name in names)
+        _require_some(source, options, system, goal, size)
+        if options.select in ("importance", "top") and zeros:
+            if zeros == size:
+                raise _zero_importance(source, system)
+            notes.append(
+                f"{zeros:,} of the {size:,} elements selected for {system} have importance 0 and "
+                "were taken by name and index"
             )
+    for system, share in zip(System, (options.alpha, options.beta), strict=True):
+        for group, _ in _groups(source, options, system, names, goals[system]):
+            mark_active(_flat(pieces, group), keys[system].choice(group), share, *_BITS[system])
+    first, second = (goals[system].theta for system in System)
+    return Selection(mask, (first, second), notes)
+
+
+def _goals(
+    source: ImportanceFile,
+    options: PartitionOptions,
+    names: Sequence[str],
+    keys: dict[System, ElementKeys],
+) -> dict[System, _Goal]:
+    if options.budget is not None:
+        theta, cuts = _cut_to_budget(source, keys, names, options.budget)
+        return {s: _Goal(theta, None, cut) for s, cut in zip(System, cuts, strict=True)}
+    every, own = (_size(source, some) for some in (source.names, names))
+    goals = {}
+    for system, theta, budget in zip(System, options.thetas, options.set_budgets, strict=True):
+        if budget is None:
+            goals[system] = _Goal(theta, None)
+        else:
+            flag = f"--budget-s{system[-1]}"
+            goals[system] = _Goal(None, budget.count(flag, every, own))
+    return goals
+
+
+def _size(source: ImportanceFile, names: Sequence[str]) -> int:
+    return sum(source.size(f"{System.SYSTEM1}/{name}") for name in names)
+
+
+def _groups(
+    source: ImportanceFile,
+    options: PartitionOptions,
+    system: System,
+    names: list[str],
+    goal: _Goal,
+) -> list[tuple[list[str], _Goal]]:
+    """Returns the matrices that are cut together, each group with its part of the goal."""
+    if options.scopes[list(System).index(system)] == "global":
+        return [(names, goal)]
+    if goal.count is None:
+        return [([name], goal) for name in names]
+    parts = spread(goal.count, [_size(source, [name]) for name in names])
+    return [([name], _Goal(None, part)) for name, part in zip(names, parts, strict=True)]
+
+
+def _pieces(source: ImportanceFile, name: str, flags: np.ndarray) -> list[np.ndarray]:
+    """Returns a matrix's flags as 1-D views like the vectors of its keys."""
+    flat, sizes = flags.reshape(-1), source.piece_sizes(f"{System.SYSTEM1}/{name}")
+    return np.split(flat, np.cumsum(sizes)[:-1]) if sizes else []
+
+
+def _flat(pieces: dict[str, list[np.ndarray]], names: Sequence[str]) -> list[np.ndarray]:
+    return [piece for name in names for piece in pieces[name]]
+
+
+def _cut(keys: ElementKeys, names: Sequence[str], select: str, goal: _Goal) -> Cutoff:
+    """Returns the cut of these matrices in the order of choice."""
+    if goal.cut is not None:
+        return goal.cut
+    if goal.count is not None:
+        return Ranking(keys.choice(names), sums=False).by_count(goal.count)
+    theta = goal.theta if goal.theta is not None else 1.0
+    if select == "top":
+        return Ranking(keys.choice(names), sums=False).by_fraction(theta)
+    cut = Ranking(keys.importance(names)).by_share([theta])[0]
+    if select == "importance":
+        return cut
+    return Ranking(keys.choice(names), sums=False).by_count(cut.size)
+
+
+def _require_some(
+    source: ImportanceFile, options: PartitionOptions, system: System, goal: _Goal, size: int
+) -> None:
+    if size:
+        return
+    if options.select != "top":
         raise _zero_importance(source, system)
-    return mask
+    whole = options.scopes[list(System).index(system)] == "global"
+    of = "all elements" if whole else "any matrix"
+    raise LoraparError(
+        f"nothing is selected for {system}: the fraction {goal.theta:g} of {of} is less than one "
+        "element",
+        hint="give a larger `--theta`",
+    )
 
 
 def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
@@ -82,72 +172,23 @@ def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
     )
 
 
-def _cut(keys: Keys, select: str, theta: float) -> Cutoff:
-    if select == "top":
-        return Ranking(keys, sums=False).by_fraction(theta)
-    return Ranking(keys).by_share([theta])[0]
-
-
-def _random(source: ImportanceFile, system: System, names: Sequence[str], seed: int) -> Keys:
-    sizes = [
-        (f"{name} {place}", piece_size)
-        for name in names
-        for place, piece_size in enumerate(source.piece_sizes(f"{system}/{name}"))
-    ]
-    return random_keys(sizes, seed, system)
-
-
-def _flags(
-    source: ImportanceFile,
-    names: Sequence[str],
-    keys: list[Keys],
-    cuts: list[Cutoff],
-    options: PartitionOptions,
-) -> dict[str, np.ndarray]:
-    (keys1, keys2), (cut1, cut2) = keys, cuts
-    sft, rl = (
-        shared_cut(keys1, keys2, cut1, cut2, share, by)
-        for by, share in ((1, options.alpha), (2, options.beta))
-    )
-    parts = Partition(cut1, cut2, sft, rl)
-    pairs = zip(keys1(), keys2(), strict=True)
-    mask = {}
-    for name in names:
-        flags = np.empty(source.size(f"{System.SYSTEM1}/{name}"), np.uint8)
-        filled = 0
-        while filled < flags.size:
-            made = parts.flags(*next(pairs))
-            flags[filled : filled + made.size] = made
-            filled += made.size
-        mask[name] = flags.reshape(source.layout[name])
-    return mask
-
-
 def count_by_theta(source: ImportanceFile, thetas: Sequence[float]) -> list[dict[str, int]]:
     """Returns region -> number of elements for each theta, from one pass for all.
 
     Raises:
         LoraparError: All importance of a system is zero, or it cannot be ranked.
     """
-    keys1, keys2 = (_keys(source, system, source.names) for system in System)
-    cuts1, cuts2 = (own.by_share(thetas) for own in _rankings(source, [keys1, keys2]))
-    return sweep(keys1, keys2, cuts1, cuts2)
-
-
-def _rankings(source: ImportanceFile, keys: list[Keys]) -> list[Ranking]:
-    """Returns both systems' rankings.
-
-    Raises:
-        LoraparError: All importance of a system is zero.
-    """
-    rankings = [Ranking(own) for own in keys]
-    for system, ranking in zip(System, rankings, strict=True):
-        if not ranking.total:
+    keys = [file_keys(source, system, source.names) for system in System]
+    cuts1, cuts2 = (Ranking(own).by_share(thetas) for own in keys)
+    for system, cuts in zip(System, (cuts1, cuts2), strict=True):
+        if not all(cut.size for cut in cuts):
             raise _zero_importance(source, system)
-    return rankings
+    return sweep(keys[0], keys[1], cuts1, cuts2)
 
 
-def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cutoff]]:
+def _cut_to_budget(
+    source: ImportanceFile, keys: dict[System, ElementKeys], names: Sequence[str], budget: int
+) -> tuple[float, list[Cutoff]]:
     """Returns the largest theta, to six decimals, whose union of sets is within the budget.
 
     Returns:
@@ -156,8 +197,11 @@ def cut_to_budget(source: ImportanceFile, budget: int) -> tuple[float, list[Cuto
     Raises:
         LoraparError: Even the smallest theta selects more, or all importance of a system is zero.
     """
-    keys1, keys2 = (_keys(source, system, source.names) for system in System)
-    rankings = _rankings(source, [keys1, keys2])
+    keys1, keys2 = (keys[system].importance(names) for system in System)
+    rankings = [Ranking(own) for own in (keys1, keys2)]
+    for system, ranking in zip(System, rankings, strict=True):
+        if not ranking.total:
+            raise _zero_importance(source, system)
     steps = steps_of_budget(keys1, keys2, rankings, budget)
     if not steps:
         raise LoraparError(

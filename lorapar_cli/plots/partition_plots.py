@@ -35,7 +35,7 @@ _DPI = 150
 def draw_partition(
     source: ImportanceFile,
     mask: Tensors,
-    thetas: tuple[float, float],
+    title: str,
     folder: Path,
 ) -> None:
     """Writes `scatter.png`, `layers.png` and `curve.png`.
@@ -43,10 +43,10 @@ def draw_partition(
     Args:
         source: The importance that was partitioned.
         mask: Name -> flags.
-        thetas: theta of System 1 and of System 2.
+        title: How the sets were cut, `theta 0.9` for instance.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _save(draw_scatter(source, mask, thetas), folder / "scatter.png")
+    _save(draw_scatter(source, mask, title), folder / "scatter.png")
     _save(draw_layers(mask), folder / "layers.png")
     _save(draw_curve(source, mask), folder / "curve.png")
 
@@ -92,7 +92,7 @@ def _sample_regions(
     return points, dict(zip(Region, sizes.tolist(), strict=True)), np.sqrt(squares)
 
 
-def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, float]) -> "Figure":
+def draw_scatter(source: ImportanceFile, mask: Tensors, title: str) -> "Figure":
     """Returns a plot of System 1's importance against System 2's, L2-normalised, by region.
 
     Differs: both axes are logarithmic, since importance spans many orders of magnitude.
@@ -121,9 +121,6 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, thetas: tuple[float, flo
     low, high = np.quantile(shown, 0.005), shown.max() * 2
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     union = elements - sizes[Region.UNSELECTED]
-    title = (
-        f"theta {thetas[0]:g}" if thetas[0] == thetas[1] else f"theta {thetas[0]:g}, {thetas[1]:g}"
-    )
     axes.set_title(f"{title}: Jaccard of the two sets {sizes[Region.SHARED] / union:.3f}")
     axes.set_xlabel("importance for System 1 (L2-normalised)")
     axes.set_ylabel("importance for System 2 (L2-normalised)")

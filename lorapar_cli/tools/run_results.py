@@ -51,12 +51,38 @@ def selection_in_words(manifest: Manifest) -> str:
     thetas = [settings[f"theta_s{n}"] or settings["theta"] for n in (1, 2)]
     if (found := manifest.record(PartitionRecord).metrics.get("theta_of_budget")) is not None:
         thetas = [found, found]
-    theta = f"{thetas[0]:g}" if thetas[0] == thetas[1] else f"{thetas[0]:g} and {thetas[1]:g}"
-    scope = "" if settings["scope"] == "global" else f", one cut per {settings['scope']}"
-    return (
-        f"{settings['select']}, theta {theta}, alpha {settings['alpha']:g}, "
-        f"beta {settings['beta']:g}{scope}"
-    )
+    # Partitions of earlier builds have no such settings.
+    budgets = [settings.get(f"budget_s{n}") for n in (1, 2)]
+    sizes = [
+        f"theta {theta:g}" if budget is None else f"budget {budget}"
+        for theta, budget in zip(thetas, budgets, strict=True)
+    ]
+    scopes = [settings["scope"], settings.get("scope_s2") or settings["scope"]]
+    parts = [
+        settings["select"],
+        _join(sizes),
+        f"alpha {settings['alpha']:g}",
+        f"beta {settings['beta']:g}",
+        "" if scopes == ["global"] * 2 else f"one cut per {_scopes_in_words(scopes)}",
+        f"{settings['only']} only" if settings.get("only") else "",
+        f"protect {settings['protect']:g}" if settings.get("protect") else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _join(sizes: list[str]) -> str:
+    """Returns both systems' sizes; a word that they share once."""
+    first, second = sizes
+    if first == second:
+        return first
+    word = first.partition(" ")[0]
+    return f"{first} and {second.removeprefix(f'{word} ')}"
+
+
+def _scopes_in_words(scopes: list[str]) -> str:
+    if scopes[0] == scopes[1]:
+        return scopes[0]
+    return f"module for System {scopes.index('module') + 1}"
 
 
 def share_active(manifest: Manifest | None) -> str:

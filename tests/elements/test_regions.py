@@ -8,22 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lorapar_cli.elements.regions import Partition, shared_cut, sweep
+from lorapar_cli.elements.regions import mark_active, mark_top, sweep
 from lorapar_cli.elements.top_sets import Ranking
 from lorapar_cli.names import Flag, Region
 from tests.elements.exact_sets import IMPORTANCE, THETA, cut_by_share, in_pieces, sorted_top
 
 
 def flags_of(first, second, theta, alpha=1.0, beta=1.0) -> np.ndarray:
-    keys1, keys2 = in_pieces(first), in_pieces(second)
-    cut1, cut2 = cut_by_share(keys1, theta), cut_by_share(keys2, theta)
-    parts = Partition(
-        cut1,
-        cut2,
-        shared_cut(keys1, keys2, cut1, cut2, alpha, 1),
-        shared_cut(keys1, keys2, cut1, cut2, beta, 2),
+    flags = np.zeros(len(first), np.uint8)
+    pieces = np.array_split(flags, 3)
+    systems = (
+        (in_pieces(first), alpha, Flag.TOP1, Flag.SFT),
+        (in_pieces(second), beta, Flag.TOP2, Flag.RL),
     )
-    return np.concatenate([parts.flags(a, b) for a, b in zip(keys1(), keys2(), strict=True)])
+    for keys, _, top, _ in systems:
+        mark_top(pieces, keys, cut_by_share(keys, theta), top)
+    for keys, share, top, active in systems:
+        mark_active(pieces, keys, share, top, active)
+    return flags
 
 
 @settings(max_examples=200, deadline=None)

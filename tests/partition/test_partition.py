@@ -82,3 +82,27 @@ def test_a_sweep_refuses_thetas_out_of_range(random_importance, tmp_path):
     path, _, _ = random_importance
     with pytest.raises(UsageError, match="`--theta` must be above 0"):
         compare_thetas(RunDir(tmp_path), [0.5, 0.0], importance=path)
+
+
+def test_the_header_records_how_the_sets_were_chosen(random_importance, tmp_path):
+    path, _, _ = random_importance
+    options = PartitionOptions(
+        importance=path, select="bottom", scope_s2="module", only="B", budget_s1="0.5%", protect=2.0
+    )
+    outcome = partition(RunDir(tmp_path), options)
+    _, metadata = read_tensors(outcome.folder / "mask.safetensors")
+    assert metadata["selection"] == "bottom"
+    assert (metadata["scope"], metadata["scope_s2"]) == ("global", "module")
+    assert (metadata["only"], metadata["budget_s1"]) == ("B", "0.5%")
+    assert json.loads(metadata["theta"]) == [None, 0.9]
+    assert metadata["protect"] == "2.0"
+    plain = partition(RunDir(tmp_path), PartitionOptions(importance=path, out=tmp_path / "plain"))
+    _, metadata = read_tensors(plain.folder / "mask.safetensors")
+    assert not {"scope_s2", "only", "budget_s1", "budget_s2", "protect"} & {*metadata}
+
+
+def test_a_theta_that_budgets_replace_is_refused(random_importance, tmp_path):
+    path, _, _ = random_importance
+    options = PartitionOptions(budget_s1="5", budget_s2="1%", importance=path)
+    with pytest.raises(UsageError, match="omit `--theta`"):
+        partition(RunDir(tmp_path / "run"), options, given=["budget_s1", "budget_s2", "theta"])

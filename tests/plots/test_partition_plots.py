@@ -45,7 +45,7 @@ def test_three_pictures_are_part_of_the_result(drawn):
 def test_the_scatter_says_shares_and_jaccard(drawn):
     path, outcome = drawn
     mask, _ = read_tensors(outcome.folder / "mask.safetensors")
-    (axes,) = plots.draw_scatter(ImportanceFile(path), mask, (0.8, 0.8)).axes
+    (axes,) = plots.draw_scatter(ImportanceFile(path), mask, "theta 0.8").axes
     counts = outcome.manifest.counts
     assert f"{outcome.manifest.metrics['jaccard']:.3f}" in axes.get_title()
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

@@ -97,10 +97,21 @@ def _render(manifest: Manifest) -> list[Any]:
     layers = _table("elements by layer, % of the row", ("layer",), counts)
     for layer in counts["by_layer"]:
         layers.add_row(layer["layer"], *_cells(layer))
-    lines = [f"Jaccard of the two top sets: {metrics['jaccard']:.3f}"]
+    lines = [f"top set of {set_size}" for set_size in _set_sizes(counts)]
+    lines.append(f"Jaccard of the two top sets: {metrics['jaccard']:.3f}")
     if "theta_of_budget" in metrics:
         lines.append(f"theta for this budget: {metrics['theta_of_budget']:g}")
     return [kinds, layers, *lines]
+
+
+def _set_sizes(counts: RegionRow) -> list[str]:
+    """Returns each system's number of elements, exact and as a share of all."""
+    regions = counts["regions"]
+    lines = []
+    for system, own in (("System 1", Region.S1_ONLY), ("System 2", Region.S2_ONLY)):
+        size = regions[own] + regions[Region.SHARED]
+        lines.append(f"{system}: {size:,} elements, {100 * size / counts['elements']:.4g} % of all")
+    return lines
 
 
 def _table(title: str, heads: tuple[str, ...], total: RegionRow) -> Any:

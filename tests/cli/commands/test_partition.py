@@ -88,3 +88,14 @@ def test_a_run_without_importance_names_the_command_before(tmp_path):
     done = run("partition", "--run-dir", tmp_path / "run")
     assert done.returncode == 1
     assert "run `lorapar score` first" in done.stderr
+
+
+def test_the_exact_sizes_of_the_sets_are_printed(importance, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        *("partition", "--importance", importance, "--out", out, "--select", "bottom"),
+        *("--budget-s1", "3", "--budget-s2", "2.6%", "--scope-s2", "module"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "top set of System 1: 3 elements, 0.75 % of all" in done.stdout
+    assert "top set of System 2: 10 elements, 2.5 % of all" in done.stdout  # 10.4 of 400
