@@ -118,13 +118,17 @@ def load_harness_task(
 
 def _load_gsm8k(task: Task) -> list[Any]:
     rows = {"train": task.examples, "test": task.questions}
-    return [load_harness_task("gsm8k", "gsm8k/gsm8k.yaml", rows)]
+    changes = _choose_examples(task.shown) if task.redrawn else {}
+    return [load_harness_task("gsm8k", "gsm8k/gsm8k.yaml", rows, **changes)]
 
 
 def _load_mmlu(task: Task) -> list[Any]:
     """Returns a task for each subject."""
     tasks = []
-    for subject in dict.fromkeys(row["subject"] for row in task.questions):
+    shown: dict[str, list[list[dict[str, Any]]]] = {}
+    for row, examples in zip(task.questions, task.shown, strict=True):
+        shown.setdefault(row["subject"], []).append([_mmlu_row(each) for each in examples])
+    for subject, examples_of_each in shown.items():
         rows = {
             split: [_mmlu_row(row) for row in own if row["subject"] == subject]
             for split, own in (("dev", task.examples), ("test", task.questions))
@@ -135,9 +139,29 @@ def _load_mmlu(task: Task) -> list[Any]:
                 "mmlu/default/_default_template_yaml",
                 rows,
                 description=mmlu.describe_task(subject),
+                **(_choose_examples(examples_of_each) if task.redrawn else {}),
             )
         )
     return tasks
+
+
+def _choose_examples(shown: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """Returns the settings by which the harness shows these examples, instead of its own choice.
+
+    Args:
+        shown: Of each question in order, as the harness builds its prompts.
+    """
+    from lm_eval.api.samplers import ContextSampler
+
+    left = iter(shown)
+
+    class Chosen(ContextSampler):
+        """Examples that are known beforehand."""
+
+        def sample(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+            return next(left)
+
+    return {"fewshot_config": {"sampler": Chosen}}
 
 
 def _mmlu_row(row: dict[str, Any]) -> dict[str, Any]:

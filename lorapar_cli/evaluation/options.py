@@ -89,7 +89,11 @@ class EvalOptions(Options):
         panel="Where",
         recorded=False,
     )
-    limit: int | None = option(None, "Evaluate on the first N records only.", at_least=1)
+    limit: int | None = option(
+        None,
+        "Evaluate on the first N records only; for mmlu the first N of each subject.",
+        at_least=1,
+    )
     max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
     samples: int = option(1, "Completions per record, for pass@k and maj@k.", at_least=1)
     temperature: float = option(0.0, "0 decodes greedily; above 0, tokens are sampled.", at_least=0)

@@ -1,9 +1,6 @@
-"""MMLU as published: 57 subjects in four groups, the harness's text, and the CSV files."""
+"""MMLU as published: 57 subjects in four groups, what a row holds, and the harness's text."""
 
-import csv
-from collections.abc import Iterator
-from pathlib import Path
-
+from lorapar_cli.data.rows import kind_of, parse_json_text
 from lorapar_cli.errors import LoraparError
 
 GROUPS = {
@@ -58,38 +55,45 @@ def answer_letter(row: dict) -> str:
     Raises:
         LoraparError: It is neither.
     """
-    answer = str(row["answer"]).strip().upper()
-    letter = LETTERS[int(answer)] if answer in ("0", "1", "2", "3") else answer
-    if letter not in tuple(LETTERS):
+    letter = _letter(row["answer"])
+    if letter is None:
         raise LoraparError(
             f"an MMLU answer is not one of A, B, C, D: `{row['answer']}`", row["question"]
         )
     return letter
 
 
-def read_published(folder: Path, split: str) -> Iterator[dict]:
-    """Yields the rows of the published CSV files, `<split>/<subject>_<split>.csv`.
+def _letter(answer: object) -> str | None:
+    text = str(answer).strip().upper()
+    letter = LETTERS[int(text)] if text in ("0", "1", "2", "3") else text
+    return letter if letter in tuple(LETTERS) else None
+
+
+def checked_row(row: dict, place: str) -> dict:
+    """Returns a row with its choices as a list.
+
+    Args:
+        row: Its choices are a list, the JSON text of one, or in fields A to D.
+        place: File and line, or the like, for messages.
 
     Raises:
-        LoraparError: There is no such file, or a line does not have six cells.
+        LoraparError: The question is not text, there are not four choices, or the answer is none of
+            them.
     """
-    files = sorted((folder / split).glob(f"*_{split}.csv"))
-    if not files:
-        raise LoraparError(
-            f"no MMLU files in `{folder}`",
-            f"`{folder / split}` has no `*_{split}.csv`",
-            "give the published folder (with `dev` and `test`), or one JSONL file",
-        )
-    for path in files:
-        subject = path.name.removesuffix(f"_{split}.csv")
-        with open(path, encoding="utf-8", newline="") as file:
-            for number, cells in enumerate(csv.reader(file), 1):
-                if len(cells) != 6:
-                    raise LoraparError(f"`{path}:{number}` has {len(cells)} cells, not 6")
-                question, *choices, answer = cells
-                yield {
-                    "subject": subject,
-                    "question": question,
-                    "choices": choices,
-                    "answer": answer,
-                }
+    choices = row.get("choices")
+    if choices is None and all(row.get(letter) is not None for letter in LETTERS):
+        choices = [row[letter] for letter in LETTERS]
+    if isinstance(choices, str):
+        choices = parse_json_text(choices)
+    problem = None
+    if not isinstance(row["question"], str):
+        problem = f"its question is {kind_of(row['question'])}, not text"
+    elif not isinstance(choices, list):
+        problem = f"its choices are {kind_of(choices)}, not a list of {len(LETTERS)}"
+    elif len(choices) != len(LETTERS):
+        problem = f"it has {len(choices)} choices, not {len(LETTERS)}"
+    elif _letter(row["answer"]) is None:
+        problem = f"its answer is {row['answer']!r}, not one of A, B, C, D or 0 to 3"
+    if problem is not None:
+        raise LoraparError(f"`{place}` is not an MMLU question", problem)
+    return row | {"choices": choices}

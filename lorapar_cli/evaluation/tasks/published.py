@@ -34,6 +34,13 @@ class PublishedRows:
         Raises:
             LoraparError: A row is damaged or lacks a field; names file and line.
         """
+        for _, row in self.placed(needed, limit):
+            yield row
+
+    def placed(
+        self, needed: tuple[str, ...], limit: int | None = None
+    ) -> Iterator[tuple[str, dict]]:
+        """Yields as `read` does, each row with its file and line."""
         for number, (place, row) in enumerate(self._source.rows()):
             if limit is not None and number >= limit:
                 return
@@ -46,4 +53,4 @@ class PublishedRows:
                     f"field `{missing[0]}` is {'null' if missing[0] in row else among}",
                     "give a file of the data set itself, or use `--task data`",
                 )
-            yield row
+            yield place, row

@@ -59,6 +59,8 @@ class Task:
         without_reference: Number of records excluded because they have no reference answer.
         num_fewshot: Examples before each question.
         questions, examples: Rows as published, for the harness's own task.
+        shown: Of each question the examples that it is asked with; empty where none are.
+        redrawn: Whether some of them are not what the harness would show: the question itself.
     """
 
     name: TaskName
@@ -71,6 +73,8 @@ class Task:
     num_fewshot: int = 0
     questions: list[dict[str, Any]] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[list[dict[str, Any]]] = field(default_factory=list)
+    redrawn: bool = False
 
 
 def fewshot_source(options: EvalOptions, what: str) -> str | None:

@@ -37,8 +37,35 @@ def test_examples_are_drawn_as_the_harness_draws_them(files, questions):
     generator = random.Random(1234)
     for item, row in zip(task.items, questions, strict=False):
         shown = generator.sample(questions, 5)
+        if row in shown:
+            continue
         expected = "".join(f"Question: {e['question']}\nAnswer: {e['answer']}\n\n" for e in shown)
         assert item.prompt == f"{expected}Question: {row['question']}\nAnswer:"
+
+
+def test_the_question_is_never_among_its_examples(files, questions):
+    respelled = [row | {"question": row["question"].upper() + " "} for row in questions]
+    write_jsonl(files / "train.jsonl", respelled)
+    task = load(fewshot_data="train.jsonl", style="harness", num_fewshot=8)
+    assert task.redrawn
+    for item, row, shown in zip(task.items, questions, task.shown, strict=True):
+        asked = row["question"].upper()
+        assert len({example["question"] for example in shown}) == 8
+        assert item.prompt.upper().count(asked) == 1
+    with pytest.raises(LoraparError, match="has 8 examples besides itself, not 9"):
+        load(fewshot_data="train.jsonl", num_fewshot=9)
+
+
+def test_other_questions_keep_their_examples(files, questions):
+    pool = [{"question": f"Why {n}?", "answer": f"#### {n}"} for n in range(20)]
+    write_jsonl(files / "train.jsonl", pool)
+    before = load(fewshot_data="train.jsonl", num_fewshot=3)
+    assert not before.redrawn
+    drawn = before.shown[0][0]
+    write_jsonl(files / "gsm8k.jsonl", [drawn, *questions[1:]])
+    after = load(fewshot_data="train.jsonl", num_fewshot=3)
+    assert drawn not in after.shown[0]
+    assert after.shown[1:] == before.shown[1:]
 
 
 def test_ids_and_groups_where_rows_have_them(files, questions):

@@ -35,6 +35,26 @@ def test_no_question_is_shown_its_own_answer(files):
     assert "Pick 1\n" in item.prompt.partition("Answer: B")[0]
 
 
+def test_the_question_in_another_file_and_spelling_is_no_example(files, choices):
+    again = choices[1] | {"question": "PICK  1", "choices": ["z", "Y", "x", "w"], "answer": 2}
+    namesake = choices[1] | {"choices": ["k", "l", "m", "n"]}
+    write_jsonl(files / "anatomy.jsonl", choices[:4])
+    write_jsonl(files / "dev.jsonl", [again, namesake, *choices[2:4]])
+    task = load(limit=2, fewshot_data="dev.jsonl", num_fewshot=2, data="anatomy.jsonl")
+    assert task.redrawn
+    assert task.shown[1] == [namesake, choices[2]]
+    assert task.shown[0] == [again, namesake]
+    with pytest.raises(LoraparError, match="`anatomy` has 3 examples besides the question itself"):
+        load(fewshot_data="dev.jsonl", num_fewshot=4, data="anatomy.jsonl")
+
+
+def test_a_limit_is_per_subject_and_keeps_ids(files):
+    task = load(num_fewshot=0, limit=2)
+    ids = ["anatomy/0", "anatomy/1", "formal_logic/4", "formal_logic/5"]
+    assert [item.id for item in task.items] == ids
+    assert [row["question"] for row in task.questions] == [" Pick 0 ", " Pick 1 "] * 2
+
+
 def test_as_published(files, choices):
     for split, rows in (("dev", choices[:2]), ("test", choices[2:4])):
         (files / "data" / split).mkdir(parents=True)
@@ -57,7 +77,7 @@ def test_choices_may_be_json_in_a_text(files, choices):
     ("options", "message"),
     [
         ({"data": "gsm8k.jsonl", "num_fewshot": 0}, "is not a valid row"),
-        ({"fewshot_data": "mmlu.jsonl"}, "has 3 examples, not 5"),
+        ({"fewshot_data": "mmlu.jsonl"}, "has 3 examples besides the question itself, not 5"),
     ],
 )
 def test_refused(files, options, message):

@@ -37,10 +37,23 @@ def test_a_question_has_four_choices():
         mmlu.describe_question({"question": "Which?", "choices": ["x", "y", "z"]})
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(LoraparError, match="no MMLU files"):
-        list(mmlu.read_published(tmp_path, "test"))
-    (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "anatomy_test.csv").write_text("q,w,x,y,z,A\nq,w,x,A\n")
-    with pytest.raises(LoraparError, match=r"anatomy_test\.csv:2` has 4 cells, not 6"):
-        list(mmlu.read_published(tmp_path, "test"))
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"question": 5}, "its question is a number, not text"),
+        ({"choices": "['w' 'x' 'y' 'z']"}, "its choices are text, not a list of 4"),
+        ({"choices": ["w", "x"]}, "it has 2 choices, not 4"),
+        ({"answer": "E"}, "its answer is 'E', not one of A, B, C, D or 0 to 3"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_with_its_place(change, problem):
+    row = {"question": "Which?", "choices": ["w", "x", "y", "z"], "answer": 2}
+    assert mmlu.checked_row(row, "f.jsonl:3") == row
+    with pytest.raises(LoraparError, match=r"`f\.jsonl:3` is not an MMLU question") as caught:
+        mmlu.checked_row(row | change, "f.jsonl:3")
+    assert caught.value.found == problem
+
+
+def test_choices_may_stand_in_columns_of_their_own():
+    row = {"question": "Which?", "A": "w", "B": "x", "C": "y", "D": "z", "answer": "C"}
+    assert mmlu.checked_row(row, "f:1")["choices"] == ["w", "x", "y", "z"]
