@@ -10,9 +10,10 @@ from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 _PANELS = (
     ("loss", "loss"),
     ("reward", "mean reward"),
-    ("reward_std", "spread of the rewards"),
+    ("reward_std_group", "spread of rewards within groups"),
     ("frac_reward_zero_std", "share of groups without spread"),
     ("completions/mean_length", "completion length, tokens"),
+    ("completions/clipped_ratio", "share of completions cut off"),
     ("kl", "KL from the starting adapter"),
     ("grad_norm", "gradient norm of active elements"),
     ("learning_rate", "learning rate"),

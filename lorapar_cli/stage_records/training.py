@@ -54,10 +54,14 @@ class SftFigures(TypedDict):
 
 
 class RlFigures(TypedDict):
-    """Optimizer steps, and the mean reward of the last one; None where it was not logged."""
+    """Optimizer steps, the mean reward of the last one, the share of completions cut off.
+
+    The last two are None where they were not logged; runs of earlier versions have no `clipped`.
+    """
 
     steps: int
     reward: float | None
+    clipped: NotRequired[float | None]
 
 
 class TrainingMetrics(LaunchMetrics):

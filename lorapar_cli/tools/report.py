@@ -204,6 +204,7 @@ def _training(run: RunResults) -> str:
         ["optimizer", *(m.settings["optimizer"] for m in manifests)],
         ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
         ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
+        ["completions cut off", *(_clipped(stage, m) for stage, m in trained.items())],
         ["active elements", *map(share_active, manifests)],
         ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
         ["processes", *(f"{record.metrics['processes']}" for record in records)],
@@ -223,6 +224,13 @@ def _reward(stage: Stage, manifest: Manifest) -> str:
         return ""
     reward = manifest.record(RlRecord).metrics["reward"]
     return "" if reward is None else f"{reward:.4f}"
+
+
+def _clipped(stage: Stage, manifest: Manifest) -> str:
+    if stage is not Stage.TRAIN_RL:
+        return ""
+    share = manifest.record(RlRecord).metrics.get("clipped")
+    return "" if share is None else f"{share:.1%}"
 
 
 def _pictures(root: Path, page_folder: Path) -> str:

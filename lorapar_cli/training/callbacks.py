@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -12,7 +13,11 @@ from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 
+CLIPPED = "completions/clipped_ratio"
+"""Key of TRL's logs: share of a step's completions that reached the maximum length."""
+
 _FLAT = "frac_reward_zero_std"
+_MOSTLY = 0.5
 
 
 class StageCallback(TrainerCallback):
@@ -144,3 +149,57 @@ class ZeroSpreadMonitor(TrainerCallback):
     def _count(self, logs: Mapping[str, float]) -> None:
         if _FLAT in logs:
             self._flat = self._flat + 1 if logs[_FLAT] == 1 else 0
+
+
+class GradientMonitor(TrainerCallback):
+    """Counts the steps that had a gradient: weight decay moves elements without any."""
+
+    def __init__(self) -> None:
+        self._steps = self._without = 0
+        self._clipped: list[float] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Counts the steps before a resume."""
+        for entry in state.log_history:
+            self._count(entry)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Counts one step."""
+        self._count(logs or {})
+
+    def _count(self, logs: Mapping[str, float]) -> None:
+        if "grad_norm" in logs:
+            self._steps += 1
+            self._without += logs["grad_norm"] == 0
+        if CLIPPED in logs:
+            self._clipped.append(logs[CLIPPED])
+
+    def conclude(self, notes: list[str]) -> None:
+        """Adds a sentence to `notes` if most steps had no gradient.
+
+        Raises:
+            LoraparError: No step had one.
+        """
+        if self._steps and self._without == self._steps:
+            found = f"{self._steps} steps; if elements moved, weight decay moved them"
+            hint = (
+                "in `train-rl`, rewards have to differ between the completions of a prompt: check "
+                "them in completions.jsonl"
+            )
+            if self._clipped and fmean(self._clipped) > _MOSTLY:
+                found += f"; {fmean(self._clipped):.0%} of completions were cut off"
+                hint = f"raise `--max-completion-length`; {hint}"
+            raise LoraparError("training learnt nothing: no step had a gradient", found, hint)
+        if 2 * self._without > self._steps:
+            notes.append(
+                f"{self._without} of {self._steps} steps had no gradient and learnt nothing"
+            )

@@ -11,7 +11,8 @@ How this differs from a plain TRL run:
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -26,7 +27,7 @@ from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.training import RlFigures, RlRecord, TrainedRecords
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
-from lorapar_cli.training.callbacks import ZeroSpreadMonitor
+from lorapar_cli.training.callbacks import CLIPPED, ZeroSpreadMonitor
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
@@ -42,22 +43,37 @@ from lorapar_cli.training.trainer_arguments import (
 
 SAMPLE_STEPS = 20
 SAMPLE_CHARACTERS = 300
+# Share of completions that reached the limit from which a note says so.
+_CLIPPED_NOTED = 0.1
+_SPREAD = "reward_std_group"
 SHOWN = {
     "reward": "reward",
-    "reward_std": "spread",
+    _SPREAD: "spread",
     "frac_reward_zero_std": "flat",
     "completions/mean_length": "length",
+    CLIPPED: "clipped",
     "kl": "kl",
 }
 
 
 class MaskedGRPOTrainer(MaskedTrainer, GRPOTrainer):
-    """TRL's GRPOTrainer whose optimizer owns the active elements of `masked`."""
+    """TRL's GRPOTrainer whose optimizer owns the active elements of `masked`.
 
-    def __init__(self, masked: MaskedModel, **kwargs: Any) -> None:
-        self.masked = masked
+    It also logs `reward_std_group`, the mean over groups of the standard deviation within one, which
+    is what advantages are divided by; TRL logs that of the whole batch.
+    """
+
+    def __init__(self, masked: MaskedModel, completions: "CompletionLog", **kwargs: Any) -> None:
+        self.masked, self._completions = masked, completions
         super().__init__(model=masked.model, **kwargs)
         self.keep_float32()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs a step's figures."""
+        # The closing summary of a run is not a step.
+        if self._completions.spread is not None and "train_runtime" not in logs:
+            logs = logs | {_SPREAD: self._completions.spread}
+        super().log(logs, start_time)
 
 
 def to_dataset(records: list[Record], tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -82,13 +98,22 @@ class CompletionLog:
 
     Args:
         log: `completions.jsonl`; None in processes that write nothing.
-        names: The rewards, in the order in which the trainer calls them.
+        weights: Weight of each reward, in the order in which the trainer calls them.
+        group: Completions per prompt, which follow one another.
         progress: Where a sample is shown now and then.
+
+    Attributes:
+        spread: Of the latest batch, the mean over groups of the standard deviation of rewards
+            within a group; None before the first.
     """
 
-    def __init__(self, log: StepLog | None, names: list[str], progress: Progress) -> None:
-        self._log, self._names, self._progress = log, names, progress
+    def __init__(
+        self, log: StepLog | None, weights: Mapping[str, float], group: int, progress: Progress
+    ) -> None:
+        self._log, self._weights, self._group = log, weights, group
+        self._names, self._progress = list(weights), progress
         self._pending: dict[str, list[float]] = {}
+        self.spread: float | None = None
 
     def add(
         self, name: str, values: list[float], ids: list[str], texts: list[str], state: TrainerState
@@ -108,10 +133,26 @@ class CompletionLog:
                 for row, (record_id, text) in enumerate(zip(ids, texts, strict=True))
             ]
         )
+        sums = [
+            sum(self._weights[each] * value for each, value in line["rewards"].items())
+            for line in lines
+        ]
+        self.spread = spread_within(sums, self._group)
         if self._log is not None:
             self._log.append(lines)
             if state.global_step % SAMPLE_STEPS == 0:
                 self._progress(Note(_describe_sample(lines[0])))
+
+
+def spread_within(rewards: Sequence[float], group: int) -> float:
+    """Returns the mean over groups of the standard deviation (n - 1) of rewards within a group.
+
+    Args:
+        rewards: Those of one group follow one another.
+        group: Size of each, at least 2.
+    """
+    groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
+    return statistics.fmean(statistics.stdev(each) for each in groups)
 
 
 def _describe_sample(line: Mapping[str, Any]) -> str:
@@ -149,9 +190,9 @@ def fit_grpo(
     options: RlOptions,
     extra: dict[str, Any],
 ) -> RlFigures:
-    """Trains the run's model in place; returns steps and the last step's mean reward.
+    """Trains the run's model in place; returns steps, reward, and share of completions cut off.
 
-    The reward is None where the user's logging settings left it out.
+    The last two are None where the user's logging settings left them out.
 
     Args:
         rewards: Name -> reward and weight.
@@ -165,13 +206,19 @@ def fit_grpo(
     config = build_config(GRPOConfig, own, extra)
     _require_a_step(config, len(records))
     _require_whole_generations(config)
-    log = CompletionLog(run.open_log(Artifact.COMPLETIONS), list(rewards), run.progress)
+    log = CompletionLog(
+        run.open_log(Artifact.COMPLETIONS),
+        {name: weight for name, (_, weight) in rewards.items()},
+        _resolved(config.num_generations),
+        run.progress,
+    )
     monitor = ZeroSpreadMonitor(
         options.patience_steps, options.stop_without_spread, run.notes, run.progress
     )
     with checked_arguments(extra):
         trainer = MaskedGRPOTrainer(
             run.masked,
+            log,
             args=config,
             reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
             train_dataset=to_dataset(records, tokenizer),
@@ -179,8 +226,18 @@ def fit_grpo(
             callbacks=[monitor],
         )
     run.run_trainer(trainer)
-    rewarded = logged(trainer, "reward")
-    return {"steps": trainer.state.global_step, "reward": rewarded[-1] if rewarded else None}
+    rewarded, clipped = logged(trainer, "reward"), logged(trainer, CLIPPED)
+    share = statistics.fmean(clipped) if clipped else None
+    if share is not None and share >= _CLIPPED_NOTED:
+        run.notes.append(
+            f"{share:.0%} of completions were cut off at {options.max_completion_length} tokens; "
+            "raise `--max-completion-length`, or the answers of the rest are never rewarded"
+        )
+    return {
+        "steps": trainer.state.global_step,
+        "reward": rewarded[-1] if rewarded else None,
+        "clipped": share,
+    }
 
 
 def to_record(counts: TrainedRecords, trained: Trained[RlFigures]) -> RlRecord:

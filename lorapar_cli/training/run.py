@@ -33,7 +33,7 @@ from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.store.tensor_files import layout_fingerprint
 from lorapar_cli.store.working import working_in
-from lorapar_cli.training.callbacks import StageCallback
+from lorapar_cli.training.callbacks import GradientMonitor, StageCallback
 from lorapar_cli.training.dry_run import DryRun, FirstStep
 from lorapar_cli.training.inputs import TrainingInputs
 from lorapar_cli.training.masking.engines import Engine, requested_engine, require_same_engine
@@ -116,13 +116,20 @@ class TrainingRun:
         return _open_log(self.work / name, self.checkpoint)
 
     def run_trainer(self, trainer: MaskedTrainer) -> None:
-        """Runs a trainer to its end, or to its first step, without the library's own output."""
+        """Runs a trainer to its end, or to its first step, without the library's own output.
+
+        Raises:
+            LoraparError: No step had a gradient.
+        """
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(self.callback)
         if self.dry is not None:
             trainer.add_callback(self.dry)
+        gradients = GradientMonitor()
+        trainer.add_callback(gradients)
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        gradients.conclude(self.notes)
         trainer.take_evaluation_point()
 
 

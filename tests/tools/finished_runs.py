@@ -130,7 +130,7 @@ def write_run(root, *, masked: bool = True) -> RunDir:
         Stage.TRAIN_RL,
         TRAINING_SETTINGS,
         TRAINING_COUNTS | {"active": active[1]},
-        {"processes": 2, "engine": "none", "steps": 1_234, "reward": 0.5},
+        {"processes": 2, "engine": "none", "steps": 1_234, "reward": 0.5, "clipped": 0.25},
         inputs=mask,
     )
     finish(

@@ -37,6 +37,7 @@ def run(tmp_path):
         "| steps | 10 | 1,234 |",
         "| active elements | 25.0 % | 30.0 % |",
         "| last mean reward |  | 0.5000 |",
+        "| completions cut off |  | 25.0% |",
     ],
 )
 def test_a_page_has_what_the_manifests_say(run, tmp_path, line):

@@ -10,7 +10,7 @@ from transformers import TrainerControl, TrainerState
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, silent
 from lorapar_cli.store.step_log import StepLog
-from lorapar_cli.training.callbacks import StageCallback, ZeroSpreadMonitor
+from lorapar_cli.training.callbacks import GradientMonitor, StageCallback, ZeroSpreadMonitor
 
 
 def log_steps(callback, *logs):
@@ -89,3 +89,33 @@ def test_a_checkpoint_counts_only_once_every_process_has_written_its_part(tmp_pa
     callback.on_save(arguments, TrainerState(global_step=4), TrainerControl())
     assert order == [[]]
     assert "rng_state_1.pth" in (folder / "complete").read_text()
+
+
+@pytest.mark.parametrize(
+    ("norms", "seen", "note"),
+    [
+        ([0.0, 0.0, 0.3], 0, "2 of 3 steps had no gradient and learnt nothing"),
+        ([0.0, 0.0, 0.3], 2, "2 of 3 steps had no gradient and learnt nothing"),
+        ([0.0, 0.2], 0, None),
+        ([math.nan, 0.2], 1, None),
+        ([], 0, None),
+    ],
+)
+def test_most_steps_without_a_gradient_are_noted(norms, seen, note):
+    monitor, notes = GradientMonitor(), []
+    history = [{"grad_norm": norm} for norm in norms]
+    state = TrainerState(global_step=seen, log_history=history[:seen])
+    monitor.on_train_begin(None, state, TrainerControl())
+    for entry in history[seen:]:
+        monitor.on_log(None, state, TrainerControl(), logs=entry)
+    monitor.conclude(notes)
+    assert notes == ([note] if note else [])
+
+
+def test_no_step_with_a_gradient_is_an_error():
+    monitor = GradientMonitor()
+    for _ in range(2):
+        monitor.on_log(None, TrainerState(), TrainerControl(), logs={"grad_norm": 0.0})
+    with pytest.raises(LoraparError, match="no step had a gradient") as caught:
+        monitor.conclude([])
+    assert "2 steps" in caught.value.found

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
@@ -42,7 +43,7 @@ def test_active_elements_move_and_no_other(run_dir, kl_beta):
     assert list(manifest.counts) == [
         *("records", "trained_records", "elements", "active", "active_moved", "frozen_moved")
     ]
-    assert list(manifest.metrics) == ["processes", "engine", "steps", "reward"]
+    assert list(manifest.metrics) == ["processes", "engine", "steps", "reward", "clipped"]
 
 
 def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run_dir):
@@ -81,13 +82,43 @@ def test_stale_mask_is_refused(run_dir):
     assert "mask" in caught.value.found
 
 
-def test_a_run_that_changes_nothing_is_an_error(run_dir, monkeypatch):
-    """Rewards without a spread give no gradient, and nothing decays."""
-    monkeypatch.setitem(REWARDS, "length", lambda texts, _: [1.0] * len(texts))
-    options = replace(FROM_INIT, rewards="length", weight_decay=0.0, max_steps=1)
-    with pytest.raises(LoraparError, match="changed no element"):
+@pytest.mark.parametrize(
+    "reward",
+    [lambda texts, _: [1.0] * len(texts), lambda texts, answers: [float(a or 0) for a in answers]],
+    ids=["constant", "of the prompt alone"],
+)
+def test_a_run_without_a_gradient_is_an_error_whatever_decays(run_dir, monkeypatch, reward):
+    monkeypatch.setitem(REWARDS, "length", reward)
+    options = replace(FROM_INIT, rewards="length", weight_decay=0.5, max_steps=3)
+    with pytest.raises(LoraparError, match="no step had a gradient"):
         train_rl(run_dir, options)
     assert run_dir.manifest(Stage.TRAIN_RL) is None
+
+
+def test_completions_cut_off_are_counted_and_named(run_dir):
+    manifest = train_rl(run_dir, replace(FROM_INIT, max_completion_length=3)).manifest
+    assert manifest.metrics["clipped"] > 0.5
+    (note,) = [note for note in manifest.notes if "cut off" in note]
+    assert "at 3 tokens; raise `--max-completion-length`" in note
+
+
+def test_a_run_whose_completions_are_all_cut_off_names_that(run_dir):
+    with pytest.raises(LoraparError, match="no step had a gradient") as caught:
+        train_rl(run_dir, replace(FROM_INIT, max_completion_length=1))
+    assert "of completions were cut off" in caught.value.found
+    assert "raise `--max-completion-length`" in caught.value.hint
+
+
+def test_the_spread_of_a_step_is_that_within_its_groups(run_dir):
+    train_rl(run_dir, FROM_INIT)
+    completions = lines(run_dir, Stage.TRAIN_RL, Artifact.COMPLETIONS)
+    for line in lines(run_dir, Stage.TRAIN_RL, Artifact.METRICS):
+        rewards = [
+            sum(one["rewards"].values()) for one in completions if one["step"] == line["step"]
+        ]
+        groups = np.array(rewards).reshape(-1, FROM_INIT.num_generations)
+        assert line["reward_std_group"] == pytest.approx(groups.std(axis=1, ddof=1).mean())
+        assert line["frac_reward_zero_std"] == (groups.std(axis=1) == 0).mean()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +148,8 @@ def test_flat_rewards_are_noted_and_stop_the_run_if_asked(run_dir, monkeypatch):
     )
     manifest = train_rl(run_dir, options).manifest
     assert manifest.metrics["steps"] == 3
-    assert "no group of completions had a spread" in manifest.notes[-1]
+    assert any("no group of completions had a spread" in note for note in manifest.notes)
+    assert "2 of 3 steps had no gradient and learnt nothing" in manifest.notes
 
 
 def test_reward_may_be_a_users_function(run_dir, tmp_path, monkeypatch):

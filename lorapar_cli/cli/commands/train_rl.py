@@ -38,4 +38,6 @@ def _render(manifest: Manifest) -> list[Any]:
     rows = training_rows(manifest, record)
     if (reward := record.metrics["reward"]) is not None:
         rows.insert(2, ("mean reward of the last step", f"{reward:.3f}"))
+    if (clipped := record.metrics.get("clipped")) is not None:
+        rows.insert(3, ("completions cut off", f"{clipped:.1%}"))
     return [two_columns(f"GRPO on {records_trained_on(manifest)}", rows)]
