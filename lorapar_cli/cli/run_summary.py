@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
+from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
 from lorapar_cli.stage_records.partition import PartitionRecord
@@ -29,7 +30,7 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
     manifests = {stage: outcome.manifest for stage, outcome in outcomes.items()}
     folder = outcomes[Stage.EVAL].folder
     return [
-        _accuracy_table(manifests[Stage.EVAL].record(EvalRecord)),
+        _accuracy_table(manifests[Stage.EVAL]),
         _elements_table(manifests),
         _time_table(manifests),
         *_replay_lines(manifests),
@@ -40,11 +41,13 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
     ]
 
 
-def _accuracy_table(record: EvalRecord) -> "Table":
+def _accuracy_table(manifest: Manifest) -> "Table":
     from rich.table import Table
 
+    record = manifest.record(EvalRecord)
     table = Table(
-        title=f"greedy accuracy on {record.counts['items']} held-out records, 95 % intervals",
+        title=f"accuracy ({accuracy_of(manifest.settings)}) on {record.counts['items']} held-out "
+        "records, 95 % intervals",
         title_justify="left",
     )
     table.add_column("model")

@@ -9,6 +9,7 @@ from typing import Any
 from lorapar_cli.evaluation.metrics import summarize_samples
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
+from lorapar_cli.evaluation.settings import accuracy_of, describe_settings
 from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.grading.sandbox.runner import UNSAFE
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
@@ -49,7 +50,9 @@ def start_manifest(
     """
     return Manifest(
         stage=Stage.EVAL,
-        settings=run.options.settings() | {"sandbox": run.sandbox} | settings,
+        settings=run.options.settings(num_fewshot=run.task.num_fewshot, match=run.task.match)
+        | {"sandbox": run.sandbox}
+        | settings,
         given=list(given),
         inputs=run.task.inputs | inputs,
         seed=run.options.seed,
@@ -88,7 +91,13 @@ def finish_run(
     if truncated_prompts is not None:
         counts = {"cut_prompts": truncated_prompts, **counts}
     with atomic_file(work / Artifact.RESULTS) as file:
-        head = {"schema": SCHEMA_VERSION, "task": task.name, "match": task.match}
+        head = {
+            "schema": SCHEMA_VERSION,
+            "task": task.name,
+            "match": task.match,
+            "accuracy_of": accuracy_of(manifest.settings),
+            "settings": describe_settings(manifest),
+        }
         json.dump({**head, **counts, **metrics}, file, indent=2, ensure_ascii=False)
         file.write("\n")
     if seconds is not None:

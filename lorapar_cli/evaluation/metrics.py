@@ -11,6 +11,7 @@ from lorapar_cli.evaluation.intervals import (
     pass_at_k,
     wilson_interval,
 )
+from lorapar_cli.evaluation.problems import count_problems
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.tasks.task import GroupKind, Rule
 from lorapar_cli.stage_records.evaluation import (
@@ -42,7 +43,7 @@ def summarize_samples(
     groups: Groups,
     ks: Sequence[int],
 ) -> EvalMetrics:
-    """Returns `models` and `pairs` of results.json; accuracy is that of each item's first sample.
+    """Returns `models` and `pairs` of results.json; accuracy is that of each item's first draw.
 
     Args:
         match: The rule of grading.
@@ -74,6 +75,8 @@ def summarize_model(
     """
     correct = [own[0]["correct"] for own in items]
     by_group = measure_groups(correct, groups)
+    if match != "likelihood":
+        add_group_problems(by_group, match, items, groups)
     samples = [sample for own in items for sample in own]
     by_rule: RuleAccuracies = {}
     if match == "answer":
@@ -82,7 +85,7 @@ def summarize_model(
         shares = [inside["correct"] / inside["n"] for inside in by_group["by_subject"].values()]
         by_rule["macro_accuracy"] = sum(shares) / len(shares)
     several = len(samples) > len(items)
-    return {
+    row: ModelRow = {
         "model": name,
         **measure_accuracy(correct),
         **by_group,
@@ -91,6 +94,9 @@ def summarize_model(
         "completions": len(samples),
         "cut": sum(not sample.get("finished", True) for sample in samples),
     }
+    if match != "likelihood":
+        row["problems"] = count_problems(match, samples)
+    return row
 
 
 def measure_accuracy(correct: Sequence[bool]) -> Accuracy:
@@ -130,6 +136,26 @@ def measure_groups(correct: Sequence[bool], groups: Groups) -> GroupAccuracies:
     return measured
 
 
+def add_group_problems(
+    measured: GroupAccuracies,
+    match: Rule,
+    items: Sequence[Sequence[Sample]],
+    groups: Groups,
+) -> None:
+    """Adds the problems of each group's completions to its accuracy.
+
+    Args:
+        measured: What `measure_groups` returned.
+        items: The samples of each item.
+    """
+    samples: dict[tuple[GroupKind, str], list[Sample]] = {}
+    for own, known in zip(items, groups, strict=True):
+        for kind, group in known.items():
+            samples.setdefault((kind, group), []).extend(own)
+    for (kind, group), inside in samples.items():
+        measured[_KEYS[kind]][group]["problems"] = count_problems(match, inside)
+
+
 def measure_samples(
     match: Rule, items: Sequence[Sequence[Sample]], ks: Sequence[int]
 ) -> SampledAccuracies:
@@ -149,10 +175,11 @@ def measure_samples(
 
 def _measure_pass(items: Sequence[Sequence[Sample]], k: int) -> PassAtK:
     shares = [pass_at_k(len(own), sum(sample["correct"] for sample in own), k) for own in items]
+    draws = min(map(len, items))
     # Shares between 0 and 1 vary less than zeros and ones of the same mean: Wilson's interval is
     # no narrower than it must be.
     interval = wilson_interval(sum(shares), len(shares))
-    return {"accuracy": sum(shares) / len(shares), "interval": list(interval)}
+    return {"pass_rate": sum(shares) / len(shares), "draws": draws, "interval": list(interval)}
 
 
 def _majorities(items: Sequence[Sequence[Sample]], k: int) -> list[bool]:

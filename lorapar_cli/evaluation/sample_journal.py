@@ -24,7 +24,7 @@ class Sample(TypedDict):
         prompt: As the item has it; the harness's own with `--backend lm-eval`.
         reference: What is correct, the first of several accepted answers.
         reference_answers: All of them, where there are several.
-        extracted, correct, extracted_strict, correct_strict, reason: As in `Grade`.
+        extracted, correct, extracted_strict, correct_strict, failure, reason: As in `Grade`.
         system, steps, subject, group: The groups that the item is reported by.
         tokens: Length of the completion, in tokens of the model's tokenizer.
         finished: Whether the completion ended before the limit of tokens.
@@ -42,6 +42,7 @@ class Sample(TypedDict):
     correct: bool
     extracted_strict: NotRequired[str | None]
     correct_strict: NotRequired[bool]
+    failure: NotRequired[str | None]
     reason: NotRequired[str]
     system: NotRequired[str]
     steps: NotRequired[str]

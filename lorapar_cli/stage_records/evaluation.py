@@ -1,27 +1,58 @@
 """What `eval` counts and measures."""
 
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
+
+
+class Problems(TypedDict):
+    """Numbers of completions, all of those of each item, by what is wrong with them.
+
+    A completion may count twice, and a truncated one may be correct all the same.
+
+    Keys:
+        no_answer: No answer, choice, text or program was found.
+        cut: Truncated at `--max-new-tokens`; where models were run.
+        syntax_error, timeout, memory, assertion, exception, exit: Why a program fails: it is not
+            Python, it ran out of time or memory, a test does not hold, something raised an
+            exception, the program ended its process; where programs are run.
+    """
+
+    no_answer: int
+    cut: NotRequired[int]
+    syntax_error: NotRequired[int]
+    timeout: NotRequired[int]
+    memory: NotRequired[int]
+    assertion: NotRequired[int]
+    exception: NotRequired[int]
+    exit: NotRequired[int]
 
 
 class Accuracy(TypedDict):
-    """Share of items whose first completion is correct.
+    """Share of items whose first completion is correct, of all draws only the first.
 
     Keys:
         accuracy: None where n is 0.
         interval: Both ends of the 95 % Wilson interval.
+        problems: Of the items' completions; where text is generated, of models and groups.
     """
 
     n: int
     correct: int
     accuracy: float | None
     interval: list[float]
+    problems: NotRequired[Problems]
 
 
 class PassAtK(TypedDict):
-    """Mean over items of the estimate that one of k completions is correct, with its interval."""
+    """Probability that one of k completions is correct, estimated from all draws.
 
-    accuracy: float
+    Keys:
+        pass_rate: Mean over items of the unbiased estimate; pass@1 is the mean over all draws.
+        draws: Number of completions of each item, the smallest where they differ.
+    """
+
+    pass_rate: float
+    draws: int
     interval: list[float]
 
 
@@ -63,7 +94,7 @@ class ModelRow(Accuracy, GroupAccuracies, RuleAccuracies, SampledAccuracies):
 
     Keys:
         completions: Number of completions, all of those of each item.
-        cut: Number of completions that `--max-new-tokens` truncated.
+        cut: Number of completions that `--max-new-tokens` truncated; also among `problems`.
     """
 
     model: str
@@ -95,6 +126,54 @@ class PairRow(Difference):
     model: str
     against: str
     by_system: NotRequired[dict[str, Difference]]
+
+
+class ModelSettings(TypedDict):
+    """What completions depend on, where models were run.
+
+    Keys:
+        adapters: Model -> sha256 of its adapter's `config` and `weights`.
+        template_sha256: Of a chat template that is not the model's own; None for that.
+        template_arg: Its arguments, as KEY=VALUE.
+        draws: Completions of each item.
+    """
+
+    base_model: dict[str, str | None] | None
+    adapters: dict[str, dict[str, str]]
+    template_sha256: str | None
+    template_arg: list[str]
+    max_new_tokens: int
+    draws: int
+    temperature: float
+    top_p: float
+    seed: int
+    backend: str
+    batch_size: int
+    dtype: str
+
+
+class EvalSettings(TypedDict):
+    """What the figures depend on; where models were run, also the keys of `ModelSettings`.
+
+    Keys:
+        num_fewshot: Examples before each question.
+        limit: `--limit`; None for all.
+        inputs: Name of the data, examples or completions -> sha256.
+        sandbox: How programs were confined; None where none were run.
+        code: What programs were allowed, by option; where programs were run.
+    """
+
+    style: str
+    num_fewshot: int
+    limit: int | None
+    inputs: dict[str, str]
+    k: list[int]
+    sandbox: str | None
+    code: NotRequired[dict[str, Any]]
+
+
+class RunSettings(EvalSettings, ModelSettings):
+    """Settings of an evaluation in which models were run."""
 
 
 class EvalCounts(TypedDict):

@@ -1,6 +1,7 @@
 """Several runs in one Markdown table, with one row per evaluated model."""
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Stage, System
 from lorapar_cli.stage_records.evaluation import EvalRecord, ModelRow
 from lorapar_cli.store.manifest import Manifest
@@ -31,9 +32,11 @@ def compare_runs(run_dirs: list[RunDir]) -> str:
             )
         for name, manifest in run.evaluations.items():
             for row in manifest.record(EvalRecord).metrics["models"]:
-                rows.append([str(run_dir.root), name, row["model"], *_way(run, row)])
-    heads = ["run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"]
-    return table([*heads, *(title_of(system) for system in System)], rows, text=5) + "\n"
+                completion = accuracy_of(manifest.settings)
+                rows.append([str(run_dir.root), name, row["model"], completion, *_way(run, row)])
+    heads = ["run", "evaluation", "model", "accuracy of", "selection", "init"]
+    heads += ["active SFT", "active RL", "all"]
+    return table([*heads, *(title_of(system) for system in System)], rows, text=6) + "\n"
 
 
 def _way(run: RunResults, row: ModelRow) -> list[str]:

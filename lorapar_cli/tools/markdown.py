@@ -1,6 +1,6 @@
 """Markdown tables and sections, and the format of figures in them."""
 
-from lorapar_cli.stage_records.evaluation import Accuracy
+from lorapar_cli.stage_records.evaluation import Accuracy, PassAtK
 from lorapar_cli.store.manifest import Manifest
 
 
@@ -25,6 +25,12 @@ def accuracy_cell(part: Accuracy) -> str:
         return ""
     low, high = part["interval"]
     return f"{100 * part['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={part['n']:,})"
+
+
+def pass_cell(part: PassAtK) -> str:
+    """Returns pass@k with its interval."""
+    low, high = part["interval"]
+    return f"{100 * part['pass_rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def list_notes(manifest: Manifest) -> str:

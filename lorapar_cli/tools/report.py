@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Region, Stage, System
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
@@ -11,7 +12,14 @@ from lorapar_cli.stage_records.score import ScoreRecord
 from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.tools.markdown import accuracy_cell, list_notes, section, table, title_of
+from lorapar_cli.tools.markdown import (
+    accuracy_cell,
+    list_notes,
+    pass_cell,
+    section,
+    table,
+    title_of,
+)
 from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
@@ -98,9 +106,43 @@ def _accuracy(name: str, manifest: Manifest) -> str:
         )
     task = manifest.settings["task"]
     title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
-    intro = f"{record.counts['items']:,} records, 95 % intervals."
+    intro = (
+        f"{record.counts['items']:,} records, 95 % intervals. Accuracy is that of one completion per "
+        f"record: {accuracy_of(manifest.settings)}."
+    )
     heads = ["model", "all", *map(title_of, parts)]
-    return section(title, intro, table(heads, rows), differences, list_notes(manifest))
+    return section(
+        title,
+        intro,
+        table(heads, rows),
+        _several_draws(models),
+        differences,
+        list_notes(manifest),
+    )
+
+
+def _several_draws(models: list[ModelRow]) -> str:
+    """Returns pass@k and maj@k, empty where items have one completion."""
+    passes = models[0].get("pass_at_k", {})
+    if not passes:
+        return ""
+    votes = models[0].get("maj_at_k", {})
+    heads = [
+        *(
+            f"pass@{k} ({'mean of' if k == '1' else 'from'} {p['draws']} draws)"
+            for k, p in passes.items()
+        ),
+        *(f"maj@{k} (vote of {k} draw{'' if k == '1' else 's'})" for k in votes),
+    ]
+    rows = [
+        [
+            row["model"],
+            *(pass_cell(row["pass_at_k"][k]) for k in passes),
+            *(accuracy_cell(row["maj_at_k"][k]) for k in votes),
+        ]
+        for row in models
+    ]
+    return table(["model", *heads], rows)
 
 
 def _groups(row: ModelRow) -> dict[str, Accuracy]:

@@ -41,7 +41,10 @@ def outcomes() -> dict[Stage, Outcome]:
         )
     ]
     counts = {"items": 800, "without_reference": 0, "tokens": {}}
-    evaluated = Manifest(Stage.EVAL, {}, counts=counts, metrics={"models": models, "pairs": []})
+    settings = {"base_model": {}, "match": "answer", "temperature": 0.0}
+    evaluated = Manifest(
+        Stage.EVAL, settings, counts=counts, metrics={"models": models, "pairs": []}
+    )
     manifests = plain | {Stage.PARTITION: partition, Stage.TRAIN_SFT: sft, Stage.TRAIN_RL: rl}
     manifests[Stage.EVAL] = evaluated
     for manifest in manifests.values():
@@ -55,7 +58,11 @@ def outcomes() -> dict[Stage, Outcome]:
 def test_accuracies_elements_times_and_places_are_shown(outcomes):
     text = shown(closing_report(ROOT, outcomes))
     for part in (
-        *("greedy accuracy on 800 held-out records", "after RL", "85.0%  (80.0% to 90.0%, n=400)"),
+        *(
+            "accuracy (greedy) on 800 held-out records",
+            "after RL",
+            "85.0%  (80.0% to 90.0%, n=400)",
+        ),
         *("active in SFT", "30 (30.0%)", "active in RL", "40 (40.0%)", "region shared"),
         *("all stages", "40% of the records of train-rl came from the other system"),
         *("run/eval/test/results.json", "run/eval/test/samples.jsonl", "run/train-rl/adapter"),

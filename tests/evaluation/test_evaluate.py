@@ -68,7 +68,7 @@ def test_the_manifest_holds_what_decides_the_result(run_dir, evaluate_in, tiny_m
     base = find_base_model(str(tiny_model_dir)).to_manifest()
     assert list(manifest.settings.items()) == [
         ("task", "data"),
-        ("num_fewshot", None),
+        ("num_fewshot", 0),
         ("style", "trained"),
         ("match", "answer"),
         ("limit", 2),
@@ -191,7 +191,7 @@ def test_given_completions_need_no_model(tmp_path, read_samples, labelled_record
     (row,) = record.metrics["models"]
     assert row["model"] == "completions"
     assert row["accuracy"] == 0
-    assert row["pass_at_k"]["2"]["accuracy"] == 1
+    assert row["pass_at_k"]["2"]["pass_rate"] == 1
     assert len(read_samples(outcome)) == 48
     assert "seconds" not in record.metrics
     assert "cut_prompts" not in record.counts

@@ -76,9 +76,11 @@ def test_results_and_manifest_hold_the_same_record(run, finish):
     }
     results = json.loads((run.folder / Artifact.RESULTS).read_text())
     assert list(results) == [
-        *("schema", "task", "match", "cut_prompts", "items", "without_reference", "tokens"),
-        *("models", "pairs"),
+        *("schema", "task", "match", "accuracy_of", "settings"),
+        *("cut_prompts", "items", "without_reference", "tokens", "models", "pairs"),
     ]
+    assert results["accuracy_of"] == "first given completion"
+    assert results["settings"]["inputs"] == {"data": "0", "adapter": "0"}
     assert results["models"] == record.metrics["models"]
     assert results["models"][0]["accuracy"] == 0.5
     assert list(record.metrics) == ["seconds", "models", "pairs"]

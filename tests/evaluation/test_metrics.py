@@ -67,8 +67,9 @@ def test_several_draws():
     assert entry["n"] == 2
     assert entry["accuracy"] == 0.5
     assert entry["completions"] == 6
-    assert entry["pass_at_k"]["1"]["accuracy"] == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert entry["pass_at_k"]["3"]["accuracy"] == 1
+    assert entry["pass_at_k"]["1"]["pass_rate"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert entry["pass_at_k"]["1"]["draws"] == 3
+    assert entry["pass_at_k"]["3"]["pass_rate"] == 1
     assert entry["maj_at_k"]["3"]["correct"] == 1
 
 
@@ -98,7 +99,7 @@ def test_keys_are_in_the_order_of_results_json():
     (row,) = summarize_samples("answer", samples, groups, [1])["models"]
     assert list(row) == [
         *("model", "n", "correct", "accuracy", "interval", "by_steps", "by_system", "strict"),
-        *("pass_at_k", "maj_at_k", "completions", "cut"),
+        *("pass_at_k", "maj_at_k", "completions", "cut", "problems"),
     ]
 
 
@@ -107,6 +108,24 @@ def test_truncated_completions_are_counted():
     (row,) = summarize_samples("exact", {"base": lines}, [{}] * 3, [1])["models"]
     assert (row["completions"], row["cut"]) == (3, 2)
     assert "strict" not in row
+
+
+def test_problems_are_counted_over_all_draws_by_model_and_group():
+    samples = {
+        "base": [
+            line(0, True, 0, finished=True),
+            line(0, False, 1, extracted=None, finished=False),
+            line(1, False, 0, extracted=None, finished=True),
+        ]
+    }
+    groups = [{"system": "system1"}, {"system": "system2"}]
+    (row,) = summarize_samples("answer", samples, groups, [1])["models"]
+    assert row["problems"] == {"no_answer": 2, "cut": 1}
+    assert row["by_system"]["system1"]["problems"] == {"no_answer": 1, "cut": 1}
+    assert row["by_system"]["system2"]["problems"] == {"no_answer": 1, "cut": 0}
+    (row,) = summarize_samples("likelihood", samples, [{"subject": "a"}] * 2, [1])["models"]
+    assert "problems" not in row
+    assert "problems" not in row["by_subject"]["a"]
 
 
 def test_accuracy_of_nothing_is_unknown():

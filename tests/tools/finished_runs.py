@@ -61,7 +61,12 @@ def model_row(name: str, system1: int, system2: int) -> dict:
         "model": name,
         **accuracy(system1 + system2, 200),
         "by_system": {"system1": accuracy(system1, 100), "system2": accuracy(system2, 100)},
-        **{"completions": 200, "cut": 0},
+        "pass_at_k": {
+            "1": {"pass_rate": 0.5, "draws": 8, "interval": [0.4, 0.6]},
+            "4": {"pass_rate": 0.75, "draws": 8, "interval": [0.7, 0.8]},
+        },
+        "maj_at_k": {"4": accuracy(120, 200)},
+        **{"completions": 1_600, "cut": 0},
     }
 
 
@@ -72,6 +77,11 @@ def difference(points: float) -> dict:
     }
 
 
+# Of eight draws the first one counts for `accuracy`, all of them for pass@k.
+EVAL_SETTINGS = {
+    **{"task": "data", "match": "answer", "models": ["base", "sft", "rl"]},
+    **{"base_model": {"id": "embedded", "revision": None}, "temperature": 0.8, "samples": 8},
+}
 EVAL_METRICS = {
     "models": [model_row("base", 50, 20), model_row("sft", 70, 20), model_row("rl", 70, 80)],
     "pairs": [
@@ -136,7 +146,7 @@ def write_run(root, *, masked: bool = True) -> RunDir:
     finish(
         run,
         Stage.EVAL,
-        {"task": "data"},
+        EVAL_SETTINGS,
         {"items": 200, "without_reference": 0, "tokens": {}},
         EVAL_METRICS,
     )

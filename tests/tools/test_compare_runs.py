@@ -16,11 +16,12 @@ def test_runs_are_compared_by_evaluated_model(tmp_path):
         for line in compare_runs(runs).splitlines()
     ]
     assert rows[0] == [
-        *("run", "evaluation", "model", "selection", "init", "active SFT", "active RL", "all"),
-        *("System 1", "System 2"),
+        *("run", "evaluation", "model", "accuracy of", "selection", "init", "active SFT"),
+        *("active RL", "all", "System 1", "System 2"),
     ]
     cut = "importance, theta 0.9 and 0.5, alpha 0.5, beta 1"
-    assert [row[1:7] for row in rows[2:]] == [
+    assert {row[3] for row in rows[2:]} == {"first of 8 draws"}
+    assert [row[1:3] + row[4:8] for row in rows[2:]] == [
         ["test", "base", "", "", "", ""],
         ["test", "sft", cut, "pissa", "25.0 %", ""],
         ["test", "rl", cut, "pissa", "25.0 %", "30.0 %"],
@@ -28,7 +29,7 @@ def test_runs_are_compared_by_evaluated_model(tmp_path):
         ["test", "sft", "all elements", "pissa", "100.0 %", ""],
         ["test", "rl", "all elements", "pissa", "100.0 %", "100.0 %"],
     ]
-    assert rows[4][7:] == [
+    assert rows[4][8:] == [
         "75.0 % (65.0 to 85.0, n=200)",
         "70.0 % (60.0 to 80.0, n=100)",
         "80.0 % (70.0 to 90.0, n=100)",
