@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lorapar_cli import __version__
+from lorapar_cli.cli.interrupts import keep_interrupts
 from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.text_safety import make_inert, redact
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     register()
+    keep_interrupts()
     try:
         code = app(arguments, prog_name="lorapar", standalone_mode=False)
         if code == 130:  # What typer returns for an interrupt inside a command.

@@ -1,15 +1,25 @@
 """The journal of an evaluation: samples that a killed run wrote are not made again."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import Grade
 from lorapar_cli.names import Artifact
+from lorapar_cli.store.disk.regular_files import (
+    UnreadableError,
+    exists,
+    open_regular,
+    read_text,
+    remove,
+)
 from lorapar_cli.store.records import Message, to_line
+from lorapar_cli.store.resumable_folder import UNFINISHED_PREFIX
 
 Key = tuple[str, str, int]
 
@@ -70,9 +80,15 @@ class SampleJournal:
         self._folder = folder
         self._path = folder / (f"samples.{rank}.jsonl" if rank else Artifact.SAMPLES)
         self.known: dict[Key, Sample] = {}
-        if self._path.exists():
-            # A kill may have left half a line; the next one must not follow on it.
-            os.truncate(self._path, self._read(self._path))
+        if exists(self._path):
+            whole = self._read(self._path)
+            if not self._path.is_file() or self._path.is_symlink():
+                remove(self._path)
+            else:
+                # A kill may have left half a line; the next one must not follow on it.
+                os.truncate(self._path, whole)
+        if not _digests_of(self._path).is_file():
+            remove(_digests_of(self._path))
         self.read_others()
 
     def read_others(self) -> None:
@@ -89,28 +105,51 @@ class SampleJournal:
         return [path for path in sorted(self._folder.glob("samples*.jsonl")) if path != self._path]
 
     def _read(self, path: Path) -> int:
-        """Reads a file's whole lines into `known`; returns their number of bytes."""
+        """Reads a file's lines up to the first damaged one into `known`; returns their bytes."""
         whole = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                sample = json.loads(line)
-                key = sample_key(sample)
-            except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.known[key] = sample
-            whole += len(line)
+        try:
+            written = set(read_text(_digests_of(path)).split())
+            with open_regular(path, "rb") as file:
+                for line in file:
+                    if _digest(line) not in written:
+                        break
+                    sample = json.loads(line)
+                    self.known[sample_key(sample)] = sample
+                    whole += len(line)
+        except UnreadableError:
+            raise
+        except LoraparError:
+            return whole  # Not a file, or nothing to compare it with: as good as not there.
         return whole
 
     def append(self, samples: Iterable[Sample]) -> None:
         """Adds samples; returns once they are on disk."""
         samples = list(samples)
-        with open(self._path, "a", encoding="utf-8", newline="\n") as file:
-            file.writelines(to_line(sample) for sample in samples)
-            file.flush()
-            os.fsync(file.fileno())
+        lines = [to_line(sample).encode() for sample in samples]
+        # First: a digest without its line does no harm. A kill may have left half a digest.
+        digests = "".join(f"\n{_digest(line)}" for line in lines)
+        _append(_digests_of(self._path), f"{digests}\n".encode())
+        _append(self._path, b"".join(lines))
         self.known.update((sample_key(sample), sample) for sample in samples)
+
+
+def _append(path: Path, content: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digests_of(path: Path) -> Path:
+    """Returns the file with the sha256 of each line of a journal: damage must not become a result.
+
+    It goes with the other files of an unfinished run.
+    """
+    return path.with_name(f"{UNFINISHED_PREFIX}-{path.stem}.txt")
+
+
+def _digest(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
 
 
 def describe_sample(name: str, item: Item, draw: int, completion: str, grade: Grade) -> Sample:

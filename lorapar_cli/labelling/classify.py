@@ -153,7 +153,7 @@ def _label(
         with new_folder(resolved.folder) as built:
             write_splits(built, vote_table, patterns, decisions, journal, progress)
             link_or_copy(resolved.folder / Artifact.VOTES, built / Artifact.VOTES)
-            write_manifest(built, manifest, skip=(Artifact.VOTES,))
+            write_manifest(built, manifest, (Artifact.VOTES,), target=resolved.folder)
 
 
 def _override(index: RecordIndex, options: ClassifyOptions) -> None:

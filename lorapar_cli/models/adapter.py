@@ -18,7 +18,7 @@ from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import InitData, look_at_data
 from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from lorapar_cli.store.disk.regular_files import read_json, require_regular
+from lorapar_cli.store.disk.regular_files import read_json, remove, require_regular
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_shapes, write_tensors
 from lorapar_cli.store.verify import check_folder
 
@@ -265,9 +265,12 @@ def save_adapter(
 ) -> None:
     """Writes the adapter as a plain PEFT folder that loads on the unmodified base model.
 
+    What the folder held before is removed: PEFT would keep other files, and parts of its README.
+
     Args:
         values: Name -> matrix, names as in the file; None for those of the model.
     """
+    _clear(folder)
     state = None
     if values is not None:
         suffix = ".weight"
@@ -286,6 +289,15 @@ def save_adapter(
         _sort_targets(folder / ADAPTER_CONFIG)
     finally:
         config.init_lora_weights, config.inference_mode = init, training
+
+
+def _clear(folder: Path) -> None:
+    """Empties the folder of an adapter, or makes it."""
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        remove(path)
 
 
 def _sort_targets(path: Path) -> None:
@@ -308,6 +320,7 @@ def save_raw_adapter(
     Args:
         values: Name -> matrix of rank 2r; None for those of the model.
     """
+    _clear(folder)
     raw = {
         name: trained_half(name, parameter.detach(), r).cpu().contiguous().numpy()
         for name, parameter in (values or adapter_parameters(model)).items()

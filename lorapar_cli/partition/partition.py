@@ -79,7 +79,7 @@ def _write(
             draw_partition(
                 source, selection.mask, _title(options, selection), built / Artifact.PLOTS
             )
-        write_manifest(built, manifest)
+        write_manifest(built, manifest, target=target)
 
 
 def _check_theta(options: PartitionOptions, given: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Copies of the sums on disk, from which an interrupted `score` resumes."""
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.scoring.accumulate import GradientPass
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists
 from lorapar_cli.store.tensor_files import Tensors, read_tensors, write_tensors
 
 # A copy that takes this long to write costs 3 % of a minute.
@@ -23,6 +25,9 @@ class SavedSums:
         path: The file.
         identity: Everything that must be equal for the sums to be resumed from.
         seconds: Time between two copies; longer where writing one takes long, in proportion.
+
+    Attributes:
+        damage: What is wrong with the sums that were found, None where nothing is.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], seconds: float) -> None:
@@ -31,10 +36,20 @@ class SavedSums:
         self._seconds = self._wait = seconds
         self._last = time.monotonic()
         self._written = False
+        self.damage: str | None = None
 
     def restore(self, scoring: GradientPass) -> int:
-        """Puts saved sums into `scoring`; returns the number of samples in them."""
-        saved = read_partial(self._path, self._identity)
+        """Puts saved sums into `scoring`; returns the number of samples in them.
+
+        Damaged ones count as none.
+        """
+        try:
+            saved = read_partial(self._path, self._identity)
+        except UnreadableError:
+            raise
+        except LoraparError as cause:
+            self.damage = cause.found or cause.what
+            return 0
         if saved is None:
             return 0
         arrays, done = saved
@@ -74,18 +89,30 @@ def write_partial(path: Path, tensors: Tensors, done: set[int], identity: dict[s
     Args:
         identity: Everything that must be equal for the sums to be resumed from.
     """
-    indices = np.array(sorted(done), np.int64)
-    write_tensors(path, tensors | {"done": indices}, {"identity": identity})
+    arrays = tensors | {"done": np.array(sorted(done), np.int64)}
+    write_tensors(path, arrays, {"identity": identity, "sha256": _digest(arrays)})
+
+
+def _digest(arrays: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def read_partial(path: Path, identity: dict[str, Any]) -> tuple[Tensors, set[int]] | None:
-    """Returns sums and sample indices, or None where the file has none of this identity."""
-    if not path.is_file():
+    """Returns sums and sample indices, or None where the file has none of this identity.
+
+    Raises:
+        LoraparError: The file was damaged.
+        UnreadableError: It may not be read.
+    """
+    if not exists(path):
         return None
-    try:
-        tensors, metadata = read_tensors(path)
-    except LoraparError:
-        return None
+    tensors, metadata = read_tensors(path)
     if metadata.get("identity") != json.dumps(identity):
         return None
+    if metadata.get("sha256") != _digest(tensors):
+        raise LoraparError(f"`{path}` was damaged", "its values are not those that were written")
     return tensors, set(tensors.pop("done").tolist())

@@ -170,5 +170,5 @@ def _publish(
         save_adapter(scored.model, built / Artifact.ADAPTER)
         if scored.raw_rank is not None:
             save_raw_adapter(scored.model, scored.raw_rank, built / Artifact.RAW_ADAPTER)
-        write_manifest(built, manifest)
+        write_manifest(built, manifest, target=target)
     shutil.rmtree(partial_folder(target), ignore_errors=True)

@@ -112,6 +112,8 @@ def _sum(
     notes = []
     if found := saved.restore(scoring):
         notes.append(f"resumed from the sums of {found} {system} samples")
+    if saved.damage is not None:
+        notes.append(f"saved sums of {system} samples were damaged and not used: {saved.damage}")
 
     def after_batch() -> None:
         done = len(scoring.done) * processes.count

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from lorapar_cli.store.disk.links import real_folder
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -103,10 +105,13 @@ def publish_folder(built: Path, target: Path) -> None:
 def new_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder that replaces `target` when the block succeeds.
 
+    Where `target` is a link, the folder that it leads to is replaced.
+
     A failed or killed block leaves `target` as it was; the next call removes what a kill left
     behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    target = real_folder(target)
     recover(target)
     built = building_folder(target)
     shutil.rmtree(built, ignore_errors=True)

@@ -18,11 +18,13 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
 from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.disk.regular_files import read_json, require_regular
+from lorapar_cli.store.disk.regular_files import exists, open_regular, read_json
+from lorapar_cli.text_safety import escape_json
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns those of a stage's settings that its result depends on."""
 Record = TypeVar("Record")
+_HASH_BLOCK = 1 << 20
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
 
 
@@ -32,12 +34,18 @@ def now() -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Returns the hex sha256 of a file's bytes."""
+    """Returns the hex sha256 of a file's bytes.
+
+    Raises:
+        LoraparError: As `open_regular`.
+    """
     import hashlib
 
-    require_regular(path)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path, "rb", buffering=0) as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:
@@ -165,16 +173,20 @@ def _describe_outputs(folder: Path, skip: tuple[str, ...]) -> dict[str, dict[str
     }
 
 
-def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ()) -> Manifest:
+def write_manifest(
+    folder: Path, manifest: Manifest, skip: tuple[str, ...] = (), *, target: Path | None = None
+) -> Manifest:
     """Finishes a stage folder: records its files and the end time, then writes `manifest.json`.
 
     Args:
         folder: The stage folder, complete except for its manifest.
         manifest: `outputs`, `ended`, `libraries` and `hardware` are filled in here.
         skip: Prefixes of relative paths that are not results (checkpoints, journals).
+        target: The folder that `folder` will replace; None for itself. Where it is a link, the
+            run directory is around the link, not around what it leads to.
     """
     manifest.outputs = _describe_outputs(folder, skip)
-    root = run_root(folder, manifest.stage)
+    root = run_root(target or folder, manifest.stage)
     manifest.inputs = {
         name: described | {"path": _recorded_path(described["path"], root)}
         for name, described in manifest.inputs.items()
@@ -183,8 +195,8 @@ def write_manifest(folder: Path, manifest: Manifest, skip: tuple[str, ...] = ())
     manifest.libraries = library_versions()
     manifest.hardware = describe_hardware()
     with atomic_file(folder / Artifact.MANIFEST) as file:
-        json.dump(asdict(manifest), file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        # Escaped: names of files may hold bytes that are not UTF-8.
+        file.write(escape_json(json.dumps(asdict(manifest), indent=2, ensure_ascii=False)) + "\n")
     return manifest
 
 
@@ -209,9 +221,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 
     Raises:
         LoraparError: The file is damaged, was written under another schema, or is not a file.
+        UnreadableError: It, or the folder, may not be read.
     """
     path = folder / Artifact.MANIFEST
-    if not os.path.lexists(path):
+    if not exists(path):
         return None
     content = read_json(path)
     if not isinstance(content, dict):

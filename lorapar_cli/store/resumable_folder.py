@@ -4,8 +4,8 @@ A first run works in the stage folder itself, where its checkpoints and metrics 
 run that will replace a finished result works in a folder next to it until it is finished too.
 """
 
+import hashlib
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from lorapar_cli.store.atomic import (
     publish_folder,
     recover,
 )
-from lorapar_cli.store.checkpoints import last_checkpoint
-from lorapar_cli.store.disk.regular_files import read_json
+from lorapar_cli.store.checkpoints import has_checkpoint
+from lorapar_cli.store.disk.links import real_folder
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists, read_json, remove
 from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
 
-UNFINISHED = "unfinished.json"
+UNFINISHED_PREFIX = "unfinished"
+"""What the names begin with of files that are not part of a result."""
+UNFINISHED = f"{UNFINISHED_PREFIX}.json"
+_OWN_NAMES = {UNFINISHED, *Artifact}
 
 
 def open_working_folder(
@@ -31,6 +35,7 @@ def open_working_folder(
     """Returns the folder to train in, where an unfinished run of the same settings resumes.
 
     Args:
+        manifest: A sentence is added to its notes if the record of the unfinished run was damaged.
         deciding: Returns those of the settings that the result depends on.
 
     Raises:
@@ -38,6 +43,7 @@ def open_working_folder(
             settings or inputs, and `overwrite` was not given; or the folder contains something
             else.
     """
+    folder = real_folder(folder)
     recover(folder)
     finished = _read_finished(folder, overwrite)
     if finished is not None and finished.stage != manifest.stage:
@@ -52,71 +58,128 @@ def open_working_folder(
             "give `--overwrite` to train again (the old result is kept until the new one is done)",
         )
     work = folder if finished is None else building_folder(folder)
-    if work == folder and not _is_ours(folder):
+    identity = _identity(manifest, deciding)
+    digest = identity_digest(manifest, deciding)
+    unfinished, damage = _read_identity(work)
+    ours = unfinished != identity and has_checkpoint(work, digest)
+    if ours:
+        manifest.notes.append(f"`{UNFINISHED}` {damage or 'was damaged'} and was restored")
+    elif work == folder and not _is_ours(folder):
         raise LoraparError(
             f"`{folder}` is not empty and does not contain a training run",
             hint="name a new or empty folder with `--out`",
         )
-    identity = {
+    elif unfinished != identity:
+        if has_checkpoint(work) and not overwrite:
+            raise _of_another_run(work, damage)
+        if damage and any(path.name != UNFINISHED for path in work.iterdir()):
+            manifest.notes.append(f"`{UNFINISHED}` {damage}: the run was started over")
+        _clear(work)
+    if unfinished != identity:
+        _write_identity(work, identity)
+    _remove_leftovers(work)
+    return work
+
+
+def _identity(manifest: Manifest, deciding: Deciding) -> dict[str, Any]:
+    """Returns what a run was started with, and what it must have been to be resumed."""
+    return {
         "settings": deciding(json.loads(json.dumps(manifest.settings))),
         "inputs": {name: described["sha256"] for name, described in manifest.inputs.items()},
     }
-    unfinished = _read_identity(work)
-    if unfinished == identity:
-        return work
-    if unfinished is not None and last_checkpoint(work)[0] and not overwrite:
-        raise LoraparError(
-            f"`{work}` contains an unfinished run with other settings or inputs",
-            hint="repeat that run's command to resume it, or give `--overwrite` to start over",
+
+
+def identity_digest(manifest: Manifest, deciding: Deciding = dict) -> str:
+    """Returns the hex sha256 of the settings and inputs of a run, by which its checkpoints know it.
+
+    Args:
+        deciding: Returns those of the settings that the result depends on.
+    """
+    content = json.dumps(_identity(manifest, deciding), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _of_another_run(work: Path, damage: str | None) -> LoraparError:
+    if damage:
+        return LoraparError(
+            f"`{work / UNFINISHED}` {damage}",
+            "the checkpoints next to it were saved with other settings or inputs",
+            "repeat the command that they were saved by, or give `--overwrite` to start over",
         )
-    _clear(work)
-    with atomic_file(work / UNFINISHED) as file:
+    return LoraparError(
+        f"`{work}` contains an unfinished run with other settings or inputs",
+        hint="repeat that run's command to resume it, or give `--overwrite` to start over",
+    )
+
+
+def _write_identity(work: Path, identity: dict[str, Any]) -> None:
+    path = work / UNFINISHED
+    if path.is_dir():
+        remove(path)
+    with atomic_file(path) as file:
         json.dump(identity, file, indent=2)
-    return work
+
+
+def _remove_leftovers(work: Path) -> None:
+    """Removes what kills have left of files that were being written."""
+    for path in work.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _read_finished(folder: Path, overwrite: bool) -> Manifest | None:
     """Returns the manifest of a finished run, None where there is none or where it is to go.
 
     Raises:
-        LoraparError: It cannot be read, and `overwrite` was not given.
+        LoraparError: It cannot be read, and `overwrite` was not given or the folder holds files
+            that no run writes.
     """
     try:
         return read_manifest(folder)
+    except UnreadableError:
+        raise
     except LoraparError as cause:
-        if overwrite:
-            (folder / UNFINISHED).touch()
+        if overwrite and {path.name for path in folder.iterdir()} <= _OWN_NAMES:
+            _clear(folder)
+            (folder / UNFINISHED).unlink(missing_ok=True)
             return None
         raise LoraparError(
             f"`{folder}` contains a result that cannot be read",
             cause.found or cause.what,
-            "restore its manifest, or give `--overwrite` to train again",
+            "name a new folder with `--out`"
+            if overwrite
+            else "restore its manifest, or give `--overwrite` to train again",
         ) from cause
 
 
 def _is_ours(folder: Path) -> bool:
     """Returns whether a folder without a manifest may be cleared: it is empty, or a run's own."""
-    if not folder.exists():
+    if not exists(folder):
         return True
-    return folder.is_dir() and ((folder / UNFINISHED).is_file() or not any(folder.iterdir()))
+    return folder.is_dir() and (exists(folder / UNFINISHED) or not any(folder.iterdir()))
 
 
 def _clear(work: Path) -> None:
     """Empties a working folder; the file that marks it as one stays until it is replaced."""
     work.mkdir(parents=True, exist_ok=True)
     for path in work.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != UNFINISHED:
-            path.unlink()
+        if path.name != UNFINISHED:
+            remove(path)
 
 
-def _read_identity(work: Path) -> Any:
-    """Returns what an unfinished run was started with, None where there is no such run."""
+def _read_identity(work: Path) -> tuple[Any, str | None]:
+    """Returns what an unfinished run was started with, and what is wrong with the record of it.
+
+    Both are None where there is no such run.
+    """
+    path = work / UNFINISHED
+    if not exists(path):
+        return None, "was missing" if has_checkpoint(work) else None
     try:
-        return read_json(work / UNFINISHED)
+        return read_json(path), None
+    except UnreadableError:
+        raise
     except LoraparError:
-        return None
+        return None, "was damaged"
 
 
 def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
@@ -137,9 +200,13 @@ def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
 
 def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manifest:
     """Writes the manifest of a finished run, then puts the run in the place of an earlier result."""
-    written = write_manifest(work, manifest, skip=(Artifact.CHECKPOINTS, UNFINISHED))
-    if work != folder:
-        publish_folder(work, folder)
+    written = write_manifest(
+        work, manifest, (Artifact.CHECKPOINTS, UNFINISHED_PREFIX), target=folder
+    )
+    place = real_folder(folder)
+    if work != place:
+        publish_folder(work, place)
     # Last: until the run is in its place, a kill must leave one that can resume.
-    (folder / UNFINISHED).unlink()
+    for path in [*place.glob(f"{UNFINISHED_PREFIX}-*"), place / UNFINISHED]:
+        path.unlink()
     return written

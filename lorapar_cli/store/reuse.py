@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists
 from lorapar_cli.store.manifest import (
     Deciding,
     Manifest,
@@ -22,7 +23,7 @@ from lorapar_cli.store.verify import check_written, find_damage
 
 Inputs = dict[str, dict[str, str]]
 """Name -> `path` and `sha256`; of what is not one file also `source`, which says what it is."""
-Change = Literal["changed", "missing"]
+Change = Literal["changed", "missing", "unreadable"]
 
 
 def describe_inputs(paths: Mapping[str, Path]) -> Inputs:
@@ -50,11 +51,20 @@ def find_changes(folder: Path, manifest: Manifest) -> dict[str, Change]:
         if "source" in described:
             continue  # A hub data set, a folder or standard input: no file to compare.
         path = run_root(folder, manifest.stage) / described["path"]
-        if not path.is_file():
-            changes[name] = "missing"
-        elif sha256_file(path) != described["sha256"]:
-            changes[name] = "changed"
+        if (change := _compare(path, described["sha256"])) is not None:
+            changes[name] = change
     return changes
+
+
+def _compare(path: Path, digest: str) -> Change | None:
+    try:
+        if not exists(path):
+            return "missing"
+        return None if sha256_file(path) == digest else "changed"
+    except UnreadableError:
+        return "unreadable"
+    except LoraparError:
+        return "changed"  # It was a file; it is a folder, a link in vain, or the like.
 
 
 def reuse(
@@ -66,9 +76,14 @@ def reuse(
 
     Args:
         deciding: Returns those of the settings that the result depends on.
+
+    Raises:
+        UnreadableError: There is a result, and it may not be read.
     """
     try:
         manifest = read_manifest(folder)
+    except UnreadableError:
+        raise
     except LoraparError:
         return None  # What cannot be read is made again; training asks for `--overwrite` first.
     wanted = deciding(json.loads(json.dumps(settings)))

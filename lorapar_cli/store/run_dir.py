@@ -8,6 +8,7 @@ from typing import Literal
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.atomic import recover
+from lorapar_cli.store.disk.regular_files import exists, require_regular
 from lorapar_cli.store.manifest import KnownModel, Manifest, read_manifest
 from lorapar_cli.store.reuse import Change, find_changes
 from lorapar_cli.store.verify import Damage, check_written, find_damage
@@ -30,6 +31,14 @@ _COMMAND = {
     Stage.TRAIN_RL: "lorapar train-rl",
     Stage.EVAL: "lorapar eval",
 }
+
+
+CHANGES: dict[Change, str] = {
+    "changed": "has changed",
+    "missing": "is missing",
+    "unreadable": "cannot be read",
+}
+"""What is wrong with an input, in words."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class RunDir:
         """
         if self.manifest(stage) is None:
             folder = self.folder(stage)
-            state = "is unfinished" if folder.exists() else "does not exist"
+            state = "is unfinished" if exists(folder) else "does not exist"
             raise LoraparError(
                 f"no {wanted} in run directory `{self.root}`",
                 f"`{folder}` {state}",
@@ -99,33 +108,43 @@ class RunDir:
             stage: A stage, or `eval/<name>`.
 
         Returns:
-            Name -> `changed` or `missing`.
+            Name -> what is wrong with it.
         """
         manifest = self.manifest(stage)
         return {} if manifest is None else find_changes(self.folder(stage), manifest)
 
     def damage(self, stage: Stage | str) -> list[Damage]:
-        """Returns the outputs of a finished stage that are not what it wrote."""
-        manifest = self.manifest(stage)
-        return [] if manifest is None else list(find_damage(self.folder(stage), manifest))
+        """Returns the outputs of a finished stage that are not what it wrote.
+
+        Raises:
+            UnreadableError: One cannot be read.
+        """
+        while (manifest := self.manifest(stage)) is not None:
+            damage = list(find_damage(self.folder(stage), manifest))
+            # Another command may have replaced the whole result in between.
+            if not damage or self.manifest(stage) == manifest:
+                return damage
+        return []
 
     def require_current(self, stage: Stage) -> None:
         """Checks that the files from which a stage's result was made are there and have not changed.
 
         Raises:
             LoraparError: One has; the message names it.
+            UnreadableError: One cannot be read.
         """
         manifest, changes = self.manifest(stage), self.changed_inputs(stage)
         if manifest is not None and changes:
             paths = {name: self.root / manifest.inputs[name]["path"] for name in changes}
-            for path in paths.values():
+            for name, path in paths.items():
                 # Damage is not staleness: running the stage again would build on it.
                 check_written(path)
+                if changes[name] == "unreadable":
+                    require_regular(path)
             raise LoraparError(
                 f"`{self.folder(stage)}` is stale",
                 "\n".join(
-                    f"its input `{paths[name]}` {'has changed' if how == 'changed' else 'is missing'}"
-                    for name, how in changes.items()
+                    f"its input `{paths[name]}` {CHANGES[how]}" for name, how in changes.items()
                 ),
                 f"run `lorapar {stage.value}` again, or name its files with their options",
             )

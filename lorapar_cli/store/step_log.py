@@ -1,5 +1,6 @@
 """Logs of training with one JSON object per line, each of an optimizer step."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,36 +8,51 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.records import parse_line, to_line
+from lorapar_cli.store.checkpoints import LogState
+from lorapar_cli.store.disk.regular_files import open_regular
+from lorapar_cli.store.records import to_line
 
 
 class StepLog:
-    """A JSON Lines file that grows with training; resuming from a step drops later lines.
+    """A JSON Lines file that grows with training; a resumed run drops what it will write again.
 
     Args:
         path: The file.
-        resumed_step: Step of the checkpoint that training resumes from; 0 for a new run.
+        resumed: What it held when the checkpoint was saved that training resumes from; None for a
+            new run.
+
+    Raises:
+        LoraparError: It does not hold that any more.
     """
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
+    def __init__(self, path: Path, resumed: LogState | None = None) -> None:
         self._path = path
-        kept = []
-        if path.exists() and resumed_step:
-            # Not splitlines: completions may contain other characters that it takes for line ends.
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-            for number, line in enumerate(lines, 1):
-                try:
-                    value = parse_line(line, path, number)
-                except LoraparError:
-                    break  # The last line of a killed run may be truncated.
-                if value["step"] <= resumed_step:
-                    kept.append(line + "\n")
-        with atomic_file(path) as file:
-            file.writelines(kept)
+        kept = b"" if resumed is None else _read_start(path, resumed)
+        self._bytes, self._digest = len(kept), hashlib.sha256(kept)
+        if not path.is_file() or path.is_symlink():
+            path.unlink(missing_ok=True)
+        with atomic_file(path, "wb") as file:
+            file.write(kept)
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Appends objects, each with its `step`, and flushes them to the disk."""
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.writelines(to_line(line) for line in lines)
+        content = "".join(to_line(line) for line in lines).encode()
+        with open(self._path, "ab") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        self._bytes += len(content)
+        self._digest.update(content)
+
+    def state(self) -> LogState:
+        """Returns what the file holds by now, for the mark of a checkpoint."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+
+def _read_start(path: Path, state: LogState) -> bytes:
+    """Returns the bytes that a log held in a state."""
+    with open_regular(path, "rb") as file:
+        content: bytes = file.read(state["bytes"])
+    if hashlib.sha256(content).hexdigest() != state["sha256"]:
+        raise LoraparError(f"`{path}` is not the log that the checkpoint was saved with")
+    return content

@@ -1,15 +1,24 @@
 """Is a file still the one that its stage wrote: held against the sha256 in the stage's manifest."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
+from lorapar_cli.store.disk.regular_files import (
+    UnreadableError,
+    exists,
+    open_regular,
+    read_json,
+)
 from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
 
 # `<stage>/adapter/adapter_model.safetensors` is the deepest file that a stage writes.
 _DEPTH = 2
+# Other programs write files of the name `manifest.json` too; they have none of these keys.
+_OWN_KEYS = {"stage", "settings", "outputs", "lorapar_version"}
 
 
 @dataclass(frozen=True)
@@ -32,16 +41,30 @@ def find_damage(
 
     Args:
         names: Those to look at; None for all.
+
+    Raises:
+        UnreadableError: One cannot be read: nobody knows whether it is damaged.
     """
     for name in manifest.outputs if names is None else names:
         described = manifest.outputs[name]
-        path = folder / name
-        if not path.is_file():
-            yield Damage(name, "is missing" if not path.exists() else "is not a file")
-        elif path.stat().st_size != described["bytes"]:
-            yield Damage(name, f"has {path.stat().st_size:,} bytes, not {described['bytes']:,}")
-        elif sha256_file(path) != described["sha256"]:
-            yield Damage(name, "has other contents")
+        if found := _compare(folder / name, described["bytes"], described["sha256"]):
+            yield Damage(name, found)
+
+
+def _compare(path: Path, wanted: int, digest: str) -> str | None:
+    """Returns what is wrong with a file of this size and sha256, None where nothing is."""
+    if not exists(path):
+        return "is missing"
+    try:
+        with open_regular(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+    except UnreadableError:
+        raise
+    except LoraparError:
+        return "is not a file"
+    if size != wanted:
+        return f"has {size:,} bytes, not {wanted:,}"
+    return None if sha256_file(path) == digest else "has other contents"
 
 
 def writer_of(path: Path) -> tuple[Path, Manifest, str] | None:
@@ -51,12 +74,35 @@ def writer_of(path: Path) -> tuple[Path, Manifest, str] | None:
     """
     absolute = path.absolute()
     for folder in list(absolute.parents)[:_DEPTH]:
-        if (folder / Artifact.MANIFEST).is_file():
-            manifest = read_manifest(folder)
-            name = absolute.relative_to(folder).as_posix()
-            if manifest is not None and name in manifest.outputs:
-                return folder, manifest, name
+        manifest = _manifest_of(folder)
+        name = absolute.relative_to(folder).as_posix()
+        if manifest is not None and name in manifest.outputs:
+            return folder, manifest, name
     return None
+
+
+def _manifest_of(folder: Path) -> Manifest | None:
+    """Returns the manifest of a stage folder; None where there is none, or another program's.
+
+    Raises:
+        LoraparError: There is one, or what damage has left of it.
+    """
+    try:
+        return read_manifest(folder)
+    except UnreadableError:
+        raise
+    except LoraparError:
+        if _is_of_another_program(folder / Artifact.MANIFEST):
+            return None
+        raise
+
+
+def _is_of_another_program(path: Path) -> bool:
+    try:
+        content = read_json(path)
+    except LoraparError:
+        return False
+    return isinstance(content, dict) and not content.keys() & _OWN_KEYS
 
 
 def check_written(path: Path, digest: str | None = None) -> None:
@@ -86,7 +132,7 @@ def check_folder(folder: Path) -> None:
         LoraparError: One was damaged, replaced or removed.
     """
     stage_folder = folder.absolute().parent
-    manifest = read_manifest(stage_folder)
+    manifest = _manifest_of(stage_folder)
     if manifest is None:
         return
     names = [name for name in manifest.outputs if name.startswith(f"{folder.name}/")]

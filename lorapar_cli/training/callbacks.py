@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Note, Progress
+from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 
@@ -24,7 +25,9 @@ class StageCallback(TrainerCallback):
     """Writes metrics.jsonl, marks complete checkpoints, drives the progress display.
 
     Args:
-        log: metrics.jsonl; None in processes that write nothing.
+        logs: The run's logs by their names, metrics.jsonl among them; empty in processes that
+            write nothing. Others may be added later.
+        belongs_to: Digest of the run's settings and inputs, for the marks of checkpoints.
         task: What the progress display calls this training.
         shown: Key of the trainer's logs -> short name in the progress display.
         progress: Where events go.
@@ -33,14 +36,15 @@ class StageCallback(TrainerCallback):
 
     def __init__(
         self,
-        log: StepLog | None,
+        logs: Mapping[str, StepLog],
+        belongs_to: str,
         task: str,
         shown: Mapping[str, str],
         progress: Progress,
         wait: Callable[[], None],
     ) -> None:
-        self._log, self._task, self._shown, self._progress = log, task, shown, progress
-        self._wait = wait
+        self._task, self._shown, self._progress = task, shown, progress
+        self._logs, self._belongs_to, self._wait = logs, belongs_to, wait
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -71,11 +75,12 @@ class StageCallback(TrainerCallback):
                 hint="lower `--learning-rate`; the last checkpoint is kept, "
                 "the same command resumes from it",
             )
-        if self._log is None:
+        metrics = self._logs.get(Artifact.METRICS)
+        if metrics is None:
             return
         # JSON has no nan, which is the gradient norm of a step that a loss scaler skipped.
         written = {key: value for key, value in logs.items() if not _is_nan(value)}
-        self._log.append([{"step": state.global_step} | written])
+        metrics.append([{"step": state.global_step} | written])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         self._progress(Advance(self._task, state.global_step, state.max_steps, figures))
 
@@ -85,7 +90,9 @@ class StageCallback(TrainerCallback):
         """Marks the checkpoint once every process has written its part of it."""
         self._wait()
         if state.is_world_process_zero:
-            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            states = {name: log.state() for name, log in self._logs.items()}
+            checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            mark_complete(checkpoint, self._belongs_to, states)
 
 
 def _is_nan(value: Any) -> bool:

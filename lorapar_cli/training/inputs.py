@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
-from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
+from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.reuse import describe_inputs, reuse
@@ -81,7 +81,12 @@ def find_training_inputs(
         run_dir.template(made_by) if options.template is None else read_template(options.template),
         read_arguments(options.template_arg or run_dir.template_arguments(made_by)),
     )
-    paths = files | {"adapter": adapter / ADAPTER_WEIGHTS} | ({"mask": mask} if mask else {})
+    paths = files | {
+        "adapter": adapter / ADAPTER_WEIGHTS,
+        "adapter_config": adapter / ADAPTER_CONFIG,
+    }
+    if mask is not None:
+        paths["mask"] = mask
     return TrainingInputs(
         options.out or run_dir.folder(stage),
         files,

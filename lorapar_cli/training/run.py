@@ -26,9 +26,13 @@ from lorapar_cli.stage_records.training import (
     TrainedRecords,
     TrainingRecord,
 )
-from lorapar_cli.store.checkpoints import last_checkpoint
+from lorapar_cli.store.checkpoints import last_checkpoint, read_mark
 from lorapar_cli.store.manifest import Manifest, Outcome, read_manifest
-from lorapar_cli.store.resumable_folder import finish_working_folder, open_working_folder
+from lorapar_cli.store.resumable_folder import (
+    finish_working_folder,
+    identity_digest,
+    open_working_folder,
+)
 from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.store.tensor_files import layout_fingerprint
@@ -93,6 +97,7 @@ class TrainingRun:
         checkpoint: Checkpoint to resume from, or None.
         device: Device that it trains on.
         main: Whether this process writes files.
+        logs: Logs that this process writes, by their names.
         callback: Metrics, checkpoints, progress.
         progress: Where events go; silent in all processes but one.
         notes: Sentences for the manifest, added to while training.
@@ -104,6 +109,7 @@ class TrainingRun:
     checkpoint: Path | None
     device: torch.device
     main: bool
+    logs: dict[str, StepLog]
     callback: StageCallback
     progress: Progress
     notes: list[str]
@@ -113,7 +119,8 @@ class TrainingRun:
         """Returns a step log that continues from the checkpoint, None where nothing is written."""
         if not self.main or self.dry is not None:
             return None
-        return _open_log(self.work / name, self.checkpoint)
+        self.logs[name] = _open_log(self.work / name, self.checkpoint)
+        return self.logs[name]
 
     def run_trainer(self, trainer: MaskedTrainer) -> None:
         """Runs a trainer to its end, or to its first step, without the library's own output.
@@ -268,11 +275,29 @@ def _load(
         trust=options.trust_remote_code,
         engine=engine,
     )
-    log = _open_log(work / Artifact.METRICS, checkpoint) if main and dry is None else None
+    logs: dict[str, StepLog] = {}
+    if main and dry is None:
+        logs[Artifact.METRICS] = _open_log(work / Artifact.METRICS, checkpoint)
     heard = progress if main else silent
-    callback = StageCallback(log, job.manifest.stage, job.shown, heard, processes.wait)
+    callback = StageCallback(
+        logs,
+        identity_digest(job.manifest, deciding),
+        job.manifest.stage,
+        job.shown,
+        heard,
+        processes.wait,
+    )
     return TrainingRun(
-        masked, work, checkpoint, pick_device(), main, callback, heard, job.manifest.notes, dry
+        masked=masked,
+        work=work,
+        checkpoint=checkpoint,
+        device=pick_device(),
+        main=main,
+        logs=logs,
+        callback=callback,
+        progress=heard,
+        notes=job.manifest.notes,
+        dry=dry,
     )
 
 
@@ -297,13 +322,13 @@ def _run_dry(
 def _open_work(job: TrainingJob) -> tuple[Path, Path | None, list[str]]:
     """Returns the working folder, its last intact checkpoint, and what was wrong with later ones."""
     work = open_working_folder(job.folder, job.manifest, job.options.overwrite, deciding)
-    checkpoint, damaged = last_checkpoint(work)
+    checkpoint, damaged = last_checkpoint(work, identity_digest(job.manifest, deciding))
     return work, checkpoint, damaged
 
 
 def _open_log(path: Path, checkpoint: Path | None) -> StepLog:
-    """Returns a step log that continues from the checkpoint's step, or starts empty."""
-    return StepLog(path, int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0)
+    """Returns a step log that continues from what it held at the checkpoint, or starts empty."""
+    return StepLog(path, read_mark(checkpoint).logs.get(path.name) if checkpoint else None)
 
 
 def _read_outcome(folder: Path, fresh: bool) -> Outcome:

@@ -1,6 +1,7 @@
 """The fields of a sample, and the journal that a killed run resumes from."""
 
 import json
+import os
 
 import pytest
 
@@ -91,5 +92,56 @@ def test_processes_keep_files_of_their_own_and_read_the_others(tmp_path):
     assert set(first.known) == {("base", "q1", 0)}
     first.read_others()
     assert set(first.known) == {("base", "q1", 0), ("base", "q1", 1)}
+    assert SampleJournal(tmp_path).known == first.known
     first.remove_others()
-    assert [path.name for path in tmp_path.iterdir()] == [Artifact.SAMPLES]
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == [Artifact.SAMPLES]
+
+
+def swap_answer(path):
+    path.write_bytes(path.read_bytes().replace(b"#### 1", b"#### 7"))
+
+
+def turn_round(path):
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[::-1]))
+
+
+def put_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def put_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def link_nowhere(path):
+    path.unlink()
+    path.symlink_to("/nonexistent/samples")
+
+
+@pytest.mark.parametrize("name", [Artifact.SAMPLES, "unfinished-samples.txt"])
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (swap_answer, 1),
+        (lambda path: path.write_bytes(bytes(50)), 0),
+        (lambda path: path.unlink(), 0),
+        (turn_round, 3),
+        (put_pipe, 0),
+        (put_folder, 0),
+        (link_nowhere, 0),
+    ],
+)
+def test_what_was_damaged_since_is_completed_again(tmp_path, name, damage, left):
+    journal = SampleJournal(tmp_path)
+    journal.append([sample(0)])
+    journal.append([sample(1), sample(2)])
+    if (name, damage) == ("unfinished-samples.txt", swap_answer):
+        left = 3  # There is no answer in it.
+    damage(tmp_path / name)
+    again = SampleJournal(tmp_path)
+    assert len(again.known) == left
+    assert all(journal.known[key] == value for key, value in again.known.items())
+    again.append([each for key, each in journal.known.items() if key not in again.known])
+    assert SampleJournal(tmp_path).known == journal.known

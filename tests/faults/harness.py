@@ -220,6 +220,9 @@ def start(
     given = tuple(arguments)
     number = len(list(logs.glob("*.out")))
     out, err = logs / f"{number}.out", logs / f"{number}.err"
+    # Here, so that the next command takes another number and a result can be read at any time.
+    out.touch()
+    err.touch()
     terminal = None
     if on_terminal:
         terminal = _open_terminal()

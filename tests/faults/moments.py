@@ -92,7 +92,6 @@ def _pair(first: str, second: str, number: int, seed: int, folder: Path) -> None
     chance = random.Random(f"{seed} {first} {second} {number}")
     running = [start(pipeline().command(first), logs, cwd=folder)]
     time.sleep(chance.random() * pipeline().seconds[first] * 0.7)
-    (logs / "wait").touch()
     other = folder / "logs2"
     other.mkdir()
     running.append(start(pipeline().command(second), other, cwd=folder))

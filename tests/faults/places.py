@@ -278,10 +278,13 @@ def _vanishes(stage: str, what: str, number: int, seed: int, folder: Path) -> No
 
 
 def _remove(path: Path) -> None:
-    """Removes a folder that a command may be writing to at the same time."""
+    """Removes a file, or a folder that a command may be writing to at the same time."""
     for _ in range(20):
         with contextlib.suppress(OSError):
-            shutil.rmtree(path)
-        if not path.exists():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if not os.path.lexists(path):
             return
     raise Lost(f"{path.name} is written to again and again after it was removed")

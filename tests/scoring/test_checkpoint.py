@@ -1,5 +1,6 @@
 """How often sums are saved, on a clock of our own."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -41,3 +42,35 @@ def test_what_was_saved_is_restored(tmp_path):
     assert torch.equal(fresh.sums.flat, scoring.sums.flat)
     assert torch.equal(fresh.sums.tally, scoring.sums.tally)
     assert fresh.done == {1, 4}
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: flip(path, -1),
+        lambda path: flip(path, -120),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(bytes(400)),
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), path.symlink_to("/nonexistent/sums")),
+    ],
+)
+def test_damaged_sums_are_said_and_not_used(tmp_path, damage):
+    scoring = GradientPass([], [], GradientSums({"a": 30}), 0, done={1, 4})
+    scoring.sums.flat += torch.arange(120.0).reshape(2, 2, 30)
+    SavedSums(tmp_path / "sums", {"seed": 0}, 0).keep(scoring)
+    damage(tmp_path / "sums")
+    fresh = GradientPass([], [], GradientSums({"a": 30}), 0)
+    saved = SavedSums(tmp_path / "sums", {"seed": 0}, 0)
+    assert saved.restore(fresh) == 0
+    assert saved.damage
+    assert not fresh.done
+    assert not fresh.sums.flat.any()

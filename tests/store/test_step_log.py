@@ -1,7 +1,12 @@
-"""Logs of training: resumed from a step, whatever their lines contain."""
+"""Logs of training: a resumed run goes on from what a log held, and refuses another."""
 
+import hashlib
 import json
+import os
 
+import pytest
+
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.step_log import StepLog
 
 ODD = "next line \x85, line separator \u2028, form feed \x0c, \n and \r\n"
@@ -14,16 +19,46 @@ def read(path) -> list[dict]:
 def test_a_new_log_starts_empty(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n')
-    StepLog(path, 0)
+    StepLog(path)
     assert path.read_bytes() == b""
 
 
-def test_a_log_resumes_from_its_step_whatever_its_lines_contain(tmp_path):
+def test_a_new_log_takes_the_place_of_what_is_not_a_file(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "elsewhere.jsonl")
+    for path in (pipe, link):
+        StepLog(path).append([{"step": 1}])
+        assert read(path) == [{"step": 1}]
+    assert not (tmp_path / "elsewhere.jsonl").exists()
+
+
+def test_a_log_goes_on_from_a_state_whatever_its_lines_contain(tmp_path):
     path = tmp_path / "completions.jsonl"
-    log = StepLog(path, 0)
-    log.append([{"step": step, "completion": ODD} for step in (1, 1, 2, 2, 3)])
+    log = StepLog(path)
+    log.append([{"step": step, "completion": ODD} for step in (1, 1, 2, 2)])
+    state = log.state()
+    assert state == {
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    log.append([{"step": 3, "completion": ODD}])
     torn = json.dumps({"step": 3, "completion": "ü"}, ensure_ascii=False).encode()
     with open(path, "ab") as file:
         file.write(torn[: torn.index("ü".encode()) + 1])
-    StepLog(path, 2).append([{"step": 3, "completion": ODD}])
+    again = StepLog(path, state)
+    assert again.state() == state
+    again.append([{"step": 3, "completion": ODD}])
     assert read(path) == [{"step": step, "completion": ODD} for step in (1, 1, 2, 2, 3)]
+    assert again.state() == log.state()
+
+
+def test_a_log_that_has_changed_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = StepLog(path)
+    log.append([{"step": 1, "loss": 0.5}])
+    state = log.state()
+    path.write_text('{"step": 1, "loss": 0.6}\n')
+    with pytest.raises(LoraparError, match="not the log"):
+        StepLog(path, state)
+    assert read(path) == [{"step": 1, "loss": 0.6}]

@@ -1,5 +1,6 @@
 """Files are held against what their stage wrote: any change is noticed, wherever they are read."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.store import run_dir as run_dir_module
+from lorapar_cli.store.atomic import new_folder
+from lorapar_cli.store.disk.regular_files import UnreadableError
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
 from lorapar_cli.store.reuse import describe_inputs, find_changes, reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.verify import check_folder, check_written, find_damage, writer_of
+from tests.store.disk.forbidden import forbid
 
 
 @pytest.fixture
@@ -99,3 +104,91 @@ def test_missing_data_outside_the_run_is_told_from_changed(run, tmp_path):
     assert find_changes(folder, read_manifest(folder)) == {"data": "changed"}
     (tmp_path / "data.jsonl").unlink()
     assert find_changes(folder, read_manifest(folder)) == {"data": "missing"}
+
+
+def test_a_link_in_vain_is_damage_and_no_missing_input(run, tmp_path):
+    path = run.folder(Stage.SCORE) / "importance.safetensors"
+    path.unlink()
+    path.symlink_to(tmp_path / "unplugged")
+    (damage,) = run.damage(Stage.SCORE)
+    assert damage.found == "is not a file"
+    assert run.changed_inputs(Stage.PARTITION) == {"importance": "changed"}
+    with pytest.raises(LoraparError, match="is not a file"):
+        describe_inputs({"importance": path})
+
+
+def test_what_may_not_be_read_is_neither_damaged_nor_made_again(run, monkeypatch):
+    folder = run.folder(Stage.SCORE)
+    inputs = read_manifest(folder).inputs
+    forbid(monkeypatch, folder / "importance.safetensors")
+    for call in (
+        lambda: run.damage(Stage.SCORE),
+        lambda: check_written(folder / "importance.safetensors"),
+        lambda: reuse(folder, {"r": 8}, inputs),
+        lambda: run.require_current(Stage.PARTITION),
+    ):
+        with pytest.raises(UnreadableError) as caught:
+            call()
+        assert "importance.safetensors" in caught.value.what
+    assert run.changed_inputs(Stage.PARTITION) == {"importance": "unreadable"}
+    forbid(monkeypatch, folder)
+    for call in (lambda: run.manifest(Stage.SCORE), lambda: reuse(folder, {"r": 8}, inputs)):
+        with pytest.raises(UnreadableError):
+            call()
+
+
+def test_a_result_replaced_while_it_is_read_is_not_damaged(run, monkeypatch):
+    folder = run.folder(Stage.SCORE)
+    real = run_dir_module.find_damage
+
+    def replace_first(where, manifest):
+        monkeypatch.setattr(run_dir_module, "find_damage", real)
+        (folder / "importance.safetensors").write_text("of the new result")
+        write_manifest(folder, Manifest(Stage.SCORE, {"r": 16}))
+        return real(where, manifest)
+
+    monkeypatch.setattr(run_dir_module, "find_damage", replace_first)
+    assert run.damage(Stage.SCORE) == []
+
+
+@pytest.mark.parametrize("content", ['{"name": "extension", "version": 3}', '{"files": []}'])
+def test_a_manifest_of_another_program_says_nothing_of_our_files(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "mine.jsonl").write_text("a")
+    check_written(tmp_path / "mine.jsonl")
+    check_folder(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", '{"stage": "score"}', '{"outputs": 3}'])
+def test_what_is_left_of_a_manifest_protects_its_files(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "mask.safetensors").write_text("a")
+    with pytest.raises(LoraparError, match="manifest"):
+        check_written(tmp_path / "mask.safetensors")
+
+
+def test_names_that_are_not_utf8_survive_a_manifest(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    path.write_text("data")
+    folder = tmp_path / "run" / "score"
+    folder.mkdir(parents=True)
+    write_manifest(folder, Manifest(Stage.SCORE, {}, inputs=describe_inputs({"data": path})))
+    manifest = read_manifest(folder)
+    assert manifest.inputs["data"]["path"] == str(path)
+    assert find_changes(folder, manifest) == {}
+    assert b"\\udce9" in (folder / "manifest.json").read_bytes()
+
+
+def test_a_stage_folder_that_is_a_link_records_inputs_of_its_run(run, tmp_path):
+    real = tmp_path / "disk" / "part"
+    real.mkdir(parents=True)
+    target = run.root / "linked"
+    target.symlink_to(real)
+    inputs = describe_inputs({"importance": run.folder(Stage.SCORE) / "importance.safetensors"})
+    with new_folder(target) as built:
+        (built / "mask.safetensors").write_text("mask")
+        write_manifest(built, Manifest(Stage.PARTITION, {}, inputs=inputs), target=target)
+    assert target.is_symlink()
+    assert read_manifest(target).inputs["importance"]["path"] == "score/importance.safetensors"
+    assert run.changed_inputs("linked") == {}
+    assert sorted(path.name for path in real.parent.iterdir()) == ["part"]

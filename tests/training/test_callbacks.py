@@ -9,6 +9,7 @@ from transformers import TrainerControl, TrainerState
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, silent
+from lorapar_cli.store.checkpoints import read_mark
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import GradientMonitor, StageCallback, ZeroSpreadMonitor
 
@@ -21,8 +22,9 @@ def log_steps(callback, *logs):
 
 def test_every_step_is_written_and_shown_but_not_the_closing_summary(tmp_path):
     events = []
-    log = StepLog(tmp_path / "metrics.jsonl", 0)
-    callback = StageCallback(log, "train-sft", {"loss": "loss", "kl": "kl"}, events.append, None)
+    logs = {"metrics.jsonl": StepLog(tmp_path / "metrics.jsonl")}
+    shown = {"loss": "loss", "kl": "kl"}
+    callback = StageCallback(logs, "d", "train-sft", shown, events.append, None)
     log_steps(
         callback, {"loss": 0.5, "grad_norm": math.nan}, {"reward": 1.0}, {"train_runtime": 9.0}
     )
@@ -36,8 +38,8 @@ def test_every_step_is_written_and_shown_but_not_the_closing_summary(tmp_path):
 
 @pytest.mark.parametrize("main", [True, False])
 def test_a_loss_that_is_not_finite_ends_the_run_in_every_process(tmp_path, main):
-    log = StepLog(tmp_path / "metrics.jsonl", 0) if main else None
-    callback = StageCallback(log, "train-sft", {}, silent, None)
+    logs = {"metrics.jsonl": StepLog(tmp_path / "metrics.jsonl")} if main else {}
+    callback = StageCallback(logs, "d", "train-sft", {}, silent, None)
     with pytest.raises(LoraparError, match="loss is nan in step 1"):
         log_steps(callback, {"loss": math.nan})
 
@@ -72,11 +74,8 @@ def test_a_resumed_run_stops_for_lack_of_spread_where_a_straight_one_does():
 
 def test_a_checkpoint_counts_only_once_every_process_has_written_its_part(tmp_path):
     order = []
-
-    class Log:
-        def append(self, lines):
-            pass
-
+    log = StepLog(tmp_path / "metrics.jsonl")
+    log.append([{"step": 4}])
     folder = tmp_path / "checkpoint-4"
     folder.mkdir()
 
@@ -84,11 +83,14 @@ def test_a_checkpoint_counts_only_once_every_process_has_written_its_part(tmp_pa
         order.append(sorted(path.name for path in folder.iterdir()))
         (folder / "rng_state_1.pth").write_bytes(b"of the other process")
 
-    callback = StageCallback(Log(), "train-rl", {}, silent, wait)
+    callback = StageCallback({"metrics.jsonl": log}, "digest", "train-rl", {}, silent, wait)
     arguments = SimpleNamespace(output_dir=str(tmp_path))
     callback.on_save(arguments, TrainerState(global_step=4), TrainerControl())
     assert order == [[]]
-    assert "rng_state_1.pth" in (folder / "complete").read_text()
+    mark = read_mark(folder)
+    assert list(mark.files) == ["rng_state_1.pth"]
+    assert mark.belongs_to == "digest"
+    assert mark.logs == {"metrics.jsonl": log.state()}
 
 
 @pytest.mark.parametrize(

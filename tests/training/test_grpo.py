@@ -54,7 +54,7 @@ def call(log: CompletionLog, step: int = 0) -> list[list[float]]:
 
 def test_a_batch_is_written_once_all_rewards_are_in(tmp_path):
     path = tmp_path / "completions.jsonl"
-    log = CompletionLog(StepLog(path, 0), {"first": 1, "second": 0.5}, 2, silent)
+    log = CompletionLog(StepLog(path), {"first": 1, "second": 0.5}, 2, silent)
     assert call(log) == [[1.0, 1.0], [0.0, 1.0]]
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"step": 1, "id": "a", "completion": "#### 4", "rewards": {"first": 1.0, "second": 0.0}},
@@ -65,7 +65,7 @@ def test_a_batch_is_written_once_all_rewards_are_in(tmp_path):
 def test_a_sample_is_shown_every_twenty_steps(tmp_path):
     events = []
     log = CompletionLog(
-        StepLog(tmp_path / "c.jsonl", 0), {"first": 1, "second": 0.5}, 2, events.append
+        StepLog(tmp_path / "c.jsonl"), {"first": 1, "second": 0.5}, 2, events.append
     )
     for step in range(41):
         call(log, step)
@@ -81,7 +81,7 @@ def test_a_process_that_writes_nothing_shows_nothing():
 
 def test_long_samples_are_cut(tmp_path):
     events = []
-    log = CompletionLog(StepLog(tmp_path / "c.jsonl", 0), {"one": 1}, 2, events.append)
+    log = CompletionLog(StepLog(tmp_path / "c.jsonl"), {"one": 1}, 2, events.append)
     reward = trl_reward("one", lambda texts, _: [0.0] * len(texts), log)
     reward(completions=["x" * 1000, ""], **columns())
     assert events[0].text.count("x") == SAMPLE_CHARACTERS

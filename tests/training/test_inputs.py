@@ -95,7 +95,7 @@ def test_replay_needs_another_system(data):
 
 def test_inputs_are_those_of_the_run(run_dir, tmp_path):
     source = find_training_inputs(run_dir, replace(SFT, replay=0.1), Stage.TRAIN_SFT, "init")
-    assert list(source.described) == ["system1", "system2", "adapter", "mask"]
+    assert list(source.described) == ["system1", "system2", "adapter", "adapter_config", "mask"]
     assert source.folder == run_dir.folder(Stage.TRAIN_SFT)
     assert source.mask == run_dir.folder(Stage.PARTITION) / Artifact.MASK
     assert source.settings["model"] == source.base_id

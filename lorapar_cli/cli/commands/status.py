@@ -8,7 +8,8 @@ from lorapar_cli.cli.console import print_json, say, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
-from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists
+from lorapar_cli.store.run_dir import CHANGES, DEFAULT_RUN_DIR, RunDir
 
 
 class Row(TypedDict):
@@ -22,7 +23,7 @@ class Row(TypedDict):
 
 
 def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False) -> None:
-    """Show each stage of the run directory: done, stale, damaged, unfinished or missing."""
+    """Show each stage of the run directory: done, stale, damaged, unreadable, unfinished or missing."""
     run = RunDir(run_dir)
     if not run.root.is_dir():
         raise LoraparError(
@@ -60,14 +61,17 @@ def _row(run: RunDir, folder: str, label: str) -> Row:
     row: Row = {"stage": label, "state": "missing", "finished": None, "seconds": None, "what": ""}
     try:
         manifest = run.manifest(folder)
+        if manifest is None:
+            row["state"] = "unfinished" if exists(run.folder(folder)) else "missing"
+            return row
+        row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
+        damage, changes = run.damage(folder), run.changed_inputs(folder)
+    except UnreadableError as error:
+        row["state"], row["what"] = "unreadable", f"{error.what}: {error.found}"
+        return row
     except LoraparError as error:
         row["state"], row["what"] = "damaged", f"manifest: {error.found or error.what}"
         return row
-    if manifest is None:
-        row["state"] = "unfinished" if run.folder(folder).exists() else "missing"
-        return row
-    row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
-    damage, changes = run.damage(folder), run.changed_inputs(folder)
     # A file outside the run directory may be moved away once it has been read.
     own = {
         n for n, described in manifest.inputs.items() if not Path(described["path"]).is_absolute()
@@ -75,12 +79,9 @@ def _row(run: RunDir, folder: str, label: str) -> Row:
     stale = [name for name, how in changes.items() if how == "changed" or name in own]
     row["state"] = "damaged" if damage else "stale" if stale else "done"
     parts = [f"`{each.name}` {each.found}" for each in damage]
-    parts += [f"input `{name}` {_HOW[how]}" for name, how in changes.items()]
+    parts += [f"input `{name}` {CHANGES[how]}" for name, how in changes.items()]
     row["what"] = "; ".join(parts) or _describe(manifest.counts)
     return row
-
-
-_HOW = {"changed": "has changed", "missing": "is missing"}
 
 
 def _describe(counts: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ everything that an answer depends on (the teacher's model, the prompt, the recor
 teacher or reordering the data asks nothing again.
 """
 
-import fcntl
 import json
 import os
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import fsync_path
+from lorapar_cli.store.disk.lock import lock_descriptor
 from lorapar_cli.store.manifest import now
 
 RESUME_HINT = "answers so far are saved; run the same command again to resume"
@@ -75,8 +75,9 @@ class Journal:
         except OSError as cause:
             raise self._unwritable(cause) from cause
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
+            # Where the file system has no such locks, that of the stage folder stands alone.
+            lock_descriptor(self._file)
+        except BlockingIOError as cause:
             os.close(self._file)
             raise LoraparError(
                 f"another `lorapar classify` is writing `{path}`",

@@ -5,15 +5,18 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 
-# Rust's libraries, safetensors and tokenizers among them, end their messages in the number.
-_RUST = re.compile(r"\(os error (\d+)\)")
-# PyTorch reports any failed write of a checkpoint like this and keeps the number to itself.
-_TORCH = re.compile(r"PytorchStreamWriter failed|inline_container\.cc")
+# Rust's libraries, safetensors and tokenizers among them, state the number like this.
+_RUST = re.compile(r"\(os error (\d+)\)|\bOs \{ code: (\d+),")
+# PyTorch and C++ report any failed write like this and keep the number to themselves.
+_NUMBERLESS = re.compile(
+    r"PytorchStreamWriter failed|inline_container\.cc|iostream error|basic_ios::clear"
+)
+_PROBE_BYTES = 1 << 20
 _SQLITE = {
     "database or disk is full": errno.ENOSPC,
     "disk I/O error": errno.EIO,
@@ -59,7 +62,10 @@ def as_expected(cause: BaseException, folder: Path | None = None) -> LoraparErro
     path = getattr(cause, "filename", None)
     named = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else folder
     what = "the file system refuses" if named is None else f"cannot read or write `{named}`"
-    return LoraparError(what, os.strerror(number) if number else str(cause), _HINTS.get(number))
+    if number == 0 and folder is not None:
+        number = _probe(folder)
+    found = os.strerror(number) if number else f"a write failed: {cause}"
+    return LoraparError(what, found, _HINTS.get(number))
 
 
 def _error_number(cause: BaseException) -> int | None:
@@ -70,5 +76,25 @@ def _error_number(cause: BaseException) -> int | None:
     if isinstance(cause, sqlite3.OperationalError):
         return next((number for words, number in _SQLITE.items() if words in text), None)
     if found := _RUST.search(text):
-        return int(found[1])
-    return 0 if _TORCH.search(text) else None
+        return int(found[1] or found[2])
+    return 0 if _NUMBERLESS.search(text) else None
+
+
+def _probe(folder: Path) -> int:
+    """Returns the number of the error that a write of 1 MiB into a folder meets now, 0 for none.
+
+    The library whose write failed has left what it had written, so a full disk is still full.
+    """
+    place = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
+    if place is None:
+        return errno.ENOENT
+    path = place / f".probe.{os.getpid()}.tmp"
+    try:
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _PROBE_BYTES)
+    except OSError as refusal:
+        return refusal.errno or 0
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    return 0

@@ -4,7 +4,7 @@ The lock is `flock` on a hidden file next to the stage folder. The kernel drops 
 ends, however it ends, so that a kill leaves nothing to clean up. Where a file system has no
 `flock` (some network mounts), the existence of the file is the lock: it is created exclusively,
 names its owner, and is taken over once that process is known to be gone, which can only be known on
-the machine it ran on.
+the machine it ran on. A folder that is a link is held by what it leads to.
 """
 
 import errno
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.disk.links import real_folder
 
 _NO_FLOCK = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
-_TAKEOVERS = 3
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,10 @@ def stage_lock(folder: Path) -> Iterator[None]:
     Raises:
         LoraparError: Another process holds it; names its number, host and since when.
     """
-    path = lock_path(folder)
+    path = lock_path(real_folder(folder))
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock_by_kernel(path, folder)
-    if descriptor is None:
-        _lock_by_existence(path, folder)
+    descriptor = _take(path, folder)
     try:
         yield
     finally:
@@ -90,28 +89,63 @@ def _remove_empty(folders: list[Path]) -> None:
             return
 
 
-def _lock_by_kernel(path: Path, folder: Path) -> int | None:
-    """Returns the descriptor that holds the lock, None where the file system has no such locks."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _take(path: Path, folder: Path) -> int | None:
+    """Takes the lock; returns the descriptor that holds it, None where the file's existence does."""
+    for _ in range(_TRIES):
+        descriptor, created = _open(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            by_kernel = lock_descriptor(descriptor)
+            if by_kernel and not _is_same_file(path, descriptor):
+                # Its last holder removed the file between the opening and the locking.
+                os.close(descriptor)
+                continue
+            if by_kernel or created:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, _describe_self(), 0)
+                if by_kernel:
+                    return descriptor
+                os.fsync(descriptor)
+                os.close(descriptor)
+                return None
         except BlockingIOError as cause:
             os.close(descriptor)
             raise _held(folder, _read_owner(path)) from cause
-        except OSError as cause:
+        except OSError:
             os.close(descriptor)
-            if cause.errno not in _NO_FLOCK:
-                raise
-            if os.stat(path).st_size == 0:
+            if created:
                 path.unlink(missing_ok=True)
-            return None
-        if _is_same_file(path, descriptor):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _describe_self(), 0)
-            return descriptor
-        # Its last holder removed the file between the opening and the locking.
+            raise
         os.close(descriptor)
+        owner = _read_owner(path)
+        if owner is None or not owner.is_gone():
+            raise _held(folder, owner, path)
+        _remove_stale(path, owner)
+    raise _held(folder, _read_owner(path), path)
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Returns a descriptor of the lock's file, and whether this call created the file."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), True
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), False
+
+
+def lock_descriptor(descriptor: int) -> bool:
+    """Locks an open file for this process; returns whether its file system has such locks.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        if cause.errno in _NO_FLOCK:
+            return False
+        raise
+    return True
 
 
 def _is_same_file(path: Path, descriptor: int) -> bool:
@@ -121,23 +155,6 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
         return False
     opened = os.fstat(descriptor)
     return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
-
-
-def _lock_by_existence(path: Path, folder: Path) -> None:
-    for _ in range(_TAKEOVERS):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            owner = _read_owner(path)
-            if owner is None or not owner.is_gone():
-                raise _held(folder, owner, path) from None
-            _remove_stale(path, owner)
-            continue
-        os.write(descriptor, _describe_self())
-        os.fsync(descriptor)
-        os.close(descriptor)
-        return
-    raise _held(folder, _read_owner(path), path)
 
 
 def _remove_stale(path: Path, owner: Owner) -> None:

@@ -18,6 +18,8 @@ from lorapar_cli.store.disk.errors import as_expected, disk_errors
         (OSError(errno.EROFS, "ro", "/run/x"), "Read-only"),
         (PermissionError(errno.EACCES, "no", "/run/x"), "Permission denied"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "No space left"),
+        (SafetensorError("IoError(Os { code: 30, kind: ReadOnlyFilesystem })"), "Read-only"),
+        (RuntimeError("basic_ios::clear: iostream error"), "iostream error"),
         (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos"), "unexpected"),
         (sqlite3.OperationalError("database or disk is full"), "No space left"),
     ],
@@ -50,3 +52,23 @@ def test_names_that_are_not_utf8_can_be_shown():
     error = as_expected(OSError(errno.EACCES, "no", b"/a/caf\xe9"))
     assert "caf" in error.what
     assert os.fsencode(error.what.split("`")[1]) == b"/a/caf\xe9"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at inline_container.cc:783] . PytorchStreamWriter failed writing file data/7",
+        "basic_ios::clear: iostream error",
+        "iostream error",
+    ],
+)
+def test_the_cause_that_a_library_keeps_to_itself_is_found_by_trying(tmp_path, monkeypatch, text):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(LoraparError) as caught, disk_errors(tmp_path / "train-sft" / "checkpoints"):
+        raise RuntimeError(text)
+    assert caught.value.found == "No space left on device"
+    assert "make room" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []

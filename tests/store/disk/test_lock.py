@@ -20,7 +20,7 @@ import sys, time
 from pathlib import Path
 from lorapar_cli.store.disk import lock
 if sys.argv[2] == "existence":
-    lock._lock_by_kernel = lambda path, folder: None
+    lock.lock_descriptor = lambda descriptor: False
 with lock.stage_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -30,7 +30,7 @@ with lock.stage_lock(Path(sys.argv[1])):
 @pytest.fixture(params=["kernel", "existence"])
 def way(request, monkeypatch):
     if request.param == "existence":
-        monkeypatch.setattr(lock, "_lock_by_kernel", lambda path, folder: None)
+        monkeypatch.setattr(lock, "lock_descriptor", lambda descriptor: False)
     return request.param
 
 
@@ -74,7 +74,7 @@ def test_a_lock_is_free_again_after_an_error(tmp_path, way):
 
 
 def test_an_owner_on_another_machine_is_never_taken_for_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_lock_by_kernel", lambda path, folder: None)
+    monkeypatch.setattr(lock, "lock_descriptor", lambda descriptor: False)
     owner = {"pid": 2**22 + 1, "host": "elsewhere", "started": 1, "since": "2026-01-01"}
     lock_path(tmp_path / "score").write_text(json.dumps(owner))
     with pytest.raises(LoraparError) as caught, stage_lock(tmp_path / "score"):
@@ -84,7 +84,7 @@ def test_an_owner_on_another_machine_is_never_taken_for_gone(tmp_path, monkeypat
 
 
 def test_a_later_process_of_the_same_number_is_not_the_owner(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_lock_by_kernel", lambda path, folder: None)
+    monkeypatch.setattr(lock, "lock_descriptor", lambda descriptor: False)
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": 1, "since": "2026"}
     lock_path(tmp_path / "score").write_text(json.dumps(owner))
     with stage_lock(tmp_path / "score"):
@@ -110,7 +110,7 @@ def test_many_at_once_never_hold_it_together(tmp_path, way):
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom lorapar_cli.errors import LoraparError\n"
         "from lorapar_cli.store.disk import lock\nfolder = Path(sys.argv[1])\n"
-        "if sys.argv[2] == 'existence':\n    lock._lock_by_kernel = lambda path, folder: None\n"
+        "if sys.argv[2] == 'existence':\n    lock.lock_descriptor = lambda descriptor: False\n"
         "entered = 0\n"
         "while entered < 20:\n"
         "    try:\n"
@@ -127,3 +127,39 @@ def test_many_at_once_never_hold_it_together(tmp_path, way):
     ]
     deadline = time.monotonic() + 60
     assert [child.wait(max(1, deadline - time.monotonic())) for child in started] == [0] * 4
+
+
+def test_without_flock_a_new_lock_is_never_taken_for_left_over(tmp_path, monkeypatch):
+    """The file of a holder that has not written its number yet is empty, and still a lock."""
+    monkeypatch.setattr(lock, "lock_descriptor", lambda descriptor: False)
+    lock_path(tmp_path / "score").touch()
+    with pytest.raises(LoraparError) as caught, stage_lock(tmp_path / "score"):
+        raise AssertionError("taken over")
+    assert str(lock_path(tmp_path / "score")) in caught.value.hint
+    assert lock_path(tmp_path / "score").exists()
+
+
+def test_a_folder_that_is_a_link_is_held_behind_it(tmp_path, way):
+    (tmp_path / "disk" / "score").mkdir(parents=True)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "score").symlink_to(tmp_path / "disk" / "score")
+    with (
+        stage_lock(tmp_path / "first" / "score"),
+        pytest.raises(LoraparError),
+        stage_lock(tmp_path / "second" / "score"),
+    ):
+        raise AssertionError("two holders")
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["score"]
+
+
+def test_a_lock_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(lock.os, "pwrite", full)
+    with pytest.raises(OSError, match="full"), stage_lock(tmp_path / "run" / "score"):
+        raise AssertionError("held")
+    monkeypatch.undo()
+    with stage_lock(tmp_path / "run" / "score"):
+        pass

@@ -6,7 +6,15 @@ import socket
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.disk.regular_files import open_regular, read_json, read_text, require_regular
+from lorapar_cli.store.disk.regular_files import (
+    UnreadableError,
+    exists,
+    open_regular,
+    read_json,
+    read_text,
+    require_regular,
+)
+from tests.store.disk.forbidden import forbid
 
 
 def make(kind, path):
@@ -55,3 +63,39 @@ def test_files_are_read_as_they_stand(tmp_path):
     (tmp_path / "link").symlink_to("f.json")
     with open_regular(tmp_path / "link", "rb") as file:
         assert file.read() == '{"a": "ü"}'.encode()
+
+
+def test_what_may_not_be_read_is_told_from_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "f").write_text("a")
+    forbid(monkeypatch, tmp_path / "inner")
+    for call in (open_regular, read_text, exists):
+        with pytest.raises(UnreadableError) as caught:
+            call(tmp_path / "inner" / "f")
+        assert str(tmp_path / "inner" / "f") in caught.value.what
+        assert "ermission denied" in caught.value.found
+        assert "permission" in caught.value.hint
+    assert not exists(tmp_path / "other")
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "broken link"])
+def test_whatever_has_the_name_exists(tmp_path, kind):
+    make(kind, tmp_path / "f")
+    assert exists(tmp_path / "f")
+
+
+@pytest.mark.parametrize("name", ["missing", "file/below", "a\0b", "half a pair \ud83d"])
+def test_what_is_not_there_or_cannot_be_does_not_exist(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    assert not exists(tmp_path / name)
+
+
+def test_links_in_vain_say_so(tmp_path):
+    (tmp_path / "f").symlink_to("unplugged/file")
+    with pytest.raises(LoraparError, match="is not a file") as caught:
+        open_regular(tmp_path / "f")
+    assert caught.value.found == "it is a link to `unplugged/file`, which does not exist"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(LoraparError, match="is not a file") as caught:
+        open_regular(tmp_path / "loop")
+    assert "back to itself" in caught.value.found
