@@ -94,9 +94,21 @@ def _adapter_config(
     """Returns PEFT's configuration of a new adapter.
 
     Raises:
-        LoraparError: No module has one of the target names.
+        LoraparError: No module has one of the target names, or it is the output head.
     """
-    linear = {name.rsplit(".", 1)[-1]: m for name, m in base.named_modules() if _is_linear(m)}
+    head = transformers_model(base).get_output_embeddings()
+    linear = {
+        name.rsplit(".", 1)[-1]: m
+        for name, m in base.named_modules()
+        if _is_linear(m) and m is not head
+    }
+    heads = {name.rsplit(".", 1)[-1] for name, m in base.named_modules() if m is head}
+    if head is not None and (named := heads.intersection(targets) - set(linear)):
+        raise LoraparError(
+            f"target modules include the output head: `{', '.join(sorted(named))}`",
+            "TRL's trainers compute the loss without it, so that it cannot be trained",
+            f"choose from {', '.join(sorted(linear))} with `--target-modules`",
+        )
     if missing := [target for target in targets if target not in linear]:
         raise LoraparError(
             f"target modules match nothing: `{', '.join(missing)}`",

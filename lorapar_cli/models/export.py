@@ -1,14 +1,27 @@
-"""Exports adapters and merged weights, compared with the trained model before they are published."""
+"""Exports adapters and merged weights, for transformers and PEFT alone.
+
+An adapter needs no base model. Merging reads and writes one file of weights after the other, so that
+memory holds one of them and not the model; where the files name tensors otherwise than the model
+does, or hold quantised ones, the whole model is merged in memory.
+"""
 
 import gc
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.adapter import load_adapter, save_adapter
+from lorapar_cli.models.adapter import load_adapter, read_lora_config
 from lorapar_cli.models.base_model import (
     BaseModel,
     load_base,
@@ -19,6 +32,7 @@ from lorapar_cli.models.base_model import (
 )
 from lorapar_cli.models.chat_template import ChatTemplate
 from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 # Largest difference of a logit that the order of float32 operations explains.
 TOLERANCE = 1e-4
@@ -26,48 +40,209 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 0.1
 
 _PROMPTS = ("What is 12 + 30?", "List three animals.", "A farmer has 7 cows and buys 5 more.")
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_CONFIG = "config.json"
+_PREFIX = "base_model.model."
 
 
-def export(
+def copy_adapter(adapter: Path, built: Path) -> None:
+    """Writes an adapter's configuration and weights into `built`, and compares them.
+
+    Raises:
+        LoraparError: There is no adapter, or what was written differs.
+    """
+    read_lora_config(adapter)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        shutil.copyfile(adapter / name, built / name)
+    written, trained = load_file(built / ADAPTER_WEIGHTS), load_file(adapter / ADAPTER_WEIGHTS)
+    if written.keys() != trained.keys() or any(
+        not torch.equal(written[name], tensor) for name, tensor in trained.items()
+    ):
+        raise LoraparError("the export is not the adapter that was trained")
+
+
+def merge(
     base: BaseModel,
     adapter: Path,
     built: Path,
-    merge: bool,
     dtype: str,
     trust: bool,
     template: str | None = None,
-) -> float:
-    """Writes an adapter or merged weights into `built`, and checks them by loading them again.
+) -> None:
+    """Writes the base model with an adapter merged in, and its tokenizer, into an empty folder.
 
     Args:
-        built: An empty folder.
-        dtype: Of merged weights; `auto` is the dtype in which the base model is stored.
-        template: Chat template of the merged model's tokenizer; None for the model's own.
-
-    Returns:
-        Largest absolute difference of a logit from the trained model's, computed in float32.
+        dtype: Of the weights; `auto` is that in which the base model stores each.
+        template: Chat template of the tokenizer; None for the model's own.
 
     Raises:
-        LoraparError: What was written does not compute what was trained.
+        LoraparError: Base model and adapter do not belong together.
     """
-    tokenizer = load_tokenizer(base, trust, ChatTemplate(template))
+    stored = None if dtype == "auto" else pick_dtype(dtype, torch.device("cpu"))
+    updates = _read_updates(adapter)
+    files = _weight_files(base)
+    owners = _find_tensors(files, updates) if files else None
+    if owners is None:
+        _merge_whole(base, adapter, built, stored, trust)
+    else:
+        for file in files:
+            _merge_file(
+                file, built, {key: updates[module] for key, module in owners.items()}, stored
+            )
+        _copy_configuration(base, built, stored, trust)
+    load_tokenizer(base, trust, ChatTemplate(template)).save_pretrained(built)
+
+
+@dataclass(frozen=True)
+class _Update:
+    """What an adapter adds to one module's weight: `scale * B A`, transposed for Conv1D."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: float
+    transposed: bool
+
+    def add_to(self, weight: torch.Tensor) -> torch.Tensor:
+        """Returns weight and update in float32.
+
+        Raises:
+            LoraparError: Their shapes differ.
+        """
+        added = self.scale * (self.b.float() @ self.a.float())
+        added = added.T if self.transposed else added
+        if added.shape != weight.shape:
+            raise LoraparError(
+                "the adapter does not fit the base model",
+                f"an update is {list(added.shape)}, the weight {list(weight.shape)}",
+                "use the base model that the adapter was made for",
+            )
+        return weight.float() + added
+
+
+def _read_updates(adapter: Path) -> dict[str, _Update]:
+    """Returns module -> update, modules named as in the model."""
+    config = read_lora_config(adapter)
+    tensors = load_file(adapter / ADAPTER_WEIGHTS)
+    scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+    return {
+        name.removeprefix(_PREFIX).removesuffix(".lora_A.weight"): _Update(
+            a, tensors[name.replace(".lora_A.", ".lora_B.")], scale, config.fan_in_fan_out
+        )
+        for name, a in tensors.items()
+        if name.endswith(".lora_A.weight")
+    }
+
+
+def _weight_files(base: BaseModel) -> list[Path]:
+    """Returns the base model's safetensors files, none where it has no such files at hand."""
+    index = _find_file(base, _INDEX)
+    if index is None:
+        whole = _find_file(base, _WEIGHTS)
+        return [whole] if whole else []
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    found = [_find_file(base, name) for name in names]
+    return [path for path in found if path is not None] if all(found) else []
+
+
+def _find_file(base: BaseModel, name: str) -> Path | None:
+    found = cached_file(
+        base.path,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def _find_tensors(files: list[Path], updates: Mapping[str, _Update]) -> dict[str, str] | None:
+    """Returns tensor -> module for the weights to update; None unless each module has exactly one.
+
+    Files of a model without its head name modules without the first part (`h.0.attn.c_attn`).
+    """
+    owners: dict[str, str] = {}
+    for name, floating in _tensor_names(files):
+        module = name.removesuffix(".weight")
+        matches = [each for each in updates if each == module or each.endswith(f".{module}")]
+        if matches and name.endswith(".weight"):
+            if len(matches) > 1 or not floating:
+                return None
+            owners[name] = matches[0]
+    return owners if sorted(owners.values()) == sorted(updates) else None
+
+
+def _tensor_names(files: list[Path]) -> Iterator[tuple[str, bool]]:
+    """Yields each tensor's name and whether it holds floating-point numbers of 16 bits or more."""
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                yield name, file.get_slice(name).get_dtype() in ("F64", "F32", "F16", "BF16")
+
+
+def _merge_file(
+    file: Path, built: Path, updates: Mapping[str, _Update], stored: torch.dtype | None
+) -> None:
+    """Writes one file of weights with its updates, in `stored` or each tensor's own dtype."""
+    tensors = load_file(file)
+    for name, tensor in tensors.items():
+        kept = stored if stored is not None and tensor.is_floating_point() else tensor.dtype
+        merged = updates[name].add_to(tensor) if name in updates else tensor
+        tensors[name] = merged.to(kept).contiguous()
+    save_file(tensors, built / file.name, metadata={"format": "pt"})
+
+
+def _copy_configuration(
+    base: BaseModel, built: Path, stored: torch.dtype | None, trust: bool
+) -> None:
+    for name in (_INDEX, "generation_config.json"):
+        if path := _find_file(base, name):
+            shutil.copyfile(path, built / name)
+    path = _find_file(base, _CONFIG)
+    if path is None:
+        raise AssertionError("a base model without a configuration was loaded")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if stored is not None:
+        content.pop("torch_dtype", None)
+        content["dtype"] = str(stored).removeprefix("torch.")
+    (built / _CONFIG).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    if trust:
+        for code in path.parent.glob("*.py"):
+            shutil.copyfile(code, built / code.name)
+
+
+def _merge_whole(
+    base: BaseModel, adapter: Path, built: Path, stored: torch.dtype | None, trust: bool
+) -> None:
+    """Merges in memory, in float32."""
+    trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False)
+    merged = transformers_model(trained.merge_and_unload())
+    torch.nn.Module.to(merged, dtype=stored or _stored_dtype(base, trust))
+    merged.save_pretrained(built)
+
+
+def _stored_dtype(base: BaseModel, trust: bool) -> torch.dtype:
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype="auto", trust_remote_code=trust)
+    return next(model.parameters()).dtype
+
+
+def compare_logits(base: BaseModel, adapter: Path, built: Path, merged: bool, trust: bool) -> float:
+    """Returns the largest absolute difference of a logit between what was written and trained.
+
+    Both are computed in float32, from the whole base model; what was written is loaded by
+    transformers and PEFT alone.
+
+    Raises:
+        LoraparError: It is more than rounding of the stored weights explains.
+    """
+    tokenizer = load_tokenizer(base, trust)
     trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False).eval()
     expected = _logits(trained, tokenizer)
-    stored = (
-        _stored_dtype(base, trust) if dtype == "auto" else pick_dtype(dtype, torch.device("cpu"))
-    )
-    if merge:
-        merged = trained.merge_and_unload().to(stored)
-        merged.save_pretrained(built)
-        tokenizer.save_pretrained(built)
-        del merged
-    else:
-        save_adapter(trained, built)
     del trained
     gc.collect()
-    written = _load_plainly(base, built, merge, trust)
+    written = _load_plainly(base, built, merged, trust)
     difference = float((_logits(written, tokenizer) - expected).abs().max())
-    exact = not merge or stored is torch.float32
+    exact = not merged or all(dtype == "F32" for dtype in _dtypes(built))
     allowed = TOLERANCE if exact else HALF_TOLERANCE * float(expected.std())
     if not difference <= allowed:
         raise LoraparError(
@@ -78,9 +253,10 @@ def export(
     return difference
 
 
-def _stored_dtype(base: BaseModel, trust: bool) -> torch.dtype:
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype="auto", trust_remote_code=trust)
-    return next(model.parameters()).dtype
+def _dtypes(folder: Path) -> Iterator[str]:
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            yield from (file.get_slice(name).get_dtype() for name in file.keys())
 
 
 def _load_plainly(base: BaseModel, built: Path, merged: bool, trust: bool) -> torch.nn.Module:

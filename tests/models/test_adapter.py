@@ -29,6 +29,16 @@ def test_a_target_that_matches_nothing_lists_what_there_is():
     assert "q_proj" in raised.value.found
 
 
+@pytest.mark.parametrize("targets", [["lm_head"], ["q_proj", "lm_head"]])
+def test_the_output_head_is_refused_before_anything_is_scored(targets):
+    with pytest.raises(LoraparError, match="output head: `lm_head`") as raised:
+        create_adapter(
+            build("llama"), r=4, lora_alpha=8, target_modules=targets, init="orthogonal", seed=0
+        )
+    assert "choose from down_proj," in raised.value.hint
+    assert "lm_head" not in raised.value.hint
+
+
 @pytest.mark.parametrize("targets", [["gate_proj"], ["gate_proj", "up_proj"], ["w1"]])
 @pytest.mark.parametrize("dense", [[], [0]])
 def test_targets_in_stacked_experts_are_refused_with_the_reason(targets, dense):

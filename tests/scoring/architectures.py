@@ -26,7 +26,7 @@ _LLAMA_LIKE = {
 
 FAMILIES = {
     "llama": (tf.LlamaConfig, {}, QKVGUD),
-    "llama_head": (tf.LlamaConfig, {"tie_word_embeddings": True}, ("q_proj", "lm_head")),
+    "llama_tied": (tf.LlamaConfig, {"tie_word_embeddings": True}, ("q_proj", "down_proj")),
     "mistral": (tf.MistralConfig, {"sliding_window": 8}, QKVGUD),
     "qwen2": (tf.Qwen2Config, {}, QKVGUD),
     "qwen3": (tf.Qwen3Config, {"head_dim": 8}, QKVGUD),

@@ -28,7 +28,7 @@ def test_export_gives_the_trained_logits(make_run, tmp_path, tiny_model_dir, ini
     run = make_run(init)
     train_sft(run, SFT)
     out = tmp_path / "out"
-    difference = export(run, ExportOptions(out, what="sft", merge=merge))
+    difference = export(run, ExportOptions(out, what="sft", merge=merge, check_logits=True))
     assert difference < 1e-4
     base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     plain = logits(base)
@@ -56,8 +56,26 @@ def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path,
 
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     with pytest.raises(LoraparError, match="does not compute"):
-        export(run_dir, ExportOptions(tmp_path / "out", what="init", merge=True, dtype="float32"))
+        export(run_dir, ExportOptions(tmp_path / "out", what="init", merge=True, check_logits=True))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_needs_no_base_model(run_dir, tmp_path, monkeypatch):
+    from lorapar_cli.models import base_model
+
+    def fail(*_, **__):
+        raise AssertionError("a base model was looked for")
+
+    for name in ("load_base", "find_base_model", "load_tokenizer"):
+        monkeypatch.setattr(base_model, name, fail)
+    assert export(run_dir, ExportOptions(tmp_path / "out", what="init")) is None
+    trained = run_dir.folder(Stage.SCORE) / "adapter" / "adapter_model.safetensors"
+    assert (tmp_path / "out" / trained.name).read_bytes() == trained.read_bytes()
+
+
+def test_the_dtype_of_an_adapter_is_refused(run_dir, tmp_path):
+    with pytest.raises(UsageError, match="--dtype bfloat16"):
+        export(run_dir, ExportOptions(tmp_path / "out", what="init", dtype="bfloat16"))
 
 
 def test_unfinished_stage_is_named(run_dir, tmp_path):
