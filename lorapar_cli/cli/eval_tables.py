@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lorapar_cli.evaluation.review.pair import RunDifference
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.stage_records.evaluation import (
     Accuracy,
@@ -199,7 +200,7 @@ def percent(value: float, interval: Sequence[float]) -> str:
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def difference(part: Difference) -> str:
+def difference(part: Difference | RunDifference) -> str:
     """Returns a difference in points with its interval and p-value."""
     low, high = part["interval"]
     p = part["p_value"]

@@ -9,6 +9,7 @@ import typer
 from lorapar_cli import __version__
 from lorapar_cli.cli.interrupts import keep_interrupts
 from lorapar_cli.cli.options import describe_refusal
+from lorapar_cli.cli.subcommands import SubcommandGroup
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.text_safety import make_inert, redact
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    cls=SubcommandGroup,
 )
 
 
@@ -51,6 +53,7 @@ def register() -> None:
         train_rl,
         train_sft,
     )
+    from lorapar_cli.cli.commands.review import compare, show
 
     app.command("classify")(classify.classify)
     app.command("score")(score.score)
@@ -58,6 +61,8 @@ def register() -> None:
     app.command("train-sft")(train_sft.train_sft)
     app.command("train-rl")(train_rl.train_rl)
     app.command("eval")(evaluate.evaluate)
+    app.command("eval show")(show.show)
+    app.command("eval compare")(compare.compare)
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)

@@ -25,7 +25,7 @@ def read_completions(path: Path, task: Task, ks: Sequence[int] = (1,)) -> dict[s
         UsageError: An item has fewer completions than the largest k.
     """
     completions: dict[str, list[str]] = {item.id: [] for item in task.items}
-    for number, line in read_jsonl(path):
+    for number, line in read_jsonl(path, half_pairs=True):
         known, text = line.get("task_id", line.get("id")), line.get("completion")
         if known is None or not isinstance(text, str):
             raise LoraparError(

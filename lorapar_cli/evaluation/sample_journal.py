@@ -30,6 +30,7 @@ class Sample(TypedDict):
     Keys:
         model: The model's name, or `completions` where those are given.
         id: The item's.
+        question: Digest of what is asked, the same whatever examples come before it.
         draw: Number of the completion among those of the item, from 0.
         prompt: As the item has it; the harness's own with `--backend lm-eval`.
         reference: What is correct, the first of several accepted answers.
@@ -43,6 +44,7 @@ class Sample(TypedDict):
 
     model: str
     id: str
+    question: NotRequired[str]
     draw: int
     prompt: str | list[Message]
     completion: str
@@ -157,6 +159,7 @@ def describe_sample(name: str, item: Item, draw: int, completion: str, grade: Gr
     own: dict[str, object] = {
         "model": name,
         "id": item.id,
+        "question": item.digest,
         "draw": draw,
         "prompt": item.prompt,
         "completion": completion,

@@ -128,8 +128,11 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path, *, half_pairs: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields line number (from 1) and object of each non-empty line.
+
+    Args:
+        half_pairs: Whether text may have half a surrogate pair, as what a model wrote may.
 
     Raises:
         LoraparError: The file is not a regular one or cannot be read, or a line is not a JSON
@@ -144,11 +147,14 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 decoded = text.decode()
             except UnicodeDecodeError as cause:
                 raise LoraparError(f"`{path}:{number}` is not UTF-8 text", str(cause)) from cause
-            yield number, parse_line(decoded, path, number)
+            yield number, parse_line(decoded, path, number, half_pairs=half_pairs)
 
 
-def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
+def parse_line(line: str, path: Path, number: int, *, half_pairs: bool = False) -> dict[str, Any]:
     """Returns one line's JSON object.
+
+    Args:
+        half_pairs: As `read_jsonl` takes it.
 
     Raises:
         LoraparError: The line is not a JSON object; the message names file and line.
@@ -156,7 +162,7 @@ def parse_line(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
         value = json.loads(line)
         # Half a surrogate pair, which only an escape can spell, is no text that can be written.
-        if _SURROGATE.search(line):
+        if not half_pairs and _SURROGATE.search(line):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as cause:
         raise LoraparError(
@@ -194,8 +200,16 @@ def read_records(path: Path) -> list[Record]:
 
 
 def to_line(value: Mapping[str, Any]) -> str:
-    """Returns an object as one line, newline included."""
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    """Returns an object as one line, newline included.
+
+    Half a surrogate pair, which a text from outside may have, is not UTF-8: it stands as an escape.
+    """
+    line = json.dumps(value, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value) + "\n"
+    return line
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> int:

@@ -48,3 +48,15 @@ def test_only_what_the_journal_lacks_is_graded(tmp_path):
     grade_completions(TASK, completions, None, journal, events.append)
     assert (events[1].done, events[1].total) == (1, 1)
     assert len(journal.known) == 3
+
+
+def test_a_completion_may_have_half_a_surrogate_pair(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    path.write_text(
+        '{"id": 0, "completion": "#### 0 \\ud83d"}\n{"id": 1, "completion": "\\u0000"}\n'
+    )
+    completions = read_completions(path, TASK)
+    assert completions == {"0": ["#### 0 \ud83d"], "1": ["\x00"]}
+    journal = SampleJournal(tmp_path)
+    grade_completions(TASK, completions, None, journal, lambda _: None)
+    assert len(SampleJournal(tmp_path).known) == 2

@@ -30,6 +30,7 @@ def test_a_sample_has_its_fields_in_order_then_the_grade_then_the_groups():
     assert list(describe_sample("sft", item, 3, "#### 2", graded).items()) == [
         ("model", "sft"),
         ("id", "q1"),
+        ("question", item.digest),
         ("draw", 3),
         ("prompt", "1+1?"),
         ("completion", "#### 2"),
@@ -145,3 +146,15 @@ def test_what_was_damaged_since_is_completed_again(tmp_path, name, damage, left)
     assert all(journal.known[key] == value for key, value in again.known.items())
     again.append([each for key, each in journal.known.items() if key not in again.known])
     assert SampleJournal(tmp_path).known == journal.known
+
+
+def test_half_a_surrogate_pair_comes_back_as_it_was(tmp_path):
+    odd = sample() | {"completion": "\ud83d and \x00"}
+    SampleJournal(tmp_path).append([odd])
+    assert SampleJournal(tmp_path).known[sample_key(odd)] == odd
+
+
+def test_the_digest_is_that_of_the_question_however_it_is_asked():
+    shown = Item("q1", "Question: 0?\n0\n\nQuestion: 1+1?", "2", question="1+1?")
+    assert shown.digest == Item("q9", "1+1?", "3").digest
+    assert shown.digest != Item("q1", "1+1", "2").digest

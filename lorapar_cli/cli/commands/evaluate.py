@@ -18,7 +18,10 @@ def evaluate(
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
     as_json: JsonOption = False,
 ) -> Outcome:
-    """Measure the accuracy of the base model and every adapter, by system, with 95 % intervals."""
+    """Measure the accuracy of the base model and every adapter, by system, with 95 % intervals.
+
+    `lorapar eval show` prints single completions of a result, `lorapar eval compare` pairs two results.
+    """
     from lorapar_cli.evaluation import evaluate as stage
 
     with progress_display() as progress:

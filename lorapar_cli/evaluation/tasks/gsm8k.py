@@ -64,7 +64,9 @@ def load_gsm8k(options: EvalOptions) -> Task:
         reference = extract_answer(row["answer"]) if isinstance(row["answer"], str) else None
         if reference is None:
             raise LoraparError(f"record {number + 1} of `{questions.name}` has no final answer")
-        items.append(Item(str(row.get("id", number)), prompt, reference, _groups(row)))
+        asked = row["question"]
+        identity = str(row.get("id", number))
+        items.append(Item(identity, prompt, reference, _groups(row), question=asked))
     return Task(
         "gsm8k",
         "answer",

@@ -121,6 +121,7 @@ def _to_item(identity: str, row: dict[str, Any], examples: Rows) -> Item:
         mmlu.answer_letter(row),
         {"subject": subject, "group": mmlu.GROUP_OF.get(subject, "other")},
         choices=_CHOICES,
+        question=mmlu.describe_question(row),
     )
 
 

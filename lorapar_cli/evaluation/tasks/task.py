@@ -1,5 +1,7 @@
 """What a task is: items with a prompt, a reference and the groups they are reported by."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +15,9 @@ from lorapar_cli.store.records import Message
 GroupKind = Literal["group", "steps", "subject", "system"]
 Rule = Literal[Match, "likelihood", "code"]
 """How completions are graded; a task other than `data` has a rule of its own."""
+
+
+_DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Item:
         choices: Continuations whose likelihoods are compared; empty where text is generated.
         code: The tests, where the completion is a program.
         tools: Definitions of the tools that the model may call.
+        question: What is asked, without examples and instructions; empty where it is the prompt.
     """
 
     id: str
@@ -39,6 +45,13 @@ class Item:
     code: Code | None = None
     tools: list[dict[str, Any]] | None = None
     reference_answers: tuple[str, ...] = ()
+    question: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The beginning of the sha256 of what is asked, however it is asked."""
+        asked = self.question or (self.code.prompt if self.code else self.prompt)
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_DIGEST_DIGITS]
 
     @property
     def text(self) -> str:

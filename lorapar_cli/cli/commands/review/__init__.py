@@ -1,0 +1,1 @@
+"""Subcommands of `lorapar eval`: they read what it wrote and run nothing."""

@@ -1,0 +1,1 @@
+"""A person looks at finished evaluations: their samples, and two of them side by side."""
