@@ -2,7 +2,8 @@
 
 An adapter needs no base model. Merging reads and writes one file of weights after the other, so that
 memory holds one of them and not the model; where the files name tensors otherwise than the model
-does, or hold quantised ones, the whole model is merged in memory.
+does, or hold quantised ones, and where no earlier stage has loaded them, the whole model is merged in
+memory.
 """
 
 import gc
@@ -31,6 +32,7 @@ from lorapar_cli.models.base_model import (
     transformers_model,
 )
 from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -55,7 +57,12 @@ def copy_adapter(adapter: Path, built: Path) -> None:
     read_lora_config(adapter)
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         shutil.copyfile(adapter / name, built / name)
-    written, trained = load_file(built / ADAPTER_WEIGHTS), load_file(adapter / ADAPTER_WEIGHTS)
+    with library_errors(f"cannot read the adapter in `{adapter}`"):
+        written, trained = load_file(built / ADAPTER_WEIGHTS), load_file(adapter / ADAPTER_WEIGHTS)
+    if bad := [name for name, tensor in trained.items() if not torch.isfinite(tensor).all()]:
+        raise LoraparError(
+            f"adapter `{adapter}` has values that are not finite", f"NaN or infinity in `{bad[0]}`"
+        )
     if written.keys() != trained.keys() or any(
         not torch.equal(written[name], tensor) for name, tensor in trained.items()
     ):
@@ -69,10 +76,14 @@ def merge(
     dtype: str,
     trust: bool,
     template: str | None = None,
+    *,
+    known: bool = True,
 ) -> None:
     """Writes the base model with an adapter merged in, and its tokenizer, into an empty folder.
 
     Args:
+        known: Whether an earlier stage has loaded these very weights, and so found them to be those
+            that the configuration asks for.
         dtype: Of the weights; `auto` is that in which the base model stores each.
         template: Chat template of the tokenizer; None for the model's own.
 
@@ -81,8 +92,9 @@ def merge(
     """
     stored = None if dtype == "auto" else pick_dtype(dtype, torch.device("cpu"))
     updates = _read_updates(adapter)
-    files = _weight_files(base)
-    owners = _find_tensors(files, updates) if files else None
+    files = _weight_files(base) if known else []
+    with library_errors(f"cannot read the weights of `{base.id}`"):
+        owners = _find_tensors(files, updates) if files else None
     if owners is None:
         _merge_whole(base, adapter, built, stored, trust)
     else:
@@ -188,6 +200,12 @@ def _merge_file(
     for name, tensor in tensors.items():
         kept = stored if stored is not None and tensor.is_floating_point() else tensor.dtype
         merged = updates[name].add_to(tensor) if name in updates else tensor
+        if merged.is_floating_point() and not torch.isfinite(merged).all():
+            raise LoraparError(
+                "merged weights are not finite",
+                f"NaN or infinity in `{name}` of `{file}` or in its update",
+                "restore the base model's files, or train again",
+            )
         tensors[name] = merged.to(kept).contiguous()
     save_file(tensors, built / file.name, metadata={"format": "pt"})
 

@@ -78,7 +78,15 @@ def export(run_dir: RunDir, options: ExportOptions, *, progress: Progress = sile
                 "restore it, or name another with `--model`",
             )
         if options.merge:
-            exporting.merge(base, adapter, built, options.dtype, trust, run_dir.template(stage))
+            exporting.merge(
+                base,
+                adapter,
+                built,
+                options.dtype,
+                trust,
+                run_dir.template(stage),
+                known=revision is not None,
+            )
         if not options.check_logits:
             return None
         progress(Advance("comparing logits"))

@@ -150,6 +150,29 @@ def test_an_export_that_computes_something_else_is_an_error(base, adapter, tmp_p
     assert "a logit differs by" in raised.value.found
 
 
+def test_weights_that_no_stage_has_loaded_are_loaded_first(base, adapter, tmp_path):
+    folder = shutil.copytree(base.path, tmp_path / "incomplete")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["model.norm.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(LoraparError, match="has no weights for"):
+        merge(find_base_model(str(folder)), adapter, tmp_path / "out", "auto", False, known=False)
+
+
+def test_weights_that_are_not_finite_are_refused(base, adapter, tmp_path):
+    folder = shutil.copytree(base.path, tmp_path / "nan")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"][3] = float("nan")
+    save_file(tensors, path, metadata={"format": "pt"})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(LoraparError, match="not finite") as raised:
+        merge(find_base_model(str(folder)), adapter, tmp_path / "out", "auto", False)
+    assert "model.norm.weight" in raised.value.found
+
+
 def test_an_adapter_of_another_model_is_refused(base, adapter, tmp_path):
     other = shutil.copytree(adapter, tmp_path / "other")
     path = other / "adapter_model.safetensors"
