@@ -16,8 +16,8 @@ from lorapar_cli.labelling.resolve import Resolved, resolve
 from lorapar_cli.labelling.scratch_database import scratch_database
 from lorapar_cli.labelling.split_files import link_or_copy, write_splits
 from lorapar_cli.labelling.summary import notes_on, summarise
-from lorapar_cli.labelling.teachers.client import check_keys
 from lorapar_cli.labelling.teachers.dispatch import RequestPolicy
+from lorapar_cli.labelling.teachers.endpoint.client import check_keys
 from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Clock
 from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.labelling.votes.aggregate import check_complete, decide, economy_ties_to
@@ -149,7 +149,7 @@ def _label(
         decisions = decide(options, vote_table, patterns)
         record = summarise(vote_table, patterns, decisions, economy)
         manifest.keep(record)
-        manifest.notes += notes_on(record, options.on_tie, vote_table, journal_index.damaged)
+        manifest.notes += notes_on(record, options.on_tie, vote_table, journal_index)
         with new_folder(resolved.folder) as built:
             write_splits(built, vote_table, patterns, decisions, journal, progress)
             link_or_copy(resolved.folder / Artifact.VOTES, built / Artifact.VOTES)

@@ -8,6 +8,7 @@ from lorapar_cli.labelling.options import OnTie
 from lorapar_cli.labelling.teachers.tally import TeacherStats, what_happened
 from lorapar_cli.labelling.votes import voting
 from lorapar_cli.labelling.votes.aggregate import LabelDecisions
+from lorapar_cli.labelling.votes.journal_index import JournalIndex
 from lorapar_cli.labelling.votes.record_index import RecordIndex
 from lorapar_cli.labelling.votes.reliability import krippendorff_alpha, pairwise_agreement
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns
@@ -167,18 +168,20 @@ def _accuracy(
 
 
 def notes_on(
-    record: ClassifyRecord, on_tie: OnTie, vote_table: VoteTable, damaged: int
+    record: ClassifyRecord, on_tie: OnTie, vote_table: VoteTable, journal_index: JournalIndex
 ) -> list[str]:
-    """Returns the sentences that a person should read.
-
-    Args:
-        damaged: Number of damaged lines in the journal.
-    """
+    """Returns the sentences that a person should read."""
     return [
         *_notes_on_records(record.counts, on_tie, vote_table.index),
         *_notes_on_teachers(record.counts, vote_table),
-        *([f"{damaged} damaged lines of the journal were skipped"] if damaged else []),
+        *_notes_on_journal(journal_index),
     ]
+
+
+def _notes_on_journal(journal_index: JournalIndex) -> Iterator[str]:
+    if journal_index.damaged:
+        yield f"{journal_index.damaged} damaged lines of the journal were skipped"
+        yield f"the first damaged line is `{Artifact.VOTES}:{journal_index.first_damaged}`"
 
 
 def _notes_on_records(counts: ClassifyCounts, on_tie: OnTie, index: RecordIndex) -> Iterator[str]:
@@ -214,6 +217,8 @@ def _notes_on_teachers(counts: ClassifyCounts, vote_table: VoteTable) -> Iterato
                 f"teacher {name} reported no tokens for {row['tokens_estimated']} answers, "
                 "which are estimated"
             )
+        if not row["system1"] + row["system2"] and row["no_vote"]:
+            yield f"teacher {name} named no label in any of its answers"
         if row["cut"]:
             yield (
                 f"teacher {name}: {row['cut']} answers were truncated at {row['max_tokens']} "

@@ -1,21 +1,31 @@
 """The teachers that are known by name, and those of a user's file. No API key is stored here."""
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.labelling.teachers.endpoint.address import check_address
 from lorapar_cli.labelling.teachers.rules import RULES
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, Teacher
 from lorapar_cli.models.weights_digest import local_revision
+from lorapar_cli.text_safety import hide_keys, looks_like_key, make_inert, redact
 
 _PRESETS = Path(__file__).with_name("teachers.yaml")
-_INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>.+)@(?P<url>https?://\S+)")
-_LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)")
+_INLINE = re.compile(r"(?P<name>[\w.:/-]+?)=(?P<model>[^@]+(?:@[^@]+)*?)@(?P<url>https?://\S+)")
+_LOCAL = re.compile(r"(?:(?P<name>[\w.-]+)=)?hf:(?P<path>.+)", re.DOTALL)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_NAME = 100
+_MAX_TOKENS = 1 << 31
+_MAX_TEMPERATURE = 100
+_NO_KEY_HERE = (
+    "API keys are read from environment variables only: set `OPENAI_API_KEY`, or give the name of "
+    "the variable as `key_env` in a teachers file"
+)
 _FIELDS = tuple(
     field.name for field in fields(Teacher) if field.name not in ("name", "kind", "revision")
 )
@@ -60,22 +70,53 @@ def known_teachers(config: Path | None = None) -> dict[str, Teacher]:
 def _read_presets(
     path: Path, whole_file: bool, known: dict[str, Teacher] | None = None
 ) -> dict[str, Teacher]:
-    import yaml
+    # Parsing YAML takes long to import, and most commands that name teachers by now have not.
+    from lorapar_cli.store.yaml_file import read_yaml
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as cause:
-        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
-    except yaml.YAMLError as cause:
-        raise LoraparError(f"`{path}` is not valid YAML", str(cause)) from cause
+    content = read_yaml(path)
     if not whole_file:
         content = content.get("teachers", {}) if isinstance(content, dict) else None
     if not isinstance(content, dict):
-        raise UsageError(f"`{path}` has no mapping `teachers:` of teachers by name")
+        raise UsageError(
+            f"`{path}` has no mapping `teachers:` of teachers by name",
+            hint="write `teachers: {NAME: {base_url: http://host:port/v1, model: MODEL}}`",
+        )
     return {
-        str(name): _read_teacher(str(name), entry, path, (known or {}).get(str(name)))
+        _read_name(name, path): _read_teacher(str(name), entry, path, (known or {}).get(str(name)))
         for name, entry in content.items()
     }
+
+
+def _read_name(name: Any, path: Path) -> str:
+    """Returns a teacher's name.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+        raise UsageError(
+            f"`{path}` has a teacher whose name is not text", str(name), "put the name in quotes"
+        )
+    check_name(str(name))
+    return str(name)
+
+
+def check_name(name: str) -> None:
+    """Checks what is written to files and shown as a teacher's name.
+
+    Raises:
+        UsageError: It is too long, holds what cannot be shown, or looks like an API key.
+    """
+    if len(name) > _MAX_NAME or not name.isprintable() or "," in name:
+        shown = make_inert(hide_keys(name[:_MAX_NAME]))
+        raise UsageError(
+            f"`{shown}` cannot be a teacher's name",
+            hint=f"use up to {_MAX_NAME} printable characters without a comma",
+        )
+    if looks_like_key(name):
+        raise UsageError(
+            "the name of a teacher looks like an API key", hide_keys(name), _NO_KEY_HERE
+        )
 
 
 def _read_teacher(name: str, entry: Any, path: Path, known: Teacher | None) -> Teacher:
@@ -84,7 +125,10 @@ def _read_teacher(name: str, entry: Any, path: Path, known: Teacher | None) -> T
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is not a mapping", hint=f"fields: {', '.join(_FIELDS)}")
     if unknown := [key for key in entry if key not in _FIELDS]:
-        listed = ", ".join(f"`{key}`{nearest(str(key), [*_FIELDS])}" for key in unknown)
+        listed = ", ".join(
+            f"`{hide_keys(str(key)[:_MAX_NAME])}`{nearest(str(key)[:_MAX_NAME], [*_FIELDS])}"
+            for key in unknown
+        )
         raise UsageError(f"{where} has unknown fields: {listed}")
     given: dict[str, Any] = dict(entry)
     if "price" in entry:
@@ -105,23 +149,55 @@ def _read_teacher(name: str, entry: Any, path: Path, known: Teacher | None) -> T
             )
         given.pop("model")
         return replace(_local_teacher(name, local["path"]), **given)
-    _check_url(str(entry["base_url"]), name)
+    check_address(str(entry["base_url"]), name)
     given.setdefault("key_required", "key_env" in entry)
     return Teacher(name=name, kind="api", **given)
 
 
 def _check_values(entry: dict[str, Any], where: str) -> None:
+    def refuse(key: str, hint: str) -> UsageError:
+        shown = make_inert(hide_keys(str(entry[key])[:_MAX_NAME]))
+        return UsageError(f"{where} has `{key}: {shown}`", hint=hint)
+
     for key, value in entry.items():
         if key in _TYPES and (not isinstance(value, _TYPES[key]) or isinstance(value, bool)):
-            raise UsageError(f"{where} has `{key}: {value}`", hint=f"`{key}` is {_EXPECTED[key]}")
-    if entry.get("max_tokens", 1) < 1:
+            raise refuse(key, f"`{key}` is {_EXPECTED[key]}")
+        if isinstance(value, str) and not value.isprintable():
+            raise refuse(key, f"`{key}` contains characters that cannot be shown")
+    if not 1 <= entry.get("max_tokens", 1) < _MAX_TOKENS:
+        raise refuse("max_tokens", f"`max_tokens` is at least 1, and less than {_MAX_TOKENS}")
+    if not 0 <= entry.get("temperature", 0) < _MAX_TEMPERATURE:
+        raise refuse("temperature", f"`temperature` is at least 0 and below {_MAX_TEMPERATURE}")
+    if not isinstance(kind := entry.get("structured", "none"), str) or kind not in STRUCTURED:
+        raise refuse("structured", f"`structured` is one of {', '.join(STRUCTURED)}")
+    if "key_env" in entry and not _is_variable(entry["key_env"]):
         raise UsageError(
-            f"{where} has `max_tokens: {entry['max_tokens']}`", hint="`max_tokens` is at least 1"
+            f"{where} has a `key_env` that is not the name of an environment variable",
+            hint="set a variable to the key, and write the variable's name, such as "
+            "`key_env: MY_KEY`",
         )
-    if entry.get("structured", "none") not in STRUCTURED:
+    if "model" in entry:
+        check_model(entry["model"], where)
+
+
+def _is_variable(name: str) -> bool:
+    """Returns whether a text can be the name of a variable, and is not the key itself."""
+    if not _VARIABLE.fullmatch(name):
+        return False
+    plain = not looks_like_key(name) if name.isupper() else hide_keys(name) == name
+    return plain or name in os.environ
+
+
+def check_model(model: str, where: str) -> None:
+    """Checks that a provider's model name is none of the keys people paste in its place.
+
+    Raises:
+        UsageError: It looks like one.
+    """
+    # A server may call its model by a path, in which there are digests.
+    if not model.strip() or ("/" not in model and looks_like_key(model)) or redact(model) != model:
         raise UsageError(
-            f"{where} has `structured: {entry['structured']}`",
-            hint=f"`structured` is one of {', '.join(STRUCTURED)}",
+            f"the model of {where} is empty or looks like an API key", hint=_NO_KEY_HERE
         )
 
 
@@ -134,21 +210,13 @@ def _read_price(price: Any, where: str) -> Price | None:
         )
         if min(read.input, read.output) < 0 or not math.isfinite(read.input + read.output):
             raise ValueError("not an amount of money")
-    except (KeyError, TypeError, ValueError) as cause:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as cause:
         raise UsageError(
-            f"{where} has no valid price", repr(price), "write `{input: 2.5, output: 10}`"
+            f"{where} has no valid price",
+            make_inert(hide_keys(repr(price)[:_MAX_NAME])),
+            "write `{input: 2.5, output: 10}`",
         ) from cause
     return read
-
-
-def _check_url(url: str, name: str) -> None:
-    """Checks that an address carries no secret, which manifest and messages would expose."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query:
-        raise UsageError(
-            f"the address of teacher `{name}` contains a user, a password or a query",
-            hint="give a plain address; API keys are read from environment variables only",
-        )
 
 
 def find_teachers(names: Sequence[str], config: Path | None = None) -> list[Teacher]:
@@ -171,9 +239,14 @@ def _find(name: str, known: dict[str, Teacher]) -> Teacher:
     if name in known:
         return known[name]
     if local := _LOCAL.fullmatch(name):
+        if not Path(local["path"]).exists():
+            check_model(local["path"], "a local teacher")
+        check_name(local["name"] or "local")
         return _local_teacher(local["name"] or name, local["path"])
     if inline := _INLINE.fullmatch(name):
-        _check_url(inline["url"], inline["name"])
+        check_name(inline["name"])
+        check_model(inline["model"], f"teacher `{inline['name']}`")
+        check_address(inline["url"], inline["name"])
         return Teacher(
             inline["name"],
             "api",
@@ -184,8 +257,31 @@ def _find(name: str, known: dict[str, Teacher]) -> Teacher:
             structured="json_schema",
             temperature=0,
         )
-    shown = name.partition("@")[0]
-    raise UsageError(
+    raise _unknown(name, known)
+
+
+def _unknown(name: str, known: dict[str, Teacher]) -> UsageError:
+    """Returns why a text names no teacher; of an address or a key in it nothing is repeated."""
+    shown = make_inert(hide_keys(name.partition("@")[0].partition("://")[0]))[:_MAX_NAME]
+    if looks_like_key(name):
+        return UsageError("a teacher's name or address contains a key", shown, _NO_KEY_HERE)
+    head, equals, address = name.partition("=")
+    if "://" in name and not equals:
+        return UsageError(
+            "an address names no teacher by itself",
+            hint="write `name=model@http://host:port/v1`, with the server's name for the model",
+        )
+    if equals and "@" not in address:
+        return UsageError(
+            f"teacher `{shown}` has no address",
+            hint="write `name=model@http://host:port/v1`; keys are read from environment variables",
+        )
+    if equals and head:
+        return UsageError(
+            f"the address of teacher `{hide_keys(head)[:_MAX_NAME]}` is not a URL",
+            hint="write `name=model@http://host:port/v1`, with `http://` or `https://`",
+        )
+    return UsageError(
         f"unknown teacher `{shown}`{nearest(shown, list(known))}",
         hint=f"teachers: {', '.join(known)}; or `name=model@http://host:port/v1`, or `hf:PATH`",
     )

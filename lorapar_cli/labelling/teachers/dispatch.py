@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from lorapar_cli.events import Advance, Progress
-from lorapar_cli.labelling.teachers.client import (
-    ChatClient,
+from lorapar_cli.labelling.teachers.endpoint.client import ChatClient
+from lorapar_cli.labelling.teachers.endpoint.dialect import Dialect, Dialects
+from lorapar_cli.labelling.teachers.endpoint.refusals import (
     RateLimited,
-    Reply,
     RequestRejected,
     TeacherUnavailable,
     TransientError,
 )
+from lorapar_cli.labelling.teachers.endpoint.reply import Reply
 from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Budget, Clock, ConcurrencyLimit
 from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
 from lorapar_cli.names import System
@@ -102,6 +103,7 @@ class TeacherQueue:
         questions: In order; read only as fast as they are asked.
         on_answer: Called with every reply.
         budget: Shared by all teachers.
+        dialect: Shared by all teachers of one endpoint and model.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class TeacherQueue:
         on_answer: OnAnswer,
         policy: RequestPolicy,
         budget: Budget,
+        dialect: Dialect,
         progress: Progress,
     ) -> None:
         self.stats, self.teacher = stats, stats.teacher
@@ -120,8 +123,9 @@ class TeacherQueue:
         self._halt = asyncio.Event()
         self._error: BaseException | None = None
         self._limit = ConcurrencyLimit(policy.concurrency, policy.clock, self._halt)
+        self._dialect = dialect
         self._client = ChatClient(
-            stats.teacher, policy.timeout / policy.clock.speed, policy.concurrency
+            stats.teacher, policy.timeout / policy.clock.speed, policy.concurrency, dialect
         )
         self._started = self._clock.now()
 
@@ -175,14 +179,15 @@ class TeacherQueue:
             wait = None
             started = self._clock.now()
             try:
-                final = await self._once(question, second_attempt)
+                async with self._dialect.exploring(self.teacher):
+                    final = await self._once(question, second_attempt)
             except TransientError as cause:
                 wait = _retry_wait(failures, cause.retry_after)
                 if isinstance(cause, RateLimited) or cause.retry_after:
                     self._limit.slow_down(started, cause.retry_after or 0.0)
                 self.stats.rate_limited += isinstance(cause, RateLimited)
                 failures += _RETRY_AFTER_WEIGHT if cause.retry_after else 1
-                reason = str(cause)
+                reason, words = str(cause), cause.words
             except RequestRejected as cause:
                 self._reject(str(cause))
                 return
@@ -204,7 +209,8 @@ class TeacherQueue:
             if failures > self._policy.retries:
                 # Without any answer since, the teacher has failed, else only this question.
                 if self.stats.last_success < asked_since:
-                    self._give_up(f"{reason}, {tries} times in a row")
+                    said = f": {words}" if words else ""
+                    self._give_up(f"{reason}, {tries} times in a row{said}")
                 break
             self.stats.retries += 1
             await self._clock.sleep(wait, self._halt)
@@ -229,6 +235,7 @@ class TeacherQueue:
         self._limit.succeeded()
         self.stats.last_success = self._clock.now()
         self.stats.rejected_in_a_row = 0
+        self.stats.worded += bool(reply.text.strip())
         label = reply.label()
         final = label is not None or second_attempt
         known_cost = cost if self.teacher.price else None
@@ -307,18 +314,28 @@ def ask_all(
     queues: list[tuple[TeacherStats, Iterator[Question], OnAnswer]],
     policy: RequestPolicy,
     spent: float,
+    dialects: Dialects,
     progress: Progress,
 ) -> None:
     """Asks all teachers their questions at the same time; their stats say what became of them.
 
     Args:
+        dialects: What is known of the endpoints; kept up to date.
         spent: US dollars that earlier answers to these questions cost, counted into `max_cost`.
     """
 
     async def ask_every_teacher() -> None:
         budget = Budget(policy.max_cost, spent)
         running = [
-            TeacherQueue(stats, questions, on_answer, policy, budget, progress)
+            TeacherQueue(
+                stats,
+                questions,
+                on_answer,
+                policy,
+                budget,
+                dialects.of(stats.teacher),
+                progress,
+            )
             for stats, questions, on_answer in queues
         ]
         await asyncio.gather(*(queue.run() for queue in running))

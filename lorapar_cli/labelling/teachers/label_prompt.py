@@ -10,14 +10,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.teachers.rules import prompt_text
+from lorapar_cli.store.disk.small_text import read_small_text
 from lorapar_cli.store.records import Message, Record
 
 _FOLDER = Path(__file__).parent
 ROLE_PLAY = _FOLDER / "label_prompt.txt"
 PLAIN = _FOLDER / "label_prompt_plain.txt"
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN_CHARACTERS = 60
 _PLACEHOLDERS = {"student", "description", "question", "answer"}
 NAMELESS_STUDENT = "a small language model"
 
@@ -68,24 +71,25 @@ def read_prompt(
 
     Raises:
         LoraparError: The file cannot be read, lacks a placeholder or has an unknown one.
+        UsageError: The student's name or description holds what cannot be sent.
     """
     path = path or (ROLE_PLAY if role_play else PLAIN)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise LoraparError(f"cannot read prompt template `{path}`", str(cause)) from cause
+    text = read_small_text(path)
     found = set(_PLACEHOLDER.findall(text))
     unknown, missing = sorted(found - _PLACEHOLDERS), sorted({"question", "answer"} - found)
     if unknown or missing:
         problem = "has an unknown placeholder" if unknown else "lacks the placeholder"
         raise LoraparError(
-            f"prompt template `{path}` {problem} `{{{{{(unknown or missing)[0]}}}}}`",
+            f"prompt template `{path}` {problem} "
+            f"`{{{{{(unknown or missing)[0][:_SHOWN_CHARACTERS]}}}}}`",
             hint="required: {{question}}, {{answer}}; optional: {{student}}, {{description}}",
         )
     known = {
         "student": student or NAMELESS_STUDENT,
         "description": f"{description.strip()} " if description else "",
     }
+    if any(not value.isascii() and _SURROGATE.search(value) for value in known.values()):
+        raise UsageError("the student's name or description is not UTF-8 text")
     filled = _fill(text, known)
     head, line, tail = filled.partition("\n---\n")
     system, user = (head, tail) if line else ("", filled)

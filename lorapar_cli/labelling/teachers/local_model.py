@@ -1,7 +1,7 @@
 """`hf:PATH`: a local transformers model as a teacher, in this process."""
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.labelling.teachers.client import Reply
+from lorapar_cli.labelling.teachers.endpoint.reply import Reply
 from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.store.records import Message
 

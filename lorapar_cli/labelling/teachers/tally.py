@@ -16,6 +16,7 @@ class TeacherStats:
         rejected: Questions that the endpoint will never answer.
         rejected_in_a_row: Rejections since the last answer.
         left_open: Questions that got no answer.
+        worded: Replies that were not empty.
         estimated: Answers whose tokens the endpoint did not count.
         cost: US dollars; 0 where the price is unknown.
         down: Why the teacher is asked nothing more, or None.
@@ -30,6 +31,7 @@ class TeacherStats:
     retries: int = 0
     rate_limited: int = 0
     no_vote: int = 0
+    worded: int = 0
     rejected: int = 0
     rejected_in_a_row: int = 0
     left_open: int = 0
@@ -72,4 +74,6 @@ def what_happened(stats: TeacherStats) -> str:
         return f", then it failed: {stats.down}"
     if stats.over_budget:
         return ", then the budget was exhausted"
+    if stats.rejected and stats.rejected == stats.left_open:
+        return f", {stats.rejected} refused, the last of them: {stats.last_rejection}"
     return f", {stats.left_open} failed after all retries"

@@ -13,6 +13,7 @@ from lorapar_cli.labelling.votes.journal import RESUME_HINT
 from lorapar_cli.labelling.votes.reliability import Reliability, dawid_skene
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
 from lorapar_cli.labelling.votes.vote_table import VoteTable
+from lorapar_cli.names import Artifact
 
 _SHOWN_IDS = 5
 _TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
@@ -59,15 +60,18 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, max_cost: float
     """Checks that every question is answered, or that `min_votes` suffice without the answer.
 
     Raises:
-        LoraparError: They do not; says how far each teacher came.
+        LoraparError: They do not; says how far each teacher came. Or a teacher's answers are all
+            empty.
     """
     vote_table.count_rejected_as_no_vote()
     votes, _ = vote_table.open_votes()
-    waiting = votes[(votes == voting.UNASKED).any(axis=1)]
-    if len(waiting) == 0:
+    first, second = voting.count_votes(votes)
+    if min_votes is not None and (first + second >= min_votes).all():
         return
+    waiting = votes[(votes == voting.UNASKED).any(axis=1)]
     first, second = voting.count_votes(waiting)
-    if min_votes is not None and (first + second).min() >= min_votes:
+    if len(waiting) == 0 or (min_votes is not None and (first + second).min() >= min_votes):
+        _require_words(vote_table)
         return
     found = "\n".join(
         f"`{stats.teacher.name}`: {stats.done} of {stats.total} questions answered"
@@ -86,6 +90,26 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, max_cost: float
         found,
         f"{RESUME_HINT}, or accept fewer votes with `--min-votes`",
     )
+
+
+def _require_words(vote_table: VoteTable) -> None:
+    """Checks that no teacher gave empty answers only.
+
+    Raises:
+        LoraparError: One did.
+    """
+    counts = {
+        teacher.name: vote_table.count_no_vote(column)
+        for column, teacher in enumerate(vote_table.teachers)
+        if vote_table.answered_nothing(column)
+    }
+    if any(counts.values()):
+        raise LoraparError(
+            "a teacher answered nothing at all",
+            "\n".join(f"`{name}`: {n} answers, all empty" for name, n in counts.items() if n),
+            "check its model and `max_tokens`, or leave it out; what it answered is saved in "
+            f"`{Artifact.VOTES}`, and is asked again once its lines are removed there",
+        )
 
 
 def decide(

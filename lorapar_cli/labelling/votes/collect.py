@@ -13,6 +13,7 @@ from lorapar_cli.labelling.teachers.dispatch import (
     RequestPolicy,
     ask_all,
 )
+from lorapar_cli.labelling.teachers.endpoint.dialect import Dialects
 from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
 from lorapar_cli.labelling.teachers.rules import RULES
 from lorapar_cli.labelling.teachers.tally import TeacherStats
@@ -38,6 +39,7 @@ def collect_votes(
         economy_ties_to: Nothing more is asked about a record whose label is decided, where a tie
             counts as this system. None asks every teacher about every record.
     """
+    dialects = Dialects()
     for phase in _phases(vote_table, economy_ties_to is not None):
         if economy_ties_to is not None:
             vote_table.close_decided(economy_ties_to)
@@ -59,7 +61,7 @@ def collect_votes(
         if rules:
             _ask_rules(vote_table, rules, journal, progress)
         if queues:
-            ask_all(queues, policy, vote_table.spent(), progress)
+            ask_all(queues, policy, vote_table.spent(), dialects, progress)
     if economy_ties_to is not None:
         vote_table.close_decided(economy_ties_to)
 
@@ -178,6 +180,7 @@ def _ask_batch(
             stats.left_open += 1
             stats.last_rejection = "the prompt exceeds the model's context length"
             continue
+        stats.worded += bool(reply.text.strip())
         label = reply.label()
         final = question.second_attempt or label is not None
         on_answer(AnsweredQuestion(question, reply, label, final, seconds, 0.0))

@@ -16,7 +16,9 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import fsync_path
+from lorapar_cli.store.disk.errors import as_expected
 from lorapar_cli.store.disk.lock import lock_descriptor
+from lorapar_cli.store.disk.regular_files import kind_of
 from lorapar_cli.store.manifest import now
 
 RESUME_HINT = "answers so far are saved; run the same command again to resume"
@@ -68,7 +70,11 @@ class Journal:
         self._failure: OSError | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            # Without O_NONBLOCK, opening a device may wait for ever.
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+            if (kind := kind_of(os.fstat(self._file).st_mode)) is not None:
+                os.close(self._file)
+                raise LoraparError(f"`{path}` is not a file", f"it is {kind}", "move it away")
             # A new file's name survives a crash only after its folder is flushed too.
             for folder in (path.parent, path.parent.parent):
                 fsync_path(folder)
@@ -101,11 +107,9 @@ class Journal:
             raise self._unwritable(self._failure)
 
     def _unwritable(self, cause: OSError) -> LoraparError:
-        return LoraparError(
-            f"cannot write `{self.path}`",
-            cause.strerror,
-            f"free some disk space; {RESUME_HINT}",
-        )
+        expected = as_expected(cause)
+        hint = expected.hint if expected and expected.hint else "make it a file that can be written"
+        return LoraparError(f"cannot write `{self.path}`", cause.strerror, f"{hint}; {RESUME_HINT}")
 
     def _drop_incomplete_line(self) -> int:
         """Removes a last line left incomplete by a kill or a full disk; returns the length."""
@@ -156,10 +160,24 @@ class Journal:
         return start
 
     def read_at(self, offset: int) -> dict[str, Any]:
-        """Returns the line at an offset."""
+        """Returns the line at an offset.
+
+        Raises:
+            LoraparError: It is not there any more.
+        """
         content = b""
         while not content.endswith(b"\n"):
             more = os.pread(self._file, 65536, offset + len(content))
+            if not more:
+                break
             newline = more.find(b"\n")
             content += more if newline < 0 else more[: newline + 1]
-        return json.loads(content)
+        try:
+            value = json.loads(content)
+        except ValueError as cause:
+            raise LoraparError(
+                f"`{self.path}` was changed by another program during the run",
+                f"there is no answer at byte {offset}",
+                RESUME_HINT,
+            ) from cause
+        return value if isinstance(value, dict) else {}

@@ -27,18 +27,23 @@ class JournaledTotals:
     Attributes:
         unpriced: Prompt and completion tokens of answers without a cost.
         estimated: Number of answers whose tokens are an estimate.
+        worded: Number of answers that are not empty.
     """
 
     answers: int = 0
+    worded: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
     unpriced: tuple[int, int] = (0, 0)
     estimated: int = 0
 
-    def add(self, prompt: int, completion: int, estimated: int, cost: float | None) -> None:
+    def add(
+        self, prompt: int, completion: int, estimated: int, worded: int, cost: float | None
+    ) -> None:
         """Counts one answer."""
         self.answers += 1
+        self.worded += worded
         self.estimated += estimated
         self.prompt_tokens += prompt
         self.completion_tokens += completion
@@ -132,7 +137,7 @@ class VoteTable:
     def _look_up(self, column: int) -> JournaledTotals:
         totals = JournaledTotals()
         found = self.database.execute(
-            "SELECT code, offset, number, cut_at, journal.prompt, completion, estimated, cost"
+            "SELECT code, offset, number, cut_at, journal.prompt, completion, estimated, worded, cost"
             " FROM keys CROSS JOIN journal USING (key) ORDER BY number, offset"
         )
 
@@ -239,14 +244,32 @@ class VoteTable:
         return table[:, 1:].astype(np.uint8), table[:, 0]
 
     def count_rejected_as_no_vote(self) -> None:
-        """Counts questions that a healthy endpoint rejected as no vote, in this run only."""
+        """Counts questions that a healthy endpoint rejected as no vote, in this run only.
+
+        An endpoint that has answered none of the questions is not healthy, however few they are.
+        """
         for column, teacher in enumerate(self.teachers):
             stats = self.stats.get(teacher.name)
+            if self.answered_nothing(column):
+                continue
             if stats and stats.rejected and stats.rejected == stats.left_open and not stats.down:
                 self.database.execute(
                     f"UPDATE answers SET code{column} = {voting.NO_VOTE}"
                     f" WHERE open AND code{column} IN {_OPEN}"
                 )
+
+    def answered_nothing(self, column: int) -> bool:
+        """Returns whether a teacher has never answered one of the questions with a word."""
+        teacher = self.teachers[column]
+        stats = self.stats.get(teacher.name)
+        worded = self.journaled[teacher.name].worded + (stats.worded if stats else 0)
+        return teacher.kind != "rule" and worded == 0
+
+    def count_no_vote(self, column: int) -> int:
+        """Returns how many of a teacher's final answers are no votes, truncated ones included."""
+        return self.index.query_value(
+            f"SELECT count(*) FROM answers WHERE code{column} & {_VOTE_BITS} = {voting.NO_VOTE}"
+        )
 
     def spent(self) -> float:
         """Returns the cost in US dollars of all answers to the questions of this run so far."""

@@ -42,10 +42,10 @@ def test_the_index_holds_every_answer_with_its_place_tokens_and_cost(tmp_path, d
         assert journal.read_at(0)["text"] == "words 0 ?é"
     index = JournalIndex(database, path)
     found = rows(database)
-    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0, 0.5, 0)
-    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, 1, None, 0)
-    assert found[2] == (third, 2, CUT, 0, 0, 0, None, 64)
-    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0, 0.125, 0)
+    assert found[0] == (0, 0, SYSTEM1, 10, 2, 0, 0.5, 0, 1)
+    assert found[1][1:] == (1, ASKED_ONCE, 10, 0, 1, None, 0, 1)
+    assert found[2] == (third, 2, CUT, 0, 0, 0, None, 64, 1)
+    assert found[3] == (last, 1, SYSTEM2, 20, 0, 0, 0.125, 0, 1)
     assert not index.empty
     assert index.teacher_at(third) == "t"
     assert (ASKED_ONCE & 3, CUT & 3) == (UNASKED, NO_VOTE)

@@ -80,7 +80,7 @@ def test_the_key_appears_nowhere(tmp_path, monkeypatch, capfd):
             run_classify(tmp_path / "other", data, ["a"], progress=print, **options)
         texts += [str(error.value), "".join(traceback.format_exception(error.value))]
     assert "the key was not accepted (401)" in texts[0]
-    assert any("[key]" in line["text"] for line in read_lines(outcome.folder / "votes.jsonl"))
+    assert any("[removed]" in line["text"] for line in read_lines(outcome.folder / "votes.jsonl"))
     texts += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     texts += [repr(outcome), *capfd.readouterr()]
     assert not [text for text in texts if "0123456789abcdef" in text]
