@@ -17,13 +17,18 @@ class LoraparError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"error: {self.what}"]
+        lines = [f"error: {_one_line(self.what)}"]
         if self.found:
             first, *rest = self.found.splitlines()
             lines += [f"  found: {first}", *(f"         {line}" for line in rest)]
         if self.hint:
-            lines += ["", f"hint: {self.hint}"]
+            lines += ["", f"hint: {_one_line(self.hint)}"]
         return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    """Returns a sentence in which a line feed can only come from a name: it must not start a line."""
+    return text.replace("\n", "\\n")
 
 
 class UsageError(LoraparError):

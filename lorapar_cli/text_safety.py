@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import quote
 
-# Control characters but newline and tab; C1 controls; marks that change the direction of text; lone
-# surrogates, by which Python stands for bytes of file names that are not UTF-8.
+# Control characters but newline and tab; C1 controls; separators of lines and paragraphs; marks that
+# change the direction of text; lone surrogates, by which Python stands for bytes of file names that
+# are not UTF-8.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _REMOVED = "[removed]"
 # Long enough that no ordinary word of a message is taken for part of a key.

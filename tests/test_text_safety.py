@@ -20,6 +20,7 @@ KEY = "sk-proj-Ab12Cd34Ef56Gh78"
         ("\x9b2J", "\\x9b2J"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("caf\udce9", "caf\\udce9"),
+        ("a\u2028error: b\u2029", "a\\u2028error: b\\u2029"),
         ("two\nlines\tand [red]markup[/]", "two\nlines\tand [red]markup[/]"),
         ("Ünïcode ✓ 漢字", "Ünïcode ✓ 漢字"),
     ],

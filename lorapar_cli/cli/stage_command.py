@@ -10,7 +10,7 @@ import typer
 
 from lorapar_cli.cli.options import split_list
 from lorapar_cli.errors import UsageError
-from lorapar_cli.options import Option, Options, options_of
+from lorapar_cli.options import Option, Options, options_of, range_in_words
 
 Chosen = TypeVar("Chosen", bound=Options)
 
@@ -109,6 +109,7 @@ def _parameter(each: Option) -> inspect.Parameter:
 
 def _typer_info(each: Option) -> Any:
     stated = each.stated
+    exclusive = stated.above is not None
     if stated.argument:
         return typer.Argument(help=stated.doc, metavar=stated.metavar, show_default=False)
     flags = []
@@ -118,9 +119,10 @@ def _typer_info(each: Option) -> Any:
         flags = [each.flag, *([stated.alias] if stated.alias else [])]
     return typer.Option(
         *flags,
-        help=stated.doc,
-        min=stated.at_least if stated.above is None else stated.above,
-        max=stated.at_most,
+        # Typer knows no exclusive limit: the options dataclass alone refuses what is out of range.
+        help=f"{stated.doc} {range_in_words(stated).capitalize()}." if exclusive else stated.doc,
+        min=None if exclusive else stated.at_least,
+        max=None if exclusive else stated.at_most,
         metavar=stated.metavar,
         rich_help_panel=stated.panel,
     )

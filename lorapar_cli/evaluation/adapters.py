@@ -25,7 +25,7 @@ def choose_models(run_dir: RunDir, adapter: Sequence[str] | None) -> Models:
         adapter: `base`, `sft`, `rl` or `NAME=FOLDER` each; None for all that the run has.
 
     Raises:
-        LoraparError, UsageError: A name is unknown, or its adapter does not exist.
+        LoraparError, UsageError: A name is unknown or given twice, or its adapter does not exist.
     """
     if adapter is None:
         found = [name for name, stage in TRAINED.items() if run_dir.manifest(stage) is not None]
@@ -35,6 +35,12 @@ def choose_models(run_dir: RunDir, adapter: Sequence[str] | None) -> Models:
         name, equals, path = entry.partition("=")
         if equals and (not name or name == BASE):
             raise UsageError(f"`--adapter {entry}` needs a name of its own before `=`")
+        if name in models and name != BASE:
+            raise UsageError(
+                f"`--adapter` names two models `{name}`",
+                ", ".join(f"`{each}`" for each in adapter if each.partition("=")[0] == name),
+                "give each a name of its own: `NAME=FOLDER`",
+            )
         if equals:
             models[name] = Path(path)
         elif name in TRAINED:

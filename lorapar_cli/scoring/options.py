@@ -50,7 +50,7 @@ class ScoreOptions(Options):
     )
     init_scale: float | None = option(
         None,
-        "Standard deviation of A and B with `--init gaussian`, above 0; the authors use 0.01. "
+        "Standard deviation of A and B with `--init gaussian`; the authors use 0.01. "
         "Default: PEFT's gaussian, where B = 0.",
         above=0,
     )

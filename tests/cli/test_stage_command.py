@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pytest
 import typer
 
+from lorapar_cli.cli import main
 from lorapar_cli.cli.stage_command import read_options, stage_command
 from lorapar_cli.errors import UsageError
 from lorapar_cli.options import Options, option, required
@@ -136,3 +137,13 @@ def test_values_that_are_not_such_numbers_are_refused(call_with_numbers, argumen
     with pytest.raises(UsageError) as caught:
         call_with_numbers(*arguments)
     assert caught.value.what.startswith(message)
+
+
+def test_an_exclusive_limit_is_shown_as_such():
+    main.register()
+    help_of = {
+        parameter.name: parameter.help
+        for parameter in typer.main.get_command(main.app).commands["train-sft"].params
+    }
+    assert help_of["learning_rate"].endswith("Above 0.")
+    assert "Above" not in help_of["weight_decay"]

@@ -42,6 +42,14 @@ def test_unknown_and_missing_adapters_are_refused(tmp_path, adapter, error, mess
         choose_models(RunDir(tmp_path), [adapter])
 
 
+def test_a_name_that_stands_for_two_adapters_is_refused(run_dir):
+    with pytest.raises(UsageError, match="`--adapter` names two models `mine`") as caught:
+        choose_models(run_dir, ["base", "mine=first/one", "sft", "mine=second/one"])
+    assert caught.value.found == "`mine=first/one`, `mine=second/one`"
+    with pytest.raises(UsageError, match="names two models `sft`"):
+        choose_models(run_dir, ["sft", "sft=elsewhere"])
+
+
 def test_adapters_of_another_base_model_are_refused(run_dir, tmp_path, tiny_model_dir):
     models = choose_models(run_dir, None)
     check_base(run_dir, models, find_base_model(str(tiny_model_dir)), None)

@@ -5,7 +5,6 @@ them. The exit code is 1 where anything was lost.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import shutil
@@ -13,9 +12,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from tests.faults import (
     broken_numbers,
@@ -30,13 +30,15 @@ from tests.faults import (
     moments,
     odd_names,
     option_numbers,
+    patterns,
     places,
     readers,
     secrets,
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
+from tests.faults.results import PAGE, append, read_results, table, update_page
 
-MODULES = (
+MODULES: tuple[ModuleType, ...] = (
     moments,
     places,
     odd_names,
@@ -51,9 +53,11 @@ MODULES = (
     broken_numbers,
     option_numbers,
     readers,
+    patterns,
     fuzzing,
 )
 RESULTS = Path(".faults")
+Name = tuple[str, str]
 
 
 def all_cases(seed: int) -> list[Case]:
@@ -61,10 +65,23 @@ def all_cases(seed: int) -> list[Case]:
     return [case for module in MODULES for case in module.cases(seed)]
 
 
-def attempt(case: Case) -> dict[str, str]:
-    """Tries one case in a folder of its own and returns its line of the results."""
+def quick_cases(seed: int) -> list[Case]:
+    """Returns one case of each kind: the first one marked as quick, else the first one."""
+    first: dict[str, Case] = {}
+    for case in all_cases(seed):
+        if case.kind not in first or (case.quick and not first[case.kind].quick):
+            first[case.kind] = case
+    return list(first.values())
+
+
+def attempt(case: Case) -> dict[str, Any]:
+    """Tries one case in a folder of its own and returns its line of the results.
+
+    Its `seconds` are those of the processor, in this process and in the commands that it ran.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fault-"))
     state, why = "survived", ""
+    started = sum(os.times()[:4])
     try:
         case.check(folder)
     except Lost as lost:
@@ -75,81 +92,95 @@ def attempt(case: Case) -> dict[str, str]:
         state, why = "broken", traceback.format_exc()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return {"kind": case.kind, "name": case.name, "state": state, "why": why}
+    seconds = round(sum(os.times()[:4]) - started, 3)
+    return {"kind": case.kind, "name": case.name, "state": state, "why": why, "seconds": seconds}
 
 
-def work(seed: int, names: list[tuple[str, str]], path: Path) -> None:
+def work(seed: int, names: list[Name], path: Path, temporary: str) -> None:
     """Tries cases in one process and appends their lines."""
+    tempfile.tempdir = temporary
     warm_up()
     wanted = {(case.kind, case.name): case for case in all_cases(seed)}
-    with open(path, "a", encoding="utf-8") as file:
-        for name in names:
-            file.write(json.dumps(attempt(wanted[name])) + "\n")
-            file.flush()
+    for name in names:
+        append(path, attempt(wanted[name]))
 
 
-def read_results(path: Path) -> list[dict[str, str]]:
-    """Returns the lines of earlier calls; one that a kill cut off is left out."""
-    lines = []
-    for file in sorted(path.glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                continue
-    return lines
+def try_all(seed: int, names: list[Name], folder: Path, jobs: int) -> None:
+    """Tries cases in `jobs` processes; one that takes its process with it is lost, and the rest go on."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="lorapar-faults-", ignore_cleanup_errors=True) as own:
+        shares = {folder / f"{number}.jsonl": names[number::jobs] for number in range(jobs)}
+        while shares:
+            workers = {}
+            for path, share in shares.items():
+                workers[path] = context.Process(target=work, args=(seed, share, path, own))
+                workers[path].start()
+            for worker in workers.values():
+                worker.join()
+            shares = {
+                path: left
+                for path, worker in workers.items()
+                if worker.exitcode and (left := _after_crash(path, shares[path], worker.exitcode))
+            }
 
 
-def table(results: Iterable[dict[str, str]]) -> str:
-    """Returns the results as a Markdown table, a row a kind."""
-    counts: dict[str, Counter[str]] = {}
-    for line in results:
-        counts.setdefault(line["kind"], Counter())[line["state"]] += 1
-    rows = ["| fault | tried | survived | lost |", "|---|---:|---:|---:|"]
-    for kind, states in counts.items():
-        lost = states["lost"] + states["broken"]
-        tried = states["survived"] + lost
-        untried = f" ({states['untried']} not possible here)" if states["untried"] else ""
-        rows.append(f"| {kind}{untried} | {tried:,} | {states['survived']:,} | {lost:,} |")
-    return "\n".join(rows)
+def _after_crash(path: Path, names: list[Name], code: int) -> list[Name]:
+    """Counts the case during which a process ended as lost; returns those after it."""
+    tried = {(line["kind"], line["name"]) for line in read_results(path.parent)}
+    left = [name for name in names if name not in tried]
+    if left:
+        why = f"the process that tried it ended with {code}"
+        kind, name = left[0]
+        append(path, {"kind": kind, "name": name, "state": "lost", "why": why, "seconds": 0.0})
+    return left[1:]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="decides everything random")
-    parser.add_argument("--only", default="", help="kinds or cases whose name contains this")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args()
-    folder = RESULTS / f"seed-{given.seed}"
-    if given.fresh:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    given = _parse(arguments)
+    folder = given.results / f"seed-{given.seed}{'-quick' if given.quick else ''}"
+    if given.fresh or given.quick:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    cases = quick_cases(given.seed) if given.quick else all_cases(given.seed)
+    order = [(case.kind, case.name) for case in cases]
+    asked = [name for name in order if any(part in " ".join(name) for part in given.only or [""])]
     known = {(line["kind"], line["name"]) for line in read_results(folder)}
-    left = [
-        (case.kind, case.name)
-        for case in all_cases(given.seed)
-        if given.only in f"{case.kind} {case.name}" and (case.kind, case.name) not in known
-    ]
-    print(f"{len(left)} cases to try, {len(known)} tried before", file=sys.stderr)
-    started = time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(
-            target=work, args=(given.seed, left[number :: given.jobs], folder / f"{number}.jsonl")
-        )
-        for number in range(given.jobs if left else 0)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    results = [
-        line for line in read_results(folder) if given.only in f"{line['kind']} {line['name']}"
-    ]
+    left = [name for name in asked if name not in known]
+    if not given.update_docs:
+        print(f"{len(left):,} cases to try, {len(asked) - len(left):,} known", file=sys.stderr)
+        started = time.monotonic()
+        if left:
+            try_all(given.seed, left, folder, min(given.jobs, len(left)))
+        seconds = time.monotonic() - started
+        append(folder / "calls.jsonl", {"tried": len(left), "jobs": given.jobs, "seconds": seconds})
+    # What earlier versions of the cases were called does not count.
+    found = {(line["kind"], line["name"]): line for line in read_results(folder)}
+    results = [found[name] for name in asked if name in found]
     print(table(results))
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     failed = [line for line in results if line["state"] in ("lost", "broken")]
     for line in failed:
         print(f"{line['state']}: {line['kind']}: {line['name']}\n  {line['why']}", file=sys.stderr)
-    return 1 if failed or any(worker.exitcode for worker in workers) else 0
+    if given.update_docs:
+        update_page(PAGE, results, complete=len(results) == len(order), seed=given.seed)
+    else:
+        print(f"{seconds / 60:.1f} minutes, {given.jobs} processes", file=sys.stderr)
+    return 1 if failed or len(results) < len(asked) else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="decides everything random")
+    parser.add_argument(
+        "--only", action="append", help="kinds or cases whose name contains this; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="one case of each kind, always anew")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument(
+        "--update-docs",
+        action="store_true",
+        help=f"try nothing; write the table of a complete run into {PAGE}",
+    )
+    return parser.parse_args(arguments)

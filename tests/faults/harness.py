@@ -43,15 +43,14 @@ class Case:
     Attributes:
         kind: Row of the table.
         name: Unique within the kind; with the seed it decides everything random in the case.
-        check: Tries it in an empty folder of its own.
-
-    Raises of `check`:
-        Lost, Untried.
+        check: Tries it in an empty folder of its own; raises Lost or Untried.
+        quick: Whether it stands for its kind in the default tests.
     """
 
     kind: str
     name: str
     check: Callable[[Path], None] = field(compare=False)
+    quick: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from lorapar_cli.cli.console import print_text, say
 from lorapar_cli.cli.options import RunDirOption
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
+from lorapar_cli.text_safety import make_inert
 
 
 def report(
@@ -35,5 +36,5 @@ def report(
         print_text(text, end="")
         return
     with atomic_file(out) as file:
-        file.write(text)
+        file.write(make_inert(text))
     say(f"written: `{out}`")

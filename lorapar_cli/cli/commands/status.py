@@ -42,8 +42,9 @@ def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
     for heading in ("stage", "state", "finished", "seconds", "what"):
         table.add_column(heading)
     for row in rows:
+        label = row["stage"].replace("\n", "\\n")  # The name of an evaluation stays in its line.
         taken = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        table.add_row(row["stage"], row["state"], row["finished"] or "", taken, row["what"])
+        table.add_row(label, row["state"], row["finished"] or "", taken, row["what"])
     stdout().print(table)
     say(f"every recorded file was read and compared in {seconds:.1f} s")
 

@@ -60,3 +60,14 @@ def test_the_table_has_a_row_per_stage(root, status):
     out = status("--run-dir", root)
     for words in ("classify", "stale", "eval/test", "12,345 records"):
         assert words in out
+
+
+def test_a_long_name_is_shown_whole_and_stays_in_its_row(root, status):
+    name = "a" * 60 + "\nerror: " + "b" * 60
+    (root / Stage.EVAL / name).mkdir()
+    cells = [
+        line.split("│")[1].strip() for line in status("--run-dir", root).splitlines() if "│" in line
+    ]
+    assert f"eval/{'a' * 60}\\nerror: {'b' * 60}".replace(" ", "") in "".join(cells).replace(
+        " ", ""
+    )
