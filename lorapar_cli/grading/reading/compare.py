@@ -1,0 +1,144 @@
+"""Tells whether two final answers are equal: numbers by value, times, sets and lists, else words."""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import NamedTuple
+
+from lorapar_cli.grading.reading.opening import (
+    MARKS,
+    Opened,
+    is_several,
+    open_answer,
+    quantity_of,
+    readable,
+    unwrap,
+    without_lead,
+)
+from lorapar_cli.grading.reading.plain import FACTORIAL
+from lorapar_cli.grading.reading.structures import (
+    Structure,
+    Time,
+    read_structure,
+    read_time,
+    same_time,
+)
+
+_ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
+_WORDS = re.compile(r"[^\W\d_]{2,}")
+_POWER = re.compile(r"(-?\d{1,4})\s?(?:\^\s?(?:\{(\d{1,2})\}|(\d{1,2}))|([²³]))")
+_CENTS = Fraction(1, 100)
+_LONGEST = 5000
+
+
+class Reading(NamedTuple):
+    """What a final answer says.
+
+    Attributes:
+        opened: Its quantity.
+        value: The value of that.
+        time: The time of day that it is.
+        structure: Its elements.
+        words: Its words in the form that equal ones share.
+    """
+
+    opened: Opened | None
+    value: Fraction | None
+    time: Time | None
+    structure: Structure | None
+    words: str
+
+
+def read(text: str) -> Reading:
+    """Returns what a final answer says."""
+    whole = readable(unwrap(text), math=True)
+    core = without_lead(whole)
+    opened = quantity_of(core)
+    bare = core.strip(MARKS + " .!")
+    value = opened.quantity.value if opened else _power(bare)
+    structure = read_structure(bare) if is_several(bare) else None
+    return Reading(opened, value, read_time(bare), structure, _shared_form(bare or whole))
+
+
+def _power(text: str) -> Fraction | None:
+    found = _POWER.fullmatch(text)
+    if found is None:
+        return None
+    exponent = int(found[2] or found[3] or {"²": 2, "³": 3}[found[4]])
+    return Fraction(int(found[1])) ** exponent if not found[1].startswith("-") else None
+
+
+def _shared_form(text: str) -> str:
+    text = re.sub(r"\s+", " ", text[:_LONGEST]).casefold().replace(FACTORIAL, "!")
+    text = text.replace(" percent", "%").replace("\\", "")
+    if not _WORDS.search(re.sub(r"sqrt|frac|sin|cos|tan|log|ln|pi", "", text)):
+        # Spaces mean nothing in formulas.
+        text = re.sub(r"(?<!\d) | (?!\d)|[*×]", "", text)
+    return _ARTICLE.sub("", text, count=1).rstrip(".")
+
+
+def same_answer(found: str, reference: str) -> bool:
+    """Returns whether two final answers are equal."""
+    one, other = read(found), read(reference)
+    if one.words == other.words:
+        return True
+    if one.time and other.time:
+        return same_time(one.time, other.time)
+    if _same_value(one, other):
+        return True
+    return _same_elements(one.structure, other.structure)
+
+
+def _same_value(one: Reading, other: Reading) -> bool:
+    if one.value is None or other.value is None:
+        return False
+    first, second = one.opened, other.opened
+    if first is None or second is None:
+        return one.value == other.value
+    if _are_different_names(first, second):
+        return False
+    a, b = first.quantity.unit, second.quantity.unit
+    if a and b and a.dimension and b.dimension:
+        if a.dimension == b.dimension:
+            return one.value * a.factor == other.value * b.factor
+        if a.dimension.partition("^")[0] != b.dimension.partition("^")[0]:
+            return False
+    return bool(_values(first) & _values(second))
+
+
+def _values(opened: Opened) -> set[Fraction]:
+    """Returns the numbers that a quantity may be said to be, where the other has no unit."""
+    quantity = opened.quantity
+    values = {quantity.value} | ({quantity.fine} if quantity.fine is not None else set())
+    if quantity.unit and (quantity.unit.dimension, quantity.unit.factor) == ("dollar", _CENTS):
+        values.add(quantity.value * _CENTS)
+    return values
+
+
+def _are_different_names(one: Opened, other: Opened) -> bool:
+    """Returns whether two texts are names with a number in them: `12 Monkeys`, `12 Angry Men`."""
+    tails = one.tail, other.tail
+    return all(tails) and tails[0].casefold() != tails[1].casefold() and all(
+        tail[:1].isupper() for tail in tails
+    )
+
+
+def _same_elements(one: Structure | None, other: Structure | None) -> bool:
+    if one is None or other is None or len(one.elements) != len(other.elements):
+        return False
+    key: Callable[[str], str] = shared_form
+    ours, theirs = [[key(element) for element in each.elements] for each in (one, other)]
+    if "{}" in (one.brackets, other.brackets) and {one.brackets, other.brackets} <= {"{}", ""}:
+        return sorted(ours) == sorted(theirs)
+    return one.brackets == other.brackets and ours == theirs
+
+
+def shared_form(text: str) -> str:
+    """Returns the form that equal answers share: a number's exact value, or words."""
+    reading = read(text)
+    return reading.words if reading.value is None else str(reading.value)
+
+
+def quantity_in(text: str) -> Opened | None:
+    """Returns the one quantity that a final answer is, else None."""
+    return quantity_of(without_lead(readable(unwrap(open_answer(text)))))

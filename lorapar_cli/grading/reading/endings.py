@@ -1,0 +1,106 @@
+"""Finds the answer of a text that neither marks it nor says which it is: what the text ends in."""
+
+import re
+
+from lorapar_cli.grading.reading.opening import (
+    MARKS,
+    begins_with_quantity,
+    is_several,
+    open_answer,
+    quantity_of,
+    readable,
+    unwrap,
+    without_lead,
+)
+from lorapar_cli.grading.reading.plain import plain
+from lorapar_cli.grading.reading.quantity import read_quantity
+from lorapar_cli.grading.reading.scan import last_quantity
+from lorapar_cli.grading.reading.structures import read_time
+
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_VERDICT = re.compile(
+    r"\W{0,4}(yes|no|true|false)\b(?=\W{0,3}$|[,.:;!*]|\s(?:because|since|as|it|they|he|she)\b)",
+    re.IGNORECASE,
+)
+_EQUALS = re.compile(r"(?<![<>!=≤≥])=(?![=<>])[ ]?")
+_GOES_ON = re.compile(r"[ ]?[-+*×·/÷^=(]")
+_NEW_THOUGHT = re.compile(
+    r"\d[^.]*\.\s+.*\d|\b(?:so|then|thus|therefore|hence|leaving|which|but|and|plus|minus|makes|gives)\b"
+    r"[^\n]*\d",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAMED = re.compile(
+    r"\b(?:is|was|are|were)(?: called| named)? (?:the |an? )?((?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
+)
+_LOWER_WORD = re.compile(r"(?<![\w\\])[a-zà-ÿ]{3,}")
+_SHORT = 120
+_LONGEST_LINE = 2000
+
+
+def ending(text: str) -> str | None:
+    """Returns what a text ends in: a short answer alone, a number in bold, a result, a number."""
+    text = text.strip()
+    if not text:
+        return None
+    if verdict := _VERDICT.match(text):
+        return verdict[1]
+    if len(text) <= _SHORT and "\n" not in text and (short := _short_answer(text)):
+        return short
+    last_line = text.rpartition("\n")[2][-_LONGEST_LINE:]
+    for bold in reversed(_BOLD.findall(last_line)):
+        if begins_with_quantity(bold):
+            return open_answer(bold)
+    words = plain(text)
+    if result := _result(words.rstrip().rpartition("\n")[2][-_LONGEST_LINE:]):
+        return result
+    if re.search(r"\d", words) and (number := last_quantity(words)):
+        return number
+    return _in_words(text)
+
+
+def _short_answer(text: str) -> str | None:
+    """Returns a text that is nothing but an answer."""
+    inside = unwrap(text)
+    whole = readable(inside)
+    core = without_lead(whole)
+    opened = quantity_of(core)
+    if opened and (opened.kind == "bare" or core == whole):
+        return open_answer(text)
+    bare = core.rstrip(" .!")
+    if read_time(bare) or is_several(bare) and any(c.isdigit() for c in bare):
+        return open_answer(text)
+    if _LOWER_WORD.search(core) is None and re.search(r"\d", core) and not _BOLD.search(text):
+        # An expression, a date, a name with digits.
+        return core.rstrip(" .!")
+    if not re.search(r"\s", inside.strip()):
+        return inside.strip(MARKS + ".!") or None
+    return None
+
+
+def _result(line: str) -> str | None:
+    """Returns the quantity after the last `=` of a line unless the text goes on to calculate."""
+    equals = list(_EQUALS.finditer(line))
+    if not equals:
+        return None
+    begin = equals[-1].end()
+    quantity = read_quantity(line, begin)
+    if quantity is None or _GOES_ON.match(line, quantity.end):
+        return None
+    if _NEW_THOUGHT.search(line[begin:] if line[quantity.end :].strip(" .") else ""):
+        return None
+    return line[begin : quantity.end].strip()
+
+
+def _in_words(text: str) -> str | None:
+    """Returns a number in words, or the name that the last sentence ends in, else None."""
+    sentence = re.split(r"[.!?]\s|\n", text.strip(MARKS + ".!\n"))[-1].strip(MARKS)
+    digits = readable(sentence)
+    if re.search(r"\d", digits) and (number := last_quantity(digits)) and number not in ("0", "1"):
+        return number
+    named = _NAMED.search(sentence)
+    if named:
+        return named[1]
+    inside = unwrap(text)
+    if inside != text.strip(MARKS[-4:]) and _BOLD.fullmatch(text) and len(inside.split()) <= 6:
+        return inside.rstrip(".")
+    return None
