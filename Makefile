@@ -25,6 +25,7 @@ format: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/generate_commands.py > docs/commands.md
 	$(BIN)/python docs/generate_layouts.py --update
+	$(BIN)/python -m tests.grading.case_table --update
 
 faults: .venv/installed
 	$(BIN)/python -m tests.faults

@@ -5,6 +5,7 @@ from typing import Any
 
 from lorapar_cli.data.rows import BadRow, as_text, kind_of
 from lorapar_cli.grading.answers import extract_answer, extract_explicit, parse_number
+from lorapar_cli.grading.reading.clean import without_thoughts
 
 _LONGEST_BARE = 40
 _MOST_PHRASE_WORDS = 5
@@ -15,8 +16,6 @@ _FULL_STOP = re.compile(r"(?<=[\w*_`\"')\]])(?<!\.\w)\.$")
 _STATED = re.compile(r"\banswer(?: is)?:? ([^\s.]\S*?)\.?$", re.IGNORECASE)
 # `area = 12 * 2 = 24`: in a statement or a query, what follows the last `=` is no answer.
 _EQUATION = re.compile(r"[^\W\d]\w*(?: \w+){0,2} ?=[^A-Za-z]*")
-_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
-_THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?:;]\W*$")
 # Two ways to say one thing, both accepted; the first becomes the completion.
 _YES, _NO = ["yes", "true"], ["no", "false"]
@@ -64,16 +63,6 @@ def _without_markup(text: str) -> str:
     while found := _WRAPPED.fullmatch(text):
         text = _FULL_STOP.sub("", (found[2] or found[3]).strip())
     return text
-
-
-def without_thoughts(text: str) -> str:
-    """Returns a text without thoughts; one may begin before the text or be cut off."""
-    head, *rest = _THOUGHT.split(text)
-    said = [_THOUGHT_END.split(head)[-1]]
-    for piece in rest:
-        _, *after = _THOUGHT_END.split(piece)
-        said += after[-1:]
-    return "".join(said)
 
 
 def is_bare(value: Any) -> bool:

@@ -151,3 +151,12 @@ def answers_match(found: str | None, reference: str | None) -> bool:
 def extract_choice(text: str) -> str | None:
     """Returns the chosen option's letter in upper case, else None (`reading.choices`)."""
     return find_choice(text)
+
+
+def choices_match(found: str | None, reference: str | None) -> bool:
+    """Returns whether a letter that `extract_choice` returned is the reference's.
+
+    Args:
+        reference: A letter, an option with its text, or a worked solution that chooses one.
+    """
+    return found is not None and reference is not None and found == extract_choice(reference)

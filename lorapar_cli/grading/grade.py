@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict
 
 from lorapar_cli.grading.answers import (
     answers_match,
+    choices_match,
     extract_answer,
     extract_choice,
     extract_strict,
@@ -90,7 +91,7 @@ def _grade_exact(text: str, reference: str) -> Grade:
 
 def _grade_choice(text: str, reference: str) -> Grade:
     found = extract_choice(text)
-    return {"extracted": found, "correct": found is not None and found == reference.strip().upper()}
+    return {"extracted": found, "correct": choices_match(found, reference)}
 
 
 def _grade_latex(text: str, reference: str) -> Grade:

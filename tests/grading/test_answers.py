@@ -1,8 +1,10 @@
 """The extractor on written examples, on every GSM8K answer, and on hostile text."""
 
 import json
+import re
 import time
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -41,17 +43,17 @@ WORKED_ANSWERS = {
         ("#### -5\n\nQuestion: next\n#### 9", "-5", "-5"),
         ("#### Paris", "Paris", None),
         ("####7", "7", None),
-        ("So it takes 1 1/2 hours.", "1 1/2", None),
-        ("So it takes 1½ hours.", "1½", None),
+        ("So it takes 1 1/2 hours.", "1 1/2 hours", None),
+        ("So it takes 1½ hours.", "1 1/2 hours", None),
         ("#### \nso it is 4", "4", None),
         ("so #### 7 is said in the middle", "7", "7"),
         ("<reasoning>\n2+2\n</reasoning>\n<answer>\n4\n</answer>\n", "4", None),
         ("<answer>1</answer> no: <ANSWER>2</ANSWER>", "2", None),
         (r"thus \boxed{\frac{3}{4}} cups of 9", r"\frac{3}{4}", None),
         (r"\boxed{1}, better \boxed{2}", "2", None),
-        (r"\boxed{1, then 5", "5", None),
-        ("He has 7-3 apples", "3", None),
-        ("it fell to -3 degrees.", "-3", None),
+        (r"so \boxed{1 and \boxed{5}", "5", None),
+        ("He has 7-3 apples", "7-3", None),
+        ("it fell to -3 degrees.", "-3 degrees", None),
         ("it costs $1,200.50.", "$1,200.50", None),
         ("that is 3/4.", "3/4", None),
         ("48/2=24", "24", None),
@@ -176,12 +178,45 @@ def check_worked_answer(answer, gold):
     """Checks that both rules find the final line of a worked answer, and its exact value."""
     assert extract_answer(answer) == extract_explicit(answer) == gold
     assert strict_match(extract_strict(answer), answer)
+    assert answers_match(gold, answer)
     assert parse_number(gold) == Fraction(gold.replace(",", "").replace("$", ""))
+
+
+# What models write after the number, and after the line.
+TAILS = [
+    *(
+        "",
+        ".",
+        "\n",
+        " dollars",
+        "</s>",
+        "<|im_end|>\n",
+        " eggs per day",
+        " (in total)",
+        " %",
+        "\n\n",
+    ),
+    *(". That is all.", ", as computed above", "<|endoftext|>#### 3", "\n\nQuestion: 2+3?\n#### 5"),
+    *("\n\nQ: 2+3?\nA: The answer is 5.", "\n#### 5", "\n\nHuman: Thanks! 7 more?", "**"),
+    *(" = 2 * x", "\nThe answer is 5 if it rains."),
+]
+
+
+def check_tails(answer, gold):
+    """Checks that flexible finds right whatever strict finds right, with every tail."""
+    worked = answer.rpartition("####")[0]
+    for tail in TAILS:
+        text = f"{worked}#### {gold}{tail}"
+        if strict_match(extract_strict(text), gold):
+            assert answers_match(extract_answer(text), gold), text
+    right = [strict_match(extract_strict(f"{worked}#### {gold}{tail}"), gold) for tail in TAILS]
+    assert sum(right) >= 18
 
 
 @pytest.mark.parametrize("answer", WORKED_ANSWERS)
 def test_worked_answers(answer):
     check_worked_answer(answer, WORKED_ANSWERS[answer])
+    check_tails(answer, WORKED_ANSWERS[answer])
 
 
 @pytest.mark.shared_data("gsm8k")
@@ -194,6 +229,7 @@ def test_every_gsm8k_answer(name, rows, with_comma):
     assert sum("," in gold for gold in golds) == with_comma
     for answer, gold in zip(answers, golds, strict=True):
         check_worked_answer(answer, gold)
+        check_tails(answer, gold)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +247,16 @@ def test_every_gsm8k_answer(name, rows, with_comma):
 )
 def test_choice(text, letter):
     assert extract_choice(text) == letter
+
+
+@given(st.text(alphabet="#$,. 1a\nB", max_size=60), st.text(alphabet="#$,. 1a\nB", max_size=60))
+def test_strict_compares_as_the_patterns_of_the_harness(found, reference):
+    def harness(text):
+        for ignored in (",", r"\$", "(?s).*#### ", r"\.$"):
+            text = re.sub(ignored, "", text)
+        return text.lower()
+
+    assert strict_match(found, reference) == (harness(found) == harness(reference))
 
 
 @given(st.integers(-(10**12), 10**12))
@@ -237,6 +283,35 @@ def test_any_text_is_read_without_error(text):
     normalize_answer(text)
     extract_choice(text)
     assert answers_match(text, text)
+
+
+TOKENS = [
+    *("1", "a", " ", "\n", "#", "$", "{", "}", "(", "<", "-", "=", "*", "_", "~", "'", "½", "²", "か"),
+    *("1,", "1.", "1 ", "1/", "1'", "- ", "= ", "(1,", "B ", "B) ", "(B) ", "**", "$1", "$a$", "{}"),
+    *("#### ", "#### 1\n", "#### x\n", "\\boxed{", "\\boxed{1}", "\\frac{", "\\frac{1}{2}", "\\text{"),
+    *("<answer>", "</answer>", "<think>", "</think>", "<|a|>", "<<", "answer ", "answer: ", "\\ "),
+    *("the answer is 1 ", "the answer is not ", "1 or ", "one ", "and ", "hundred ", "1 hour ", "so "),
+    *("x = ", "\nQ: 1", "Question: ", "between ", "not ", "1×10^", "1:30 ", "2024-", "option B ", "A and "),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", [*TOKENS, *map("".join, pairwise(TOKENS))])
+def test_time_grows_with_the_length_only(token):
+    """Eight times the text may take some eight times as long; a square would be sixty-four."""
+
+    def seconds(length):
+        text = token * (length // len(token))
+        started = time.process_time()
+        for read in (extract_answer, extract_choice, normalize_answer, extract_explicit):
+            read(text)
+        strict_match("18", text)
+        answers_match("18", text)
+        return time.process_time() - started
+
+    seconds(1000)
+    short = min(seconds(125_000) for _ in range(2))
+    assert seconds(1_000_000) < 24 * short + 0.5
 
 
 @pytest.mark.parametrize(

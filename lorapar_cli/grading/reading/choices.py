@@ -22,7 +22,7 @@ _LETTER = (
     rf"{_QUOTE}(?P<open>[(\[{{<][ ]?)?{_QUOTE}(?P<letter>[A-Za-z])(?![\w+#^]|['’]\w|-\w|\.\w)"
     rf"{_QUOTE}(?P<close>[ ]?[)\]}}>])?{_QUOTE}"
 )
-_NOUN = r"(?:options?|choices?|letter|answer|statement|alternative|opci[oó]n|opzione)"
+_NOUN = r"(?:options?|one|choices?|letter|answer|statement|alternative|opci[oó]n|opzione)"
 _SUBJECT = (
     rf"(?:(?:the |la |le |el |die )?(?:(?:correct|right|best|final|most likely|only) )?{_NOUN}"
     r"\s?(?:is\b|:|=)?\s?|(?:la|le|die) )"
@@ -37,14 +37,15 @@ _WHOLE = re.compile(rf"{_LETTER}[.:!,;]?", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"(?:\b(?:it's|it is|it has to be|must be|i'd (?:choose|pick|select|say|go with|go for)|i'll"
     r" (?:choose|pick|select|say|go with|go for)|choose|select|pick|say|go with|go for|going with"
-    r"|which is|matches|corresponds to|leaves us with|leaves|left with|therefore|thus|so|hence)"
+    r"|which is|matches|corresponds to|leaves us with|leaves|leaving|left with|only|yes|therefore"
+    r"|thus|so|hence)"
     rf"\b,?:?\s{_SUBJECT}?|\b{_SUBJECT}){_LETTER}",
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    rf"(?<![\w'-]){_LETTER}\s(?:is|must be|has to be|would be|seems|looks)\s"
+    rf"(?<![\w'-]){_LETTER}(?::\s?(?=yes|correct|true|right)|\s(?:is|must be|has to be|would be|seems|looks)\s)"
     r"(?:clearly |definitely |probably |therefore |thus |obviously |the |my )*"
-    r"(?:correct|right|best|true|answer|one\b|only|most|better|good|valid|choice)",
+    r"(?:yes|correct|right|best|true|answer|one\b|only|most|better|good|valid|choice)",
     re.IGNORECASE,
 )
 _MARKED = re.compile(
@@ -54,6 +55,7 @@ _MARKED = re.compile(
 _DELIMITER = re.compile(
     r"\s?[.:,;)\]–—]|\s-\s|\s?$|\s?\n|\s(?:because|since|as|is|due)\b|\s(?=[\d$(])", re.IGNORECASE
 )
+_COPULA = re.compile(r"\s(?:is|was|as)\b")
 _DENIED_BEFORE = re.compile(
     r"(?:\bnot|n't|n't be|\bcannot be|\bnever|\bneither|\bnor|\bnone of|\bexcept|\brules? out"
     r"|\beliminated?|\bexcluded?|\bunlike|\brather than|\binstead of|\bthan)"
@@ -164,6 +166,8 @@ def _begun(text: str) -> _Choice | None:
     for line in lines:
         found = re.match(_LETTER, line)
         if found is None or not (found["close"] or _DELIMITER.match(line, found.end())):
+            continue
+        if found["letter"] in "AI" and _COPULA.match(line, found.end()):
             continue
         if chosen := _judge(line, found):
             return chosen

@@ -21,7 +21,9 @@ _RUN_ON = re.compile(
     r"[ #]{0,2}\d{0,3}[*_ ]{0,4}[:：]|^#{2,4} (?:Input|Instruction|Question|Problem)\b",
     re.MULTILINE | re.IGNORECASE,
 )
-_ANSWERED = re.compile(r"\d|\\(?:boxed|fbox)|<answer>|####|\b(?:answer|antwort|respuesta)\b|答案|答え", re.I)
+_ANSWERED = re.compile(
+    r"\d|\\(?:boxed|fbox)|<answer>|####|\b(?:answer|antwort|respuesta)\b|答案|答え", re.I
+)
 _FEW_WORDS = 3
 _MOST_HEADINGS = 20
 # GSM8K's solutions show each calculation inside the text.
@@ -72,7 +74,8 @@ def _without_run_on(text: str) -> str:
         if number == _MOST_HEADINGS:
             break
         before = text[: heading.start()].strip()
-        if before and (_ANSWERED.search(before) or len(before.split()) <= _FEW_WORDS):
-            if not _RUN_ON.match(before) or len(before.splitlines()) > 1:
-                return text[: heading.start()]
+        is_question = _RUN_ON.match(before) and "\n" not in before
+        is_answered = _ANSWERED.search(before) or len(before.split()) <= _FEW_WORDS
+        if before and is_answered and not is_question:
+            return text[: heading.start()]
     return text

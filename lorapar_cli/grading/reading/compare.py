@@ -118,8 +118,10 @@ def _values(opened: Opened) -> set[Fraction]:
 def _are_different_names(one: Opened, other: Opened) -> bool:
     """Returns whether two texts are names with a number in them: `12 Monkeys`, `12 Angry Men`."""
     tails = one.tail, other.tail
-    return all(tails) and tails[0].casefold() != tails[1].casefold() and all(
-        tail[:1].isupper() for tail in tails
+    return (
+        all(tails)
+        and tails[0].casefold() != tails[1].casefold()
+        and all(tail[:1].isupper() for tail in tails)
     )
 
 

@@ -5,6 +5,8 @@ import re
 from lorapar_cli.grading.reading.opening import (
     MARKS,
     begins_with_quantity,
+    first_formula,
+    goes_on,
     is_several,
     open_answer,
     quantity_of,
@@ -44,9 +46,11 @@ def ending(text: str) -> str | None:
         return None
     if verdict := _VERDICT.match(text):
         return verdict[1]
+    last_line = text.rpartition("\n")[2][-_LONGEST_LINE:]
+    if formula := last_formula(last_line):
+        return formula
     if len(text) <= _SHORT and "\n" not in text and (short := _short_answer(text)):
         return short
-    last_line = text.rpartition("\n")[2][-_LONGEST_LINE:]
     for bold in reversed(_BOLD.findall(last_line)):
         if begins_with_quantity(bold):
             return open_answer(bold)
@@ -58,16 +62,22 @@ def ending(text: str) -> str | None:
     return _in_words(text)
 
 
+def last_formula(line: str) -> str | None:
+    """Returns the LaTeX formula that a line ends in, unless a quantity can be read from it."""
+    begin = max(line.rfind(mark, 0, len(line.rstrip(" .$)]\\"))) for mark in ("$", "\\(", "\\["))
+    return first_formula(line[begin:]) if begin >= 0 else None
+
+
 def _short_answer(text: str) -> str | None:
     """Returns a text that is nothing but an answer."""
     inside = unwrap(text)
     whole = readable(inside)
     core = without_lead(whole)
     opened = quantity_of(core)
-    if opened and (opened.kind == "bare" or core == whole):
+    if opened and (opened.kind == "bare" or core == whole) and not goes_on(core, opened):
         return open_answer(text)
     bare = core.rstrip(" .!")
-    if read_time(bare) or is_several(bare) and any(c.isdigit() for c in bare):
+    if read_time(bare) or (is_several(bare) and any(c.isdigit() for c in bare)):
         return open_answer(text)
     if _LOWER_WORD.search(core) is None and re.search(r"\d", core) and not _BOLD.search(text):
         # An expression, a date, a name with digits.

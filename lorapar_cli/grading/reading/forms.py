@@ -121,8 +121,10 @@ def _join(text: str, boxes: list[Explicit]) -> list[Explicit]:
     for box in boxes:
         if joined and (joint := _JOINED.fullmatch(text, joined[-1].end, box.start)):
             before = joined.pop()
-            box = Explicit(f"{before.text}{joint[0]}{box.text}", before.start, box.end, math=True)
-        joined.append(box)
+            both = f"{before.text}{joint[0]}{box.text}"
+            joined.append(Explicit(both, before.start, box.end, math=True))
+        else:
+            joined.append(box)
     return joined
 
 

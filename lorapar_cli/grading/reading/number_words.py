@@ -2,11 +2,29 @@
 
 import re
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SMALL = {
     **{word: number for number, word in enumerate(_UNITS)},
     **{word: 20 + 10 * number for number, word in enumerate(_TENS)},
@@ -22,6 +40,7 @@ _SEVERAL_PARTS = re.compile(
     r"(?<![\d.,])(\d+)[ -](half|halves|thirds?|quarters|fourths?|fifths?|sixths|eighths)\b",
     re.IGNORECASE,
 )
+_ONE_PART = re.compile(r"^(?:a|one|1)[ -](third|quarter|fourth|fifth)\b(?! place)", re.IGNORECASE)
 _SIGN = re.compile(r"\b(?:minus|negative) ?(?=[$€£]?\d)", re.IGNORECASE)
 _A_DOZEN = re.compile(r"\ba (?=(?:dozen|hundred|thousand|million|billion)\b)", re.IGNORECASE)
 
@@ -37,6 +56,7 @@ def write_digits(text: str) -> str:
     text = _RUN.sub(lambda run: _number(run[0]), text)
     text = _MIXED.sub(lambda m: f"{m[1]} 1/{_PARTS[m[2].lower()]}", text)
     text = _SEVERAL_PARTS.sub(lambda m: f"{m[1]}/{_PARTS[m[2].lower()]}", text)
+    text = _ONE_PART.sub(lambda m: f"1/{_PARTS[m[1].lower()]}", text)
     text = re.sub(r"^(?:a |one[ -])?half\b(?! an?\b)", "1/2", text, flags=re.IGNORECASE)
     return _SIGN.sub("-", text)
 
@@ -62,9 +82,7 @@ def _number(run: str) -> str:
             if not 0 < current < 100:
                 return run
             current *= 100
-        elif not _fits(_SMALL[word], current, first=position == 0):
-            return run
-        elif joined and current % 100:
+        elif not _fits(_SMALL[word], current, first=position == 0) or (joined and current % 100):
             return run
         else:
             current += _SMALL[word]
@@ -77,4 +95,4 @@ def _fits(number: int, current: int, *, first: bool) -> bool:
     if number == 0:
         return first
     rest = current % 100
-    return rest == 0 or (20 <= rest and rest % 10 == 0 and number < 10)
+    return rest == 0 or (rest >= 20 and rest % 10 == 0 and number < 10)

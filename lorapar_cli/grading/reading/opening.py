@@ -37,7 +37,8 @@ _ADVERB = (
 )
 _NEAR = (
     r"about|approximately|approx\.?|around|roughly|nearly|almost|circa|ca\.|some|a total of"
-    r"|in total|at least|at most|up to|a minimum of|a maximum of"
+    r"|in total|(?:at|no|not) (?:least|most|more than|less than|fewer than)|up to|a minimum of"
+    r"|a maximum of"
 )
 _SUBJECT = r"it|that|this|there|which|he|she|they|we|i|you"
 _VERB = (
@@ -61,7 +62,8 @@ _LEADS = [
 # The option's letter before its text, which is what the reference gives.
 _OPTION = re.compile(r"\(?[A-J]\)\s+(?=\S)|[A-J][.:]\s+(?=[-+$€£]?\d)")
 _EQUALS = re.compile(r"(?<![<>!=≤≥:])=(?![=<>])")
-_CLAUSE = re.compile(r"[^.,;:(\n=]*")
+# Before the last equals sign: `x = 1 or x = 2`, `x = 1, y = 2`.
+_SECOND_EQUATION = re.compile(r"[,;]\s*[A-Za-z](?:_\w)?\s*$|\b(?:or|and)\b")
 _PUNCTUATION = " .,;:!?…\n" + MARKS + ")]}"
 _WORD = re.compile(r"[^\W\d_]+")
 _FIRST_WORD = re.compile(r"\s*([^\W\d_]['\w-]*)")
@@ -76,6 +78,13 @@ _ARITHMETIC = re.compile(
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b",
     re.IGNORECASE,
 )
+_STORY = re.compile(r"[^.\n]{0,80}?[,;] (?:and |but )?(?:now|then|so|leaving|later)\b[^.\n]*\d")
+_FORMULA = re.compile(
+    r"[^$\\\n]{0,40}?(?:\$\$?([^$\n]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\])"
+)
+_ASSIGNED = re.compile(r"[A-Za-z](?:_\{?\w\}?)?\s?=[^=]+$")
+_OF_CLOCK = re.compile(r"\s?[ap]\.?\s?m\b|\?\s*No\b", re.IGNORECASE)
+_FEET_AND_INCHES = re.compile(r"\d'\s?\d+\"$")
 _COPULA = re.compile(r"\s(?:is|was|are|were)(?:\s(?:called|named))?\s+")
 _ARTICLE = re.compile(r"(?:the|a|an)\s+(?=\S)", re.IGNORECASE)
 _CUT = re.compile(
@@ -110,7 +119,7 @@ def unwrap(text: str) -> str:
     text = text[:_LONGEST]
     for _ in range(_MOST_LAYERS):
         before = text
-        text = text.strip(MARKS)
+        text = text.strip() if _FEET_AND_INCHES.search(text.strip()) else text.strip(MARKS)
         if hashes := _HASH.match(text):
             text = text[hashes.end() :]
         if inside := _only_box(text):
@@ -139,7 +148,10 @@ def _only_box(text: str) -> str | None:
 
 def readable(text: str, *, math: bool = False) -> str:
     """Returns a text in plain words with its numbers in digits."""
-    return write_digits(plain(text, math=math).strip(MARKS)).strip(MARKS)
+    text = plain(text, math=math)
+    if _FEET_AND_INCHES.search(text.strip()):
+        return text.strip()
+    return write_digits(text.strip(MARKS)).strip(MARKS)
 
 
 def without_lead(text: str) -> str:
@@ -164,6 +176,8 @@ def quantity_of(text: str) -> Opened | None:
     """
     sides = _EQUALS.split(text[:_LONGEST])
     if len(sides) > 1:
+        if any(_SECOND_EQUATION.search(side) for side in sides[:-1]):
+            return None
         last = _one_quantity(sides[-1].strip())
         return last or _one_quantity(sides[0].strip())
     return _one_quantity(text)
@@ -183,7 +197,12 @@ def _kind_of(rest: str) -> Kind | None:
     """Returns what follows a quantity: nothing, prose, or (None) more of the same expression."""
     if not rest.strip(_PUNCTUATION):
         return "bare"
-    if is_denied_after(rest) or is_one_of_several(rest.lstrip(",")) or _ARITHMETIC.match(rest):
+    if (
+        _OF_CLOCK.match(rest)
+        or is_denied_after(rest)
+        or is_one_of_several(rest.lstrip(","))
+        or _ARITHMETIC.match(rest)
+    ):
         return None
     first = rest.lstrip(" ")[:1]
     if first in ".;!?\n":
@@ -199,7 +218,7 @@ def _kind_of(rest: str) -> Kind | None:
         return None if re.search(r"\d", rest[:40]) else "prose"
     if rest[0] != " " and first not in "-—/":
         return None
-    if re.match(r"\s?(?:—|--?\s+[^\W\d])", rest):
+    if re.match(r"\s?(?:—|--?\s+[^\W\d]{2})", rest):
         return "prose"
     word = _FIRST_WORD.match(rest)
     if word is None:
@@ -225,6 +244,8 @@ def is_several(text: str) -> bool:
 
 
 def _is_element(text: str) -> bool:
+    if "=" in text and not _ASSIGNED.match(text):
+        return False
     words = len(_LOWER_WORD.findall(text))
     if not any(character.isdigit() for character in text):
         return words <= 2
@@ -236,7 +257,10 @@ def open_answer(text: str, *, math: bool = False) -> str:
     inside = unwrap(text)
     whole = readable(inside, math=math)
     core = without_lead(whole)
-    if opened := quantity_of(core):
+    opened = quantity_of(core)
+    if opened and goes_on(core, opened) and (found := last_quantity(core)):
+        return found
+    if opened:
         if opened.text == whole and opened.kind == "bare" and not opened.tail:
             return inside.rstrip(" ." if math else " .!")
         return opened.text[opened.quantity.start : opened.quantity.end].strip()
@@ -250,7 +274,12 @@ def open_answer(text: str, *, math: bool = False) -> str:
             return found
     if core == whole and words < 2:
         return inside.rstrip(" .")
-    return _words_of(core)
+    return _words_of(without_lead(plain(inside, math=math).strip(MARKS)))
+
+
+def goes_on(text: str, opened: Opened) -> bool:
+    """Returns whether the first number of a sentence is only where its story begins."""
+    return text.endswith(opened.text) and bool(_STORY.match(opened.text, opened.quantity.end))
 
 
 def _offers_several(text: str) -> bool:
@@ -265,6 +294,16 @@ def _words_of(text: str) -> str:
         if not re.match(r"(?:not|never|no)\b", complement, re.IGNORECASE):
             return _ARTICLE.sub("", complement, count=1).strip(MARKS)
     return text.rstrip(" .")
+
+
+def first_formula(text: str) -> str | None:
+    """Returns the LaTeX formula with which a text begins after its lead, unless it is a quantity."""
+    found = _FORMULA.match(text)
+    if found is None or "boxed" in text:
+        return None
+    formula: str = next(filter(None, found.groups())).strip()
+    is_plain = quantity_of(without_lead(readable(formula, math=True))) is not None
+    return None if is_plain or not re.search(r"\\[A-Za-z]|\^", formula) else formula
 
 
 def said_words(text: str) -> str | None:

@@ -150,7 +150,9 @@ def _read_one(text: str, at: int) -> Quantity | None:
 
 
 def _is_end(text: str, more: re.Match[str]) -> bool:
-    """Returns whether what follows a number begins the next sentence after all: `18.Next`."""
+    """Returns whether what follows a number is no part of it after all: `18.Next`, `5'6"`."""
+    if text[more.start() - 1] == "'":
+        return more[0].isdigit()
     return more[0][0] in ".," and more[0][1].isalpha()
 
 
@@ -192,7 +194,7 @@ def _read_unit(text: str, end: int, currency: str | None) -> tuple[Unit | None, 
     unit = find_unit(currency.rstrip(".")) if currency else None
     found = _UNIT.match(text, end)
     after = find_unit(found["name"]) if found else None
-    if found and after and not _is_other_word(text, found):
+    if found and after and not _is_other_word(found):
         unit, end = _raise(after, found), found.end()
     elif text[end : end + 1] == "/" and not text[end + 1 : end + 2].isdigit():
         after = None
@@ -207,12 +209,11 @@ def _read_unit(text: str, end: int, currency: str | None) -> tuple[Unit | None, 
     return unit, True, end
 
 
-def _is_other_word(text: str, found: re.Match[str]) -> bool:
-    """Returns whether a unit's name is another word here: `5 in total`, `5 a day`, `18 '`."""
-    name, after = found["name"], text[found.end() : found.end() + 2]
-    if name in ("'", '"'):
-        return found[0].startswith(" ")
-    return name.lower() == "f" and after[:1] == "(" or name == "A" and found[0].startswith(" ")
+def _is_other_word(found: re.Match[str]) -> bool:
+    """Returns whether a unit's name is something else here: `18 '`, `5N`."""
+    has_space = found[0].startswith(" ")
+    # Of single letters, these are variables where no space is before them.
+    return has_space if found["name"] in ("'", '"') else found["name"] in "NJK" and not has_space
 
 
 def _raise(unit: Unit, found: re.Match[str]) -> Unit:

@@ -14,6 +14,11 @@ _TOGETHER = re.compile(
     r"|\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}([./])\d{1,2}\1\d{2,4}(?!\d)|\d+(?::\d+)+",
     re.IGNORECASE,
 )
+_MONTH = re.compile(
+    r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?[ ]$",
+    re.IGNORECASE,
+)
 _EXPRESSION = re.compile(r"[^\s,;]{1,80}")
 _LABEL = re.compile(r"\b(?:step|figure|fig\.|equation|eq\.|method|case|part)[ ]#?$", re.IGNORECASE)
 _MARKER = re.compile(r"[.):](?=\s)")
@@ -60,7 +65,11 @@ def _items(text: str, starts: list[int]) -> list[_Item]:
             continue
         if _is_name(text, start):
             continue
-        if together := _TOGETHER.match(text, start):
+        month = _MONTH.search(text, max(0, start - 12), start)
+        if month and re.match(r"\d{1,2}(?!\d)", text[start : start + 3]):
+            day = re.compile(r"\d{1,2}(?:st|nd|rd|th)?(?:,? \d{4}(?!\d))?").match(text, start)
+            item = _Item(month.start(), day.end() if day else start, False)
+        elif together := _TOGETHER.match(text, start):
             item = _Item(start, together.end(), False)
         elif quantity := read_quantity(text, start):
             item = _Item(start, quantity.end, True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lorapar_cli.grading.reading.opening import (
+    first_formula,
     is_several,
     open_answer,
     quantity_of,
@@ -13,6 +14,7 @@ from lorapar_cli.grading.reading.opening import (
     unwrap,
     without_lead,
 )
+from lorapar_cli.grading.reading.plain import plain
 from lorapar_cli.grading.reading.scan import last_quantity
 from lorapar_cli.grading.reading.structures import read_time
 
@@ -101,6 +103,8 @@ def last_statement(text: str) -> tuple[Said | None, bool]:
 
 
 def _read(clause: str, start: int) -> Said | None:
+    if formula := first_formula(clause):
+        return Said(formula, start, True)
     inside = unwrap(clause) if clause.count("$") <= 2 else clause
     core = without_lead(readable(inside))
     if not core:
@@ -113,7 +117,7 @@ def _read(clause: str, start: int) -> Said | None:
     if core[0].isdigit() or core[:2].lstrip("+-$€£").isdigit():
         # A number that is denied, offered with others or part of an expression.
         return Said(sentence, start, True)
-    head = said_words(core)
+    head = said_words(without_lead(plain(inside)))
     if head and not any(character.isdigit() for character in head):
         return Said(head, start, False)
     number = last_quantity(head) if head and len(head.split()) > 1 else None

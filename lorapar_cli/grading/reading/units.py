@@ -39,7 +39,7 @@ _EXACT: dict[str, Unit] = {
     **_units("mass", {"g": "1"}),
     **_units("time", {"s": "1", "h": "3600"}),
     **_units("volume", {"L": "1"}),
-    **_units("", {"W V N J K A F C Hz Pa Ω °C °F °K kW kV kJ kN mA mV": "1"}),
+    **_units("", {"W V N J K F C Hz Pa Ω °C °F °K kW kV kJ kN mA mV": "1"}),
     **_units("", {"MW GW kWh Wh MB GB TB kB KB Mbps Gbps kPa hPa MPa dB eV": "1"}),
 }
 _ANY_CASE: dict[str, Unit] = {
@@ -70,7 +70,9 @@ _ANY_CASE: dict[str, Unit] = {
             **{"day days": "86400", "week weeks wk wks": "604800"},
         },
     ),
-    **_units("long time", {"month months": "1", "year years yr yrs": "12", "decade decades": "120"}),
+    **_units(
+        "long time", {"month months": "1", "year years yr yrs": "12", "decade decades": "120"}
+    ),
     **_units(
         "volume",
         {

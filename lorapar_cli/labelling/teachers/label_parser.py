@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from lorapar_cli.grading.reading.clean import without_thoughts
 from lorapar_cli.names import System
 
 _NUMBERS = {"1": System.SYSTEM1, "one": System.SYSTEM1, "2": System.SYSTEM2, "two": System.SYSTEM2}
@@ -30,8 +31,6 @@ _OTHER_TOO = re.compile(
 )
 # What separates two labels that are given side by side, as in a list or an echoed prompt.
 _SIDE_BY_SIDE = re.compile(r'(?:"[^"]*"|\b(?:or|and|json)\b|[^\w"]|[\d_])*', re.IGNORECASE)
-_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
-_THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _MAX_LAST_LINE_WORDS = 6
 _FENCED = re.compile(r"\s*(?:```(?:json)?\s)?(.*?)(?:```\s*)?", re.IGNORECASE | re.DOTALL)
 
@@ -44,7 +43,7 @@ def parse_label(text: str) -> System | None:
     The last of several labels counts, unless the other label is given side by side with it.
     """
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
-    text = _without_thoughts(text).strip()
+    text = without_thoughts(text).strip()
     if (bare := text.strip("*`\"'.()[] ")) in ("1", "2"):
         return _NUMBERS[bare]
     fields = [(found.span(), _field(found[1])) for found in _JSON_LABEL.finditer(text)]
@@ -71,23 +70,13 @@ def parse_cut_label(text: str) -> System | None:
     The missing text might say the opposite ("System 2 questions need ..."), so an answer counts
     only if it is complete: one JSON object after any thoughts, and nothing else.
     """
-    fenced = _FENCED.fullmatch(_without_thoughts(text))
+    fenced = _FENCED.fullmatch(without_thoughts(text))
     content = fenced[1] if fenced else ""
     try:
         complete = isinstance(json.loads(content), dict)
     except (ValueError, RecursionError):
         return None
     return parse_label(content) if complete else None
-
-
-def _without_thoughts(text: str) -> str:
-    """Removes thoughts; one may begin before the text, in the prompt, or be truncated."""
-    head, *rest = _THOUGHT.split(text)
-    kept = [_THOUGHT_END.split(head)[-1]]
-    for piece in rest:
-        _, *after = _THOUGHT_END.split(piece)
-        kept += after[-1:]
-    return "".join(kept)
 
 
 def _last(text: str, found: list[tuple[tuple[int, int], System | None]]) -> System | None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.grading.answers import (
     answers_match,
+    choices_match,
     explicit_answers,
     extract_answer,
     extract_choice,
     parse_number,
+    visible,
 )
 
 Reward = Callable[[list[str], list[str | None]], list[float]]
@@ -56,7 +58,7 @@ def format(completions: list[str], references: list[str | None]) -> list[float]:
 
 def _ends_in_one_answer(completion: str) -> bool:
     found = explicit_answers(completion)
-    return len(found) == 1 and not completion[found[0].end :].strip(" \t\r\n.$")
+    return len(found) == 1 and not visible(completion)[found[0].end :].strip(" \t\r\n.$")
 
 
 def format_strict(completions: list[str], references: list[str | None]) -> list[float]:
@@ -90,11 +92,7 @@ def _count_tags(completion: str) -> float:
 def choice(completions: list[str], references: list[str | None]) -> list[float]:
     """Returns 1 where the chosen option's letter is the reference's, else 0."""
     return [
-        float(
-            reference is not None
-            and (found := extract_choice(completion)) is not None
-            and found == extract_choice(reference)
-        )
+        float(choices_match(extract_choice(completion), reference))
         for completion, reference in zip(completions, references, strict=True)
     ]
 
