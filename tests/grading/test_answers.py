@@ -219,16 +219,28 @@ def test_worked_answers(answer):
     check_tails(answer, WORKED_ANSWERS[answer])
 
 
+def gsm8k_answers(name):
+    """Returns the worked answers of a file of GSM8K, each with its gold."""
+    lines = (SHARED_DATA / "gsm8k" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    answers = [json.loads(line)["answer"] for line in lines]
+    return [(answer, answer.rpartition("#### ")[2].strip()) for answer in answers]
+
+
 @pytest.mark.shared_data("gsm8k")
 @pytest.mark.parametrize(("name", "rows", "with_comma"), [("train", 7473, 79), ("test", 1319, 14)])
 def test_every_gsm8k_answer(name, rows, with_comma):
-    lines = (SHARED_DATA / "gsm8k" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    answers = [json.loads(line)["answer"] for line in lines]
-    golds = [answer.rpartition("#### ")[2].strip() for answer in answers]
+    answers = gsm8k_answers(name)
     assert len(answers) == rows
-    assert sum("," in gold for gold in golds) == with_comma
-    for answer, gold in zip(answers, golds, strict=True):
+    assert sum("," in gold for _, gold in answers) == with_comma
+    for answer, gold in answers:
         check_worked_answer(answer, gold)
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data("gsm8k")
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_every_gsm8k_answer_with_tails(name):
+    for answer, gold in gsm8k_answers(name):
         check_tails(answer, gold)
 
 
