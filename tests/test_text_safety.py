@@ -1,12 +1,20 @@
 """Text of others: nothing in it acts on a terminal, and no key is shown, whole or in part."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorapar_cli.text_safety import escape_json, make_inert, redact
+from lorapar_cli.text_safety import (
+    escape_json,
+    hide_keys,
+    looks_like_key,
+    make_inert,
+    redact,
+    remove_secret,
+)
 
 KEY = "sk-proj-Ab12Cd34Ef56Gh78"
 
@@ -81,3 +89,58 @@ def test_what_looks_like_a_key_is_removed(text, gone):
 )
 def test_ordinary_words_stay(text):
     assert redact(text, ["sk-another-key-0000"]) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("see Ab12Cd now", "see [removed] now"),
+        ("see AB12CD now", "see [removed] now"),
+        ("see A-b-1-2-C-d-3-4 now", "see [removed] now"),
+        ("ends in Gh78.", "ends in [removed]."),
+        ("sk-p******", "[removed]"),
+        ("is it ...78?", "is it [removed]?"),
+        ("System 2... so far", "System 2... so far"),
+        ("Hmm...maybe System 1", "Hmm...maybe System 1"),
+        ("project 78 of 12", "project 78 of 12"),
+    ],
+)
+def test_what_is_left_of_a_known_key_goes_and_other_words_stay(text, left):
+    assert remove_secret(text, KEY) == left
+
+
+@pytest.mark.parametrize("key", ["", "x", "no"])
+def test_a_stand_in_of_one_or_two_characters_is_no_secret(key):
+    assert remove_secret("no System 2 x", key) == "no System 2 x"
+
+
+@given(st.text(), st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8))
+def test_a_key_in_any_text_leaves_no_six_of_its_characters(text, key):
+    left = remove_secret(f"{text}{key}{text}", key).replace("[removed]", " ")
+    assert not any(key[i : i + 6] in left for i in range(len(key) - 5))
+
+
+@pytest.mark.parametrize(
+    "text", ["Zx81QmPl07VdKw3TgYb5Hs9R", "6f1d8c2b-9a47-4e03-b5d8-71c0aa93e2f4"]
+)
+def test_a_key_without_a_prefix_is_known_by_its_look(text):
+    assert looks_like_key(f"a {text}")
+    assert hide_keys(f"a {text}") == "a [removed]"
+
+
+@pytest.mark.parametrize(
+    "text", ["DeepSeekCoderInstruct", "mistral7binstructv02gguf", "rules-cues"]
+)
+def test_a_name_is_no_key(text):
+    assert not looks_like_key(text)
+
+
+@pytest.mark.parametrize(
+    "token", ["a", "a ", "sk-", "sk-a", "*", ".", "***a", "ab...", "://", "?key=", "Bearer ", "aB1"]
+)
+def test_a_megabyte_of_one_token_takes_time_in_proportion(token):
+    started = time.process_time()
+    text = token * (1_000_000 // len(token))
+    redact(text, [KEY])
+    hide_keys(text)
+    assert time.process_time() - started < 30

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from lorapar_cli.cli.options import describe_refusal
-from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Stage
 
 SHARED_KEYS = ("run_dir", "model", "seed", "trust_remote_code")
@@ -44,14 +44,9 @@ def read_config(path: Path) -> dict[str, Any]:
         LoraparError: The file cannot be read or is not YAML.
         UsageError: It is not a mapping.
     """
-    import yaml
+    from lorapar_cli.store.yaml_file import read_yaml
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as cause:
-        raise LoraparError(f"cannot read `{path}`", cause.strerror) from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise LoraparError(f"`{path}` is not valid YAML", str(cause)) from cause
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"`{path}` is not a mapping of stages to settings")
     return content
@@ -71,10 +66,11 @@ def plan_steps(
     Raises:
         UsageError: Unknown keys or values out of range, all of them in one message.
     """
+    problems = _spelled_twice(config)
     config = {_dashed(key): value for key, value in config.items()}
     sections = [stage.value for stage in Stage]
     valid = [*sections, *map(_dashed, SHARED_KEYS)]
-    problems = [f"`{key}` is unknown{nearest(key, valid)}" for key in config if key not in valid]
+    problems += [f"`{key}` is unknown{nearest(key, valid)}" for key in config if key not in valid]
     shared = {key: config[key] for key in map(_dashed, SHARED_KEYS) if key in config}
     shared |= {_dashed(key): value for key, value in overriding.items() if value is not None}
     steps = []
@@ -91,6 +87,12 @@ def plan_steps(
     return steps
 
 
+def _spelled_twice(section: Mapping[str, Any], where: str = "") -> list[str]:
+    """Returns a problem for each key that occurs with dashes and with underscores."""
+    keys = [_dashed(key) for key in section]
+    return [f"`{where}{key}` occurs twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
+
+
 def _dashed(key: Any) -> str:
     return str(key).replace("_", "-")
 
@@ -104,6 +106,7 @@ def _plan_step(
 ) -> Step | None:
     """Returns the step, or None with what is wrong added to `problems`."""
     options = {_dashed(p.opts[0].lstrip("-")): p for p in command.params if p.name != "help"}
+    problems += _spelled_twice(section, f"{stage.value}.")
     given = {_dashed(key): value for key, value in section.items()}
     unknown = [key for key in given if key not in options]
     problems += [
@@ -134,14 +137,18 @@ def _as_arguments(option: Any, value: Any) -> list[str]:
         return [flag] if value else list(option.secondary_opts[:1])
     if option.multiple:
         pairs = value.items() if isinstance(value, dict) else [_pair(each) for each in value]
-        return [part for k, v in pairs for part in (flag, f"{k}={json.dumps(v)}")]
+        return [part for k, v in pairs for part in (flag, f"{k}={json.dumps(v, default=str)}")]
     if isinstance(value, list):
         value = ",".join(map(str, value))
     return [flag, str(value)]
 
 
 def _pair(text: Any) -> tuple[str, Any]:
-    import yaml
+    """Returns name and value of `KEY=VALUE`, the value read as YAML, or as text where it is none."""
+    from lorapar_cli.store.yaml_file import parse_yaml
 
     key, _, value = str(text).partition("=")
-    return key, yaml.safe_load(value)
+    try:
+        return key, parse_yaml(value)
+    except ValueError as cause:
+        raise UsageError(f"`{key}` is not followed by a YAML value", str(cause)) from cause

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import yaml
-
 from lorapar_cli.errors import UsageError
 from lorapar_cli.options import Option, find_problem, options_of
+from lorapar_cli.store.yaml_file import parse_yaml
 from lorapar_cli.training.options import TrainingOptions, argument_name
 
 Chosen = TypeVar("Chosen", bound=TrainingOptions)
@@ -55,8 +54,8 @@ def _read(each: Option, text: str) -> Any:
         ValueError: It is not one.
     """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as cause:
+        value = parse_yaml(text)
+    except ValueError as cause:
         raise ValueError("is not valid YAML") from cause
     if each.kind is float:
         value = to_float(value)

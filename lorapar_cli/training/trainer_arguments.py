@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from transformers import Trainer
 from trl import GRPOConfig, SFTConfig
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.names import Artifact
 from lorapar_cli.options import options_of
+from lorapar_cli.store.yaml_file import parse_yaml
 from lorapar_cli.training.option_aliases import to_float
 from lorapar_cli.training.options import TrainingOptions, argument_name
 
@@ -84,7 +84,7 @@ def parse_training_arguments(
         else:
             try:
                 arguments[key] = _read_value(value, str(known[key].type))
-            except yaml.YAMLError:
+            except ValueError:
                 problems.append(f"`{pair}` is not valid YAML")
     if arguments.get("use_liger_kernel") and not importlib.util.find_spec("liger_kernel"):
         problems.append("`use_liger_kernel` needs a package: `pip install liger-kernel`")
@@ -97,7 +97,7 @@ def parse_training_arguments(
 
 def _read_value(text: str, kind: str) -> Any:
     """Returns a value read as YAML; text that stands for a number where one is wanted becomes it."""
-    value = yaml.safe_load(text)
+    value = parse_yaml(text)
     return to_float(value) if isinstance(value, str) and "float" in kind else value
 
 

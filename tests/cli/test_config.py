@@ -113,3 +113,33 @@ def test_mistakes_in_training_are_found_before_the_first_stage(tmp_path, capsys,
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_key_in_two_spellings_is_refused(commands):
+    config = MINIMAL | {"run_dir": "a", "run-dir": "b", "score": {"max_length": 1, "max-length": 2}}
+    with pytest.raises(UsageError) as caught:
+        plan_steps(config, commands, {})
+    assert "`run-dir` occurs twice" in caught.value.found
+    assert "`score.max-length` occurs twice" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"model: a\nmodel: b\n", "run.yaml:2"),
+        (b"\xff\xfea\0", "not UTF-8"),
+        (b"a: [" * 3000, "nested too deeply"),
+        (b"", "not a mapping"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_explained(tmp_path, content, said):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(LoraparError) as caught:
+        read_config(path)
+    assert said in str(caught.value)
+
+
+def test_a_date_and_broken_yaml_in_training_are_told_apart(commands):
+    with pytest.raises(UsageError, match="not followed by a YAML value"):
+        plan_steps(MINIMAL | {"train_sft": {"training": ["a=[b"]}}, commands, {})

@@ -45,7 +45,8 @@ def scripted_server(answer):
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
-            server.requests.append((self.path, dict(self.headers), body))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            server.requests.append((self.path, headers, body))
             said = answer(body) if answer.__code__.co_argcount == 1 else answer(*self.given(body))
             status, content, *headers = said if isinstance(said, tuple) else (200, said)
             if not isinstance(content, bytes):

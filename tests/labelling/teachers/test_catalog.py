@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lorapar_cli.errors import UsageError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers, known_teachers
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED, Price, identities
 
@@ -130,3 +130,50 @@ def test_a_local_model_that_was_trained_on_is_another_teacher(
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     assert identities(find_teachers(["hf:model"])) not in (before, changed)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no mapping `teachers:`"),
+        ("teachers: null", "no mapping `teachers:`"),
+        ("teachers: {a: 1, a: 2}", "the key `a` occurs twice"),
+        ("teachers:\n  ~: {model: x, base_url: http://h/v1}", "whose name is not text"),
+        ("teachers:\n  yes: {model: x, base_url: http://h/v1}", "whose name is not text"),
+        ("teachers:\n  '': {model: x, base_url: http://h/v1}", "whose name is not text"),
+        ('teachers:\n  "\\ud800": {model: x, base_url: http://h/v1}', "cannot be a teacher's name"),
+        ('teachers:\n  "a\\e[2J": {model: x, base_url: http://h/v1}', "cannot be a teacher's name"),
+        ("teachers:\n  a,b: {model: x, base_url: http://h/v1}", "cannot be a teacher's name"),
+        ('teachers:\n  a: {model: "x\\ny", base_url: http://h/v1}', "cannot be shown"),
+        ("teachers:\n  a: {model: '', base_url: http://h/v1}", "model of teacher `a`"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, temperature: .nan}", "temperature"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, temperature: .inf}", "temperature"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, temperature: -1}", "temperature"),
+        (
+            f"teachers:\n  a: {{model: x, base_url: http://h/v1, max_tokens: {10**30}}}",
+            "max_tokens",
+        ),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, structured: [none]}", "structured"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, key_env: ''}", "key_env"),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, key_env: MY KEY}", "key_env"),
+        (
+            f"teachers:\n  a: {{model: x, base_url: http://h/v1, price: {{input: {10**400}, output: 1}}}}",
+            "price",
+        ),
+        ("teachers:\n  a: {model: x, base_url: http://h/v1, price: [1, 2]}", "price"),
+        ("teachers:\n  a: {model: x, base_url: localhost:8000/v1}", "is not a URL"),
+    ],
+)
+def test_odd_values_in_a_teachers_file_are_explained(tmp_path, content, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(LoraparError) as error:
+        known_teachers(path)
+    assert said in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_name_that_begins_with_a_dash_is_a_name_like_any_other(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("teachers: {-b: {model: m, base_url: http://h/v1}}")
+    assert [t.name for t in find_teachers(["-a=m@http://h/v1", "-b"], path)] == ["-a", "-b"]

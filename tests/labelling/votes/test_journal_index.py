@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.labelling.scratch_database import scratch_database
 from lorapar_cli.labelling.votes.journal import Answer, Journal
 from lorapar_cli.labelling.votes.journal_index import ASKED_ONCE, CUT, JournalIndex, short_key
 from lorapar_cli.labelling.votes.voting import NO_VOTE, SYSTEM1, SYSTEM2, UNASKED
 from lorapar_cli.names import System
 from tests.labelling.classify_parts import run_classify
+from tests.store.disk.test_small_text import make
 
 KEYS = [f"{(i + 1) * 0x123456789ABCDEF:016x}{i:016x}" for i in range(6)]
 
@@ -93,4 +95,67 @@ def test_a_torn_or_damaged_journal_loses_only_the_lines_concerned(tmp_path, corp
     counts = outcome.manifest.counts["teachers"].values()
     assert sum(row["asked"] for row in counts) == 2
     assert "1 damaged lines of the journal were skipped" in outcome.manifest.notes
+    assert "the first damaged line is `votes.jsonl:4`" in outcome.manifest.notes
     json.loads((folder / "votes.jsonl").read_bytes().splitlines()[-1])
+
+
+STRANGE = {
+    "deep": b"[" * 100_000,
+    "deep in a field": b'{"key": "%s", "vote": null, "x": ' + b"[" * 100_000,
+    "a key that begins with a dash": b'{"key": "-%s", "vote": "system1"}' % KEYS[1][1:].encode(),
+    "capitals": b'{"key": "%s", "vote": "system1"}' % (b"AB" * 16),
+    "short key": b'{"key": "12", "vote": "system1"}',
+    "null key": b'{"key": null, "vote": "system1"}',
+    "endless tokens": b'{"key": "%s", "vote": null, "prompt_tokens": Infinity}',
+    "negative tokens": b'{"key": "%s", "vote": null, "prompt_tokens": -1, "completion_tokens": 5}',
+    "NaN dollars": b'{"key": "%s", "vote": null, "cost": NaN}',
+    "endless dollars": b'{"key": "%s", "vote": null, "cost": 1e999}',
+    "dollars earned": b'{"key": "%s", "vote": null, "cost": -1}',
+    "many digits": b'{"key": "%s", "vote": null, "cost": ' + b"9" * 10_000 + b"}",
+    "a list as vote": b'{"key": "%s", "vote": []}',
+    "UTF-16": '{"key": 1}'.encode("utf-16-le"),
+    "not UTF-8": b'{"key": "\xff"}',
+    "a million characters": b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_strange_line_is_damaged_and_named_and_the_others_count(tmp_path, database, kind):
+    path = tmp_path / "votes.jsonl"
+    with Journal(path) as journal:
+        journal.append(answer(0, System.SYSTEM1))
+        journal.append(answer(2, System.SYSTEM2))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + STRANGE[kind].replace(b"%s", KEYS[1].encode()) + b"\n" + second)
+    index = JournalIndex(database, path)
+    assert (index.damaged, index.first_damaged) == (1, 2)
+    assert [row[1] for row in rows(database)] == [0, 2]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "endless"])
+def test_a_journal_that_is_no_file_is_refused_at_once(tmp_path, database, kind):
+    path = tmp_path / "votes.jsonl"
+    make(kind, path)
+    with pytest.raises(LoraparError, match=r"votes\.jsonl"):
+        JournalIndex(database, path)
+    with pytest.raises(LoraparError, match=r"votes\.jsonl"):
+        Journal(path)
+
+
+def test_a_journal_that_an_editor_saved_as_utf16_is_refused_and_not_paid_for_again(
+    tmp_path, corpus
+):
+    folder = run_classify(tmp_path / "run", corpus).folder
+    path = folder / "votes.jsonl"
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(LoraparError, match="not UTF-8"):
+        run_classify(tmp_path / "run", corpus, limit=50)
+
+
+def test_an_answer_that_vanished_during_the_run_is_an_error_and_no_endless_loop(tmp_path):
+    path = tmp_path / "votes.jsonl"
+    with Journal(path) as journal:
+        offset = journal.append(answer(0, System.SYSTEM1))
+        path.write_bytes(b"")
+        with pytest.raises(LoraparError, match="changed by another program"):
+            journal.read_at(offset)
