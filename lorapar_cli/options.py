@@ -287,6 +287,27 @@ def dtype_option() -> Any:
     )
 
 
+def code_packages_option() -> Any:
+    """Returns the field of `--code-packages`."""
+    return option(
+        (),
+        "Installed packages that generated programs and their tests may import, comma-separated: "
+        "`numpy` for HumanEval+. Default: the standard library only.",
+    )
+
+
+def code_timeout_option() -> Any:
+    """Returns the field of `--code-timeout`."""
+    return option(
+        10.0, "Seconds after which a generated program has failed its tests.", at_least=0.1
+    )
+
+
+def code_memory_option() -> Any:
+    """Returns the field of `--code-memory`."""
+    return option(512, "Address space of a generated program, in MiB.", at_least=64)
+
+
 def quantize_option() -> Any:
     """Returns the field of `--quantize`."""
     return option(None, "Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`.")

@@ -69,6 +69,8 @@ def _figures(models: Sequence[ModelRow], strict: bool) -> dict[str, list[str]]:
     figures: dict[str, list[str]] = {}
     if strict and "strict" in models[0]:
         figures["accuracy, strict match"] = [share(row["strict"]) for row in models]
+    if "plain" in models[0]:
+        figures["accuracy, plain match"] = [share(row["plain"]) for row in models]
     if "macro_accuracy" in models[0]:
         figures["mean of subjects"] = [f"{100 * row['macro_accuracy']:.1f}" for row in models]
     for k, first in models[0].get("pass_at_k", {}).items():

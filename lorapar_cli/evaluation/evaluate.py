@@ -18,7 +18,8 @@ from lorapar_cli.evaluation.sample_journal import SampleJournal
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.events import Note, Progress, silent
-from lorapar_cli.grading.sandbox.runner import find_backend
+from lorapar_cli.grading.sandbox.packages import find_packages
+from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.launcher import world_size
 from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, Stage
@@ -133,8 +134,8 @@ def _evaluate_completions(
         return Outcome(run.folder, finish_run(run, work, manifest, journal))
 
 
-def _find_sandbox(task: Task, options: EvalOptions) -> str | None:
-    """Returns the sandbox's backend for a task that runs code, None for the others."""
+def _find_sandbox(task: Task, options: EvalOptions) -> Sandbox | None:
+    """Returns how a task's programs are run, None for a task that runs none."""
     if task.match != "code":
         return None
     if not options.allow_code_execution and not options.unsafe_code_execution:
@@ -142,7 +143,11 @@ def _find_sandbox(task: Task, options: EvalOptions) -> str | None:
             f"`--task {task.name}` runs code that a model wrote",
             hint="allow it, in a sandbox, with `--allow-code-execution`",
         )
-    return find_backend(options.unsafe_code_execution)
+    return Sandbox(
+        find_backend(options.unsafe_code_execution),
+        Limits(options.code_timeout, options.code_memory),
+        find_packages(options.code_packages),
+    )
 
 
 def _held_out(run_dir: RunDir) -> Path:

@@ -11,7 +11,8 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
 from lorapar_cli.evaluation.settings import accuracy_of, describe_settings
 from lorapar_cli.evaluation.tasks.task import Task
-from lorapar_cli.grading.sandbox.runner import UNSAFE
+from lorapar_cli.grading.sandbox.process import UNSAFE
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
 from lorapar_cli.stage_records.evaluation import EvalCounts, EvalRecord
 from lorapar_cli.store.atomic import atomic_file
@@ -26,13 +27,13 @@ class EvaluationRun:
 
     Attributes:
         folder: Where its result goes.
-        sandbox: Backend of `grading.sandbox.runner`, None where no code is run.
+        sandbox: How programs are run, None where none are.
     """
 
     folder: Path
     task: Task
     options: EvalOptions
-    sandbox: str | None
+    sandbox: Sandbox | None
 
 
 def start_manifest(
@@ -51,12 +52,21 @@ def start_manifest(
     return Manifest(
         stage=Stage.EVAL,
         settings=run.options.settings(num_fewshot=run.task.num_fewshot, match=run.task.match)
-        | {"sandbox": run.sandbox}
+        | _describe_sandbox(run.sandbox)
         | settings,
         given=list(given),
         inputs=run.task.inputs | inputs,
         seed=run.options.seed,
     )
+
+
+def _describe_sandbox(sandbox: Sandbox | None) -> dict[str, Any]:
+    if sandbox is None:
+        return {"sandbox": None}
+    return {
+        "sandbox": sandbox.backend,
+        "code_package_versions": dict(sandbox.packages.versions),
+    }
 
 
 def finish_run(
@@ -135,6 +145,6 @@ def _notes(run: EvaluationRun, record: EvalRecord) -> list[str]:
         for row in record.metrics["models"]
         if row["cut"] > row["completions"] / 100
     ]
-    if run.sandbox == UNSAFE:
+    if run.sandbox is not None and run.sandbox.backend == UNSAFE:
         notes.append(f"the programs of {counts['items']:,} items ran without a sandbox")
     return notes

@@ -7,6 +7,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.sample_journal import SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Task, grade_items
 from lorapar_cli.events import Advance, Progress
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.store.records import read_jsonl
 
 GIVEN = "completions"
@@ -59,7 +60,7 @@ def read_completions(path: Path, task: Task, ks: Sequence[int] = (1,)) -> dict[s
 def grade_completions(
     task: Task,
     completions: dict[str, list[str]],
-    sandbox: str | None,
+    sandbox: Sandbox | None,
     journal: SampleJournal,
     progress: Progress,
 ) -> None:

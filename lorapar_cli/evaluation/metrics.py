@@ -81,6 +81,8 @@ def summarize_model(
     by_rule: RuleAccuracies = {}
     if match == "answer":
         by_rule["strict"] = measure_accuracy([own[0]["correct_strict"] for own in items])
+    if match == "code":
+        by_rule["plain"] = measure_accuracy([own[0]["correct_plain"] for own in items])
     if match == "likelihood":
         shares = [inside["correct"] / inside["n"] for inside in by_group["by_subject"].values()]
         by_rule["macro_accuracy"] = sum(shares) / len(shares)

@@ -8,6 +8,9 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Dtype
 from lorapar_cli.options import (
     Options,
+    code_memory_option,
+    code_packages_option,
+    code_timeout_option,
     model_option,
     option,
     seed_option,
@@ -26,6 +29,9 @@ _TASKS_WITH: dict[str, tuple[TaskName, ...]] = {
     "num_fewshot": ("gsm8k", "mmlu"),
     "fewshot_data": ("gsm8k", "mmlu"),
     "match": ("data",),
+    "code_packages": ("humaneval",),
+    "code_timeout": ("humaneval",),
+    "code_memory": ("humaneval",),
 }
 
 
@@ -124,6 +130,9 @@ class EvalOptions(Options):
         "Run them even if this machine offers no sandbox. For disposable machines.",
         recorded=False,
     )
+    code_packages: tuple[str, ...] = code_packages_option()
+    code_timeout: float = code_timeout_option()
+    code_memory: int = code_memory_option()
     seed: int = seed_option()
     template_arg: tuple[str, ...] = template_arg_option("Default: those that the run used.")
     trust_remote_code: bool = trust_option()

@@ -12,6 +12,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
 from lorapar_cli.grading.grade import Grade
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.models.choices import encode_choice, score_choices
 from lorapar_cli.models.generation import Completion, Decoding, complete_batch, plan_batches
 from lorapar_cli.models.tokenization import encode_prompt
@@ -57,7 +58,7 @@ class Predictor:
 
     Attributes:
         max_length: Number of the model's positions, None where it is not known.
-        sandbox: Backend of `grading.sandbox.runner`, None where no code is run.
+        sandbox: How programs are run, None where none are.
         prompts: Token ids of each item's prompt.
         truncated: Number of prompts that were truncated from the left to fit the model.
     """
@@ -67,7 +68,7 @@ class Predictor:
     decoding: Decoding
     seed: int
     max_length: int | None
-    sandbox: str | None
+    sandbox: Sandbox | None
     prompts: list[list[int]]
     batches: list[PromptBatch]
     truncated: int
@@ -120,7 +121,7 @@ def prepare_prompts(
     options: EvalOptions,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None,
-    sandbox: str | None,
+    sandbox: Sandbox | None,
 ) -> Predictor:
     """Returns the task's prompts as tokens, in batches.
 

@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict, cast
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks.task import Item
 from lorapar_cli.grading.grade import Grade
+from lorapar_cli.grading.sandbox.runner import Failure
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.disk.regular_files import (
     UnreadableError,
@@ -35,7 +36,8 @@ class Sample(TypedDict):
         prompt: As the item has it; the harness's own with `--backend lm-eval`.
         reference: What is correct, the first of several accepted answers.
         reference_answers: All of them, where there are several.
-        extracted, correct, extracted_strict, correct_strict, failure, reason: As in `Grade`.
+        extracted, correct, extracted_strict, correct_strict, correct_plain, reason, failure:
+            As in `Grade`.
         system, steps, subject, group: The groups that the item is reported by.
         tokens: Length of the completion, in tokens of the model's tokenizer.
         finished: Whether the completion ended before the limit of tokens.
@@ -54,8 +56,9 @@ class Sample(TypedDict):
     correct: bool
     extracted_strict: NotRequired[str | None]
     correct_strict: NotRequired[bool]
-    failure: NotRequired[str | None]
+    correct_plain: NotRequired[bool]
     reason: NotRequired[str]
+    failure: NotRequired[Failure | None]
     system: NotRequired[str]
     steps: NotRequired[str]
     subject: NotRequired[str]

@@ -12,8 +12,8 @@ from lorapar_cli.grading.answers import (
     strict_match,
 )
 from lorapar_cli.grading.latex import latex_match
-from lorapar_cli.grading.programs import Code, to_program
-from lorapar_cli.grading.sandbox.runner import run_programs
+from lorapar_cli.grading.programs import Code, run_completions
+from lorapar_cli.grading.sandbox.runner import Failure, Sandbox
 
 
 class Grade(TypedDict):
@@ -23,14 +23,19 @@ class Grade(TypedDict):
         extracted: The answer, choice, text or program that was graded; None if there is none.
         correct: Whether it is right.
         extracted_strict, correct_strict: The same by the strict rule; for `answer` only.
-        reason: Why a program fails its tests, empty if it passes; for `code` only.
+        correct_plain: Whether the completion passes its tests as it stands, behind the prompt; for
+            `code` only.
+        reason, failure: Why a program fails its tests, in words and by kind; empty and None if it
+            passes; for `code` only.
     """
 
     extracted: str | None
     correct: bool
     extracted_strict: NotRequired[str | None]
     correct_strict: NotRequired[bool]
+    correct_plain: NotRequired[bool]
     reason: NotRequired[str]
+    failure: NotRequired[Failure | None]
 
 
 def grade(
@@ -38,7 +43,7 @@ def grade(
     completions: list[str],
     references: list[str],
     programs: list[Code] | None = None,
-    sandbox: str | None = None,
+    sandbox: Sandbox | None = None,
     others: Sequence[Sequence[str]] | None = None,
 ) -> list[Grade]:
     """Returns the grade of each completion.
@@ -49,17 +54,22 @@ def grade(
             it), `choice` (an option's letter) or `code` (the program passes its tests).
         references: What is right, one per completion; not read for `code`.
         programs: The programming task of each completion, for `code`.
-        sandbox: Backend of `grading.sandbox.runner`, for `code`.
+        sandbox: How programs are run, for `code`.
         others: Further answers that are accepted, for each completion; None for none. The strict
             rule knows only that in `references`, as the harness does.
     """
     if match == "code":
         if sandbox is None or programs is None:
             raise AssertionError("programs are graded by tests, in a sandbox only")
-        written = [to_program(c, text) for c, text in zip(programs, completions, strict=True)]
         return [
-            {"extracted": program.text, "correct": result.passed, "reason": result.reason}
-            for program, result in zip(written, run_programs(written, sandbox), strict=True)
+            {
+                "extracted": found.text,
+                "correct": found.result.passed,
+                "correct_plain": found.plain.passed,
+                "reason": found.result.reason,
+                "failure": found.result.failure,
+            }
+            for found in run_completions(programs, completions, sandbox)
         ]
     rule, more = _RULES[match], others or [()] * len(completions)
     return [

@@ -70,10 +70,12 @@ class RuleAccuracies(TypedDict, total=False):
 
     Keys:
         strict: Accuracy by the strict rule, where final answers are compared.
+        plain: Accuracy of the completions as they stand behind their prompts, where programs are run.
         macro_accuracy: Mean of the subjects' accuracies, where likelihoods are compared.
     """
 
     strict: Accuracy
+    plain: Accuracy
     macro_accuracy: float
 
 

@@ -9,6 +9,9 @@ from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Dtype, Quantize
 from lorapar_cli.options import (
     Options,
+    code_memory_option,
+    code_packages_option,
+    code_timeout_option,
     dtype_option,
     model_option,
     option,
@@ -231,6 +234,9 @@ class RlOptions(TrainingOptions):
     unsafe_code_execution: bool = option(
         False, "Let it run them without a sandbox where none is available.", recorded=False
     )
+    code_packages: tuple[str, ...] = code_packages_option()
+    code_timeout: float = code_timeout_option()
+    code_memory: int = code_memory_option()
     vllm: Literal["colocate", "server"] | None = option(
         None, "Generate with vLLM, in this process or on a server; needs `lorapar[vllm]`."
     )

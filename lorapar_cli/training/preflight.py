@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.grading.sandbox.runner import Limits
 from lorapar_cli.launcher import world_size
 from lorapar_cli.training.masking.engines import requested_engine
 from lorapar_cli.training.option_aliases import adopt_options
@@ -60,7 +61,11 @@ def find_rewards(options: RlOptions) -> WeightedRewards:
         UsageError: An unknown reward, or a step's completions do not divide into groups.
     """
     rewards = resolve_rewards(
-        options.rewards, options.allow_code_execution, options.unsafe_code_execution
+        options.rewards,
+        options.allow_code_execution,
+        options.unsafe_code_execution,
+        Limits(options.code_timeout, options.code_memory),
+        options.code_packages,
     )
     processes = world_size()
     completions = options.per_device_batch_size * options.gradient_accumulation * processes

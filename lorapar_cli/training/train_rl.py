@@ -16,7 +16,7 @@ from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import find_rewards, read_trainer_arguments
 from lorapar_cli.training.rewards.builtin import CODE
-from lorapar_cli.training.rewards.code import with_tests
+from lorapar_cli.training.rewards.code import check_record_tests, with_tests
 
 
 def train_rl(
@@ -103,6 +103,8 @@ def _with_reference(
             f"none of the {len(records)} records of `{path}` has a reference answer",
             "rewards compare with reference answers; give records that have one",
         )
+    if tests:
+        check_record_tests(kept)
     if len(kept) < len(records):
         notes.append(
             f"{len(records) - len(kept)} of {len(records)} records of {path.name} left out: "

@@ -77,6 +77,9 @@ def test_the_manifest_holds_what_decides_the_result(run_dir, evaluate_in, tiny_m
         ("temperature", 0.0),
         ("top_p", 1.0),
         ("k", (1,)),
+        ("code_packages", ()),
+        ("code_timeout", 10.0),
+        ("code_memory", 512),
         ("seed", 0),
         ("sandbox", None),
         ("models", ["sft"]),
@@ -238,3 +241,43 @@ def test_code_runs_only_when_allowed(tmp_path):
     outcome = evaluate(run, EvalOptions(allow_code_execution=True, **options))
     assert outcome.manifest.record(EvalRecord).metrics["models"][0]["accuracy"] == 1
     assert outcome.manifest.settings["sandbox"] in ("bubblewrap", "landlock")
+
+
+def test_humaneval_has_the_plain_figure_and_options_that_results_depend_on(tmp_path):
+    row = {
+        "task_id": "T/0",
+        "prompt": "def f(x):\n",
+        "entry_point": "f",
+        "test": "import yaml\n\ndef check(c):\n    assert c('[1, 2]') == yaml.safe_load('[1, 2]')\n",
+    }
+    completions = [
+        "```python\nimport yaml\n\ndef f(x):\n    return yaml.safe_load(x)\n```",
+        "    return [1, 2]\n",
+        "    return [1, '\ud800']\n",
+    ]
+    data, given = tmp_path / "problems.jsonl", tmp_path / "completions.jsonl"
+    write_jsonl(data, [row | {"task_id": f"T/{n}"} for n in range(3)])
+    given.write_text(
+        "".join(
+            json.dumps({"task_id": f"T/{n}", "completion": text}) + "\n"
+            for n, text in enumerate(completions)
+        )
+    )
+    options = {
+        **{"task": "humaneval", "data": str(data), "completions": given},
+        **{"allow_code_execution": True, "code_timeout": 20.0, "code_memory": 300},
+    }
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(UsageError, match="not installed"):
+        evaluate(run, EvalOptions(code_packages=("no_such_package",), **options))
+    outcome = evaluate(run, EvalOptions(code_packages=("yaml",), **options))
+    (model,) = outcome.manifest.record(EvalRecord).metrics["models"]
+    assert (model["correct"], model["plain"]["correct"]) == (2, 1)
+    settings = outcome.manifest.settings
+    assert settings["code_packages"] == ["yaml"] or settings["code_packages"] == ("yaml",)
+    assert (settings["code_timeout"], settings["code_memory"]) == (20.0, 300)
+    assert list(settings["code_package_versions"]) == ["yaml"]
+    without = evaluate(run, EvalOptions(**options))
+    assert without.fresh
+    (model,) = without.manifest.record(EvalRecord).metrics["models"]
+    assert (model["correct"], model["problems"]["exception"]) == (0, 3)

@@ -8,6 +8,7 @@ from lorapar_cli.evaluation.evaluation_run import EvaluationRun, finish_run, sta
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Item, Task
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.manifest import read_manifest
@@ -27,7 +28,7 @@ def sample(name, item, draw, correct, **more):
 def run(tmp_path):
     task = Task("data", "exact", ITEMS, INPUTS, without_reference=3)
     options = EvalOptions(match="exact", samples=2, temperature=1.0, k=(1, 2), max_new_tokens=9)
-    return EvaluationRun(tmp_path / "eval", task, options, "none")
+    return EvaluationRun(tmp_path / "eval", task, options, Sandbox("none"))
 
 
 @pytest.fixture

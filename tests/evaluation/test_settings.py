@@ -54,6 +54,9 @@ def test_everything_that_figures_depend_on():
 
 
 def test_programs_depend_on_what_they_were_allowed():
-    changed = settings(sandbox="landlock", code_timeout=3.0, code_packages=None)
+    changed = settings(sandbox="landlock", code_timeout=3.0, code_packages=("numpy",))
     found = describe_settings(Manifest("eval", changed))
-    assert (found["sandbox"], found["code"]) == ("landlock", {"code_timeout": 3.0})
+    assert (found["sandbox"], found["code"]) == (
+        "landlock",
+        {"code_packages": ("numpy",), "code_timeout": 3.0, "code_memory": 512},
+    )

@@ -4,7 +4,7 @@ import pytest
 
 from lorapar_cli.grading.grade import grade
 from lorapar_cli.grading.programs import Code
-from lorapar_cli.grading.sandbox.runner import find_backend
+from lorapar_cli.grading.sandbox.runner import Sandbox, find_backend
 
 CODE = Code(
     prompt="def double(x):\n    '''Twice x.'''\n",
@@ -77,13 +77,16 @@ def test_latex_needs_no_library_for_answers_that_are_equal_as_written():
 
 def test_a_program_is_graded_by_its_tests_and_comes_with_the_reason():
     completions = ["    return 2 * x\n", "    return x\n"]
-    right, wrong = grade("code", completions, ["", ""], [CODE] * 2, find_backend())
+    right, wrong = grade("code", completions, ["", ""], [CODE] * 2, Sandbox(find_backend()))
     assert right == {
         "extracted": CODE.prompt + "    return 2 * x\n",
         "correct": True,
+        "correct_plain": True,
         "reason": "",
+        "failure": None,
     }
     assert not wrong["correct"]
+    assert wrong["failure"] == "assertion"
     assert wrong["reason"].startswith("AssertionError")
 
 

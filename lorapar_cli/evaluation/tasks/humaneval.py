@@ -8,7 +8,8 @@ Data: `openai/openai_humaneval` on the hub, or a file of its rows (also `.jsonl.
 
 Prompt: style `trained` asks for the function through the chat template; style `harness` gives the
 beginning of the function as it is. Metric: the share of programs that pass their tests, run in a
-sandbox (`grading.sandbox`); pass@k with several samples.
+sandbox (`grading.sandbox`); the same by the plain rule, the completion behind the prompt as it is;
+pass@k with several samples.
 
 Source: Chen et al., 2021, arXiv 2107.03374.
 """
@@ -16,6 +17,7 @@ Source: Chen et al., 2021, arXiv 2107.03374.
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.published import PublishedRows
 from lorapar_cli.evaluation.tasks.task import Item, Task
+from lorapar_cli.grading.program_tests import check_tests
 from lorapar_cli.grading.programs import Code
 
 _HUB_ID = "openai/openai_humaneval"
@@ -31,7 +33,7 @@ def load_humaneval(options: EvalOptions) -> Task:
     """Returns the task in the style that the options name.
 
     Raises:
-        LoraparError: A row lacks a field.
+        LoraparError: A row lacks a field, or has tests that test nothing.
     """
     source = PublishedRows(options.data, _HUB_ID, None, "test")
     harness = options.style == "harness"
@@ -44,6 +46,9 @@ def load_humaneval(options: EvalOptions) -> Task:
         )
         for row in source.read(_FIELDS, options.limit)
     ]
+    for item in items:
+        if item.code is not None:
+            check_tests(item.code, f"`{item.id}`")
     return Task(
         "humaneval",
         "code",

@@ -10,6 +10,7 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.evaluation.options import EvalOptions, Match, TaskName
 from lorapar_cli.grading.grade import Grade, grade
 from lorapar_cli.grading.programs import Code
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.store.records import Message
 
 GroupKind = Literal["group", "steps", "subject", "system"]
@@ -108,7 +109,7 @@ def fewshot_source(options: EvalOptions, what: str) -> str | None:
 
 
 def grade_items(
-    match: Rule, items: Sequence[Item], completions: list[str], sandbox: str | None = None
+    match: Rule, items: Sequence[Item], completions: list[str], sandbox: Sandbox | None = None
 ) -> list[Grade]:
     """Returns the grade of each item's completion."""
     programs = [item.code for item in items if item.code]

@@ -4,9 +4,10 @@ There are two ways to confine a program. Both are probed before use; the first t
 
 - `bubblewrap`: namespaces of its own for the file system (the interpreter, read-only, and an empty
   `/tmp` of 16 MiB), the network, processes and users;
-- `landlock`: only the interpreter's files can be read, and no file can be written.
+- `landlock`: only the interpreter's files can be read, and only an empty folder can be written; a
+  program that fills it with more than 16 MiB is ended.
 
-In both, `child.py` adds resource limits and the list of allowed system calls
+In both, `confine.py` adds resource limits and the list of allowed system calls
 (`system_calls.ALLOWED`). Programs run in a new session, without the caller's environment.
 
 Not covered: the kernel's own bugs, time and memory used within the limits, and, under Landlock,
@@ -17,19 +18,46 @@ import functools
 import json
 import os
 import secrets
+import selectors
 import shutil
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.grading.sandbox.process import BACKENDS, UNSAFE, role_process
+from lorapar_cli.grading.sandbox.packages import Packages
+from lorapar_cli.grading.sandbox.process import (
+    BACKENDS,
+    TMP_BYTES,
+    UNSAFE,
+    RoleProcess,
+    role_process,
+)
+from lorapar_cli.grading.sandbox.scratch import folder_size, scratch_folder
 from lorapar_cli.grading.sandbox.system_calls import describe_system_calls
+
+Failure = Literal[
+    "no program", "syntax error", "timeout", "memory", "assertion", "exception", "exit"
+]
+"""Why a program does not pass: there is none, it is not Python, it ran out of time or memory, a test
+does not hold, something raised an exception, or the program ended its process."""
+_FAILURES: dict[str, Failure] = {
+    "syntax error": "syntax error",
+    "memory": "memory",
+    "assertion": "assertion",
+    "exception": "exception",
+    "exit": "exit",
+}
+# Between two looks at the folder that a program fills.
+_LOOK_SECONDS = 0.05
+_OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -39,8 +67,8 @@ class Limits:
     Attributes:
         seconds: Wall-clock time, including the start of both interpreters; CPU time is limited to
             one second more.
-        memory_mib: Address space, in MiB.
-        file_mib: Size of one file, in MiB; only bubblewrap has a folder to write to.
+        memory_mib: Address space of each of the two processes, in MiB.
+        file_mib: Size of one file, in MiB.
     """
 
     seconds: float = 10.0
@@ -56,6 +84,20 @@ class Limits:
             "NOFILE": 64,
             "CORE": 0,
         }
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """How programs are run.
+
+    Attributes:
+        backend: `bubblewrap`, `landlock`, or `none`.
+        packages: What they may import besides the standard library.
+    """
+
+    backend: str
+    limits: Limits = Limits()
+    packages: Packages = field(default_factory=Packages)
 
 
 @dataclass(frozen=True)
@@ -80,10 +122,12 @@ class TestResult:
     """Whether a program passed its tests, and otherwise why not.
 
     Attributes:
+        failure: Its kind, None where it passed.
         reason: One line, empty where it passed.
     """
 
     passed: bool
+    failure: Failure | None
     reason: str
 
 
@@ -161,27 +205,31 @@ def probe(backend: str) -> str | None:
             f"    missing = set({_PREVENTED!r}) - set(prevented)\n"
             f"    assert not missing, f'not prevented: {{missing}}'\n"
         )
-        result = run_program(Program(_PROBE, "probe", "", test), backend, Limits())
+        result = run_program(Program(_PROBE, "probe", "", test), Sandbox(backend))
         if target.exists() or not secret.read_text():
             return "a program could write outside its folder"
     return None if result.passed else result.reason
 
 
 def run_programs(
-    programs: list[Program], backend: str, limits: Limits | None = None, workers: int | None = None
+    programs: list[Program], sandbox: Sandbox, workers: int | None = None
 ) -> Iterator[TestResult]:
     """Yields each program's result in order.
 
     Args:
         workers: Programs that run at the same time; one per available core by default.
     """
-    limits = limits or Limits()
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda program: run_program(program, backend, limits), programs)
+        yield from pool.map(lambda program: run_program(program, sandbox), programs)
 
 
-def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
+class _FolderFull(Exception):
+    """The program has written more than its folder may hold."""
+
+
+def run_program(program: Program, sandbox: Sandbox) -> TestResult:
     """Returns whether the program passes its tests; its processes have ended by then."""
+    limits = sandbox.limits
     deadline = time.monotonic() + limits.seconds
     task = {
         "nonce": secrets.token_hex(16),
@@ -194,44 +242,99 @@ def run_program(program: Program, backend: str, limits: Limits) -> TestResult:
     calls, answers = socket.socketpair()
     with ExitStack() as stack:
         stack.enter_context(ours)
-        rlimits = limits.to_rlimits()
-        server = stack.enter_context(role_process("server", backend, rlimits, channel=answers))
-        stack.enter_context(
-            role_process("checker", backend, rlimits, channel=calls, result_channel=theirs)
+        # The program must not be able to write to the folder of its tests.
+        scratch, other = (
+            stack.enter_context(scratch_folder()) if sandbox.backend != "bubblewrap" else None
+            for _ in range(2)
+        )
+        shared = (sandbox.backend, limits.to_rlimits(), sandbox.packages)
+        server = stack.enter_context(role_process("server", *shared, scratch, channel=answers))
+        checker = stack.enter_context(
+            role_process("checker", *shared, other, channel=calls, result_channel=theirs)
         )
         for inherited in (theirs, calls, answers):
             inherited.close()
+        late = TestResult(False, "timeout", f"no result within {limits.seconds:g} s")
         try:
-            result = _ask(ours, task, deadline)
+            result = _ask(ours, task, deadline, (server, checker), scratch)
         except TimeoutError:
-            return TestResult(False, f"no result within {limits.seconds:g} s")
+            return late
+        except _FolderFull:
+            reason = f"the program wrote more than {TMP_BYTES // 2**20} MiB to its folder"
+            return TestResult(False, "exception", reason)
         except (OSError, EOFError, ValueError):
-            return TestResult(False, "the checker ended without a result")
+            result = {"nonce": task["nonce"], "checker": True, "failure": "exit"}
     if result.get("nonce") != task["nonce"]:
-        return TestResult(False, "the result does not come from the checker")
-    reason = str(result["reason"])
-    if result.get("ended"):
-        reason = f"the program ended: {server.last_words}"
-    return TestResult(result["passed"] is True, reason)
+        return TestResult(False, "exit", "the result does not come from the checker")
+    if result.get("passed") is True:
+        return TestResult(True, None, "")
+    return _describe_failure(result, server, checker, late)
 
 
-def _ask(channel: socket.socket, task: dict, deadline: float) -> dict:
-    """Sends the checker its task and returns its result.
+def _describe_failure(
+    result: dict, server: RoleProcess, checker: RoleProcess, late: TestResult
+) -> TestResult:
+    """Returns the result of a program that failed; both processes have ended.
+
+    Args:
+        late: The result of one that ran out of time.
+    """
+    failure = _FAILURES.get(str(result["failure"]), "exception")
+    reason = str(result.get("reason"))
+    if (ended := result.get("ended")) or result.get("checker"):
+        ender = server if ended else checker
+        reason = f"the {'program' if ended else 'checker'} ended: {ender.last_words}"
+        # bubblewrap reports a signal as a shell does.
+        if ender.exit_code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+            return late
+        if any(words in ender.last_words for words in _OUT_OF_MEMORY):
+            failure = "memory"
+    return TestResult(False, failure, reason)
+
+
+def _ask(
+    channel: socket.socket,
+    task: dict,
+    deadline: float,
+    roles: tuple[RoleProcess, ...],
+    scratch: Path | None,
+) -> dict:
+    """Sends the checker its task and returns its result; reads what both write to stderr.
 
     Raises:
         TimeoutError: The deadline has passed.
         EOFError: The checker ended first.
+        _FolderFull: The program has written too much.
     """
     payload = json.dumps(task).encode()
-    channel.settimeout(max(0.01, deadline - time.monotonic()))
-    channel.sendall(len(payload).to_bytes(8, "little") + payload)
-    wanted, got = 8, b""
-    while len(got) < wanted:
-        channel.settimeout(max(0.01, deadline - time.monotonic()))
-        part = channel.recv(65536)
-        if not part:
-            raise EOFError
-        got += part
-        if len(got) >= 8:
-            wanted = 8 + int.from_bytes(got[:8], "little")
-    return json.loads(got[8:wanted])
+    unsent = memoryview(len(payload).to_bytes(8, "little") + payload)
+    channel.setblocking(False)
+    got = b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        for role in roles:
+            ready.register(role.stderr, selectors.EVENT_READ, role)
+        while not _is_whole(got):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            if scratch is not None and folder_size(scratch, TMP_BYTES) > TMP_BYTES:
+                raise _FolderFull
+            for key, events in ready.select(_LOOK_SECONDS):
+                if isinstance(key.data, RoleProcess):
+                    if not key.data.drain():
+                        ready.unregister(key.fileobj)
+                    continue
+                if events & selectors.EVENT_WRITE:
+                    unsent = unsent[channel.send(unsent) :]
+                    if not unsent:
+                        ready.modify(channel, selectors.EVENT_READ)
+                if events & selectors.EVENT_READ:
+                    part = channel.recv(65536)
+                    if not part:
+                        raise EOFError
+                    got += part
+    return json.loads(got[8:])
+
+
+def _is_whole(message: bytes) -> bool:
+    return len(message) >= 8 and len(message) >= 8 + int.from_bytes(message[:8], "little")

@@ -1,12 +1,13 @@
 """The system calls that a sandboxed program may make, by name, and their numbers by machine.
 
-Everything that is not listed here fails in a sandboxed program: sockets, processes, threads,
-signals to other processes, mounts, namespaces.
+Everything that is not listed here fails in a sandboxed program: connections, processes, signals to
+other processes, mounts, namespaces.
 
 `child.py` runs as text, without this package. The runner looks its machine up here and passes
 `describe_system_calls` to it with its other settings.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 # Name -> number; checked against the kernel's headers where they are installed.
@@ -17,7 +18,8 @@ NUMBERS: dict[str, dict[str, int]] = {
         "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "pread64": 17, "pwrite64": 18,
         "readv": 19, "writev": 20, "access": 21, "select": 23, "sched_yield": 24, "mremap": 25,
         "mincore": 27, "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39,
-        "exit": 60, "uname": 63, "fcntl": 72, "fsync": 74, "fdatasync": 75, "ftruncate": 77,
+        "sendto": 44, "recvfrom": 45, "getsockname": 51, "socketpair": 53,
+        "clone": 56, "exit": 60, "uname": 63, "fcntl": 72, "fsync": 74, "fdatasync": 75, "ftruncate": 77,
         "getcwd": 79, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87,
         "readlink": 89, "umask": 95, "gettimeofday": 96, "getrusage": 98, "sysinfo": 99,
         "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110,
@@ -29,7 +31,7 @@ NUMBERS: dict[str, dict[str, int]] = {
         "renameat": 264, "readlinkat": 267, "faccessat": 269, "pselect6": 270, "ppoll": 271,
         "set_robust_list": 273, "epoll_pwait": 281, "eventfd2": 290, "epoll_create1": 291,
         "dup3": 292, "pipe2": 293, "renameat2": 316, "getrandom": 318, "membarrier": 324,
-        "statx": 332, "rseq": 334, "faccessat2": 439, "landlock_create_ruleset": 444,
+        "statx": 332, "rseq": 334, "clone3": 435, "faccessat2": 439, "landlock_create_ruleset": 444,
         "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
     "aarch64": {
@@ -45,10 +47,11 @@ NUMBERS: dict[str, dict[str, int]] = {
         "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "getresuid": 148,
         "getresgid": 150, "times": 153, "getgroups": 158, "uname": 160, "getrusage": 165,
         "umask": 166, "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174,
-        "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179, "brk": 214,
-        "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226, "mincore": 232, "madvise": 233,
+        "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179,
+        "socketpair": 199, "getsockname": 204, "sendto": 206, "recvfrom": 207,
+        "brk": 214, "munmap": 215, "mremap": 216, "clone": 220, "mmap": 222, "mprotect": 226, "mincore": 232, "madvise": 233,
         "renameat2": 276, "getrandom": 278, "membarrier": 283, "statx": 291, "rseq": 293,
-        "faccessat2": 439, "landlock_create_ruleset": 444, "landlock_add_rule": 445,
+        "clone3": 435, "faccessat2": 439, "landlock_create_ruleset": 444, "landlock_add_rule": 445,
         "landlock_restrict_self": 446,
     },
 }  # fmt: skip
@@ -70,6 +73,8 @@ ALLOWED = frozenset(
         # Waiting for descriptors.
         *("epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd2", "poll", "ppoll"),
         *("pselect6", "select"),
+        # The ends of a socket pair of one process, as an event loop wakes itself.
+        *("getsockname", "recvfrom"),
         # Time, and facts about the process and the machine.
         *("clock_getres", "clock_gettime", "clock_nanosleep", "gettimeofday", "nanosleep"),
         *("getegid", "geteuid", "getgid", "getgroups", "getpid", "getppid", "getresgid"),
@@ -94,6 +99,30 @@ IOCTL_ALLOWED = {
 }
 
 
+# `clone` is allowed for threads of the process only: the flags of glibc's and of musl's threads.
+THREAD_FLAGS = (0x3D0F00, 0x7D0F00)
+# `clone3` keeps its flags in memory, where no filter sees them. To the C library it does not exist.
+UNKNOWN = frozenset({"clone3"})
+_AF_UNIX, _SOCK_STREAM = 1, 1
+_STREAM_FLAGS = (0, 0x800, 0x80000, 0x80800)  # SOCK_NONBLOCK and SOCK_CLOEXEC
+# Offsets of the arguments' lower halves; the upper ones follow 4 bytes later.
+_FIRST, _SECOND, _FIFTH = 16, 24, 48
+
+Check = tuple[int, Sequence[int], Sequence[int]]
+"""Offset of half an argument, the only values that it may have (any if empty), denied values."""
+CHECKED: dict[str, list[Check]] = {
+    "fcntl": [(_SECOND, (), tuple(FCNTL_DENIED.values()))],
+    "ioctl": [(_SECOND, tuple(IOCTL_ALLOWED.values()), ())],
+    "clone": [(_FIRST, THREAD_FLAGS, ())],
+    # Two connected ends, which reach no other process: no datagrams, no addresses.
+    "socketpair": [
+        (_FIRST, (_AF_UNIX,), ()),
+        (_SECOND, tuple(_SOCK_STREAM | flags for flags in _STREAM_FLAGS), ()),
+    ],
+    "sendto": [(_FIFTH, (0,), ()), (_FIFTH + 4, (0,), ())],
+}
+
+
 def describe_system_calls(machine: str) -> dict[str, Any] | None:
     """Returns what `child.py` needs to confine itself, as JSON values.
 
@@ -101,8 +130,9 @@ def describe_system_calls(machine: str) -> dict[str, Any] | None:
         machine: As `os.uname().machine` names it.
 
     Returns:
-        `architecture` (audit number), `numbers` (name -> number), `allowed`, `fcntl_denied` and
-        `ioctl_allowed` (numbers); None for a machine without a table.
+        `architecture` (audit number), `numbers` (name -> number), `allowed` and `unknown`
+        (numbers), and `checked` (number and checks of each call that depends on its arguments);
+        None for a machine without a table.
     """
     if machine not in NUMBERS:
         return None
@@ -111,6 +141,6 @@ def describe_system_calls(machine: str) -> dict[str, Any] | None:
         "architecture": ARCHITECTURES[machine],
         "numbers": numbers,
         "allowed": [number for name, number in numbers.items() if name in ALLOWED],
-        "fcntl_denied": list(FCNTL_DENIED.values()),
-        "ioctl_allowed": list(IOCTL_ALLOWED.values()),
+        "unknown": [numbers[name] for name in UNKNOWN],
+        "checked": [[numbers[name], checks] for name, checks in CHECKED.items()],
     }

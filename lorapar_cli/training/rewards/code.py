@@ -5,13 +5,14 @@ meaning of these fields.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.grading.programs import Code, to_program
-from lorapar_cli.grading.sandbox.runner import Limits, run_programs
+from lorapar_cli.grading.program_tests import check_tests
+from lorapar_cli.grading.programs import Code, run_found
+from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.store.records import Record
 from lorapar_cli.training.rewards.builtin import Reward
 
@@ -20,7 +21,7 @@ _FIELDS = ("prompt", "entry_point", "test")
 
 def describe_tests(row: Mapping[str, Any]) -> str:
     """Returns the reference of a row that has HumanEval's fields."""
-    return json.dumps({field: row[field] for field in _FIELDS}, ensure_ascii=False)
+    return json.dumps({field: row[field] for field in _FIELDS})
 
 
 def with_tests(record: Record) -> Record:
@@ -31,20 +32,24 @@ def with_tests(record: Record) -> Record:
     return replace(record, reference_answer=describe_tests(row), reference_answers=[])
 
 
-def code_reward(sandbox: str, limits: Limits | None = None) -> Reward:
-    """Returns the reward function: 1 where all tests pass, else 0.
+def check_record_tests(records: Iterable[Record]) -> None:
+    """Refuses records whose tests are missing, or that every program would pass.
 
-    Args:
-        sandbox: Backend, from `grading.sandbox.runner.find_backend`.
-        limits: What one program may use; None for the defaults.
+    Raises:
+        LoraparError: A record has no tests, or tests that test nothing; names it.
     """
+    for record in records:
+        check_tests(_read_tests(record.reference_answer), f"record `{record.id}`")
+
+
+def code_reward(sandbox: Sandbox) -> Reward:
+    """Returns the reward function: 1 where all tests pass, else 0."""
 
     def code(completions: list[str], references: list[str | None]) -> list[float]:
-        programs = [
-            to_program(_read_tests(reference), completion)
-            for completion, reference in zip(completions, references, strict=True)
-        ]
-        return [float(result.passed) for result in run_programs(programs, sandbox, limits)]
+        tasks = [_read_tests(reference) for reference in references]
+        for number, task in enumerate(tasks):
+            check_tests(task, f"completion {number + 1}")
+        return [float(each.passed) for each in run_found(tasks, completions, sandbox)]
 
     return code
 

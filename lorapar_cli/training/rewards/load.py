@@ -12,7 +12,8 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.grading.latex import check_latex, latex
-from lorapar_cli.grading.sandbox.runner import find_backend
+from lorapar_cli.grading.sandbox.packages import find_packages
+from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.training.rewards.builtin import CODE, LATEX, REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
 
@@ -24,7 +25,11 @@ WeightedRewards = dict[str, tuple[Reward | UserReward, float]]
 
 
 def resolve_rewards(
-    text: str, allow_code: bool = False, unsafe_code: bool = False
+    text: str,
+    allow_code: bool = False,
+    unsafe_code: bool = False,
+    limits: Limits | None = None,
+    packages: Sequence[str] = (),
 ) -> WeightedRewards:
     """Returns name -> reward and weight of an option such as `answer=2,mymodule.polite=0.5`.
 
@@ -33,6 +38,8 @@ def resolve_rewards(
     Args:
         allow_code: Whether `code` may run generated programs in a sandbox.
         unsafe_code: Whether it may run them without one where none is available.
+        limits: What one program may use; None for the defaults.
+        packages: Names of the installed packages that programs may import.
 
     Raises:
         UsageError: An unknown name, a bad weight, a path that does not lead to a function, or
@@ -47,7 +54,7 @@ def resolve_rewards(
         if name in dotted:
             rewards[name] = _import(name), weight
         elif name == CODE:
-            rewards[name] = _code(allow_code, unsafe_code), weight
+            rewards[name] = _code(allow_code, unsafe_code, limits or Limits(), packages), weight
         elif name == LATEX:
             check_latex()
             rewards[name] = latex, weight
@@ -56,13 +63,13 @@ def resolve_rewards(
     return rewards
 
 
-def _code(allow: bool, unsafe: bool) -> Reward:
+def _code(allow: bool, unsafe: bool, limits: Limits, packages: Sequence[str]) -> Reward:
     if not (allow or unsafe):
         raise UsageError(
             "reward `code` runs programs that the model writes",
             hint="allow it with `--allow-code-execution`; they run in a sandbox",
         )
-    return code_reward(find_backend(unsafe))
+    return code_reward(Sandbox(find_backend(unsafe), limits, find_packages(packages)))
 
 
 def _import(path: str) -> UserReward:

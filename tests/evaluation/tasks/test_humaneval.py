@@ -52,3 +52,10 @@ def test_a_row_without_a_needed_field_is_refused(files):
     with pytest.raises(LoraparError, match=r"gsm8k\.jsonl:1` is not a valid row") as caught:
         load("gsm8k.jsonl")
     assert "`task_id` is missing" in caught.value.found
+
+
+@pytest.mark.parametrize("test", ["", "METADATA = {}\n", "def check(candidate):\n    pass\n"])
+def test_tests_that_every_program_passes_are_refused(files, test):
+    write_jsonl(files / "problems.jsonl", [ROW, ROW | {"task_id": "HumanEval/7", "test": test}])
+    with pytest.raises(LoraparError, match="tests of `HumanEval/7` test nothing"):
+        load("problems.jsonl")

@@ -8,6 +8,11 @@ from pathlib import Path
 
 MARK = f"lorapar-hostile-{os.getpid()}"
 PLACES = ["/tmp", "/var/tmp", "/dev/shm", "/", str(Path.home()), "/usr/lib", "."]
+# What a program finds in its environment, the same for every caller.
+OWN_VARIABLES = {
+    *("PYTHONHASHSEED", "PYTHONINTMAXSTRDIGITS", "MALLOC_ARENA_MAX", "TMPDIR", "LC_CTYPE", "PWD"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONIOENCODING"),
+}
 
 HOSTILE = {
     "network": "import socket\n"
@@ -26,8 +31,36 @@ HOSTILE = {
     "    c = ctypes.CDLL(None, use_errno=True)\n"
     "    r = max(c.syscall(57), c.syscall(56, 17, 0, 0, 0, 0), c.syscall(435, b'\\0' * 64, 64))\n"
     "    return 'done' if r >= 0 else 'held'",
-    "threads": "import threading\n"
-    "def f():\n    threading.Thread(target=int).start()\n    return 'done'",
+    "thread bomb": "import threading, time\n"
+    "threading.stack_size(32768)\n"
+    "def f():\n"
+    "    while True:\n"
+    "        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    "processes in threads": "import os, threading\n"
+    "def f():\n"
+    "    found = []\n"
+    "    def run():\n"
+    "        try:\n            os.fork()\n            found.append('done')\n"
+    "        except OSError:\n            found.append('held')\n"
+    "    thread = threading.Thread(target=run)\n"
+    "    thread.start()\n    thread.join()\n    return found[0]",
+    "datagram to a service": "import ctypes\n"
+    "def f():\n"
+    "    c, ends = ctypes.CDLL(None), (ctypes.c_int * 2)()\n"
+    "    return 'done' if c.socketpair(1, 2, 0, ends) == 0 else 'held'",
+    "deep folders": "import os\n"
+    "def f():\n"
+    "    for _ in range(400):\n        os.mkdir('d')\n        os.chdir('d')\n"
+    "    return 'left'",
+    "another class of the same name": "class Point:\n"
+    "    def __eq__(self, other):\n        return True\n"
+    "    __hash__ = None\n"
+    "def f():\n    return Point()",
+    "a function for a text": "def f():\n    return lambda *a: 'done'",
+    "an exception for a pass": "def f():\n    raise StopIteration('done')",
+    "no end of a generator": "def f():\n    while True:\n        yield 'done'",
+    "stdout for the result": "import os\n"
+    "def f():\n    os.write(1, b'x' * 10**6)\n    os.write(2, b'passed: true\\n' * 10**5)",
     "subprocess": "import subprocess\n"
     "def f():\n    subprocess.run(['/bin/true'])\n    return 'done'",
     "exec": "import os\ndef f():\n    os.execv('/bin/sh', ['sh', '-c', 'sleep 60'])\n",
@@ -106,8 +139,9 @@ HOSTILE = {
     "def f():\n    return Any('x')",
     "patched builtins": "import builtins, json, sys\n"
     "builtins.AssertionError = KeyError\n"
-    "main = sys.modules['__main__']\n"
-    "main.encode_value = main.send = lambda *a, **k: {'passed': True}\n"
+    "for name, module in list(sys.modules.items()):\n"
+    "    if name.startswith('lorapar_cli'):\n"
+    "        module.send = module.describe_error = lambda *a, **k: {'passed': True}\n"
     "json.dumps = lambda *a, **k: '{\"passed\": true}'\n"
     "def f():\n    return 'no'",
     "deep recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f():\n    return f()",
@@ -142,7 +176,7 @@ HOSTILE = {
     "        except OSError:\n            pass\n"
     "    return 'done' if len(held) > 4 else 'held'",
     "read the environment": "import os\n"
-    "def f():\n    return 'done' if set(os.environ) - {'PYTHONHASHSEED', 'LC_CTYPE', 'PWD'} else ''",
+    f"def f():\n    return 'done' if set(os.environ) - {OWN_VARIABLES!r} else ''",
     "syntax error": "def f(:\n",
     "no such function": "def g():\n    return 'done'",
 }

@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from lorapar_cli.grading.sandbox.child import Ended, encode_value, receive, send
+from lorapar_cli.grading.sandbox.packages import Packages
+from lorapar_cli.grading.sandbox.peer import Ended, Peer, receive, send
 from lorapar_cli.grading.sandbox.process import BACKENDS, UNSAFE, role_process
 from lorapar_cli.grading.sandbox.runner import Limits, probe
 
@@ -31,22 +32,22 @@ def channels():
 
 def test_a_server_answers_until_its_block_ends(backend, channels):
     ours, theirs = channels
-    with role_process("server", backend, RLIMITS, channel=theirs):
+    with role_process("server", backend, RLIMITS, Packages(), None, channel=theirs):
         theirs.close()
         send(ours.fileno(), START)
         assert receive(ours.fileno()) == {"ready": True}
+        function = Peer(ours.fileno(), dict).reach({"F": 0})
         for value in (1, 41):
-            send(ours.fileno(), {"args": [encode_value(value)], "kwargs": {"d": []}})
-            pid, result = receive(ours.fileno())["result"]["t"]
-            assert int(pid["i"], 16) > 0
-            assert result == {"i": hex(value + 1)}
+            pid, result = function(value)
+            assert pid > 0
+            assert result == value + 1
     with pytest.raises(Ended):
         receive(ours.fileno())
 
 
 def test_last_words_are_the_end_of_stderr(backend, channels):
     ours, theirs = channels
-    with role_process("server", backend, RLIMITS, channel=theirs) as running:
+    with role_process("server", backend, RLIMITS, Packages(), None, channel=theirs) as running:
         theirs.close()
         ours.sendall(struct.pack("<Q", 2) + b"{]")
         with pytest.raises(Ended):
@@ -56,6 +57,6 @@ def test_last_words_are_the_end_of_stderr(backend, channels):
 
 def test_a_process_that_wrote_nothing_says_so(channels):
     _, theirs = channels
-    with role_process("server", UNSAFE, RLIMITS, channel=theirs) as running:
+    with role_process("server", UNSAFE, RLIMITS, Packages(), None, channel=theirs) as running:
         pass
     assert running.last_words == "nothing on stderr"

@@ -5,9 +5,14 @@ import json
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.grading.sandbox.runner import Limits, find_backend
+from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.store.records import Record
-from lorapar_cli.training.rewards.code import code_reward, describe_tests, with_tests
+from lorapar_cli.training.rewards.code import (
+    check_record_tests,
+    code_reward,
+    describe_tests,
+    with_tests,
+)
 
 TESTS = describe_tests(
     {
@@ -20,7 +25,7 @@ TESTS = describe_tests(
 
 
 def test_one_for_programs_that_pass():
-    reward = code_reward(find_backend(), Limits(seconds=5))
+    reward = code_reward(Sandbox(find_backend(), Limits(seconds=5)))
     completions = [
         "    return 2 * x\n",
         "```python\ndef double(x):\n    return x + x\n```",
@@ -45,4 +50,28 @@ def test_tests_of_a_record_become_its_reference():
 @pytest.mark.parametrize("reference", [None, "8", "[]", '{"prompt": ""}'])
 def test_a_record_without_tests_is_an_error(reference):
     with pytest.raises(LoraparError, match="no tests for the reward"):
-        code_reward(find_backend())(["x"], [reference])
+        code_reward(Sandbox(find_backend()))(["x"], [reference])
+
+
+@pytest.mark.parametrize("test", ["", "assert True", "def check(candidate):\n    pass\n"])
+def test_tests_that_every_program_passes_are_refused_before_training(test):
+    extra = {"entry_point": "f", "test": test}
+    good = with_tests(Record("a", "def f():\n", "", extra=extra | {"test": "assert f() == 1\n"}))
+    check_record_tests([good])
+    empty = with_tests(Record("b", "def f():\n", "", extra=extra))
+    with pytest.raises(LoraparError, match="tests of record `b` test nothing"):
+        check_record_tests([good, empty])
+    reward = code_reward(Sandbox(find_backend()))
+    with pytest.raises(LoraparError, match="test nothing"):
+        reward(["    return 1\n"], [empty.reference_answer])
+
+
+def test_a_lone_surrogate_in_a_record_is_text():
+    extra = {
+        "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate() == '\ud800'\n",
+    }
+    record = with_tests(Record("a", "def f():\n", "", extra=extra))
+    reward = code_reward(Sandbox(find_backend()))
+    completions = ["    return '\\ud800'\n", "    return ''  # \udfff\n"]
+    assert reward(completions, [record.reference_answer] * 2) == [1.0, 0.0]
