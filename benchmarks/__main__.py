@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import classify, evaluate, partition, score, train
+from benchmarks import classify, evaluate, partition, score, train, verify
 from benchmarks.machine import describe
 
 ALL = {
@@ -11,6 +11,7 @@ ALL = {
     "partition": partition.main,
     "score": score.main,
     "train": train.main,
+    "verify": verify.main,
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from lorapar_cli.data.files import DataFile, data_file, kind_of_name
 from lorapar_cli.data.rows import BadRow
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.store.disk.digests import sha256_file
 
 # What file and folder names call a split, as `datasets` reads them.
 _SPLIT_WORDS = {

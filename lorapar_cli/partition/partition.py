@@ -15,7 +15,7 @@ from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow, Regi
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.manifest import Manifest, Outcome, write_manifest
-from lorapar_cli.store.reuse import describe_inputs, reuse
+from lorapar_cli.store.reuse import PendingInputs, checking, reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import write_tensors
 from lorapar_cli.store.working import reuse_or_make
@@ -42,22 +42,26 @@ def partition(
     """
     _check_theta(options, given)
     path = _importance_path(run_dir, options.importance)
-    inputs = describe_inputs({"importance": path})
-    source = ImportanceFile(path)
-    target = run_dir.target(Stage.PARTITION, options.out)
-    settings = options.settings()
+    with checking({"importance": path}) as pending:
+        source = ImportanceFile(path)
+        target = run_dir.target(Stage.PARTITION, options.out)
+        settings = options.settings()
 
-    def make() -> Outcome:
-        manifest = Manifest(Stage.PARTITION, settings, list(given), inputs, seed=options.seed)
-        progress(Advance("partitioning"))
-        _write(target, source, options, manifest)
-        return Outcome(target, manifest)
+        def make() -> Outcome:
+            manifest = Manifest(Stage.PARTITION, settings, list(given), seed=options.seed)
+            progress(Advance("partitioning"))
+            _write(target, source, options, manifest, pending)
+            return Outcome(target, manifest)
 
-    return reuse_or_make(target, lambda: reuse(target, settings, inputs), make)
+        return reuse_or_make(target, lambda: reuse(target, settings, pending), make)
 
 
 def _write(
-    target: Path, source: ImportanceFile, options: PartitionOptions, manifest: Manifest
+    target: Path,
+    source: ImportanceFile,
+    options: PartitionOptions,
+    manifest: Manifest,
+    pending: PendingInputs,
 ) -> None:
     """Selects the elements, completes the manifest and publishes the stage folder."""
     if options.plot:
@@ -70,6 +74,7 @@ def _write(
     manifest.notes += selection.notes
     manifest.layout_fingerprint = source.fingerprint
     manifest.keep(PartitionRecord(counts, metrics))
+    manifest.inputs = pending.result()
     with new_folder(target) as built:
         header = _header(options, selection.thetas, source.fingerprint, counts)
         write_tensors(built / Artifact.MASK, selection.mask, header)
@@ -157,10 +162,13 @@ def compare_thetas(
     """
     for theta in thetas:
         PartitionOptions(theta=theta)
-    source = ImportanceFile(_importance_path(run_dir, importance))
+    path = _importance_path(run_dir, importance)
     ordered = sorted(set(thetas))
+    with checking({"importance": path}) as pending:
+        counted = count_by_theta(ImportanceFile(path), ordered)
+        pending.result()
     rows: list[ThetaRow] = []
-    for theta, regions in zip(ordered, count_by_theta(source, ordered), strict=True):
+    for theta, regions in zip(ordered, counted, strict=True):
         elements = sum(regions.values())
         union = elements - regions[Region.UNSELECTED]
         shared = regions[Region.SHARED]

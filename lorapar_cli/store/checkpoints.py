@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.atomic import atomic_file, fsync_tree
+from lorapar_cli.store.disk.digests import sha256_file
 from lorapar_cli.store.disk.regular_files import (
     UnreadableError,
     exists,
@@ -17,7 +18,6 @@ from lorapar_cli.store.disk.regular_files import (
     read_json,
     remove,
 )
-from lorapar_cli.store.manifest import sha256_file
 
 _COMPLETE = "complete"
 _BLOCK = 1 << 20

@@ -18,34 +18,19 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
 from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.disk.regular_files import exists, open_regular, read_json
+from lorapar_cli.store.disk.digests import sha256_file
+from lorapar_cli.store.disk.regular_files import exists, read_json
 from lorapar_cli.text_safety import escape_json
 
 Deciding = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns those of a stage's settings that its result depends on."""
 Record = TypeVar("Record")
-_HASH_BLOCK = 1 << 20
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
 
 
 def now() -> str:
     """Returns the current time in UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def sha256_file(path: Path) -> str:
-    """Returns the hex sha256 of a file's bytes.
-
-    Raises:
-        LoraparError: As `open_regular`.
-    """
-    import hashlib
-
-    digest = hashlib.sha256()
-    with open_regular(path, "rb", buffering=0) as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ run that will replace a finished result works in a folder next to it until it is
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def open_working_folder(
         _clear(work)
     if unfinished != identity:
         _write_identity(work, identity)
-    _remove_leftovers(work)
+    for path in _leftovers(work):
+        remove(path)
     return work
 
 
@@ -120,10 +122,9 @@ def _write_identity(work: Path, identity: dict[str, Any]) -> None:
         json.dump(identity, file, indent=2)
 
 
-def _remove_leftovers(work: Path) -> None:
-    """Removes what kills have left of files that were being written."""
-    for path in work.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def _leftovers(work: Path) -> Iterator[Path]:
+    """Yields what kills have left of files that were being written."""
+    return work.rglob(".*.tmp")
 
 
 def _read_finished(folder: Path, overwrite: bool) -> Manifest | None:
@@ -155,7 +156,10 @@ def _is_ours(folder: Path) -> bool:
     """Returns whether a folder without a manifest may be cleared: it is empty, or a run's own."""
     if not exists(folder):
         return True
-    return folder.is_dir() and (exists(folder / UNFINISHED) or not any(folder.iterdir()))
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()} - {path.name for path in _leftovers(folder)}
+    return UNFINISHED in names or not names
 
 
 def _clear(work: Path) -> None:
@@ -199,7 +203,16 @@ def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
 
 
 def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manifest:
-    """Writes the manifest of a finished run, then puts the run in the place of an earlier result."""
+    """Writes the manifest of a finished run, then puts the run in the place of an earlier result.
+
+    Raises:
+        LoraparError: Somebody has removed the working folder in between, and with it other files.
+    """
+    if not exists(work / UNFINISHED):
+        raise LoraparError(
+            f"`{work}` was removed or replaced while this command worked in it",
+            hint="run the same command again",
+        )
     written = write_manifest(
         work, manifest, (Artifact.CHECKPOINTS, UNFINISHED_PREFIX), target=folder
     )

@@ -5,19 +5,21 @@ judged by its own files, and other files by their absolute path.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.store.disk.regular_files import UnreadableError, exists
+from lorapar_cli.store.disk.digests import sha256_file
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists, require_regular
 from lorapar_cli.store.manifest import (
     Deciding,
     Manifest,
     Outcome,
     read_manifest,
     run_root,
-    sha256_file,
 )
 from lorapar_cli.store.verify import check_written, find_damage
 
@@ -38,6 +40,45 @@ def describe_inputs(paths: Mapping[str, Path]) -> Inputs:
         check_written(path, digest)
         described[name] = {"path": str(path.absolute()), "sha256": digest}
     return described
+
+
+class PendingInputs:
+    """Inputs that are read and checked in a thread, next to work that reads them too.
+
+    Large ones cost no time then: the work is longer, and hashing needs no interpreter.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        for path in paths.values():
+            require_regular(path)
+        pool = ThreadPoolExecutor(1)
+        self._described = pool.submit(describe_inputs, paths)
+        pool.shutdown(wait=False)
+
+    def result(self) -> Inputs:
+        """Returns what `describe_inputs` does, once it is known.
+
+        Raises:
+            LoraparError: As of `describe_inputs`.
+        """
+        return self._described.result()
+
+
+@contextmanager
+def checking(paths: Mapping[str, Path]) -> Iterator[PendingInputs]:
+    """Checks input files while the block works on them.
+
+    Raises:
+        LoraparError: As of `describe_inputs`, also in place of an error of the block: what is wrong
+            with a file explains what was wrong with the work. The block must not publish anything
+            before it has the `result`.
+    """
+    pending = PendingInputs(paths)
+    try:
+        yield pending
+    except Exception:
+        pending.result()
+        raise
 
 
 def find_changes(folder: Path, manifest: Manifest) -> dict[str, Change]:
@@ -68,16 +109,21 @@ def _compare(path: Path, digest: str) -> Change | None:
 
 
 def reuse(
-    folder: Path, settings: dict[str, Any], inputs: Inputs, deciding: Deciding = dict
+    folder: Path,
+    settings: dict[str, Any],
+    inputs: Inputs | PendingInputs,
+    deciding: Deciding = dict,
 ) -> Outcome | None:
     """Returns the finished result of these settings and inputs, None where `folder` has none.
 
     Inputs are compared by content, not by path; every output must be what the stage wrote.
 
     Args:
+        inputs: Pending ones are waited for only if there is a result of these settings.
         deciding: Returns those of the settings that the result depends on.
 
     Raises:
+        LoraparError: As of pending inputs.
         UnreadableError: There is a result, and it may not be read.
     """
     try:
@@ -89,8 +135,9 @@ def reuse(
     wanted = deciding(json.loads(json.dumps(settings)))
     if manifest is None or deciding(manifest.settings) != wanted:
         return None
+    current = inputs.result() if isinstance(inputs, PendingInputs) else inputs
     if {k: v["sha256"] for k, v in manifest.inputs.items()} != {
-        k: v["sha256"] for k, v in inputs.items()
+        k: v["sha256"] for k, v in current.items()
     }:
         return None
     if any(find_damage(folder, manifest)):

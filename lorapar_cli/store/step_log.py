@@ -35,14 +35,33 @@ class StepLog:
             file.write(kept)
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Appends objects, each with its `step`, and flushes them to the disk."""
+        """Appends objects, each with its `step`, and flushes them to the disk.
+
+        Raises:
+            LoraparError: Somebody has removed or changed the file in between.
+        """
+        self.require_intact()
         content = "".join(to_line(line) for line in lines).encode()
-        with open(self._path, "ab") as file:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         self._bytes += len(content)
         self._digest.update(content)
+
+    def require_intact(self) -> None:
+        """Checks that the file is there with all that was written: it is part of the result.
+
+        Raises:
+            LoraparError: Somebody has removed or changed it.
+        """
+        if self._path.is_file() and self._path.stat().st_size == self._bytes:
+            return
+        raise LoraparError(
+            f"`{self._path}` was removed or changed while it was being written",
+            hint="run the same command again",
+        )
 
     def state(self) -> LogState:
         """Returns what the file holds by now, for the mark of a checkpoint."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
+from lorapar_cli.store.disk.digests import sha256_file
 from lorapar_cli.store.disk.regular_files import (
     UnreadableError,
     exists,
     open_regular,
     read_json,
 )
-from lorapar_cli.store.manifest import Manifest, read_manifest, sha256_file
+from lorapar_cli.store.manifest import Manifest, read_manifest
 
 # `<stage>/adapter/adapter_model.safetensors` is the deepest file that a stage writes.
 _DEPTH = 2

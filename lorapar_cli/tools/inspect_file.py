@@ -11,7 +11,9 @@ from lorapar_cli.elements.region_counts import KINDS_OF_FLAGS, count_row
 from lorapar_cli.errors import LoraparError, nearest
 from lorapar_cli.names import Artifact, System
 from lorapar_cli.stage_records.partition import RegionRow
+from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.importance_file import ImportanceFile, TensorFile
+from lorapar_cli.store.verify import check_written
 
 _FILES = (Artifact.IMPORTANCE, Artifact.MASK)
 
@@ -73,11 +75,12 @@ def inspect_file(
         top: Number of top elements of importance to list.
 
     Raises:
-        LoraparError: There is no such file, it is neither importance nor mask, or it has no such
-            tensor.
+        LoraparError: There is no such file, it is not what its stage wrote, it is neither
+            importance nor mask, or it has no such tensor.
     """
     if path.is_dir():
-        path = next((path / name for name in _FILES if (path / name).is_file()), path / _FILES[0])
+        path = next((path / name for name in _FILES if exists(path / name)), path / _FILES[0])
+    check_written(path)
     file = TensorFile(path)
     if file.shapes and all(file.dtype(name) == "U8" for name in file.shapes):
         return _inspect_mask(file, tensor)

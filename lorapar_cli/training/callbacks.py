@@ -52,6 +52,17 @@ class StageCallback(TrainerCallback):
         """Saves at the requested steps, not at those of the run that is resumed."""
         state.compute_steps(args, state.max_steps)
 
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ends the run before it saves into a folder that somebody has removed.
+
+        Raises:
+            LoraparError: A log is not there any more, or was changed.
+        """
+        for log in self._logs.values():
+            log.require_intact()
+
     def on_log(
         self,
         args: TrainingArguments,

@@ -24,6 +24,8 @@ RESUMED_FROM = (
     *("adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"),
     "complete",
 )
+# Further ways, of which each seed takes some for every file.
+SOME = 4
 # Of files that little or nothing is computed from, a few ways are enough.
 LESS = ("scheduler.pt", "adapter_config.json", "training_args.bin", "README.md", "tokenizer.json")
 FEW = ("bit anywhere", "cut to a half", "gone", "a fifo", "a folder", "a pickle", "deep nesting")
@@ -38,7 +40,7 @@ def cases(seed: int) -> Iterator[Case]:
     for stage in STAGES:
         for step in KILLED_AT:
             yield Case(KIND, f"{stage} killed after step {step}", partial(_undamaged, stage, step))
-        for number, (file, way) in enumerate(_damages(stage)):
+        for number, (file, way) in enumerate(_damages(stage, seed)):
             step = KILLED_AT[number % len(KILLED_AT)]
             name = f"{stage} killed after step {step}, {file}: {way}"
             yield Case(KIND, name, partial(_damaged, stage, step, file, way, seed))
@@ -46,11 +48,16 @@ def cases(seed: int) -> Iterator[Case]:
             yield Case(KIND, f"{stage}, {way}", partial(_whole, stage, way, seed))
 
 
-def _damages(stage: str) -> Iterator[tuple[str, str]]:
+def _damages(stage: str, seed: int) -> Iterator[tuple[str, str]]:
     """Yields file and way; of RL, whose checkpoints are made and read by the same code, half."""
-    every = [(file, way) for file in (*RESUMED_FROM, *BESIDE[stage]) for way in WAYS]
+    every = [(file, way) for file in (*RESUMED_FROM, *BESIDE[stage]) for way in _ways(file, seed)]
     every += [(file, way) for file in LESS for way in FEW]
-    yield from every if stage == "train-sft" else every[::2]
+    yield from every if stage == "train-sft" else every[seed % 2 :: 2]
+
+
+def _ways(file: str, seed: int) -> list[str]:
+    others = [way for way in WAYS if way not in (*FEW, "of another run")]
+    return [*FEW, "of another run", *random.Random(f"{seed} {file}").sample(others, SOME)]
 
 
 def _command(stage: str) -> list[str]:

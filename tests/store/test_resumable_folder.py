@@ -136,6 +136,12 @@ def test_a_run_without_a_checkpoint_is_started_over_and_says_so(tmp_path):
     assert again.notes == []
 
 
+def test_a_run_that_was_killed_while_it_recorded_its_start_is_begun_again(tmp_path):
+    (tmp_path / ".unfinished.json.123.tmp").write_text('{"settings"')
+    work = open_working_folder(tmp_path, sft(), False)
+    assert [path.name for path in work.iterdir()] == ["unfinished.json"]
+
+
 def test_what_kills_left_of_files_being_written_goes(tmp_path):
     work = open_working_folder(tmp_path, sft(), False)
     write_checkpoint(work, 1)
@@ -184,3 +190,12 @@ def test_a_damaged_result_is_replaced_on_request_only(tmp_path):
     work = open_working_folder(tmp_path, sft(), True)
     assert [path.name for path in work.iterdir()] == ["unfinished.json"]
     assert not has_checkpoint(work)
+
+
+def test_a_folder_that_was_removed_meanwhile_is_not_published(tmp_path):
+    folder = tmp_path / "train-sft"
+    work = open_working_folder(folder, sft(), False)
+    (work / "unfinished.json").unlink()
+    with pytest.raises(LoraparError, match="removed or replaced"):
+        finish_working_folder(work, folder, sft())
+    assert read_manifest(folder) is None

@@ -62,3 +62,23 @@ def test_a_log_that_has_changed_is_not_gone_on_with(tmp_path):
     with pytest.raises(LoraparError, match="not the log"):
         StepLog(path, state)
     assert read(path) == [{"step": 1, "loss": 0.6}]
+
+
+@pytest.mark.parametrize("way", ["gone", "gone with its folder", "shorter", "longer"])
+def test_a_log_that_somebody_removes_or_changes_is_not_written_on(tmp_path, way):
+    path = tmp_path / "train-sft" / "metrics.jsonl"
+    log = StepLog(path)
+    log.append([{"step": 1}, {"step": 2}])
+    log.require_intact()
+    if way == "longer":
+        path.write_text(path.read_text() + "more")
+    elif way == "shorter":
+        path.write_text('{"step": 1}\n')
+    else:
+        path.unlink()
+        if way != "gone":
+            path.parent.rmdir()
+    for call in (log.require_intact, lambda: log.append([{"step": 3}])):
+        with pytest.raises(LoraparError, match="removed or changed"):
+            call()
+    assert '"step": 3' not in (path.read_text() if path.exists() else "")

@@ -12,7 +12,7 @@ from lorapar_cli.store import run_dir as run_dir_module
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.disk.regular_files import UnreadableError
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
-from lorapar_cli.store.reuse import describe_inputs, find_changes, reuse
+from lorapar_cli.store.reuse import checking, describe_inputs, find_changes, reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.verify import check_folder, check_written, find_damage, writer_of
 from tests.store.disk.forbidden import forbid
@@ -192,3 +192,33 @@ def test_a_stage_folder_that_is_a_link_records_inputs_of_its_run(run, tmp_path):
     assert read_manifest(target).inputs["importance"]["path"] == "score/importance.safetensors"
     assert run.changed_inputs("linked") == {}
     assert sorted(path.name for path in real.parent.iterdir()) == ["part"]
+
+
+def test_inputs_are_checked_next_to_the_work_on_them(run):
+    path = run.folder(Stage.SCORE) / "importance.safetensors"
+    with checking({"importance": path}) as pending:
+        assert pending.result() == describe_inputs({"importance": path})
+    path.write_text("importancE")
+    with pytest.raises(LoraparError, match="`score` wrote"), checking({"importance": path}) as it:
+        it.result()
+
+
+def test_damage_explains_whatever_the_work_stumbled_over(run):
+    path = run.folder(Stage.SCORE) / "importance.safetensors"
+    with pytest.raises(ZeroDivisionError), checking({"importance": path}):
+        raise ZeroDivisionError
+    path.write_text("importancE")
+    with pytest.raises(LoraparError, match="`score` wrote"), checking({"importance": path}):
+        raise ZeroDivisionError
+    path.unlink()
+    with pytest.raises(LoraparError, match="no such file"), checking({"importance": path}):
+        raise AssertionError("begun without its input")
+
+
+def test_pending_inputs_decide_like_known_ones(run):
+    folder = run.folder(Stage.PARTITION)
+    path = run.folder(Stage.SCORE) / "importance.safetensors"
+    with checking({"importance": path}) as pending:
+        assert reuse(folder, {"theta": 0.9}, pending).fresh is False
+        assert reuse(folder, {"theta": 0.8}, pending) is None
+        assert reuse(folder, {"theta": 0.9}, {"importance": {"path": "", "sha256": ""}}) is None

@@ -6,7 +6,7 @@ import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks.published import PublishedRows
-from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.store.disk.digests import sha256_file
 
 LINES = '{"a": 1, "b": 2}\n{"a": 3, "b": null}\n'
 
