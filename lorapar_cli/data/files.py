@@ -145,7 +145,8 @@ def _parse(text: bytes) -> Row | BadRow:
 
 def kind_of_name(name: str) -> tuple[str, str] | None:
     """Returns kind and compression that a file name says, `(".csv", ".gz")`; None if unknown."""
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    # Not `Path.suffixes`: to it a name that begins with its only dot has none.
+    suffixes = [f".{part}" for part in Path(name).name.lower().split(".")[1:]]
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     if not suffixes or suffixes[-1] not in SUFFIXES:
         return None
@@ -160,7 +161,8 @@ def data_file(path: Path) -> DataFile:
     """
     known = kind_of_name(path.name)
     if known is None or (known[0] == ".parquet" and known[1]):
-        found = "".join(path.suffixes[-2:] if path.suffix in COMPRESSIONS else path.suffixes[-1:])
+        suffixes = [f".{part}" for part in path.name.split(".")[1:] if part]
+        found = "".join(suffixes[-2:] if path.suffix in COMPRESSIONS else suffixes[-1:])
         raise LoraparError(
             f"unknown file type: `{path}`",
             f"file name extension `{found}`" if found else "no file name extension",

@@ -166,4 +166,5 @@ def _folder_name(options: EvalOptions) -> str:
         return options.name
     if options.task != "data":
         return options.task
-    return "heldout" if options.data is None else Path(options.data).stem
+    # A name that begins with a dot would be hidden among the results.
+    return "heldout" if options.data is None else Path(options.data).stem.strip(".") or "data"

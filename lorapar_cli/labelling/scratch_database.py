@@ -47,8 +47,6 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
     finally:
         os.unlink(name)
     try:
-        # Sorting spills to the same folder: the system's default may be small, or memory.
-        quoted = str(place).replace("'", "''")
         for setting in (
             "journal_mode = OFF",
             "synchronous = OFF",
@@ -56,7 +54,7 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
             "mmap_size = 0",
             f"cache_size = -{_CACHE_KIB}",
             "temp_store = FILE",
-            f"temp_store_directory = '{quoted}'",
+            *_spill_to(place),
         ):
             database.execute(f"PRAGMA {setting}")
         database.execute("BEGIN")
@@ -69,6 +67,19 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
         # This setting is global to the process.
         database.execute("PRAGMA temp_store_directory = ''")
         database.close()
+
+
+def _spill_to(place: Path) -> list[str]:
+    """Returns the setting by which sorting spills to a folder: the system's may be small, or memory.
+
+    SQL is UTF-8: where the folder's name is not, the system's is used.
+    """
+    try:
+        str(place).encode()
+    except UnicodeEncodeError:
+        return []
+    quoted = str(place).replace("'", "''")
+    return [f"temp_store_directory = '{quoted}'"]
 
 
 def _unwritable(place: Path, cause: str) -> LoraparError:

@@ -9,6 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from lorapar_cli.data.files import kind_of_name
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError
 
@@ -236,3 +237,25 @@ def test_a_file_that_becomes_a_pipe_is_refused_when_it_is_read(tmp_path):
     path.unlink()
     with pytest.raises(LoraparError, match="no such file"):
         list(source.records())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("....jsonl", (".jsonl", "")),
+        (".jsonl", (".jsonl", "")),
+        (".csv.gz", (".csv", ".gz")),
+        ("-rf.JSON", (".json", "")),
+        ("two words .tsv", (".tsv", "")),
+        ("two\nlines.ndjson", (".ndjson", "")),
+        # A folder `[` and a file `].jsonl`.
+        ("[/].jsonl", (".jsonl", "")),
+        ("a.jsonl.", None),
+        ("jsonl", None),
+        ("x" * 249 + ".jsonl", (".jsonl", "")),
+        ("data.jsonl.csv", (".csv", "")),
+        (".gz", None),
+    ],
+)
+def test_the_last_extensions_of_any_name_say_its_kind(name, kind):
+    assert kind_of_name(name) == kind

@@ -206,6 +206,7 @@ def start(
     environment: Mapping[str, str | None] | None = None,
     unprivileged: bool = False,
     on_terminal: bool = False,
+    prepare: Callable[[], None] | None = None,
 ) -> Running:
     """Starts a command in a forked process of its own group.
 
@@ -215,6 +216,7 @@ def start(
         unprivileged: Whether permissions bind it although it may run as root.
         on_terminal: Whether it writes to a terminal, with colours; its result's `out` and `err` are
             both what the terminal got.
+        prepare: Called in the process before the command, to change what it finds there.
     """
     given = tuple(arguments)
     number = len(list(logs.glob("*.out")))
@@ -231,7 +233,7 @@ def start(
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _become(given, out, err, cwd, environment or {}, unprivileged)
+        _become(given, out, err, cwd, environment or {}, unprivileged, prepare)
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)
     return Running(given, pid, out, err, time.monotonic(), terminal)
@@ -254,6 +256,7 @@ def _become(
     cwd: Path,
     environment: Mapping[str, str | None],
     unprivileged: bool,
+    prepare: Callable[[], None] | None,
 ) -> None:
     """Turns the forked process into the command; never returns."""
     code = 70
@@ -280,6 +283,8 @@ def _become(
         if unprivileged:
             _drop_capabilities()
         faulthandler.enable(sys.stderr)
+        if prepare is not None:
+            prepare()
         from lorapar_cli.cli.main import main
 
         try:

@@ -70,3 +70,13 @@ def test_a_folder_that_cannot_be_written_is_an_expected_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(LoraparError, match="cannot write"), scratch_database(tmp_path / "x"):
         pass
+
+
+def test_a_folder_whose_name_is_not_utf8_has_one_too(tmp_path):
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    with scratch_database(place / "classify") as database:
+        database.execute("CREATE TABLE kept (a)")
+        database.execute("INSERT INTO kept VALUES (7)")
+        assert database.execute("SELECT a FROM kept").fetchone() == (7,)
+    assert list(place.iterdir()) == []

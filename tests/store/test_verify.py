@@ -9,6 +9,7 @@ import pytest
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
 from lorapar_cli.store import run_dir as run_dir_module
+from lorapar_cli.store import verify
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.disk.regular_files import UnreadableError
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
@@ -149,6 +150,26 @@ def test_a_result_replaced_while_it_is_read_is_not_damaged(run, monkeypatch):
 
     monkeypatch.setattr(run_dir_module, "find_damage", replace_first)
     assert run.damage(Stage.SCORE) == []
+
+
+def test_a_file_of_a_result_replaced_meanwhile_is_held_against_the_new_manifest(run, monkeypatch):
+    folder = run.folder(Stage.SCORE)
+    real = verify.find_damage
+    contents = iter(range(10))
+
+    def replace_first(*arguments):
+        monkeypatch.setattr(verify, "find_damage", real)
+        (folder / "importance.safetensors").write_text(f"new {next(contents)}")
+        (folder / "adapter" / "adapter_config.json").write_text("[1]")
+        write_manifest(folder, Manifest(Stage.SCORE, {"r": 16}))
+        return real(*arguments)
+
+    for check in (check_written, lambda path: check_folder(folder / "adapter")):
+        monkeypatch.setattr(verify, "find_damage", replace_first)
+        check(folder / "importance.safetensors")
+    (folder / "importance.safetensors").write_text("other")
+    with pytest.raises(LoraparError):
+        check_written(folder / "importance.safetensors")
 
 
 @pytest.mark.parametrize("content", ['{"name": "extension", "version": 3}', '{"files": []}'])
