@@ -7,8 +7,10 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.plots.training_curves import draw_curves
 from lorapar_cli.store.atomic import building_folder
+from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.verify import check_written
 
 TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
@@ -22,7 +24,8 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
         out: Folder for the pictures; None for the run directory.
 
     Raises:
-        LoraparError: No training stage has metrics, or matplotlib is not installed.
+        LoraparError: No training stage has metrics, those of a finished one are not what it wrote,
+            or matplotlib is not installed.
     """
     drawn = []
     for stage in TRAINING:
@@ -45,6 +48,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     """Returns the lines of a running or finished training, none where there is no training."""
     for place in (building_folder(folder), folder):
         path = place / Artifact.METRICS
-        if path.is_file() and path.stat().st_size:
+        if exists(path) and path.stat().st_size:
+            check_written(path)
             return [line for _, line in read_jsonl(path)]
     return []

@@ -1,4 +1,4 @@
-"""Trainings that were killed behind a checkpoint which then got damaged: the end is the clean one."""
+"""What killed runs resume from, damaged since: the end is the clean one, or a clear refusal."""
 
 import functools
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults.corruption import WAYS
 from tests.faults.harness import Case, Lost, Result, digests, make_logs, run, start
-from tests.faults.pipeline import pipeline
+from tests.faults.pipeline import FOLDERS, pipeline, require_clean
 
 KIND = "checkpoints"
 STEPS = 8
@@ -34,6 +34,8 @@ BESIDE = {
     "train-sft": ("metrics.jsonl", "unfinished.json"),
     "train-rl": ("metrics.jsonl", "completions.jsonl", "unfinished.json"),
 }
+# What an evaluation is resumed from.
+SAMPLES = ("samples.jsonl", "unfinished-samples.txt", "unfinished.json")
 
 
 def cases(seed: int) -> Iterator[Case]:
@@ -46,6 +48,10 @@ def cases(seed: int) -> Iterator[Case]:
             yield Case(KIND, name, partial(_damaged, stage, step, file, way, seed))
         for way in ("every checkpoint", "of another run", "older one alone", "whole folder gone"):
             yield Case(KIND, f"{stage}, {way}", partial(_whole, stage, way, seed))
+    for file in SAMPLES:
+        for way in _ways(file, seed):
+            name = f"eval killed after its first samples, {file}: {way}"
+            yield Case(KIND, name, partial(_damaged_samples, file, way, seed))
 
 
 def _damages(stage: str, seed: int) -> Iterator[tuple[str, str]]:
@@ -166,3 +172,28 @@ def _whole(stage: str, way: str, seed: int, folder: Path) -> None:
     said = _continue(stage, run_dir, make_logs(folder))
     if way in ("every checkpoint", "of another run") and "checkpoint-5" not in said:
         raise Lost(f"it does not say that checkpoint 5 is damaged: {said[-300:]}")
+
+
+@functools.cache
+def _killed_evaluation() -> Path:
+    """Returns the run directory of an evaluation that was killed between two models."""
+    folder = Path(tempfile.mkdtemp(prefix="killed-", dir=pipeline().root))
+    run_dir = pipeline().before(folder, "eval")
+    samples = run_dir / FOLDERS["eval"] / "samples.jsonl"
+    running = start(pipeline().command("eval"), folder, cwd=folder)
+    waited = time.monotonic() + 60
+    while not (samples.exists() and samples.stat().st_size):
+        if time.monotonic() > waited:
+            raise Lost("eval writes no samples")
+        time.sleep(0.001)
+    running.send(signal.SIGKILL)
+    running.wait()
+    return run_dir
+
+
+def _damaged_samples(file: str, way: str, seed: int, folder: Path) -> None:
+    run_dir = Path(shutil.copytree(_killed_evaluation(), folder / "run"))
+    chance = random.Random(f"{seed} {file} {way}")
+    WAYS[way](run_dir / FOLDERS["eval"] / file, chance)
+    run(pipeline().command("eval"), make_logs(folder), cwd=folder).require_done()
+    require_clean(run_dir, "eval")
