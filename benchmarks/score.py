@@ -71,8 +71,8 @@ def loop_over_samples(model, samples) -> None:
                 fisher[place] += parameter.grad**2
 
 
-def score_pass(model, samples, packing: bool = False) -> None:
-    """What `lorapar score` does, at its default batch tokens."""
+def score_pass(model, samples, packing: bool = False):
+    """What `lorapar score` does, at its default batch tokens; returns the sums."""
     from lorapar_cli.elements.importance import GradientSums
     from lorapar_cli.scoring.accumulate import GradientPass, sum_gradients
     from lorapar_cli.scoring.gradients import scored_values
@@ -88,12 +88,83 @@ def score_pass(model, samples, packing: bool = False) -> None:
         raw_rank=None,
         after_batch=lambda: None,
     )
+    return sums
+
+
+def output_pass(model, samples) -> None:
+    """What `lorapar score --rule migu` does."""
+    from lorapar_cli.models.distributed import Processes
+    from lorapar_cli.scoring.gradients import scored_values
+    from lorapar_cli.scoring.output_shares import OutputShares, sum_outputs
+
+    rows = {name: value.shape[0] for name, value in scored_values(model, None).items()}
+    sum_outputs(
+        model,
+        samples,
+        OutputShares(rows, None),
+        batch_tokens=0,
+        packing=False,
+        processes=Processes(0, 1),
+        pad_token_id=0,
+        after_batch=lambda size: None,
+    )
+
+
+def movement_pass(model, samples) -> None:
+    """What `lorapar score --rule movement` does for SFT: each sample once, in one step."""
+    from lorapar_cli.models.distributed import Processes
+    from lorapar_cli.scoring.accumulate import make_batches
+    from lorapar_cli.scoring.gradients import scored_values
+    from lorapar_cli.scoring.movement import BatchLayout, Part, Training, measure_movement
+    from lorapar_cli.scoring.scored_model import ScoredModel
+
+    longest = max(len(sample.input_ids) for sample in samples)
+    parts = [
+        Part([samples[i] for i in batch], [1 / len(samples)] * len(batch))
+        for batch in make_batches(samples, longest, BatchLayout())
+    ]
+    measure_movement(
+        ScoredModel(model, scored_values(model, None), None, 0.0, 1.0, []),
+        Training(steps=1, rate=2e-4, batch_tokens=0, packing=False),
+        lambda step: parts,
+        pad_token_id=0,
+        processes=Processes(0, 1),
+        after_step=lambda done: None,
+    )
+
+
+def rank_by_rule(model, samples, rule: str) -> None:
+    """The pass over samples and what `--rule snr` or `gallop` computes of its sums."""
+    from lorapar_cli.elements.rules import gallop_importance, snr_importance
+    from lorapar_cli.models.base_weights import feature_magnitudes
+    from lorapar_cli.scoring.gradients import scored_values
+
+    sums, values = score_pass(model, samples), scored_values(model, None)
+    if rule == "snr":
+        snr_importance(values, sums)
+    else:
+        gallop_importance(values, sums, feature_magnitudes(model))
+
+
+def rank_by_formula(model, samples) -> None:
+    """The pass over samples and the paper's formula."""
+    from lorapar_cli.elements.importance import compute_importance
+    from lorapar_cli.scoring.gradients import scored_values
+
+    compute_importance(scored_values(model, None), score_pass(model, samples), "taylor2")
 
 
 WAYS = {
     "loop": loop_over_samples,
     "score": score_pass,
     "packing": partial(score_pass, packing=True),
+}
+RULES = {
+    "importance": rank_by_formula,
+    "snr": partial(rank_by_rule, rule="snr"),
+    "gallop": partial(rank_by_rule, rule="gallop"),
+    "migu": output_pass,
+    "movement, SFT": movement_pass,
 }
 
 
@@ -110,15 +181,15 @@ def measure_memory(way: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
 
 
-def measure_speed(pairs: int) -> list[dict[str, float]]:
+def measure_speed(pairs: int, ways: dict) -> list[dict[str, float]]:
     """Returns the ways' seconds, taken in turns so that other load falls on all."""
     model, samples = build_model(), draw_samples()
-    for run in WAYS.values():
+    for run in ways.values():
         run(model, samples[:2])
     measured = []
     for _ in range(pairs):
         seconds = {}
-        for way, run in WAYS.items():
+        for way, run in ways.items():
             started = time.perf_counter()
             run(model, samples)
             seconds[way] = time.perf_counter() - started
@@ -149,11 +220,25 @@ def main(pairs: int = 5) -> None:
         f"score, hidden size 1024: {peaks['score'] / peaks['loop']:.2f} times the loop's peak "
         f"memory above the model ({peaks['score']:.0f} MB against {peaks['loop']:.0f} MB)"
     )
+    compare_rules(pairs)
+
+
+def compare_rules(pairs: int) -> None:
+    """Prints the time of each rule on the same samples, relative to the paper's importance."""
+    output = run_python("-m", "benchmarks.score", "rules", str(pairs)).output
+    seconds = json.loads(output.splitlines()[-1])
+    for rule in RULES:
+        ratios = [pair[rule] / pair["importance"] for pair in seconds]
+        print(
+            f"score --rule {rule}: {statistics.median(ratios):.2f} times the time of importance "
+            f"per sample (pairs {', '.join(f'{x:.2f}' for x in ratios)})"
+        )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["speed"]:
-        print(json.dumps(measure_speed(int(sys.argv[2]))))
+    if sys.argv[1:2] in (["speed"], ["rules"]):
+        ways = WAYS if sys.argv[1] == "speed" else RULES
+        print(json.dumps(measure_speed(int(sys.argv[2]), ways)))
     elif sys.argv[1:]:
         print(json.dumps(measure_memory(sys.argv[1])))
     else:

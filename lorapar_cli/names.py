@@ -66,6 +66,8 @@ DataFormat = Literal[
 ]
 Formula = Literal["taylor2", "taylor1", "fisher", "magnitude", "random"]
 """How importance is computed; `elements.importance.FORMULAS` holds what each stands for."""
+Rule = Literal["importance", "movement", "snr", "migu", "gallop", "random"]
+"""By what elements are ranked: the paper's importance by a formula, or one of `elements.rules`."""
 Init = Literal[
     "orthogonal",
     "pissa",

@@ -93,7 +93,6 @@ def end_tokens(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> se
     return {tokenizer.eos_token_id, *listed} - {None}
 
 
-@torch.inference_mode()
 def complete_batch(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -115,15 +114,37 @@ def complete_batch(
         LoraparError: The GPU has not enough memory for the batch.
     """
     ends = end_tokens(model, tokenizer)
+    written = decode_batch(model, tokenizer, prompts, decoding, seed, memory_hint=memory_hint)
+    return [_to_completion(tokenizer, tokens, decoding, ends) for tokens in written]
+
+
+@torch.inference_mode()
+def decode_batch(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    decoding: Decoding,
+    seed: int = 0,
+    *,
+    memory_hint: str = "give a smaller `--batch-size`",
+) -> list[list[int]]:
+    """Returns the token ids generated for each prompt, its end of sequence included.
+
+    Args:
+        model, prompts, seed, memory_hint: As of `complete_batch`.
+
+    Raises:
+        LoraparError: The GPU has not enough memory for the batch.
+    """
+    ends = end_tokens(model, tokenizer)
     try:
-        written = _decode(model, tokenizer, prompts, decoding, ends, seed)
+        return _decode(model, tokenizer, prompts, decoding, ends, seed)
     except torch.OutOfMemoryError as cause:
         raise LoraparError(
             f"not enough GPU memory to complete {len(prompts)} prompts at once",
             f"the longest prompt has {max(map(len, prompts))} tokens",
             memory_hint,
         ) from cause
-    return [_to_completion(tokenizer, tokens, decoding, ends) for tokens in written]
 
 
 def _decode(

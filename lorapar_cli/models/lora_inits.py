@@ -13,7 +13,7 @@ from lorapar_cli.elements.importance import FORMULAS
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import FIELDS, data_config
-from lorapar_cli.names import Formula, Init
+from lorapar_cli.names import Formula, Init, Rule
 
 INITS = get_args(Init)
 
@@ -26,7 +26,13 @@ def changes_base(init: str) -> bool:
     return init in ("olora", *FIELDS) or init.startswith("pissa")
 
 
-def check_init(init: str, init_scale: float | None, formula: Formula, quantize: str | None) -> None:
+def check_init(
+    init: str,
+    init_scale: float | None,
+    formula: Formula,
+    quantize: str | None,
+    rule: Rule = "importance",
+) -> None:
     """Refuses an init that cannot be scored, before anything is loaded.
 
     Args:
@@ -35,6 +41,7 @@ def check_init(init: str, init_scale: float | None, formula: Formula, quantize: 
         formula: A key of `elements.importance.FORMULAS`. Importance that multiplies gradients by
             values is zero throughout where one of the two matrices is.
         quantize: `4bit`, `8bit` or None.
+        rule: By what elements are ranked; the formula counts for `importance` only.
 
     Raises:
         UsageError: The init is unknown, not computable here, or makes all importance zero.
@@ -44,11 +51,15 @@ def check_init(init: str, init_scale: float | None, formula: Formula, quantize: 
         raise UsageError(f"unknown init `{init}`", hint=f"inits: {', '.join(INITS)}")
     if init_scale is not None and init != "gaussian":
         raise UsageError(f"`--init-scale` applies to init `gaussian`, not to `{init}`")
-    if FORMULAS[formula].needs_product and init in _ZERO and init_scale is None:
+    by_formula = rule == "importance"
+    needs_product = by_formula and FORMULAS[formula].needs_product
+    if needs_product and init in _ZERO and init_scale is None:
         raise zero_importance(init)
-    if init == "mica" and formula != "fisher":
+    # Where A = 0 no loss depends on B, so that what is made of gradients alone is zero there.
+    if init == "mica" and not (formula == "fisher" if by_formula else rule in ("snr", "gallop")):
+        named = f"formula `{formula}`" if by_formula else f"rule `{rule}`"
         raise UsageError(
-            f"formula `{formula}` would choose elements of B, which init `mica` keeps frozen",
+            f"{named} would choose elements of B, which init `mica` keeps frozen",
             hint="use `--formula fisher`, which is exactly zero in B where A = 0",
         )
     if init in FIELDS and quantize is not None:
@@ -175,14 +186,14 @@ def _set_loftq(
 
     Source: PEFT's `replace_lora_weights_loftq`; LoftQ, arXiv 2310.08659, one step.
     """
-    lost = _out_by_in(module, whole.to(a.device).float()) - _float_weight(module)
+    lost = _out_by_in(module, whole.to(a.device).float()) - float_weight(module)
     parts = _low_rank_decomposition(lost, reduced_rank=a.shape[0])
     half = cast(LoraLayer, module).scaling["default"] ** 0.5
     a.copy_(parts["R"] / half)
     b.copy_(parts["L"] / half)
 
 
-def _float_weight(module: torch.nn.Module) -> torch.Tensor:
+def float_weight(module: torch.nn.Module) -> torch.Tensor:
     """Returns a wrapped module's base weight as float32 `[out, in]`, quantised or not."""
     base = cast(LoraLayer, module).get_base_layer()
     return _out_by_in(module, dequantize_module_weight(base).float())
@@ -200,7 +211,7 @@ def _peft_values(
     Raises:
         LoraparError: The matrix is too small, or the passes over data did not reach it.
     """
-    base, weight = cast(LoraLayer, module).get_base_layer(), _float_weight(module)
+    base, weight = cast(LoraLayer, module).get_base_layer(), float_weight(module)
     needed = 2 * r if init == "lora_ga" else r
     if min(weight.shape) < needed:
         raise LoraparError(

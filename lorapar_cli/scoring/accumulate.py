@@ -77,10 +77,11 @@ def sum_gradients(
         LoraparError: A single sample does not fit into memory.
     """
     layout = BatchLayout(scoring.packing, decoder_start_token(model))
-    batches = mine(make_batches(scoring.samples, _token_limit(model, scoring), layout))
+    limit = token_limit(model, scoring.samples, scoring.batch_tokens, scoring.sums.flat.device)
+    batches = mine(make_batches(scoring.samples, limit, layout))
     remaining = [[i for i in batch if i not in scoring.done] for batch in batches]
     queue = deque(_Pending(batch) for batch in remaining if batch)
-    scale = _loss_scale(model)
+    scale = loss_scale(model)
     shortages = 0
     with capture_gradients(model, raw_rank) as capture:
         while queue:
@@ -108,7 +109,7 @@ def sum_gradients(
     return shortages
 
 
-def _loss_scale(model: PeftModel) -> float:
+def loss_scale(model: PeftModel) -> float:
     """Returns the factor of losses: gradients in float16 lose digits below 6e-5."""
     half = any(parameter.dtype is torch.float16 for parameter in model.parameters())
     return _FLOAT16_SCALE if half else 1.0
@@ -153,14 +154,20 @@ def _add_batch(
     scoring.done.update(indices)
 
 
-def _token_limit(model: PeftModel, scoring: GradientPass) -> int:
-    """Returns the maximum number of tokens per batch, 0 for one sample per batch."""
+def token_limit(
+    model: PeftModel, samples: list[Encoded], batch_tokens: int, device: torch.device
+) -> int:
+    """Returns the maximum number of tokens per batch, 0 for one sample per batch.
+
+    Args:
+        batch_tokens: As of `GradientPass`.
+    """
     if routes_tokens(model):
         return 0
-    if scoring.batch_tokens:
-        return scoring.batch_tokens
-    longest = max(len(sample.input_ids) for sample in scoring.samples)
-    return max(longest, _GPU_TOKENS) if scoring.sums.flat.is_cuda else longest
+    if batch_tokens:
+        return batch_tokens
+    longest = max(len(sample.input_ids) for sample in samples)
+    return max(longest, _GPU_TOKENS) if device.type == "cuda" else longest
 
 
 def make_batches(samples: list[Encoded], batch_tokens: int, layout: BatchLayout) -> list[list[int]]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
-from lorapar_cli.names import TARGET_MODULES, Dtype, Formula, Init, Quantize
+from lorapar_cli.errors import UsageError
+from lorapar_cli.names import TARGET_MODULES, Dtype, Formula, Init, Quantize, Rule
 from lorapar_cli.options import (
     Options,
     dtype_option,
@@ -16,6 +17,11 @@ from lorapar_cli.options import (
     template_arg_option,
     trust_option,
 )
+
+MOVEMENT_STEPS = 20
+# The default of `train-sft`. Adam's steps have the size of the rate, so that the order of the
+# elements depends little on it as long as the adapter stays near its start.
+MOVEMENT_RATE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,26 @@ class ScoreOptions(Options):
         "Default: PEFT's gaussian, where B = 0.",
         above=0,
     )
+    rule: Rule = option(
+        "importance",
+        "By what elements are ranked: the paper's importance; how far a short training moves them "
+        "(movement); gradient over its standard error (snr), over the base weights' magnitude "
+        "(gallop); share of the outputs (migu); or at random.",
+    )
     formula: Formula = option(
-        "taylor2", "How importance is computed: `taylor2` is the paper's, `random` the control."
+        "taylor2",
+        "How `--rule importance` is computed: `taylor2` is the paper's, `random` the control.",
+    )
+    movement_steps: int = option(
+        MOVEMENT_STEPS,
+        "Optimizer steps on each system with `--rule movement`, after which the adapter is reset.",
+        at_least=1,
+    )
+    movement_rate: float = option(
+        MOVEMENT_RATE, "Learning rate with `--rule movement`, constant.", above=0
+    )
+    movement_s2: Literal["grpo", "sft"] = option(
+        "grpo", "How `--rule movement` trains on System 2; System 1 is always trained by SFT."
     )
     max_length: int = option(
         512,
@@ -88,3 +112,20 @@ class ScoreOptions(Options):
     out: Path | None = out_option()
     seed: int = seed_option()
     trust_remote_code: bool = trust_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule != "importance" and self.formula != "taylor2":
+            raise UsageError(
+                "`--formula` is for `--rule importance`",
+                f"`--rule {self.rule}` with `--formula {self.formula}`",
+                "omit one of them",
+            )
+        moved = (self.movement_steps, self.movement_rate, self.movement_s2)
+        if self.rule != "movement" and moved != (MOVEMENT_STEPS, MOVEMENT_RATE, "grpo"):
+            raise UsageError(
+                "`--movement-steps`, `--movement-rate` and `--movement-s2` are for "
+                "`--rule movement`",
+                f"`--rule {self.rule}`",
+                "add `--rule movement` or omit them",
+            )

@@ -48,7 +48,7 @@ def run_score(
         UsageError: Init, formula and weights do not fit, or all importance is zero.
         LoraparError: The model or the adapter cannot be made, or importance is not finite.
     """
-    check_init(options.init, options.init_scale, options.formula, options.quantize)
+    check_init(options.init, options.init_scale, options.formula, options.quantize, options.rule)
     processes = join_processes()
     progress = progress if processes.rank == 0 else silent
     student = find_student(
@@ -72,7 +72,7 @@ def run_score(
             scored,
             encoded,
             options,
-            student.tokenizer.pad_token_id,
+            student,
             processes,
             _saved_sums(target, manifest, scored, system, processes, save_seconds),
             progress,
@@ -125,10 +125,15 @@ def _record(
         "step0_logit_difference": scored.step0_difference,
         "step0_largest_logit": scored.step0_largest,
     }
-    if (summed := scores[System.SYSTEM1].summed) is not None:
-        metrics["loss_system1"], metrics["seconds_system1"] = summed.sums.mean_loss, summed.seconds
-    if (summed := scores[System.SYSTEM2].summed) is not None:
-        metrics["loss_system2"], metrics["seconds_system2"] = summed.sums.mean_loss, summed.seconds
+    first, second = (scores[system] for system in System)
+    if first.loss is not None:
+        metrics["loss_system1"] = first.loss
+    if first.seconds is not None:
+        metrics["seconds_system1"] = first.seconds
+    if second.loss is not None:
+        metrics["loss_system2"] = second.loss
+    if second.seconds is not None:
+        metrics["seconds_system2"] = second.seconds
     if noise is not None:
         metrics["noise"] = noise
     return ScoreRecord(
@@ -146,7 +151,7 @@ def _notes(systems: Systems, scored: ScoredModel, scores: Scores, noise: Noise |
     return [
         *(note for encoded in systems.values() for note in encoded.notes),
         *scored.notes,
-        *(note for score in scores.values() if score.summed for note in score.summed.notes),
+        *(note for score in scores.values() for note in score.notes),
         *([in_words(noise)] if noise is not None else []),
     ]
 
@@ -160,8 +165,9 @@ def _publish(
         for system, score in scores.items()
         for name, values in score.importance.items()
     }
+    by_formula = options.rule == "importance"
     header = {
-        "formula": options.formula,
+        **({"formula": options.formula} if by_formula else {"rule": options.rule}),
         "samples": manifest.counts["samples"],
         "fingerprint": manifest.layout_fingerprint,
     }

@@ -50,12 +50,14 @@ class EncodedSystem:
     """The records of one system to score on, as tokens.
 
     Attributes:
-        samples: Chosen by seed, in the split's order.
+        records: Chosen by seed, in the split's order.
+        samples: Their tokens.
         too_long: Number of records passed over because of their length.
         notes: Sentences for the manifest.
     """
 
     system: System
+    records: list[Record]
     samples: list[Encoded]
     too_long: int
     notes: list[str]
@@ -101,4 +103,11 @@ def encode_system(
         notes.append(f"{too_long} {system} records longer than {limit} tokens were left out")
     if samples_given and len(kept) < options.samples:
         notes.append(f"{system} has {len(kept)} samples, fewer than the {options.samples} asked")
-    return EncodedSystem(system, [kept[index] for index in sorted(kept)], too_long, notes)
+    chosen = sorted(kept)
+    return EncodedSystem(
+        system,
+        [records[index] for index in chosen],
+        [kept[index] for index in chosen],
+        too_long,
+        notes,
+    )

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,35 +17,30 @@ from lorapar_cli.elements.importance import (
     random_importance,
     signed_terms,
 )
+from lorapar_cli.elements.rules import gallop_importance, migu_importance, snr_importance
 from lorapar_cli.elements.top_sets import importance_keys
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance, Progress
+from lorapar_cli.models.base_weights import feature_magnitudes
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.lora_inits import zero_importance
-from lorapar_cli.names import Formula, System
+from lorapar_cli.names import System
 from lorapar_cli.scoring.accumulate import GradientPass, sum_gradients
 from lorapar_cli.scoring.checkpoint import SavedSums
+from lorapar_cli.scoring.movement import Part, Training, measure_movement, sft_parts
 from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.output_shares import OutputShares, sum_outputs
+from lorapar_cli.scoring.policy_steps import PolicySteps
 from lorapar_cli.scoring.scored_model import ScoredModel
 from lorapar_cli.scoring.split_half import HalfSet, half_set
-from lorapar_cli.scoring.student import EncodedSystem
+from lorapar_cli.scoring.student import EncodedSystem, Student
 
 NOISE_THETA = 0.9
 """Where the halves' sets are cut."""
 
 
-@dataclass(frozen=True)
-class SystemSums:
-    """The gradients' sums over one system's samples, of all processes.
-
-    Attributes:
-        seconds: Time that they took.
-        notes: Sentences for the manifest.
-    """
-
-    sums: GradientSums
-    seconds: float
-    notes: list[str]
+Measure = Callable[[GradientSums, int | None], dict[str, torch.Tensor]]
+"""From sums, and a half of the samples or None for all, to name -> importance."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +49,24 @@ class SystemScore:
 
     Attributes:
         importance: Name -> float32 importance in the matrix's shape, on the CPU.
-        summed: What it was computed from; None for a formula without gradients.
-        halves: Top sets by each half of the samples; empty for a formula without gradients.
+        halves: Top sets by each half of the samples; empty where gradients were not summed.
+        loss: Mean loss of the samples, None where it was not computed.
+        seconds: Time of the pass over the samples, None where there was none.
+        notes: Sentences for the manifest.
     """
 
     importance: dict[str, torch.Tensor]
-    summed: SystemSums | None
-    halves: list[HalfSet]
+    halves: list[HalfSet] = field(default_factory=list)
+    loss: float | None = None
+    seconds: float | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def score_system(
     scored: ScoredModel,
     encoded: EncodedSystem,
     options: ScoreOptions,
-    pad_token_id: int,
+    student: Student,
     processes: Processes,
     saved: SavedSums,
     progress: Progress,
@@ -79,17 +78,130 @@ def score_system(
         LoraparError: Importance is not finite, or a single sample does not fit into memory.
     """
     values, system = scored.values, encoded.system
+    if options.rule == "random" or options.formula == "random":
+        return SystemScore(random_importance(values, options.seed, system))
     if options.formula == "magnitude":
-        return SystemScore(magnitude_importance(values), None, [])
-    if options.formula == "random":
-        return SystemScore(random_importance(values, options.seed, system), None, [])
-    summed = _sum(scored, encoded, options, pad_token_id, processes, saved, progress)
-    importance = compute_importance(values, summed.sums, options.formula)
+        return SystemScore(magnitude_importance(values))
+    started, pad_token_id = time.monotonic(), student.tokenizer.pad_token_id
+    if options.rule == "movement":
+        score = _score_movement(scored, encoded, options, student, processes, progress)
+    elif options.rule == "migu":
+        score = _score_outputs(scored, encoded, options, pad_token_id, processes, progress)
+    else:
+        score = _score_gradients(scored, encoded, options, pad_token_id, processes, saved, progress)
+    return replace(score, seconds=time.monotonic() - started)
+
+
+def _require_usable(
+    importance: dict[str, torch.Tensor], options: ScoreOptions, system: System
+) -> dict[str, torch.Tensor]:
+    """Returns the importance, which is finite and not zero throughout."""
     _require_finite(importance, system, options.dtype)
-    if not any(tensor.any() for tensor in importance.values()):
+    if any(tensor.any() for tensor in importance.values()):
+        return importance
+    if options.rule == "importance":
         raise zero_importance(options.init, system)
-    halves = [_half_set(values, summed.sums, options.formula, half) for half in range(HALVES)]
-    return SystemScore(importance, summed, halves)
+    raise UsageError(
+        f"the importance of every element is zero for {system}",
+        f"rule `{options.rule}` on init `{options.init}`",
+        "use `--init orthogonal`, and check that the records have completions",
+    )
+
+
+def _score_movement(
+    scored: ScoredModel,
+    encoded: EncodedSystem,
+    options: ScoreOptions,
+    student: Student,
+    processes: Processes,
+    progress: Progress,
+) -> SystemScore:
+    """Returns the importance by `movement`, from a short training of its own for each system."""
+    system, steps = encoded.system, options.movement_steps
+    training = Training(steps, options.movement_rate, options.batch_tokens, options.packing)
+    policy = None
+    parts: Callable[[int], list[Part]]
+    if system is System.SYSTEM2 and options.movement_s2 == "grpo":
+        policy = PolicySteps(scored, student, encoded.records, training, processes, options.seed)
+        parts = policy.parts
+    else:
+        parts = sft_parts(scored, encoded.samples, training, processes, f"{options.seed} {system}")
+    importance = measure_movement(
+        scored,
+        training,
+        parts,
+        pad_token_id=student.tokenizer.pad_token_id,
+        processes=processes,
+        after_step=lambda done: progress(Advance(f"moving on {system}", done, steps)),
+    )
+    notes = [] if policy is None else [policy.total()]
+    return SystemScore(_require_usable(importance, options, system), notes=notes)
+
+
+def _score_outputs(
+    scored: ScoredModel,
+    encoded: EncodedSystem,
+    options: ScoreOptions,
+    pad_token_id: int,
+    processes: Processes,
+    progress: Progress,
+) -> SystemScore:
+    """Returns the importance by `migu`, from forward passes."""
+    values, total = scored.values, len(encoded.samples)
+    device = next(iter(values.values())).device
+    rows = {name: phi.shape[0] for name, phi in values.items()}
+    sums = OutputShares(rows, scored.raw_rank, device)
+    done = 0
+
+    def after_batch(size: int) -> None:
+        nonlocal done
+        done += size * processes.count
+        progress(Advance(f"scoring {encoded.system}", min(done, total), total))
+
+    sum_outputs(
+        scored.model,
+        encoded.samples,
+        sums,
+        batch_tokens=options.batch_tokens,
+        packing=options.packing,
+        processes=processes,
+        pad_token_id=pad_token_id,
+        after_batch=after_batch,
+    )
+    importance = migu_importance(values, sums.means())
+    return SystemScore(_require_usable(importance, options, encoded.system))
+
+
+def _score_gradients(
+    scored: ScoredModel,
+    encoded: EncodedSystem,
+    options: ScoreOptions,
+    pad_token_id: int,
+    processes: Processes,
+    saved: SavedSums,
+    progress: Progress,
+) -> SystemScore:
+    """Returns the importance by a rule that is computed from sums of per-sample gradients."""
+    measure = _find_measure(scored, options)
+    sums, notes = _sum(scored, encoded, options, pad_token_id, processes, saved, progress)
+    importance = _require_usable(measure(sums, None), options, encoded.system)
+    signed = options.rule == "importance" and FORMULAS[options.formula].needs_product
+    halves = [
+        _half_set(measure(sums, half), signed_terms(scored.values, sums, half) if signed else None)
+        for half in range(HALVES)
+    ]
+    return SystemScore(importance, halves, sums.mean_loss, None, notes)
+
+
+def _find_measure(scored: ScoredModel, options: ScoreOptions) -> Measure:
+    """Returns how the options compute importance from sums."""
+    values = scored.values
+    if options.rule == "snr":
+        return lambda sums, half: snr_importance(values, sums, half)
+    if options.rule == "gallop":
+        magnitudes = feature_magnitudes(scored.model)
+        return lambda sums, half: gallop_importance(values, sums, magnitudes, half)
+    return lambda sums, half: compute_importance(values, sums, options.formula, half)
 
 
 def _sum(
@@ -100,9 +212,8 @@ def _sum(
     processes: Processes,
     saved: SavedSums,
     progress: Progress,
-) -> SystemSums:
-    """Returns the sums over all samples, resuming from saved ones."""
-    started = time.monotonic()
+) -> tuple[GradientSums, list[str]]:
+    """Returns the sums over all samples, resuming from saved ones, and notes on them."""
     samples, system = encoded.samples, encoded.system
     device = next(iter(scored.values.values())).device
     sums = GradientSums({name: v.numel() for name, v in scored.values.items()}, device)
@@ -136,7 +247,7 @@ def _sum(
             f"memory ran out {shortages} times on {system} and batches were halved: a smaller "
             "`--batch-tokens` saves these attempts"
         )
-    return SystemSums(sums, time.monotonic() - started, notes)
+    return sums, notes
 
 
 def _require_finite(importance: dict[str, torch.Tensor], system: System, dtype: str) -> None:
@@ -151,14 +262,15 @@ def _require_finite(importance: dict[str, torch.Tensor], system: System, dtype: 
 
 
 def _half_set(
-    values: dict[str, torch.Tensor], sums: GradientSums, formula: Formula, half: int
+    importance: dict[str, torch.Tensor], signed: dict[str, torch.Tensor] | None
 ) -> HalfSet:
-    """Returns the top set by one half of a system's samples."""
-    importance = compute_importance(values, sums, formula, half)
-    terms = None
-    if FORMULAS[formula].needs_product:
-        signed = signed_terms(values, sums, half)
-        terms = [signed[name].numpy() for name in sorted(signed)]
+    """Returns the top set by one half of a system's samples.
+
+    Args:
+        importance: By that half.
+        signed: Its gradient times value, None for a rule that does not use that product.
+    """
+    terms = None if signed is None else [signed[name].numpy() for name in sorted(signed)]
 
     def keys() -> Iterator[np.ndarray]:
         return (importance_keys(importance[name].numpy()) for name in sorted(importance))

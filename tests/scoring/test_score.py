@@ -38,7 +38,9 @@ def test_the_manifest_records_what_was_resolved(tmp_path, scored, tiny_model_dir
     settings = RunDir(scored).manifest("score").settings
     assert list(settings) == [
         *("model", "samples", "target_modules", "r", "lora_alpha", "init", "init_scale"),
-        *("formula", "max_length", "batch_tokens", "packing", "dtype", "quantize", "template"),
+        *("rule", "formula", "movement_steps", "movement_rate", "movement_s2"),
+        *("max_length", "batch_tokens", "packing", "dtype", "quantize", "template"),
+        "template_arg",
         "seed",
     ]
     assert settings["model"] == str(tiny_model_dir)
