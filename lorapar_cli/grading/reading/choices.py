@@ -25,7 +25,7 @@ _LETTER = (
 _NOUN = r"(?:options?|one|choices?|letter|answer|statement|alternative|opci[oó]n|opzione)"
 _SUBJECT = (
     rf"(?:(?:the |la |le |el |die )?(?:(?:correct|right|best|final|most likely|only) )?{_NOUN}"
-    r"\s?(?:is\b|:|=)?\s?|(?:la|le|die) )"
+    r"\s?(?:is\b|(?:would|must|should|will|has to) be\b|:|=)?\s?|(?:la|le|die) )"
 )
 _ADVERB = (
     r"(?:(?:therefore|thus|then|so|clearly|simply|just|definitely|probably|most likely|likely"
@@ -57,7 +57,7 @@ _DELIMITER = re.compile(
 )
 _COPULA = re.compile(r"\s(?:is|was|as)\b")
 _DENIED_BEFORE = re.compile(
-    r"(?:\bnot|n't|n't be|\bcannot be|\bnever|\bneither|\bnor|\bnone of|\bexcept|\brules? out"
+    r"(?:\bnot|n't(?: be| think| believe)?(?: that)?|\bcannot be|\bnever|\bneither|\bnor|\bnone of|\bexcept|\brules? out"
     r"|\beliminated?|\bexcluded?|\bunlike|\brather than|\binstead of|\bthan)"
     r"\s(?:(?:the|an?|be|it's|it is|option|choice|answer|letter)\s)*[*\"$`(\[{<]{0,3}$",
     re.IGNORECASE,
@@ -164,7 +164,7 @@ def _begun(text: str) -> _Choice | None:
     """Returns the letter that the text, or its last line, begins with."""
     lines = [text] if "\n" not in text else [text, text.rpartition("\n")[2].lstrip(" *_>")]
     for line in lines:
-        found = re.match(_LETTER, line)
+        found = _AT_START.match(line)
         if found is None or not (found["close"] or _DELIMITER.match(line, found.end())):
             continue
         if found["letter"] in "AI" and _COPULA.match(line, found.end()):

@@ -18,7 +18,7 @@ _ROLE = re.compile(r"\s*(?:assistant|model)?\s*", re.IGNORECASE)
 _RUN_ON = re.compile(
     r"^[ \t>*_#]{0,8}(?:Question|Q|Problem|Human|User|Student|Instruction|Frage|Aufgabe|Pregunta"
     r"|Problema|Pergunta|Domanda|Вопрос|Задача|问题|問題|質問|প্রশ্ন|ప్రశ్న|คำถาม|Swali)"
-    r"[ #]{0,2}\d{0,3}[*_ ]{0,4}[:：]|^#{2,4} (?:Input|Instruction|Question|Problem)\b",
+    r"[ #]{0,2}\d{0,3}[*_ ]{0,4}[:：]|(?<=[.!?] )Question:|^#{2,4} (?:Input|Instruction|Question|Problem)\b",
     re.MULTILINE | re.IGNORECASE,
 )
 _ANSWERED = re.compile(

@@ -5,7 +5,7 @@ import re
 # Said before an answer.
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|nor|neither|cannot be|can't be|isn't|wasn't|aren't|without|except"
-    r"|instead of|rather than)|n't(?: be)?|≠|!=)\s*(?:the |a |an |exactly |equal to |just |simply )*$",
+    r"|instead of|rather than)|n't(?: [a-z]{2,8})?|≠|!=)\s*(?:the |a |an |exactly |equal to |just |simply )*$",
     re.IGNORECASE,
 )
 _BOUNDED_BEFORE = re.compile(

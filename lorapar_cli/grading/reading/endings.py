@@ -32,7 +32,7 @@ _NEW_THOUGHT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NAMED = re.compile(
-    r"\b(?:is|was|are|were)(?: called| named)? (?:the |an? )?((?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
+    r"(?:\b(?:is|was|are|were)|'s)(?: called| named)? (?:the |an? )?((?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
 )
 _LOWER_WORD = re.compile(r"(?<![\w\\])[a-zà-ÿ]{3,}")
 _SHORT = 120

@@ -27,6 +27,9 @@ _WRAPPED = [
         r"(?:\\text(?:bf|it|rm)?|\\math(?:rm|bf|it)|\\mbox)\s?\{([^{}]*)\}",
         r"<answer>(.*?)(?:</answer>)?",
         r"(?:\\displaystyle\s?)(.*)",
+        # Brackets of a template that was filled in; a set's braces are `\{`.
+        r"\{([^{},\\]{1,200})\}",
+        r"\[([^\[\](){},;\\]{1,200})\]",
     )
 ]
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
@@ -213,7 +216,7 @@ def _kind_of(rest: str) -> Kind | None:
         return None if re.match(r"\s*\(\s*mod", rest, re.IGNORECASE) or rest[0] != " " else "bare"
     if rest[0] == ":":
         return "prose"
-    if first > "\u02ff":
+    if first.isalpha() and first > "\u02ff":
         # Scripts that put no space between a number and what is counted.
         return None if re.search(r"\d", rest[:40]) else "prose"
     if rest[0] != " " and first not in "-—/":

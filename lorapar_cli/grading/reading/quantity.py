@@ -23,7 +23,9 @@ _START = re.compile(r"(?<![\w.,])\.?\d|(?<![\d.,][.,])(?<=[.,])\d")
 _BEFORE = re.compile(
     r"(?:(?<![\w)\].}!%²³])[-+])?(?:(?:(?:US)?[$€£¥₹]|\b(?:USD|EUR|GBP|Rs\.?))[ ]?-?|(?<![\w)\].}!%²³])-)?$"
 )
-_OVER = re.compile(r"[ ]?/[ ]?(\d+(?:\.\d+)?)(?![\d/]|\.\d)|[ ]out[ ]of[ ](?:the )?(\d+)(?![\d.])")
+_OVER = re.compile(
+    r"[ ]?/[ ]?(\d+(?:\.\d+)?)(?![\d/]|\.\d)|[ ]out[ ]of[ ](?:the )?(\d+)(?!\d|\.\d)"
+)
 _MIXED = re.compile(r"[ ](?:and )?(\d{1,6})/(\d{1,6})(?![\d/]|\.\d)")
 _ENGLISH = re.compile(r"[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?:\.\d+)?")
 _SEPARATED = re.compile(r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?")
@@ -31,13 +33,20 @@ _CONTINENTAL = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+|[1-9]\d{0,2}(?:\.\d{3}){2,}"
 _DECIMAL_COMMA = re.compile(r"\d+,(?:\d{1,2}|\d{4,})|0,\d+")
 _PLAIN = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _MAGNITUDE = re.compile(
-    r"(k|K|M|B|bn|mn|mln|mil)(?![\w^])|[ ]?(hundred|thousand|million|billion|trillion|dozen|lakh"
+    r"(k|K|M|B|bn|mn|mln|mil)(?![\w^])|[ ]?(hundred|thousand|million|billion|trillion|dozen|grand|lakh"
     r"|crore)s?\b",
     re.IGNORECASE,
 )
 _MAGNITUDES = {
     **{"k": 10**3, "M": 10**6, "B": 10**9, "bn": 10**9, "mn": 10**6, "mln": 10**6, "mil": 10**6},
-    **{"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "dozen": 12},
+    **{
+        "hundred": 100,
+        "grand": 1000,
+        "thousand": 10**3,
+        "million": 10**6,
+        "billion": 10**9,
+        "dozen": 12,
+    },
     **{"trillion": 10**12, "lakh": 10**5, "crore": 10**7},
 }
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)(?![\w'])", re.IGNORECASE)
@@ -194,7 +203,7 @@ def _read_unit(text: str, end: int, currency: str | None) -> tuple[Unit | None, 
     unit = find_unit(currency.rstrip(".")) if currency else None
     found = _UNIT.match(text, end)
     after = find_unit(found["name"]) if found else None
-    if found and after and not _is_other_word(found):
+    if found and after and not _is_other_word(text, found):
         unit, end = _raise(after, found), found.end()
     elif text[end : end + 1] == "/" and not text[end + 1 : end + 2].isdigit():
         after = None
@@ -209,8 +218,10 @@ def _read_unit(text: str, end: int, currency: str | None) -> tuple[Unit | None, 
     return unit, True, end
 
 
-def _is_other_word(found: re.Match[str]) -> bool:
-    """Returns whether a unit's name is something else here: `18 '`, `5N`."""
+def _is_other_word(text: str, found: re.Match[str]) -> bool:
+    """Returns whether a unit's name is something else here: `18 '`, `5N`, `5 in total`."""
+    if found["name"].lower() == "in" and not found["power"]:
+        return re.match(r"\s?(?:[.,;)\]]|$)", text[found.end() : found.end() + 2]) is None
     has_space = found[0].startswith(" ")
     # Of single letters, these are variables where no space is before them.
     return has_space if found["name"] in ("'", '"') else found["name"] in "NJK" and not has_space

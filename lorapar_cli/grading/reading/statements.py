@@ -20,19 +20,20 @@ from lorapar_cli.grading.reading.structures import read_time
 
 _NOUN = (
     r"\banswers?|\bantwort(?:en)?|\brespuesta|\bréponse|\breponse|\brisposta|\bresposta"
-    r"|\bodpowiedź|\bantwoord|\bcevap|\bsvar(?:et)?|\bjibu|ответ|答案|答え|正解|답|উত্তর|సమాధానం|คำตอบ"
+    r"|\bodpowiedź|\bantwoord|\bcevap|\bsvar(?:et)?|\bjibu|ответ|答案|答え|正解|답|উত্তর|సమాధానం|คำตอบ|उत्तर|जवाब|الإجابة|الجواب|תשובה"
+    r"|\bjawaban(?:nya)?|đáp án|\bvastaus|\bválasz|\bodpověď|απάντηση"
 )
 _BE = (
     r"is|are|was|were|will be|would be|must be|should be|has to be|might be|may be|could be"
     r"|can only be|equals|comes (?:out )?to|works out to|turns out to be|seems to be|appears to be"
-    r"|ist|lautet|beträgt|es|est|è|é|är|jest|ni"
+    r"|ist|lautet|beträgt|es|est|è|é|är|jest|ni|adalah|là|je|είναι"
 )
 _NOUNS = re.sub(r"\\b|\(\?:[a-z]+\)\?|s\?", "", _NOUN).split("|")
 STATED = re.compile(
     rf"(?:{_NOUN})[*_\"]{{0,3}}(?:\s(?:choice|option|letter))?(?:\sto\s[^.:\n]{{1,80}}?)?"
     rf"(?:\s(?:correcta?|finale?|ist|is))?"
     rf"(?P<verb>[*_\s]{{0,4}}[:：=](?!=)|\s?(?:(?:{_BE})\b(?:\s*[:：])?|(?:n't|\snot|\scannot be)\b"
-    rf"|是|为|為|は|—|-(?=\s)))"
+    rf"|是|为|為|は|คือ|হলো?|হচ্ছে|है|هي|هو|—|-(?=\s)))"
     r"(?P<after>[*_\s]{0,8})",
     re.IGNORECASE,
 )
@@ -42,6 +43,7 @@ _NEGATED = re.compile(
 _INSTEAD = re.compile(
     r"\b(?:but(?: rather)?|rather|instead|it is|it's|sondern)\s(?!not\b)", re.IGNORECASE
 )
+_CONTRAST = re.compile(r"\b(?:not|but|never|rather)\b", re.IGNORECASE)
 _MOST_STATEMENTS = 40
 _LONGEST_CLAUSE = 400
 _MOST_LEAD_WORDS = 4
@@ -112,7 +114,7 @@ def _read(clause: str, start: int) -> Said | None:
     if quantity_of(core) or read_time(core.rstrip(" .!")):
         return Said(open_answer(clause), start, True)
     sentence = re.split(r"\.(?:\s|$)|\s(?:because|since)\s", core, maxsplit=1)[0].rstrip(" .")
-    if is_several(sentence):
+    if is_several(sentence) and not _CONTRAST.search(sentence):
         return Said(sentence, start, True)
     if core[0].isdigit() or core[:2].lstrip("+-$€£").isdigit():
         # A number that is denied, offered with others or part of an expression.

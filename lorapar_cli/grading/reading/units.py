@@ -50,7 +50,7 @@ _ANY_CASE: dict[str, Unit] = {
             **{"kilometres kms": "1000", "cm cms centimeter centimeters centimetre": "1/100"},
             **{"centimetres": "1/100", "mm millimeter millimeters millimetre": "1/1000"},
             **{"millimetres": "1/1000", "dm decimeter decimeters": "1/10", "nm": "1/1000000000"},
-            **{"μm": "1/1000000", "inch inches": "0.0254", "ft foot feet '": "0.3048"},
+            **{"μm": "1/1000000", "in inch inches": "0.0254", "ft foot feet '": "0.3048"},
             **{"yd yds yard yards": "0.9144", "mi mile miles": "1609.344", '"': "0.0254"},
         },
     ),
