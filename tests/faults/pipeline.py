@@ -66,7 +66,8 @@ def command(stage: str, data: Path, model: Path, run_dir: str = "run") -> list[s
         "train-rl": [
             *("--max-steps", "2", "--per-device-batch-size", "4", "--gradient-accumulation", "1"),
             *("--num-generations", "4", "--max-completion-length", "8", "--save-steps", "1"),
-            *("--learning-rate", "0.01", "--rewards", "integer=1", "--weight-decay", "0.1"),
+            *("--learning-rate", "0.01", "--weight-decay", "0.1"),
+            *("--rewards", "tests.faults.rewards.length"),
         ],
         "eval": ["--max-new-tokens", "4", "--limit", "6"],
     }[stage]
