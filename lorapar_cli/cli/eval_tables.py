@@ -9,6 +9,8 @@ from lorapar_cli.stage_records.evaluation import (
     Accuracy,
     Difference,
     EvalRecord,
+    HarnessMetric,
+    HarnessRow,
     ModelRow,
     PairRow,
 )
@@ -27,6 +29,8 @@ def render(manifest: Manifest) -> list[Any]:
     """Returns the tables of an evaluation, and lines that say what its figures depend on."""
     record, settings = manifest.record(EvalRecord), manifest.settings
     models, pairs = record.metrics["models"], record.metrics["pairs"]
+    if (harness := record.metrics.get("harness")) is not None:
+        return [harness_table(harness, settings), "; ".join(_depends_on(manifest))]
     tables: list[Any] = [_accuracy_table(models, record.counts["items"], settings)]
     # Other tasks' answers may be words, which the strict rule never accepts; results.json has it.
     if figures := _figures(models, strict=settings["task"] == "gsm8k"):
@@ -42,6 +46,31 @@ def render(manifest: Manifest) -> list[Any]:
     if problems := _problems(models):
         tables.append(_by_model("completions with a problem", "problem", problems, models))
     return [*tables, "; ".join(_depends_on(manifest))]
+
+
+def harness_table(rows: Sequence[HarnessRow], settings: Mapping[str, Any]) -> "Table":
+    """Returns the harness's own metrics, a row per task and metric and a column per model."""
+    from rich.table import Table
+
+    limit = settings["limit"]
+    part = f", first {limit:,} of each task" if limit else ""
+    table = Table(title=f"metrics of lm-evaluation-harness and their standard errors{part}")
+    for heading in ("task", "metric", "n", *(row["model"] for row in rows)):
+        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for number, task in enumerate(rows[0]["tasks"]):
+        for place, metric in enumerate(task["metrics"]):
+            way = "" if metric["filter"] == "none" else f" ({metric['filter']})"
+            values = [row["tasks"][number]["metrics"][place] for row in rows]
+            size = f"{task['n']:,}" if task["n"] else ""
+            table.add_row(task["task"], metric["metric"] + way, size, *map(_value, values))
+    return table
+
+
+def _value(metric: HarnessMetric) -> str:
+    if metric["value"] is None:
+        return "-"
+    error = "" if metric["stderr"] is None else f" ± {metric['stderr']:.4f}"
+    return f"{metric['value']:.4f}{error}"
 
 
 def _accuracy_table(models: list[ModelRow], items: int, settings: Mapping[str, Any]) -> "Table":
@@ -170,12 +199,11 @@ def _depends_on(manifest: Manifest) -> list[str]:
         base = settings["base_model"]
         revision = f" {base['revision'][:_REVISION]}" if base["revision"] else ""
         said.append(f"base model {base['id']}{revision}")
-        said.append(f"style {settings['style']}, {settings['num_fewshot']} examples")
-        if settings["match"] != "likelihood":
+        shots, tokens = settings["num_fewshot"], settings["max_new_tokens"]
+        said.append(f"style {settings['style']}" + ("" if shots is None else f", {shots} examples"))
+        if settings["match"] != "likelihood" and tokens is not None:
             drawn = f", {settings['samples']} draws, temperature {settings['temperature']:g}"
-            said.append(
-                f"{settings['max_new_tokens']} tokens" + (drawn if settings["temperature"] else "")
-            )
+            said.append(f"{tokens} tokens" + (drawn if settings["temperature"] else ""))
         said.append(f"backend {settings['backend']}, {settings['dtype']}")
         said += [f"template argument {each}" for each in settings["template_arg"]]
     if settings["sandbox"] is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
+from lorapar_cli.cli.eval_tables import harness_table
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
@@ -30,7 +31,7 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
     manifests = {stage: outcome.manifest for stage, outcome in outcomes.items()}
     folder = outcomes[Stage.EVAL].folder
     return [
-        _accuracy_table(manifests[Stage.EVAL]),
+        _evaluation_table(manifests[Stage.EVAL]),
         _elements_table(manifests),
         _time_table(manifests),
         *_replay_lines(manifests),
@@ -39,6 +40,13 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
         f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
         f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
     ]
+
+
+def _evaluation_table(manifest: Manifest) -> "Table":
+    harness = manifest.record(EvalRecord).metrics.get("harness")
+    return (
+        _accuracy_table(manifest) if harness is None else harness_table(harness, manifest.settings)
+    )
 
 
 def _accuracy_table(manifest: Manifest) -> "Table":

@@ -92,7 +92,7 @@ def _load_transformers(
     loaded = load_base(base, options.dtype, options.trust_remote_code)
     return (
         (name, partial(predictor.predict, name, TransformersModel(model, predictor.tokenizer)))
-        for name, model in _adapt(loaded, models)
+        for name, model in adapt_models(loaded, models)
     )
 
 
@@ -113,7 +113,7 @@ def _load_harness(
         )
 
     loaded = load_base(base, options.dtype, options.trust_remote_code)
-    return ((name, partial(predict, name, model)) for name, model in _adapt(loaded, models))
+    return ((name, partial(predict, name, model)) for name, model in adapt_models(loaded, models))
 
 
 def _load_vllm(
@@ -129,7 +129,7 @@ def _load_vllm(
     )
 
 
-def _adapt(model: torch.nn.Module, models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
+def adapt_models(model: torch.nn.Module, models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
     """Yields each name with the base model and its adapter, which stays on until the next name."""
     for name, folder in models.items():
         if folder is None:

@@ -1,5 +1,6 @@
 """`eval`: accuracy of the base model and of every adapter, with intervals, tests and samples."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,10 @@ def evaluate(
             nothing has been written then.
     """
     folder = run_dir.folder(Stage.EVAL) / _folder_name(options)
+    if options.harness_tasks:
+        from lorapar_cli.evaluation.harness.run import evaluate_harness_tasks
+
+        return evaluate_harness_tasks(run_dir, folder, options, given, progress)
     if options.task == "data" and options.data is None:
         options = replace(options, data=str(_held_out(run_dir)))
     task = load_task(options)
@@ -165,6 +170,6 @@ def _folder_name(options: EvalOptions) -> str:
     if options.name is not None:
         return options.name
     if options.task != "data":
-        return options.task
+        return re.sub(r"[^\w.-]+", "+", options.task).strip(".")
     # A name that begins with a dot would be hidden among the results.
     return "heldout" if options.data is None else Path(options.data).stem.strip(".") or "data"

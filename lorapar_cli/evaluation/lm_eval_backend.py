@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import UsageError
+from lorapar_cli.evaluation.harness.tasks import require_harness
 from lorapar_cli.evaluation.sample_journal import Sample, describe_sample
 from lorapar_cli.evaluation.tasks import mmlu_format as mmlu
 from lorapar_cli.evaluation.tasks.task import Item, Task, grade_items
@@ -35,17 +36,11 @@ def check_harness(task: Task) -> None:
     Raises:
         LoraparError, UsageError: It is not, or does not.
     """
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError as cause:
-        raise LoraparError(
-            "`--backend lm-eval` needs lm-evaluation-harness",
-            hint="install it with `pip install 'lorapar[harness]'`",
-        ) from cause
+    require_harness()
     if task.name not in TASKS or not task.plain:
         raise UsageError(
             f"`--backend lm-eval` does not run task `{task.name}` in this style",
-            hint="give `--task gsm8k --style harness` or `--task mmlu`",
+            hint="give `--task gsm8k --style harness`, `--task mmlu`, or other names of its tasks",
         )
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from lorapar_cli.errors import UsageError
+from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Dtype
 from lorapar_cli.options import (
     Options,
@@ -19,12 +19,13 @@ from lorapar_cli.options import (
 )
 
 TaskName = Literal["data", "gsm8k", "mmlu", "humaneval"]
+TASKS = get_args(TaskName)
 Style = Literal["trained", "harness"]
 Match = Literal["answer", "latex", "exact", "choice"]
 Backend = Literal["transformers", "vllm", "lm-eval"]
 
 # Options that not every task has -> the tasks that have them.
-_TASKS_WITH: dict[str, tuple[TaskName, ...]] = {
+_TASKS_WITH: dict[str, tuple[str, ...]] = {
     "style": ("gsm8k", "humaneval"),
     "num_fewshot": ("gsm8k", "mmlu"),
     "fewshot_data": ("gsm8k", "mmlu"),
@@ -46,8 +47,11 @@ class EvalOptions(Options):
             does not have.
     """
 
-    task: TaskName = option(
-        "data", "What to evaluate on; `data` is your own records or those that `classify` held out."
+    task: str = option(
+        "data",
+        "What to evaluate on: data (your own records or those that `classify` held out), gsm8k, mmlu "
+        "or humaneval; with `--backend lm-eval` any tasks of lm-evaluation-harness by name, "
+        "comma-separated.",
     )
     # Not recorded: inputs are compared by content, not by path.
     data: str | None = option(
@@ -97,7 +101,8 @@ class EvalOptions(Options):
     )
     limit: int | None = option(
         None,
-        "Evaluate on the first N records only; for mmlu the first N of each subject.",
+        "Evaluate on the first N records only; for mmlu the first N of each subject, for tasks of "
+        "lm-evaluation-harness the first N of each.",
         at_least=1,
     )
     max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
@@ -114,6 +119,12 @@ class EvalOptions(Options):
         "transformers",
         "What runs the models: transformers, vLLM (needs `lorapar[vllm]` and a GPU), or "
         "lm-evaluation-harness (lm-eval, needs `lorapar[harness]`).",
+        recorded=False,
+    )
+    lm_eval_include: Path | None = option(
+        None,
+        "Folder with task files of your own for lm-evaluation-harness. They may name Python "
+        "functions, which run.",
         recorded=False,
     )
     batch_size: int = option(64, "Prompts per batch.", at_least=1, recorded=False)
@@ -148,10 +159,29 @@ class EvalOptions(Options):
         if self.completions is None:
             self._check_sampling()
 
+    @property
+    def harness_tasks(self) -> list[str]:
+        """Names of tasks that lm-evaluation-harness brings; empty where the task is one of ours."""
+        names = [each.strip() for each in self.task.split(",")]
+        is_ours = self.task in TASKS and self.lm_eval_include is None
+        return [] if self.backend != "lm-eval" or is_ours else names
+
     def _check_task(self) -> None:
-        """Refuses options that the task would silently ignore."""
+        """Refuses unknown tasks, and options that the task would silently ignore."""
         defaults = {each.name: each.default for each in fields(self)}
-        for name, tasks in _TASKS_WITH.items():
+        if self.backend != "lm-eval" and self.task not in TASKS:
+            raise UsageError(
+                f"`--task` has no `{self.task}`{nearest(self.task, [*TASKS])}",
+                hint=f"known: {', '.join(TASKS)}; those of lm-evaluation-harness need "
+                "`--backend lm-eval`",
+            )
+        if self.backend != "lm-eval" and self.lm_eval_include is not None:
+            raise UsageError("`--lm-eval-include` needs `--backend lm-eval`")
+        with_option = dict(_TASKS_WITH)
+        if self.harness_tasks:
+            with_option |= {"num_fewshot": (self.task,), "data": (), "completions": ()}
+            with_option |= {"template_arg": ()}
+        for name, tasks in with_option.items():
             value = getattr(self, name)
             if value != defaults[name] and self.task not in tasks:
                 raise UsageError(

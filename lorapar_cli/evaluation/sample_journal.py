@@ -42,6 +42,8 @@ class Sample(TypedDict):
         tokens: Length of the completion, in tokens of the model's tokenizer.
         finished: Whether the completion ended before the limit of tokens.
         scores: Log-likelihood of each choice, where choices are compared.
+        task, metrics: Of lm-evaluation-harness, where its tasks are evaluated by name: metric and
+            filter -> value. `correct` is None there if no metric says right or wrong.
     """
 
     model: str
@@ -66,6 +68,8 @@ class Sample(TypedDict):
     tokens: NotRequired[int]
     finished: NotRequired[bool]
     scores: NotRequired[list[float]]
+    task: NotRequired[str]
+    metrics: NotRequired[dict[str, float]]
 
 
 def sample_key(sample: Sample) -> Key:

@@ -18,6 +18,8 @@ def accuracy_of(settings: Mapping[str, Any]) -> str:
     """
     if "base_model" not in settings:
         return "first given completion"
+    if settings["match"] == "harness":
+        return "metrics of lm-evaluation-harness"
     if settings["match"] == "likelihood":
         return "likeliest choice"
     if not settings["temperature"]:

@@ -144,7 +144,7 @@ class ModelSettings(TypedDict):
     adapters: dict[str, dict[str, str]]
     template_sha256: str | None
     template_arg: list[str]
-    max_new_tokens: int
+    max_new_tokens: int | None
     draws: int
     temperature: float
     top_p: float
@@ -158,7 +158,7 @@ class EvalSettings(TypedDict):
     """What the figures depend on; where models were run, also the keys of `ModelSettings`.
 
     Keys:
-        num_fewshot: Examples before each question.
+        num_fewshot: Examples before each question; None where tasks of the harness decide.
         limit: `--limit`; None for all.
         inputs: Name of the data, examples or completions -> sha256.
         sandbox: How programs were confined; None where none were run.
@@ -166,7 +166,7 @@ class EvalSettings(TypedDict):
     """
 
     style: str
-    num_fewshot: int
+    num_fewshot: int | None
     limit: int | None
     inputs: dict[str, str]
     k: list[int]
@@ -193,12 +193,54 @@ class EvalCounts(TypedDict):
     tokens: dict[str, int]
 
 
+class HarnessMetric(TypedDict):
+    """One metric of a task of lm-evaluation-harness, under the harness's own name.
+
+    Keys:
+        filter: What the harness made of completions before it measured them; `none` for nothing.
+        value, stderr: None where the harness has none.
+    """
+
+    metric: str
+    filter: str
+    value: float | None
+    stderr: float | None
+    higher_is_better: bool | None
+
+
+class HarnessTask(TypedDict):
+    """A task or group of lm-evaluation-harness.
+
+    Keys:
+        n: Number of questions; 0 for a group that does not say.
+    """
+
+    task: str
+    is_group: bool
+    version: str | None
+    num_fewshot: int | None
+    n: int
+    metrics: list[HarnessMetric]
+
+
+class HarnessRow(TypedDict):
+    """One model on tasks of lm-evaluation-harness."""
+
+    model: str
+    tasks: list[HarnessTask]
+
+
 class EvalMetrics(TypedDict):
-    """Accuracy of each model and difference of each pair; seconds by model, where models were run."""
+    """Accuracy of each model and difference of each pair; seconds by model, where models were run.
+
+    Keys:
+        harness: In place of both, which are empty, on tasks of lm-evaluation-harness by name.
+    """
 
     seconds: NotRequired[dict[str, float]]
     models: list[ModelRow]
     pairs: list[PairRow]
+    harness: NotRequired[list[HarnessRow]]
 
 
 @dataclass(frozen=True)

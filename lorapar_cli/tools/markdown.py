@@ -1,6 +1,6 @@
 """Markdown tables and sections, and the format of figures in them."""
 
-from lorapar_cli.stage_records.evaluation import Accuracy, PassAtK
+from lorapar_cli.stage_records.evaluation import Accuracy, HarnessRow, PassAtK
 from lorapar_cli.store.manifest import Manifest
 
 
@@ -31,6 +31,23 @@ def pass_cell(part: PassAtK) -> str:
     """Returns pass@k with its interval."""
     low, high = part["interval"]
     return f"{100 * part['pass_rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def harness_table(rows: list[HarnessRow]) -> str:
+    """Returns the harness's own metrics with standard errors, a line per task and metric."""
+    lines = []
+    for number, task in enumerate(rows[0]["tasks"]):
+        for place, metric in enumerate(task["metrics"]):
+            found = [row["tasks"][number]["metrics"][place] for row in rows]
+            values = [
+                ""
+                if each["value"] is None
+                else f"{each['value']:.4f}"
+                + ("" if each["stderr"] is None else f" ± {each['stderr']:.4f}")
+                for each in found
+            ]
+            lines.append([task["task"], f"{metric['metric']}, {metric['filter']}", *values])
+    return table(["task", "metric, filter", *(row["model"] for row in rows)], lines, text=2)
 
 
 def list_notes(manifest: Manifest) -> str:

@@ -14,6 +14,7 @@ from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.markdown import (
     accuracy_cell,
+    harness_table,
     list_notes,
     pass_cell,
     section,
@@ -85,6 +86,10 @@ def _base_model(run: RunResults) -> str:
 def _accuracy(name: str, manifest: Manifest) -> str:
     record = manifest.record(EvalRecord)
     models, pairs = record.metrics["models"], record.metrics["pairs"]
+    if (harness := record.metrics.get("harness")) is not None:
+        return section(
+            f"lm-evaluation-harness: {name}", harness_table(harness), list_notes(manifest)
+        )
     parts = list(_groups(models[0]))
     rows = [
         [row["model"], accuracy_cell(row), *(accuracy_cell(_groups(row)[part]) for part in parts)]

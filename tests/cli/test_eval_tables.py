@@ -67,3 +67,23 @@ def test_problems_are_shown_where_there_are_any(show):
     assert "timeout" in text
     assert "truncated" not in text
     assert "problem" not in show()
+
+
+def test_metrics_of_the_harness_keep_their_names():
+    metric = {"metric": "f1", "filter": "none", "value": 0.25, "stderr": 0.125}
+    task = {"task": "toy", "is_group": False, "version": "1", "num_fewshot": 0, "n": 4}
+    rows = [
+        {"model": name, "tasks": [task | {"metrics": [metric | {"higher_is_better": True}]}]}
+        for name in ("base", "sft")
+    ]
+    manifest = Manifest(
+        "eval",
+        SETTINGS | {"match": "harness", "max_new_tokens": None, "num_fewshot": None},
+        counts=COUNTS,
+        metrics={"models": [], "pairs": [], "harness": rows},
+    )
+    text = shown(render(manifest))
+    assert "f1" in text
+    assert text.count("0.2500 ± 0.1250") == 2
+    assert "accuracy" not in text
+    assert "None" not in text

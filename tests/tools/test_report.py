@@ -147,3 +147,19 @@ def test_accuracies_and_differences(sampled):
 
 def test_options_with_several_numbers_are_shown(sampled):
     assert "`--k 1,2` `--samples 2`" in report(sampled, sampled.root)
+
+
+def test_metrics_of_the_harness_keep_their_names(tmp_path):
+    run = write_run(tmp_path / "run")
+    metric = {"metric": "acc", "filter": "none", "value": 0.5, "stderr": None}
+    task = {"task": "toy", "is_group": False, "version": None, "num_fewshot": 0, "n": 4}
+    row = {"model": "base", "tasks": [task | {"metrics": [metric | {"higher_is_better": None}]}]}
+    folder = run.folder(Stage.EVAL) / "toy"
+    folder.mkdir()
+    counts = {"items": 4, "without_reference": 0, "tokens": {}}
+    settings = {"task": "toy", "match": "harness", "models": ["base"], "base_model": None}
+    metrics = {"models": [], "pairs": [], "harness": [row]}
+    write_manifest(folder, Manifest(Stage.EVAL, settings, counts=counts, metrics=metrics))
+    page = report(run, tmp_path)
+    assert "## lm-evaluation-harness: toy" in page
+    assert "| toy | acc, none | 0.5000 |" in page

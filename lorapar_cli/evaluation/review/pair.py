@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.intervals import paired_difference
-from lorapar_cli.evaluation.review.read import Evaluation
+from lorapar_cli.evaluation.review.read import Evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
 
 # How answers are asked for and graded; which model gives them is what is compared.
@@ -184,6 +184,12 @@ def _differences(first: Evaluation, second: Evaluation) -> list[str]:
 def _first_draws(evaluation: Evaluation) -> Samples:
     kept: Samples = {name: {} for name in evaluation.models}
     for sample in evaluation.samples():
+        if verdict(sample) is None:
+            raise LoraparError(
+                f"`{evaluation.folder}` cannot be paired",
+                f"`{sample['id']}` is neither right nor wrong by the metrics of its task",
+                "evaluate tasks with `acc` or `exact_match`",
+            )
         kept.setdefault(sample["model"], {}).setdefault(sample["id"], sample)
     return kept
 

@@ -117,7 +117,8 @@ def read_evaluation(folder: Path) -> Evaluation:
         raise LoraparError(f"no finished evaluation in `{folder}`")
     record = manifest.record(EvalRecord)
     try:
-        return _read(folder, manifest, [row["model"] for row in record.metrics["models"]])
+        rows = record.metrics.get("harness") or record.metrics["models"]
+        return _read(folder, manifest, [row["model"] for row in rows])
     except (KeyError, TypeError, AttributeError) as cause:
         raise LoraparError(
             f"the settings of `{folder}` cannot be read",
@@ -136,3 +137,8 @@ def _read(folder: Path, manifest: Manifest, models: list[str]) -> Evaluation:
         models,
         describe_settings(manifest),
     )
+
+
+def verdict(sample: Sample) -> bool | None:
+    """Returns whether a sample is right; None where no metric of the harness's task says so."""
+    return cast("bool | None", sample["correct"])

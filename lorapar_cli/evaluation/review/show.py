@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.problems import why_failed
-from lorapar_cli.evaluation.review.read import Evaluation
+from lorapar_cli.evaluation.review.read import Evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.store.records import Message
 
@@ -18,7 +18,8 @@ class Choice:
     """Which samples to show.
 
     Attributes:
-        wrong, right: Number of wrong and of right samples of each model; None for all.
+        wrong, right: Number of wrong and of right samples of each model; None for all, those that
+            are neither among them.
         models: Names of models, empty for all.
         systems, ids: Systems and ids of items, empty for all.
     """
@@ -58,7 +59,7 @@ def choose_samples(evaluation: Evaluation, choice: Choice) -> list[Sample]:
 def _choose(
     samples: Iterable[Sample], choice: Choice, seen: dict[str, set[str]]
 ) -> Iterator[Sample]:
-    left: Counter[tuple[str, bool]] = Counter()
+    left: Counter[tuple[str, bool | None]] = Counter()
     for sample in samples:
         system = sample.get("system")
         seen["id"].add(sample["id"])
@@ -70,8 +71,12 @@ def _choose(
             or (choice.ids and sample["id"] not in choice.ids)
         ):
             continue
-        key = (sample["model"], sample["correct"])
-        most = choice.right if sample["correct"] else choice.wrong
+        right = verdict(sample)
+        key = (sample["model"], right)
+        most = choice.right if right else choice.wrong
+        # Neither right nor wrong by the harness's metrics: shown where all of an item is.
+        if right is None and most is not None:
+            continue
         if most is None or left[key] < most:
             left[key] += 1
             yield sample
@@ -79,6 +84,9 @@ def _choose(
 
 def explain(sample: Sample, evaluation: Evaluation) -> str:
     """Returns why a sample is right or wrong, in words."""
+    if "metrics" in sample:
+        values = (f"{name} {value:g}" for name, value in sample["metrics"].items())
+        return ", ".join(values) or "the harness gives no metric of a single answer"
     if evaluation.match == "code":
         said = [_explain_program(sample)]
     elif "scores" in sample:

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.evaluation.options import EvalOptions, TaskName
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.gsm8k import load_gsm8k
 from lorapar_cli.evaluation.tasks.humaneval import load_humaneval
 from lorapar_cli.evaluation.tasks.mmlu import load_mmlu
 from lorapar_cli.evaluation.tasks.own_records import load_own_records
 from lorapar_cli.evaluation.tasks.task import Task
 
-LOADERS: dict[TaskName, Callable[[EvalOptions], Task]] = {
+LOADERS: dict[str, Callable[[EvalOptions], Task]] = {
     "data": load_own_records,
     "gsm8k": load_gsm8k,
     "mmlu": load_mmlu,

@@ -91,16 +91,17 @@ def _find(run_dir: Path, evaluation: str | None) -> "Evaluation":
 
 def describe_sample(sample: "Sample", evaluation: "Evaluation", full: bool) -> str:
     """Returns a sample for a person to read, several lines."""
+    from lorapar_cli.evaluation.review.read import verdict
     from lorapar_cli.evaluation.review.show import explain, question_text
 
     groups: dict[str, Any] = {
         kind: sample.get(kind) for kind in ("system", "group", "subject", "steps")
     }
-    verdict = "right" if sample["correct"] else "wrong"
+    said = {True: "right", False: "wrong", None: "neither right nor wrong"}[verdict(sample)]
     known = [f"{kind} {value}" for kind, value in groups.items() if value is not None]
     head = ", ".join([f"model {sample['model']}", f"draw {sample['draw']}", *known])
     lines = [
-        f"== {sample['id']} ({head}): {verdict} ==",
+        f"== {sample['id']} ({head}): {said} ==",
         *_field("question", question_text(sample["prompt"]), _QUESTION, full),
         *_field("reference", _reference(sample), _QUESTION, full),
         *_field("extracted", str(sample["extracted"] or "(nothing)"), _QUESTION, full),
