@@ -114,7 +114,7 @@ def finish_run(
         metrics = {"seconds": seconds, **metrics}
     record = EvalRecord(counts, metrics)
     manifest.keep(record)
-    manifest.notes = _notes(run, record)
+    manifest.notes += _notes(run, record)
     return finish_working_folder(work, run.folder, manifest)
 
 

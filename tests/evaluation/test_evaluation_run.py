@@ -106,3 +106,12 @@ def test_without_models_there_are_no_seconds_and_no_truncated_prompts(run, finis
     assert list(record.counts) == ["items", "without_reference", "tokens"]
     assert list(record.metrics) == ["models", "pairs"]
     assert record.counts["tokens"] == {"completions": 0}
+
+
+def test_a_damaged_record_of_an_unfinished_evaluation_is_said(run, finish):
+    run.folder.mkdir(parents=True)
+    (run.folder / "unfinished.json").write_text("{")
+    (run.folder / Artifact.SAMPLES).write_text("half")
+    finish([sample("base", item, draw, True) for item in ITEMS for draw in range(2)])
+    notes = read_manifest(run.folder).notes
+    assert "`unfinished.json` was damaged: the run was started over" in notes
