@@ -124,26 +124,26 @@ def child(what: str, checked: str, *arguments: str) -> None:
 def compare(name: str, what: str, folder: Path, *given: str) -> str:
     """Returns a line on the time with hashing against the time without, in paired runs.
 
+    The fastest of each are compared: whatever else the machine does only adds to them.
+
     Args:
         folder: Where results may be written to.
         given: Arguments of the child.
     """
-    ratios, seconds = [], []
+    seconds: dict[str, list[float]] = {"checking": [], "trusting": []}
     for number in range(PAIRS + 1):
-        took = {}
         # In turns, so that neither is always the second to read the files.
-        for checked in ("checking", "trusting")[:: 1 if number % 2 else -1]:
+        for checked in sorted(seconds, reverse=number % 2 == 1):
             # Each writes a folder of its own.
             out = ["--out", f"{folder}/{number}-{checked}"] if what == "partition" else []
             done = run_python("-m", "benchmarks.verify", what, checked, *given, *out)
-            took[checked] = float(done.output.rpartition("seconds ")[2])
-        if number:  # The first pair fills the page cache.
-            ratios.append(took["checking"] / took["trusting"])
-            seconds.append(took["checking"])
-    extra = statistics.median(ratios) - 1
-    pairs = ", ".join(f"{ratio - 1:+.1%}" for ratio in ratios)
+            if number:  # The first pair fills the page cache.
+                seconds[checked].append(float(done.output.rpartition("seconds ")[2]))
+    with_it, without = (min(each) for each in seconds.values())
+    middle = statistics.median(a / b for a, b in zip(*seconds.values(), strict=True)) - 1
     return (
-        f"{name}: {statistics.median(seconds):.2f} s, of which verification {extra:+.1%} ({pairs})"
+        f"{name}: {with_it:.2f} s, without verification {without:.2f} s ({with_it / without - 1:+.1%}, "
+        f"median of {PAIRS} pairs {middle:+.1%})"
     )
 
 
