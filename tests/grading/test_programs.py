@@ -3,7 +3,6 @@
 import json
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Sandbox, find_backend
 from tests.shared_data import SHARED_DATA
 
-CASES = Path(__file__).parent / "cases" / "programs.jsonl"
 CODE = Code(
     prompt="import math\n\ndef half(x):\n    return x / 2\n\ndef root(x):\n    '''The root.'''\n",
     entry_point="root",
@@ -35,19 +33,6 @@ def graded(completions, code=CODE):
 
 def read_cases(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_the_verdicts_on_the_cases_are_a_careful_readers():
-    rows = read_cases(CASES)
-    tasks = [Code(row["prompt"], row["entry_point"], row["test"]) for row in rows]
-    found = run_completions(tasks, [row["completion"] for row in rows], Sandbox(find_backend()))
-    wrong = [
-        (row["name"], each.result)
-        for row, each in zip(rows, found, strict=True)
-        if each.result.passed != row["right"]
-    ]
-    assert wrong == []
-    assert sum(not row["right"] for row in rows) > 0.35 * len(rows) > 35
 
 
 @pytest.mark.shared_data("humaneval")

@@ -77,7 +77,12 @@ def serve(channel: int) -> None:
     start = receive(channel)
     module = _new_module(PROGRAM)
     # Instances of the classes of the setup alone may come from the other side.
-    peer = Peer(channel, lambda: _own_classes(module))
+    peer = Peer(
+        channel,
+        lambda: {
+            name: own for name, own in _own_classes(module).items() if name in start["classes"]
+        },
+    )
     try:
         code = compile(start["program"], PROGRAM, "exec")
     except (SyntaxError, ValueError) as error:
@@ -104,7 +109,9 @@ def check(channel: int, result_channel: int) -> None:
     module = _new_module(TESTS)
     peer = Peer(channel, lambda: _own_classes(module))
     try:
-        send(channel, {"program": task["program"], "entry_point": task["entry_point"]})
+        exec(compile(task["setup"], "setup", "exec"), vars(module))
+        start = {name: task[name] for name in ("program", "entry_point")}
+        send(channel, start | {"classes": list(_own_classes(module))})
         first = receive(channel)
         if "failure" in first:
             result |= {"failure": str(first["failure"]), "reason": str(first["reason"])}
@@ -121,7 +128,6 @@ def check(channel: int, result_channel: int) -> None:
 
 
 def _run_tests(task: dict, namespace: dict, candidate) -> None:
-    exec(compile(task["setup"], "setup", "exec"), namespace)
     namespace[task["entry_point"]] = candidate
     exec(compile(task["test"], "test", "exec"), namespace)
     if "check" in namespace:

@@ -11,7 +11,11 @@ from lorapar_cli.grading.sandbox.process import BACKENDS, UNSAFE, role_process
 from lorapar_cli.grading.sandbox.runner import Limits, probe
 
 RLIMITS = Limits().to_rlimits()
-START = {"program": "import os\ndef f(x):\n    return os.getpid(), x + 1", "entry_point": "f"}
+START = {
+    "program": "import os\ndef f(x):\n    return os.getpid(), x + 1",
+    "entry_point": "f",
+    "classes": [],
+}
 
 
 @pytest.fixture(params=[*BACKENDS, UNSAFE])

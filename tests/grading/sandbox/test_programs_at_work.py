@@ -118,6 +118,16 @@ TESTED = {
         "from itertools import islice\n"
         "def check(candidate):\n    assert list(islice(candidate(), 3000)) == list(range(3000))\n",
     ),
+    "iterators of a class of the program": (
+        "class Up:\n"
+        "    def __init__(self):\n        self.n = 0\n"
+        "    def __iter__(self):\n        return self\n"
+        "    def __next__(self):\n        self.n += 1\n        return self.n\n"
+        "def f():\n    return Up()\n",
+        "def check(candidate):\n"
+        "    numbers = candidate()\n"
+        "    assert [next(numbers), next(numbers)] == [1, 2]\n",
+    ),
     "coroutines": (
         "import asyncio\nasync def f(n):\n    await asyncio.sleep(0)\n    return n + 1\n",
         "import asyncio\ndef check(candidate):\n    assert asyncio.run(candidate(1)) == 2\n",
