@@ -35,6 +35,10 @@ class UsageError(LoraparError):
     """The command line or the configuration is wrong, as opposed to what it points at (exit 2)."""
 
 
+class Diverged(LoraparError):
+    """Training left the finite numbers: the learning rate is too high."""
+
+
 def nearest(name: str, valid: list[str]) -> str:
     """Returns ", did you mean `x`?" for the closest valid name, or an empty string."""
     import difflib

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
@@ -74,14 +74,14 @@ class StageCallback(TrainerCallback):
         """Appends one line per step; the closing summary of a run is not a step.
 
         Raises:
-            LoraparError: The loss is not a finite number.
+            Diverged: The loss is not a finite number.
         """
         logs = logs or {}
         if "train_runtime" in logs:
             return
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
-            raise LoraparError(
+            raise Diverged(
                 f"loss is {loss} in step {state.global_step}",
                 hint="lower `--learning-rate`; the last checkpoint is kept, "
                 "the same command resumes from it",

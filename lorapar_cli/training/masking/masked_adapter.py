@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 
 from lorapar_cli.elements.rank_doubling import widen_mask
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.models.adapter import (
     adapter_parameters,
     load_adapter,
@@ -152,13 +152,12 @@ def verify_trained(start: MaskedAdapter, after: dict[str, torch.Tensor]) -> tupl
         after: Of `whole_adapter`.
 
     Raises:
+        Diverged: A trained value is not finite.
         LoraparError: Nothing moved.
         AssertionError: A frozen element moved: a defect of lorapar, never of the input.
     """
     if bad := [name for name, tensor in after.items() if not torch.isfinite(tensor).all()]:
-        raise LoraparError(
-            f"training made `{bad[0]}` infinite or NaN", hint="lower `--learning-rate`"
-        )
+        raise Diverged(f"training made `{bad[0]}` infinite or NaN", hint="lower `--learning-rate`")
     active, frozen = count_moved(start.weights, after, start.active)
     if frozen:
         raise AssertionError(f"{frozen} frozen elements moved during training")

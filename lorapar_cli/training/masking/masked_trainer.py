@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.training.masking.active_elements import ActiveElements
 from lorapar_cli.training.masking.engines import Engine, require_engine
@@ -134,7 +134,7 @@ class MaskedTrainer(Trainer):
             norm = norm.full_tensor()
         # A float16 scaler leaves out such a step and lowers its scale.
         if not math.isfinite(norm) and not self.args.fp16:
-            raise LoraparError(
+            raise Diverged(
                 f"gradients are not finite in step {self.state.global_step + 1}",
                 f"norm {float(norm)}",
                 "lower `--learning-rate`; the last checkpoint is saved, "
