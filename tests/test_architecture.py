@@ -29,6 +29,7 @@ FLOORS = [
     {"data", "models", "plots"},
     WINGS,
     {"tools"},
+    {"comparison"},
     {"cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -37,6 +38,11 @@ PURE = [
     *("elements", "labelling/votes/voting.py", "labelling/votes/reliability.py"),
     *("labelling/holdout.py", "partition/budget.py", "scoring/split_half.py"),
     *("grading/answers.py", "evaluation/metrics.py", "evaluation/intervals.py"),
+    *(
+        "comparison/report/estimators.py",
+        "comparison/planning/search.py",
+        "comparison/report/verdict.py",
+    ),
     *("training/replay.py", "training/rewards/builtin.py"),
 ]
 # What takes long to import: a module may leave it to the function that needs it.
@@ -44,7 +50,17 @@ HEAVY = {
     *("torch", "numpy", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors"),
     *("openai", "httpx2", "yaml", "jinja2", "rich", "matplotlib", "pyarrow", "tokenizers"),
 }
-COMMANDS = ["classify", "score", "partition", "train-sft", "train-rl", "eval", "run", "demo"]
+COMMANDS = [
+    "classify",
+    "score",
+    "partition",
+    "train-sft",
+    "train-rl",
+    "eval",
+    "run",
+    "demo",
+    "compare",
+]
 
 
 @dataclass(frozen=True)

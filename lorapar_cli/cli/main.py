@@ -38,6 +38,7 @@ def register() -> None:
         return
     from lorapar_cli.cli.commands import (
         classify,
+        compare,
         demo,
         doctor,
         evaluate,
@@ -53,7 +54,8 @@ def register() -> None:
         train_rl,
         train_sft,
     )
-    from lorapar_cli.cli.commands.review import compare, show
+    from lorapar_cli.cli.commands.review import compare as review_compare
+    from lorapar_cli.cli.commands.review import show
 
     app.command("classify")(classify.classify)
     app.command("score")(score.score)
@@ -62,7 +64,8 @@ def register() -> None:
     app.command("train-rl")(train_rl.train_rl)
     app.command("eval")(evaluate.evaluate)
     app.command("eval show")(show.show)
-    app.command("eval compare")(compare.compare)
+    app.command("eval compare")(review_compare.compare)
+    app.command("compare")(compare.compare)
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)

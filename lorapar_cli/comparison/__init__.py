@@ -1,0 +1,1 @@
+"""`lorapar compare`: does the mask earn its place, and which recipe does best?"""

@@ -1,0 +1,186 @@
+"""What a comparison is about: the run, its settings, and what cells and trainings are named by."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from lorapar_cli import __version__
+from lorapar_cli.comparison.cells import (
+    OPTIONS,
+    Cell,
+    as_option_value,
+    canonical,
+    choose_cells,
+    read_sections,
+)
+from lorapar_cli.comparison.options import CompareOptions
+from lorapar_cli.comparison.records import ComparedRecords, prepare_records
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.forgetting import NEUTRAL_TEXT
+from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
+from lorapar_cli.options import Options, options_of
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.training.inputs import ALL
+from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions
+
+Chosen = TypeVar("Chosen", bound=Options)
+# What a manifest records as resolved, or what the comparison decides itself.
+_OWN = {"model", "template", "seed", "report_to"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A comparison on a run directory.
+
+    Attributes:
+        root: Folder of everything that the comparison writes.
+        cells: By priority.
+        settings: Stage -> options that the run's stages have, or a configuration.
+        identity: What every measurement depends on besides its cell.
+    """
+
+    run_dir: RunDir
+    root: Path
+    options: CompareOptions
+    cells: list[Cell]
+    settings: Mapping[Stage, Options]
+    records: ComparedRecords
+    identity: dict[str, Any]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The training stages that are compared, in order."""
+        return {
+            "sft": [Stage.TRAIN_SFT],
+            "rl": [Stage.TRAIN_RL],
+            "both": [Stage.TRAIN_SFT, Stage.TRAIN_RL],
+        }[self.options.stage]
+
+    @property
+    def search_seed(self) -> int:
+        """Seed of the trainings that rates are chosen by; none of these is reported."""
+        return self.options.seed
+
+    def seeds(self, count: int) -> list[int]:
+        """Returns the seeds of the first `count` measured trainings."""
+        return [self.options.seed + number for number in range(1, count + 1)]
+
+    def cell(self, name: str) -> Cell:
+        """Returns the cell of that name."""
+        return next(cell for cell in self.cells if cell.name == name)
+
+    @property
+    def neutral(self) -> Path:
+        """The text on which forgetting is measured."""
+        return self.options.neutral or NEUTRAL_TEXT
+
+    def score_options(self, cell: Cell) -> ScoreOptions:
+        """Returns how the elements of a cell are scored."""
+        return self._changed(cell, Stage.SCORE, ScoreOptions)
+
+    def partition_options(self, cell: Cell) -> PartitionOptions:
+        """Returns how the elements of a cell are selected."""
+        return self._changed(cell, Stage.PARTITION, PartitionOptions)
+
+    def training_options(self, cell: Cell, stage: Stage) -> TrainingOptions:
+        """Returns what a stage of a cell is trained with, at the rate that the search starts from."""
+        kind = SftOptions if stage is Stage.TRAIN_SFT else RlOptions
+        return self._changed(cell, stage, kind)
+
+    def _changed(self, cell: Cell, stage: Stage, kind: type[Chosen]) -> Chosen:
+        return cast(Chosen, replace(self.settings[stage], **cell.settings(stage)))
+
+    def digest(self, **parts: Any) -> str:
+        """Returns the name of an artifact that depends on `parts` and on the comparison's identity."""
+        return digest_of(self.identity | parts)
+
+
+def digest_of(value: Any) -> str:
+    """Returns 16 hex digits that stand for a value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
+    """Returns the comparison of these options; divides the run's records.
+
+    Raises:
+        LoraparError: The run is not scored, or its records cannot be divided.
+        UsageError: A cell or a setting is unknown or out of range.
+    """
+    cells = choose_cells(options.cells)
+    if len(cells) < 2:
+        raise UsageError("a comparison needs two cells or more", f"`--cells` names {len(cells)}")
+    scored = run_dir.require(Stage.SCORE, "scored adapter", "--run-dir")
+    run_dir.require_current(Stage.SCORE)
+    settings = _settings(run_dir, options.config)
+    root = run_dir.folder("compare")
+    records = prepare_records(run_dir, root, options.data, options.validation, options.seed)
+    base_id, revision = run_dir.base_of_adapter(None)
+    identity = {
+        "lorapar": __version__,
+        "base": [base_id, revision],
+        "adapter": sha256_file(scored / Artifact.ADAPTER / ADAPTER_WEIGHTS),
+        "template": [run_dir.template(Stage.SCORE), run_dir.template_arguments(Stage.SCORE)],
+        "records": records.digest,
+        "neutral": sha256_file(options.neutral or NEUTRAL_TEXT),
+        "match": options.match,
+        "max_new_tokens": options.max_new_tokens,
+        "batch_size": options.batch_size,
+        "search_share": options.search_share,
+        "seed": options.seed,
+    }
+    grid = Grid(run_dir, root, options, cells, settings, records, identity)
+    for cell in cells:
+        for stage in grid.stages:
+            _require_split(cell, stage, grid.training_options(cell, stage))
+    if options.stage == "rl":
+        run_dir.require(Stage.TRAIN_SFT, "adapter to start `train-rl` from", "--stage both")
+        run_dir.require_current(Stage.TRAIN_SFT)
+    return grid
+
+
+def _require_split(cell: Cell, stage: Stage, options: TrainingOptions) -> None:
+    """Refuses data whose validation part would be trained on."""
+    if options.data not in (*System, ALL):
+        raise LoraparError(
+            "a comparison trains on the run's own splits",
+            f"`{stage}` of cell `{cell.name}` trains on `{options.data}`",
+            "give `data: system1`, `system2` or `all` in a file for `--config`",
+        )
+
+
+def _settings(run_dir: RunDir, config: Path | None) -> dict[Stage, Options]:
+    """Returns each stage's options: the run's, else the defaults, changed by a configuration."""
+    sections = {} if config is None else read_sections(config)
+    settings: dict[Stage, Options] = {}
+    for stage, kind in OPTIONS.items():
+        manifest = run_dir.manifest(stage)
+        recorded = {} if manifest is None else dict(manifest.settings)
+        if stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL):
+            _require_same_template(run_dir, stage, recorded.get("template"))
+        known = {each.name: each.kind for each in options_of(kind) if each.name not in _OWN}
+        own = {
+            name: as_option_value(known[name], value)
+            for name, value in recorded.items()
+            if name in known
+        }
+        if stage is Stage.SCORE and manifest is not None:
+            own["seed"] = manifest.settings["seed"]
+        if stage is Stage.PARTITION:
+            own |= {"select": "importance", "plot": False}
+        settings[stage] = kind(**(own | dict(sections.get(stage, {}))))
+    return settings
+
+
+def _require_same_template(run_dir: RunDir, stage: Stage, template: str | None) -> None:
+    """Refuses a training stage that rendered prompts otherwise than `score`."""
+    if run_dir.manifest(stage) is not None and template != run_dir.template(Stage.SCORE):
+        raise LoraparError(
+            f"`{stage}` of this run used another chat template than `score`",
+            hint="a comparison uses one template; score again with that of the training stage",
+        )

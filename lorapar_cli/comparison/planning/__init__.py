@@ -1,0 +1,1 @@
+"""What is trained next: the search for a rate, and what fits into a time."""

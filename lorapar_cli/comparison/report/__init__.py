@@ -1,0 +1,1 @@
+"""What the trainings of a comparison come to: estimates, tables, the verdict."""

@@ -1,0 +1,151 @@
+"""Whether the mask earned its keep, in one sentence, and the cheapest cell that is good enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lorapar_cli.comparison.cells import PAPER, RANDOM
+from lorapar_cli.comparison.report.results import (
+    DifferenceRow,
+    Finding,
+    Measure,
+    Verdict,
+    difference_of,
+)
+from lorapar_cli.comparison.schedule import StageOutcome
+from lorapar_cli.names import Stage
+
+_LEVEL = 0.05
+_PHASE = {Stage.TRAIN_SFT: "SFT", Stage.TRAIN_RL: "RL"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stage of a comparison, ready to be judged.
+
+    Attributes:
+        outcomes: Name -> outcome of the cells that have results.
+        costs: Name -> what orders cells from cheap to dear: trained elements, then what choosing
+            them takes.
+        means: Name -> mean of the primary measure.
+        base: The base model's.
+        differences: Of the stage.
+        margin: Share of the best cell's gain.
+    """
+
+    stage: Stage
+    measure: Measure
+    systems: Sequence[str]
+    outcomes: Mapping[str, StageOutcome]
+    costs: Mapping[str, tuple[int, int]]
+    means: Mapping[str, float]
+    base: float
+    differences: Sequence[DifferenceRow]
+    margin: float
+
+    @property
+    def sign(self) -> int:
+        """1 where larger values are better, else -1."""
+        return 1 if self.measure == "accuracy" else -1
+
+
+def judge(stage: Judged) -> Verdict:
+    """Returns the verdict on one stage."""
+    finding, about_mask = _judge_mask(stage)
+    verdict: Verdict = {
+        "stage": stage.stage.value,
+        "finding": finding,
+        "measure": stage.measure,
+        "systems": list(stage.systems),
+        "best": None,
+        "margin": None,
+        "cheapest": None,
+        "sentence": f"in {_PHASE[stage.stage]} {about_mask}",
+    }
+    if not stage.means:
+        return verdict
+    best = max(stage.means, key=lambda name: stage.sign * stage.means[name])
+    gain = stage.sign * (stage.means[best] - stage.base)
+    verdict["best"] = best
+    if gain <= 0:
+        verdict["sentence"] += ", and no cell is better than the base model"
+        return verdict
+    margin = stage.margin * gain
+    cheapest = next(
+        name
+        for name in sorted(stage.means, key=lambda name: stage.costs[name])
+        if name == best or _is_good_enough(stage, name, best, margin)
+    )
+    verdict["margin"], verdict["cheapest"] = margin, cheapest
+    elements = f"{stage.costs[cheapest][0]:,} trained elements"
+    verdict["sentence"] += (
+        f", and the cheapest cell is the best one, `{best}` ({elements})"
+        if cheapest == best
+        else f", and the cheapest cell that is not worse than the best one, `{best}`, by more than "
+        f"{margin:.3g} is `{cheapest}` ({elements})"
+    )
+    return verdict
+
+
+def _is_good_enough(stage: Judged, name: str, best: str, margin: float) -> bool:
+    """Returns whether a cell loses less than the margin, with 95 % confidence."""
+    found = difference_of(stage.outcomes[best], stage.outcomes[name], stage.measure, stage.systems)
+    if found is None:
+        return False
+    lost = found.high_one_sided if stage.sign == 1 else -found.low_one_sided
+    return lost < margin
+
+
+def _judge_mask(stage: Judged) -> tuple[Finding, str]:
+    """Returns what `paper` against `random` shows, and in words."""
+    if PAPER not in stage.means or RANDOM not in stage.means:
+        missing = ", ".join(f"`{name}`" for name in (PAPER, RANDOM) if name not in stage.means)
+        return "not compared", f"nothing can be said of the mask: there are no figures of {missing}"
+    row = _row_of(stage)
+    if row is None:
+        return "not compared", "nothing can be said of the mask: there are too few records"
+    better = stage.sign * row["difference"]
+    words = "loss" if stage.measure == "loss" else "accuracy"
+    sizes = [stage.costs[name][0] for name in (PAPER, RANDOM)]
+    size = "of the same size" if sizes[0] == sizes[1] else f"of {sizes[1]:,} elements"
+    shown = row["p_holm"] < _LEVEL
+    p_value = f"p = {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
+    seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    figures = (
+        f"difference {row['difference']:+.3g}, 95 % interval {row['low']:+.3g} to "
+        f"{row['high']:+.3g}, {p_value} after correction, {row['records']} records, {seeds}"
+    )
+    if row["seeds"] == 1:
+        figures += ", without the variance between trainings"
+    if not shown:
+        return "not shown", (
+            f"the mask did not show that it earns its keep: the {words} of `paper` does not differ "
+            f"from that of a random mask {size} at 95 % confidence ({figures})"
+        )
+    finding: Finding = "earned" if better > 0 else "worse"
+    verb = "earned its keep" if better > 0 else "did not earn its keep"
+    relation = "better" if better > 0 else "worse"
+    return finding, (
+        f"the mask {verb}: the {words} of `paper` is {relation} than that of a random mask {size} "
+        f"at 95 % confidence ({figures})"
+    )
+
+
+def _row_of(stage: Judged) -> DifferenceRow | None:
+    """Returns `paper` against `random` on the primary measure.
+
+    Where a stage trains on both systems, on the one with the larger p-value: both must show it.
+    """
+    rows = [
+        row
+        for row in stage.differences
+        if (row["cell"], row["against"]) == (PAPER, RANDOM)
+        and row["measure"] == stage.measure
+        and row["system"] in stage.systems
+    ]
+    return max(rows, key=lambda row: row["p_holm"], default=None)
+
+
+def join_sentences(verdicts: Sequence[Verdict]) -> str:
+    """Returns the verdicts of all stages as one sentence."""
+    text = "; ".join(verdict["sentence"] for verdict in verdicts)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,66 @@
+"""A picture of what cells of a comparison have learnt against what they have forgotten."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorapar_cli.plots.matplotlib_extra import require_matplotlib
+from lorapar_cli.store.atomic import atomic_file
+
+_COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell.
+
+    Attributes:
+        learnt: Its value on what it was trained for.
+        kl: KL from the base model per token on the new task's prompts, in nats.
+        neutral: Change of the loss on neutral text, nats per token.
+    """
+
+    cell: str
+    learnt: float
+    kl: float
+    neutral: float
+
+
+def draw_learning_forgetting(points: Mapping[str, Sequence[Point]], path: Path) -> None:
+    """Writes an image with a row for each title: what was learnt against both kinds of forgetting.
+
+    Args:
+        points: Axis label -> cells.
+        path: Its suffix gives the format: PNG, SVG or PDF.
+
+    Raises:
+        LoraparError: matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2 * len(points)), dpi=120, layout="constrained")
+    for row, (title, cells) in enumerate(points.items()):
+        panels = (
+            ("KL from the base model, nats per token", [each.kl for each in cells]),
+            (
+                "change of the loss on neutral text, nats per token",
+                [each.neutral for each in cells],
+            ),
+        )
+        for column, (label, forgotten) in enumerate(panels):
+            axes = figure.add_subplot(len(points), 2, 2 * row + column + 1)
+            for place, (each, x) in enumerate(zip(cells, forgotten, strict=True)):
+                axes.scatter([x], [each.learnt], color=_COLORS[place % len(_COLORS)], zorder=2)
+                # A name is text of the user's, never markup of formulas.
+                name = each.cell.replace("$", r"\$")
+                axes.annotate(
+                    name, (x, each.learnt), xytext=(4, 4), textcoords="offset points", fontsize=8
+                )
+            axes.set_xlabel(label, fontsize=8)
+            axes.set_ylabel(title, fontsize=8)
+            axes.grid(alpha=0.3)
+            axes.tick_params(labelsize=8)
+            axes.margins(0.15)
+    with atomic_file(path, "wb") as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."))

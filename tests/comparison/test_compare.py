@@ -1,0 +1,258 @@
+"""`compare` on a tiny run: shared stages, resuming after a kill, the same table twice."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lorapar_cli.comparison import train
+from lorapar_cli.comparison.compare import compare
+from lorapar_cli.comparison.options import CompareOptions
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Stage
+
+CONFIG = """
+train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 3}
+"""
+
+
+@pytest.fixture
+def setup(run_dir, tmp_path):
+    """The run, records that it has not seen, and settings for a training of a second."""
+    rows = [
+        {
+            "id": f"m{n}",
+            "prompt": f"What is {n} times 3?",
+            "completion": f"#### {3 * n}",
+            "reference_answer": str(3 * n),
+            "label": "system1" if n % 2 else "system2",
+        }
+        for n in range(8)
+    ]
+    (tmp_path / "measured.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "neutral.txt").write_text("The sun rose over the hills. " * 20)
+    return run_dir
+
+
+def options(tmp_path, **changes):
+    stated = {
+        "data": str(tmp_path / "measured.jsonl"),
+        "config": tmp_path / "config.yaml",
+        "neutral": tmp_path / "neutral.txt",
+        "max_new_tokens": 8,
+        "cells": ("paper", "random"),
+        "seeds": 2,
+        "max_rates": 1,
+    }
+    return CompareOptions(**(stated | changes))
+
+
+def without_times(comparison):
+    text = json.loads(json.dumps(comparison, default=str))
+    for row in text["cells"]:
+        row.pop("seconds", None)
+    return text
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Counts the trainings that really ran."""
+    seen = []
+
+    def counted(run_dir, options, **keywords):
+        seen.append((options.learning_rate, options.seed, options.mask))
+        return original(run_dir, options, **keywords)
+
+    original = train.train_sft
+    monkeypatch.setattr(train, "train_sft", counted)
+    return seen
+
+
+def test_every_cell_of_sft(setup, tmp_path, trained):
+    cells = tmp_path / "cells.yaml"
+    cells.write_text("small: {partition: {theta: 0.2}}\n")
+    named = ("paper", "random", "full", "rank", str(cells))
+    found = compare(setup, options(tmp_path, cells=named, seeds=1))
+    rows = {row["cell"]: row for row in found["cells"]}
+    assert list(rows) == ["paper", "random", "full", "rank", "small"]
+    assert len(trained) == 5
+    mask = setup.manifest(Stage.PARTITION).counts
+    assert rows["paper"]["active"] == rows["random"]["active"] == mask["active_sft"]
+    assert rows["full"]["active"] == rows["full"]["elements"] == mask["elements"]
+    assert 0 < rows["small"]["active"] < rows["paper"]["active"]
+    each = mask["elements"] // 4
+    assert rows["rank"]["active"] == rows["rank"]["elements"]
+    distances = {rank: abs(rank * each - rows["paper"]["active"]) for rank in range(1, 5)}
+    assert rows["rank"]["active"] == min(distances, key=distances.get) * each
+    assert f"plain LoRA of rank {rows['rank']['active'] // each}" in found["notes"][0]
+    for row in rows.values():
+        assert row["optimizer_bytes"] == 8 * row["active"]
+        assert set(row["loss"]) == set(row["accuracy"]) == {"system1", "system2"}
+        assert row["forgetting"]["kl"] > 0
+        assert row["forgetting"]["neutral_loss_change"] != 0
+    # What training starts from is never trained for the comparison, and both masks differ.
+    assert len({mask for _, _, mask in trained}) == 4
+    assert found["sentence"].startswith("In SFT ")
+    folder = setup.folder("compare")
+    assert json.loads((folder / "results.json").read_text()) == json.loads(
+        json.dumps(found, default=str)
+    )
+    page = (folder / "compare.md").read_text()
+    assert found["sentence"] in page
+    assert page.count("| small |") == 1 + 2 * 4
+    with open(folder / "compare.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["cell"] for line in lines] == list(rows)
+    assert float(lines[0]["loss_system1"]) == rows["paper"]["loss"]["system1"]
+    assert (folder / "plots/learning-forgetting.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_trained_twice_and_the_table_stays(setup, tmp_path, trained):
+    first = compare(setup, options(tmp_path))
+    assert len(trained) == 4
+    again = compare(setup, options(tmp_path))
+    assert len(trained) == 4
+    assert again == first
+    more = compare(setup, options(tmp_path, seeds=3))
+    assert [seed for _, seed, _ in trained[4:]] == [3, 3]
+    assert more["cells"][0]["seeds"] == [1, 2, 3]
+
+
+def test_the_same_seeds_give_the_same_table_from_nothing(setup, tmp_path, trained):
+    import shutil
+
+    first = compare(setup, options(tmp_path))
+    shutil.rmtree(setup.folder("compare"))
+    assert without_times(compare(setup, options(tmp_path))) == without_times(first)
+    assert len(trained) == 8
+
+
+def test_random_masks_are_drawn_anew_for_each_seed(setup, tmp_path, trained):
+    compare(setup, options(tmp_path))
+    masks = {seed: mask for _, seed, mask in trained[2:]}
+    assert masks[1] != masks[2]
+    assert trained[0][2] == trained[1][2]
+
+
+def test_the_rate_is_searched_on_records_that_no_cell_trains_on(setup, tmp_path, trained):
+    found = compare(setup, options(tmp_path, max_rates=4, seeds=1))
+    paper = found["cells"][0]
+    tried = dict(paper["searched"])
+    assert {0.00316, 0.01, 0.0316} <= set(tried)
+    assert paper["learning_rate"] == min(sorted(tried), key=tried.get)
+    # The search has a seed of its own.
+    assert {seed for rate, seed, _ in trained if seed != 1} == {0}
+    assert len(trained) == sum(len(row["searched"]) + 1 for row in found["cells"])
+
+
+def test_a_rate_that_diverges_is_no_candidate(setup, tmp_path):
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("0.01", "1.0e+30"))
+    found = compare(setup, options(tmp_path, max_rates=3, seeds=1))
+    row = found["cells"][0]
+    assert row["searched"][-1] == (3.16e30, None)
+    assert row["diverged"] == "training diverged at every learning rate"
+    assert found["verdicts"][0]["finding"] == "not compared"
+    assert (setup.folder("compare") / "compare.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "part"),
+    [
+        ({"cells": ("paper",)}, UsageError, "needs two cells or more"),
+        ({"stage": "rl"}, LoraparError, "no adapter to start `train-rl` from"),
+        ({"data": "nothing.jsonl"}, LoraparError, "nothing.jsonl"),
+    ],
+)
+def test_mistakes_are_refused_before_training(setup, tmp_path, trained, changes, error, part):
+    with pytest.raises(error, match=part):
+        compare(setup, options(tmp_path, **changes))
+    assert trained == []
+
+
+def test_a_run_that_is_not_scored_is_refused(setup, tmp_path):
+    import shutil
+
+    shutil.rmtree(setup.folder(Stage.SCORE))
+    with pytest.raises(LoraparError, match="no scored adapter"):
+        compare(setup, options(tmp_path))
+
+
+def test_processes_side_by_side_give_the_same_table(setup, tmp_path, trained):
+    alone = compare(setup, options(tmp_path, seeds=1))
+    assert len(trained) == 2
+    import shutil
+
+    shutil.rmtree(setup.folder("compare") / "cells")
+    together = compare(setup, options(tmp_path, seeds=1, jobs=2))
+    assert len(trained) == 2
+    assert without_times(together) | {"settings": 0} == without_times(alone) | {"settings": 0}
+
+
+def test_a_budget_leaves_out_what_does_not_fit_and_decides_once(setup, tmp_path, trained):
+    named = ("paper", "random", "full")
+    timed = options(tmp_path, cells=named, budget="1s")
+    found = compare(setup, timed)
+    assert [row["cell"] for row in found["cells"]] == ["paper", "random"]
+    assert [row["seeds"] for row in found["cells"]] == [[1], [1]]
+    assert found["left_out"] == ["1 of 2 seeds", "cells `full`"]
+    assert (
+        "Left out to fit into `--budget`: 1 of 2 seeds."
+        in (setup.folder("compare") / "compare.md").read_text()
+    )
+    count = len(trained)
+    assert compare(setup, timed) == found
+    assert len(trained) == count
+    plenty = compare(setup, options(tmp_path, cells=named, budget="9h"))
+    assert plenty["left_out"] == []
+    assert [row["cell"] for row in plenty["cells"]] == list(named)
+
+
+def command(setup, tmp_path):
+    arguments = ["--run-dir", str(setup.root), "--seeds", "2", "--max-rates", "1"]
+    arguments += ["--cells", "paper,random", "--max-new-tokens", "8"]
+    for name in ("data", "config", "neutral"):
+        arguments += [f"--{name}", str(getattr(options(tmp_path), name))]
+    return [sys.executable, "-m", "lorapar_cli", "compare", *arguments]
+
+
+def test_a_kill_repeats_no_finished_training(setup, tmp_path, trained):
+    """Killed as soon as the first training has its result; the rest is done by the next command."""
+    process = subprocess.Popen(
+        command(setup, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    pattern = "cells/*/rate-*/result.json"
+    while process.poll() is None and not list(setup.folder("compare").glob(pattern)):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    finished = {path: path.read_bytes() for path in setup.folder("compare").glob(pattern)}
+    assert 1 <= len(finished) < 4
+    assert not (setup.folder("compare") / "results.json").exists()
+    found = compare(setup, options(tmp_path))
+    assert len(trained) == 4 - len(finished)
+    assert {path: path.read_bytes() for path in finished} == finished
+    # Nothing of the kill is seen in the figures.
+    import shutil
+
+    shutil.rmtree(setup.folder("compare"))
+    assert without_times(compare(setup, options(tmp_path))) == without_times(found)
+
+
+def test_the_command_prints_tables_of_80_columns_and_the_sentence(setup, tmp_path):
+    done = subprocess.run(command(setup, tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cell paper | train-sft seed 1" in done.stderr
+    tables, _, sentence = done.stdout.partition("In SFT ")
+    assert sentence.strip().endswith(".")
+    assert max(len(line.rstrip()) for line in tables.splitlines()) <= 80
+    assert "base model" in tables
+    again = subprocess.run(
+        [*command(setup, tmp_path), "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(again.stdout)["sentence"].startswith("In SFT ")
