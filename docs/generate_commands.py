@@ -3,6 +3,7 @@
 import typer
 
 from lorapar_cli.cli import main
+from lorapar_cli.options import in_digits
 
 
 def reference() -> str:
@@ -49,8 +50,10 @@ def _range(kind) -> str:
     if low is None and high is None:
         return ""
     if high is None:
-        return f" At least {low:g}."
-    return f" {low:g} to {high:g}." if low is not None else f" At most {high:g}."
+        return f" At least {in_digits(low)}."
+    if low is None:
+        return f" At most {in_digits(high)}."
+    return f" {in_digits(low)} to {in_digits(high)}."
 
 
 if __name__ == "__main__":

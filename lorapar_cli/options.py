@@ -14,6 +14,12 @@ from typing import Any, Literal
 from lorapar_cli.errors import UsageError, nearest
 
 _KEY = "option"
+LARGEST_SEED = 2**32 - 1
+"""Of all the generators that take a seed, NumPy's takes the fewest."""
+LEAST_TEMPERATURE = 0.01
+"""Below it, logits divided by the temperature leave the range of half precision."""
+# What fits in 64 bits; counters of Python's own libraries take no more.
+_LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Statement:
         doc: One or two sentences for `--help` and the command reference: meaning, unit, and the
             paper's symbol where it has one.
         at_least, at_most: Inclusive range of a number; None for no limit.
-        above: Exclusive lower limit; None for none.
+        above, below: Exclusive limits; None for none.
         panel: Heading of `--help` under which the option stands; None for the main one.
         flag: Name on the command line where it is not the field's name with dashes.
         alias: Second name on the command line; None for none.
@@ -40,6 +46,7 @@ class Statement:
     at_least: float | None = None
     at_most: float | None = None
     above: float | None = None
+    below: float | None = None
     panel: str | None = None
     flag: str | None = None
     alias: str | None = None
@@ -199,23 +206,34 @@ def _out_of_range(each: Option, value: float) -> str | None:
     too_low = (stated.at_least is not None and value < stated.at_least) or (
         stated.above is not None and value <= stated.above
     )
-    if too_low or (stated.at_most is not None and value > stated.at_most):
+    too_high = (stated.at_most is not None and value > stated.at_most) or (
+        stated.below is not None and value >= stated.below
+    )
+    if too_low or too_high:
         return f"`{each.flag}` must be {range_in_words(stated)}, not {value:g}"
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        return f"`{each.flag}` is a number of more than 64 bits: {value}"
     return None
 
 
 def range_in_words(stated: Statement) -> str:
     """Returns "above 0 and at most 1" and the like; an empty string where all numbers are allowed."""
     parts = [
-        f"{words} {limit:g}"
+        f"{words} {in_digits(limit)}"
         for words, limit in (
             ("above", stated.above),
             ("at least", stated.at_least),
             ("at most", stated.at_most),
+            ("below", stated.below),
         )
         if limit is not None
     ]
     return " and ".join(parts)
+
+
+def in_digits(number: float) -> str:
+    """Returns a limit as people write it: `4,294,967,295`, `0.01`."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 # Options that several stages have, each stated here once.
@@ -223,7 +241,13 @@ def range_in_words(stated: Statement) -> str:
 
 def seed_option(**details: Any) -> Any:
     """Returns the field of a stage's `--seed`; `details` are those of `Statement`."""
-    return option(0, "Seed of everything random in this stage.", **details)
+    return option(
+        0,
+        "Seed of everything random in this stage.",
+        at_least=0,
+        at_most=LARGEST_SEED,
+        **details,
+    )
 
 
 def out_option() -> Any:

@@ -109,7 +109,7 @@ def _parameter(each: Option) -> inspect.Parameter:
 
 def _typer_info(each: Option) -> Any:
     stated = each.stated
-    exclusive = stated.above is not None
+    exclusive = stated.above is not None or stated.below is not None
     if stated.argument:
         return typer.Argument(help=stated.doc, metavar=stated.metavar, show_default=False)
     flags = []

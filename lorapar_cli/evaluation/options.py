@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Dtype
 from lorapar_cli.options import (
+    LEAST_TEMPERATURE,
     Options,
     code_memory_option,
     code_packages_option,
@@ -107,7 +108,9 @@ class EvalOptions(Options):
     )
     max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
     samples: int = option(1, "Completions per record, for pass@k and maj@k.", at_least=1)
-    temperature: float = option(0.0, "0 decodes greedily; above 0, tokens are sampled.", at_least=0)
+    temperature: float = option(
+        0.0, "0 decodes greedily; tokens are sampled at 0.01 and above.", at_least=0
+    )
     top_p: float = option(
         1.0,
         "Sample from the smallest set of tokens that has this probability.",
@@ -191,6 +194,12 @@ class EvalOptions(Options):
                 )
 
     def _check_sampling(self) -> None:
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise UsageError(
+                f"`--temperature` must be 0 or at least {LEAST_TEMPERATURE}, "
+                f"not {self.temperature:g}",
+                hint="0 decodes greedily",
+            )
         if self.samples > 1 and self.temperature == 0:
             raise UsageError(
                 f"`--samples {self.samples}` would repeat the same completion",

@@ -16,7 +16,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import lora_inits as inits
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import InitData, look_at_data
-from lorapar_cli.models.safe_loading import library_errors
+from lorapar_cli.models.safe_loading import check_patterns, library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from lorapar_cli.store.disk.regular_files import read_json, remove, require_regular
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_shapes, write_tensors
@@ -193,7 +193,29 @@ def read_lora_config(folder: Path) -> LoraConfig:
             "save the adapter with PEFT's `safe_serialization`",
         )
     require_regular(folder / ADAPTER_WEIGHTS)
+    _require_plain(folder, config)
     return config
+
+
+def _require_plain(folder: Path, config: LoraConfig) -> None:
+    """Refuses an adapter that changes more of a model than LoRA's two matrices do.
+
+    Raises:
+        LoraparError: Names what it changes.
+    """
+    more = {
+        "DoRA's magnitudes (`use_dora`)": config.use_dora,
+        f"biases (`bias: {config.bias}`)": config.bias != "none",
+        "biases of B (`lora_bias`)": config.lora_bias,
+        "whole modules (`modules_to_save`)": config.modules_to_save,
+        "tokens of the vocabulary (`trainable_token_indices`)": config.trainable_token_indices,
+    }
+    if found := [name for name, is_set in more.items() if is_set]:
+        raise LoraparError(
+            f"adapter `{folder}` contains more than LoRA matrices",
+            f"it also has {', '.join(found)}",
+            "use an adapter of LoRA matrices only",
+        )
 
 
 def load_adapter(
@@ -215,6 +237,7 @@ def load_adapter(
     config.init_lora_weights = True
     weights = folder / ADAPTER_WEIGHTS
     shapes = read_shapes(weights)
+    check_patterns(folder, config, [name for name, _ in base.named_modules()])
     with library_errors(
         f"adapter `{folder}` does not fit the base model",
         "use the base model that the adapter was made for",

@@ -17,10 +17,11 @@ from transformers import (
 )
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.chat_template import ChatTemplate, require_size
 from lorapar_cli.models.prompt_end import leave_prompts_open
 from lorapar_cli.models.safe_loading import (
     check_folder_files,
+    check_layers,
     check_template,
     library_errors,
     load_weights,
@@ -85,7 +86,16 @@ def find_base_model(name: str, trust_remote_code: bool = False) -> BaseModel:
     if folder is not None:
         identity = name if name == EMBEDDED else str(folder.resolve())
         revision = local_revision(name)
-    max_length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    text_config = config.get_text_config()
+    max_length = getattr(text_config, "max_position_embeddings", None)
+    if max_length is not None and max_length < 1:
+        raise LoraparError(
+            f"base model `{name}` has no positions",
+            f"`max_position_embeddings` in its `config.json` is {max_length}",
+            "use the configuration that belongs to these weights",
+        )
+    if folder is not None:
+        check_layers(folder, getattr(text_config, "num_hidden_layers", None))
     return BaseModel(identity, str(path), revision, max_length, config.is_encoder_decoder)
 
 
@@ -200,6 +210,7 @@ def load_tokenizer(
     else:
         tokenizer.chat_template = template.complete(own)
     if isinstance(tokenizer.chat_template, str):
+        require_size(tokenizer.chat_template, f"the chat template of `{base.id}`")
         check_template(tokenizer.chat_template)
     # An encoder's input does end with its end-of-sequence token.
     if not base.encoder_decoder and leave_prompts_open(tokenizer) and notes is not None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.store.disk.regular_files import read_text
 
+# Those of published models have up to some tens of thousands.
+_MOST_CHARACTERS = 1_000_000
+
 Argument = bool | int | float | str | None
 # What every rendering sets itself.
 _TAKEN = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token")
@@ -109,7 +112,7 @@ def read_template(path: Path | None) -> str | None:
     """Returns the text of a Jinja chat template, or None without a path.
 
     Raises:
-        LoraparError: The file cannot be read or is not a Jinja template.
+        LoraparError: The file cannot be read, is too large, or is not a Jinja template.
     """
     if path is None:
         return None
@@ -117,6 +120,7 @@ def read_template(path: Path | None) -> str | None:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     text = read_text(path)
+    require_size(text, f"`{path}`")
     try:
         # As transformers compiles it, except for `generation` blocks, which only it knows.
         ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(
@@ -129,3 +133,17 @@ def read_template(path: Path | None) -> str | None:
     except (RecursionError, MemoryError, ValueError) as cause:
         raise LoraparError(f"`{path}` is not a valid Jinja template", str(cause)[:200]) from cause
     return text
+
+
+def require_size(text: str, name: str) -> None:
+    """Refuses a chat template that would take minutes to compile.
+
+    Raises:
+        LoraparError: It has more than a million characters.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise LoraparError(
+            f"{name} is too large for a chat template",
+            f"{len(text):,} characters, at most {_MOST_CHARACTERS:,} are read",
+            "give another template with `--template`",
+        )

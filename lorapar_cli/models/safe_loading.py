@@ -6,22 +6,35 @@ and chat templates that do not end. Not covered: a tokenizer that is slow, and w
 and wrong.
 """
 
+import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
 import torch
+from peft import LoraConfig
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.disk.regular_files import kind_of, read_json
+from lorapar_cli.store.tensor_files import open_tensors, read_shapes
 
 _NAMED = 5
+_FRACTIONS = ("F", "BF")
+_PATTERN_SECONDS = 10
+_MATCH = """
+import json, re, sys
+patterns, names = map(json.loads, sys.stdin.read().split("\\n"))
+for pattern in patterns:
+    compiled = re.compile(pattern)
+    for name in names:
+        compiled.fullmatch(name)
+"""
 _TEMPLATE_SECONDS = 10
 _TEMPLATE_BYTES = 1 << 30
 # As transformers renders; a conversation of every role, so that loops over messages run.
@@ -89,6 +102,84 @@ def check_folder_files(folder: Path) -> None:
         )
 
 
+def check_layers(folder: Path, layers: int | None) -> None:
+    """Refuses a configuration with more layers than a folder has tensors.
+
+    The library would build all of them first, and only then miss their weights.
+
+    Raises:
+        LoraparError: There are fewer tensors than layers, or a file of weights cannot be read.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or not isinstance(layers, int):
+        return
+    tensors = sum(len(read_shapes(path)) for path in files)
+    if layers > tensors:
+        raise LoraparError(
+            f"the weights in `{folder}` do not fit its `config.json`",
+            f"{layers:,} layers, {tensors:,} tensors",
+            "use the configuration that belongs to these weights",
+        )
+
+
+def check_dtypes(name: str, folder: Path, model: torch.nn.Module) -> None:
+    """Refuses whole numbers where a model computes with fractions: they were cut off or are no weights.
+
+    Raises:
+        LoraparError: Names the first such tensor.
+    """
+    computed = {
+        place for place, parameter in model.named_parameters() if parameter.is_floating_point()
+    }
+    for path in sorted(folder.glob("*.safetensors")):
+        with open_tensors(path) as file:
+            for place in sorted(computed.intersection(file.keys())):
+                kind = file.get_slice(place).get_dtype()
+                if not kind.startswith(_FRACTIONS):
+                    raise LoraparError(
+                        f"base model `{name}` has weights of another kind than its configuration",
+                        f"`{place}` in `{path.name}` has the type {kind}",
+                        "restore its files",
+                    )
+
+
+def check_patterns(folder: Path, config: LoraConfig, names: Sequence[str]) -> None:
+    """Tries an adapter's regular expressions on a model's modules, in a process with a time limit.
+
+    Lists of names, which PEFT writes of its own accord, need no trial.
+
+    Args:
+        names: Of all modules of the base model.
+
+    Raises:
+        LoraparError: A pattern does not compile, or does not end.
+    """
+    patterns = [each for each in (config.target_modules, config.exclude_modules) if each]
+    whole = [each for each in patterns if isinstance(each, str) and each != "all-linear"]
+    keys = [*(config.rank_pattern or {}), *(config.alpha_pattern or {})]
+    ends = [rf"(?:.*\.)?(?:{key})$" for key in keys]
+    if not whole and not ends:
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _MATCH],
+            input=json.dumps([*whole, *ends]) + "\n" + json.dumps(list(names)),
+            capture_output=True,
+            text=True,
+            timeout=_PATTERN_SECONDS,
+            check=False,
+        )
+        found = done.stderr.strip().splitlines()[-1:] if done.returncode else None
+    except subprocess.TimeoutExpired:
+        found = [f"not matched with {len(names):,} names within {_PATTERN_SECONDS} s"]
+    if found is not None:
+        raise LoraparError(
+            f"adapter `{folder}` has a pattern of modules that cannot be used",
+            found[0] if found else None,
+            "list the modules in its `adapter_config.json` by name",
+        )
+
+
 @contextmanager
 def library_errors(what: str, hint: str | None = None) -> Iterator[None]:
     """Turns what a library raises over a model's files into an expected error.
@@ -121,12 +212,13 @@ def load_weights(
         path: Folder or hub id.
 
     Raises:
-        LoraparError: Weights are missing, left over, of other shapes, or not finite.
+        LoraparError: Weights are missing, left over, of other shapes or kinds, or not finite.
     """
     with library_errors(
         f"cannot load base model `{name}`", "check that its weights fit its `config.json`"
     ):
         model, report = load(path, output_loading_info=True, use_safetensors=True, **options)
+    check_dtypes(name, Path(path), model)
     for key, what in (
         ("missing_keys", "has no weights for"),
         ("unexpected_keys", "has weights that its configuration does not use:"),

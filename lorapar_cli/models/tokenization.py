@@ -49,13 +49,20 @@ def encode_prompt(
         record_id: Of the record whose prompt it is, for messages.
 
     Raises:
-        LoraparError: The chat template refuses the messages, or takes no tools.
+        LoraparError: The chat template refuses the messages, makes nothing of them, or takes no
+            tools.
     """
     _require_tool_support(tokenizer, prompt, tools, record_id)
     if tokenizer.chat_template:
-        return render_conversation(
-            tokenizer, to_messages(prompt), tools, add_generation_prompt=True
-        )
+        messages = to_messages(prompt)
+        rendered = render_conversation(tokenizer, messages, tools, add_generation_prompt=True)
+        if not rendered:
+            raise LoraparError(
+                "the chat template renders a prompt as nothing",
+                f"record `{record_id}`" if record_id else None,
+                "give another template with `--template`",
+            )
+        return rendered
     return tokenizer(to_text(prompt))["input_ids"]
 
 

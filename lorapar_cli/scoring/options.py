@@ -46,9 +46,16 @@ class ScoreOptions(Options):
     )
     # A launcher (`torchrun`) takes `--r` for an abbreviation of one of its own options.
     r: int = option(
-        8, "LoRA rank r; use `--rank` with `torchrun`.", at_least=1, flag="--r", alias="--rank"
+        8,
+        "LoRA rank r; use `--rank` with `torchrun`.",
+        at_least=1,
+        at_most=2**16,
+        flag="--r",
+        alias="--rank",
     )
-    lora_alpha: int = option(64, "LoRA scaling: the update is lora_alpha / r times BA.", at_least=1)
+    lora_alpha: int = option(
+        64, "LoRA scaling: the update is lora_alpha / r times BA.", at_least=1, at_most=2**20
+    )
     init: str = option(
         "orthogonal",
         f"Initial values of A and B, in PEFT's names: {', '.join(get_args(Init))}; N is a number "

@@ -27,6 +27,15 @@ Systems = Mapping[System, EncodedSystem]
 Scores = Mapping[System, SystemScore]
 
 
+def check_options(options: ScoreOptions) -> None:
+    """Refuses options that contradict each other, before anything is loaded.
+
+    Raises:
+        UsageError: The init is unknown, or does not fit the formula or quantised weights.
+    """
+    check_init(options.init, options.init_scale, options.formula, options.quantize, options.rule)
+
+
 def run_score(
     target: Path,
     options: ScoreOptions,
@@ -48,7 +57,7 @@ def run_score(
         UsageError: Init, formula and weights do not fit, or all importance is zero.
         LoraparError: The model or the adapter cannot be made, or importance is not finite.
     """
-    check_init(options.init, options.init_scale, options.formula, options.quantize, options.rule)
+    check_options(options)
     processes = join_processes()
     progress = progress if processes.rank == 0 else silent
     student = find_student(

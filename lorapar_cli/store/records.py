@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,15 +89,27 @@ OPTIONAL_FIELDS = ("reference_answers", "tools")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return (isinstance(value, int) and not isinstance(value, bool)) or _is_finite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (_is_number(value) and 0 <= value <= 1)
 
 
 def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(message, dict)
-        and isinstance(message.get("role"), str)
-        and isinstance(message.get("content"), str)
-        for message in value
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
+            for message in value
+        )
     )
 
 
@@ -122,7 +135,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "reference_answer": (lambda value: value is None or isinstance(value, str), "text or null"),
     "label": (_is_vote, "`system1`, `system2` or null"),
     "votes": (_are_votes, "an object of labels"),
-    "agreement": (lambda value: value is None or _is_number(value), "a number or null"),
+    "agreement": (_is_share, "a number from 0 to 1 or null"),
     "reference_answers": (_is_list_of(str), "a list of texts"),
     "tools": (lambda value: value is None or _is_list_of(dict)(value), "a list of objects"),
 }

@@ -32,8 +32,9 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as cause:
-            raise _Problem("a number or a date that cannot be read", _line(node)) from cause
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as cause:
+            # The library trusts a tag: `!!int` of no digits, `!!bool` of other words, `!!timestamp`.
+            raise _Problem(f"not a value of its type, `{node.tag}`", _line(node)) from cause
 
 
 def read_yaml(path: Path) -> Any:

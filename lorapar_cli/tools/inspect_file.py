@@ -130,12 +130,16 @@ def _count_flags(file: TensorFile, names: Sequence[str]) -> dict[str, np.ndarray
     """
     kinds: dict[str, np.ndarray] = {}
     for name in names:
-        counted = sum(
-            (np.bincount(piece, minlength=KINDS_OF_FLAGS) for piece in file.pieces(name)),
-            np.zeros(KINDS_OF_FLAGS, np.int64),
-        )
-        if counted.size > KINDS_OF_FLAGS:
-            raise LoraparError(f"`{file.path}` is not a mask", f"`{name}` has unknown flags")
+        counted = np.zeros(KINDS_OF_FLAGS, np.int64)
+        for piece in file.pieces(name):
+            own = np.bincount(piece, minlength=KINDS_OF_FLAGS)
+            if own.size > KINDS_OF_FLAGS:
+                raise LoraparError(
+                    f"`{file.path}` is not a mask",
+                    f"`{name}` has the value {own.size - 1}, flags go up to {KINDS_OF_FLAGS - 1}",
+                    "run `lorapar partition` again",
+                )
+            counted += own
         kind = _kind(name)
         kinds[kind] = kinds.get(kind, np.zeros(KINDS_OF_FLAGS, np.int64)) + counted
     return kinds

@@ -214,6 +214,7 @@ def drop_too_long(
     records: list[Record],
     limit: int,
     what: str,
+    option: str,
     notes: list[str],
 ) -> list[Item]:
     """Returns the items within `limit` tokens.
@@ -222,6 +223,7 @@ def drop_too_long(
         lengths: Tokens of each item.
         records: Record of each item.
         what: What is measured, for messages.
+        option: The one that gives the limit, for messages.
         notes: Where a sentence is added that names the records that are left out.
 
     Raises:
@@ -233,7 +235,7 @@ def drop_too_long(
         raise LoraparError(
             f"every record is longer than {limit} tokens ({what})",
             f"the shortest has {min(lengths)}",
-            "raise the limit",
+            f"raise `{option}`",
         )
     if dropped:
         first = ", ".join(f"`{record.id}`" for record in dropped[:_NAMED])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Dtype, Quantize
 from lorapar_cli.options import (
+    LEAST_TEMPERATURE,
     Options,
     code_memory_option,
     code_packages_option,
@@ -200,13 +201,16 @@ class RlOptions(TrainingOptions):
     save_steps: int = 50
     data: str = "system2"
     adam_beta2: float = option(
-        0.99, "Second beta of AdamW.", at_least=0, at_most=1, trainer="adam_beta2"
+        0.99, "Second beta of AdamW.", at_least=0, below=1, trainer="adam_beta2"
     )
     num_generations: int = option(
         8, "Completions per prompt: GRPO's group size.", at_least=2, trainer="num_generations"
     )
     temperature: float = option(
-        1.0, "Sampling temperature of the completions.", at_least=0.01, trainer="temperature"
+        1.0,
+        "Sampling temperature of the completions.",
+        at_least=LEAST_TEMPERATURE,
+        trainer="temperature",
     )
     kl_beta: float = option(
         0.0,

@@ -63,7 +63,13 @@ def train_rl(
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     lengths = [len(encode_prompt(tokenizer, record.prompt)) for record in read]
     records = drop_too_long(
-        read, lengths, read, options.max_prompt_length, "prompt", manifest.notes
+        read,
+        lengths,
+        read,
+        options.max_prompt_length,
+        "prompt",
+        "--max-prompt-length",
+        manifest.notes,
     )
     counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
     job = run.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)

@@ -53,7 +53,13 @@ def train_sft(
     manifest.notes.extend(describe_encoding(everything))
     lengths = [len(item.input_ids) for item in everything]
     encoded = drop_too_long(
-        everything, lengths, records, options.max_length, "prompt and completion", manifest.notes
+        everything,
+        lengths,
+        records,
+        options.max_length,
+        "prompt and completion",
+        "--max-length",
+        manifest.notes,
     )
     if options.show_tokens:
         shown = encoded[: options.show_tokens]

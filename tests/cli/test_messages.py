@@ -20,6 +20,9 @@ def call(tmp_path, monkeypatch, capfd):
     (tmp_path / "three.yaml").write_text(
         "model: embedded\nclassify: {data: ok.jsonl, teachers: rules-cues}\ntrain_sft: 3\n"
     )
+    (tmp_path / "zero.yaml").write_text(
+        "model: embedded\nclassify: {data: ok.jsonl, teachers: rules-cues}\nscore: {init: default}\n"
+    )
     before = {path.name for path in tmp_path.iterdir()}
 
     def run(line: str) -> tuple[int, str]:
@@ -61,6 +64,13 @@ CASES = [
     ("run misspelt.yaml", 2, ["`partition.thta` is unknown, did you mean `theta`?"]),
     ("run nomodel.yaml", 2, ["names no base model", "`model:`"]),
     ("run three.yaml --overwrite", 2, ["`train-sft` is not a mapping"]),
+    ("run zero.yaml", 2, ["the importance of every element is zero", "--init orthogonal"]),
+    ("score --seed -1", 2, ["--seed", "0<=x<=4294967295"]),
+    ("score --r 2147483648", 2, ["--r", "1<=x<=65536"]),
+    ("train-rl --adam-beta2 1", 2, ["`--adam-beta2` must be at least 0 and below 1, not 1"]),
+    ("train-sft --learning-rate nan", 2, ["`--learning-rate` is not a finite number"]),
+    ("eval --limit 9223372036854775808", 2, ["`--limit` is a number of more than 64 bits"]),
+    ("eval --temperature 1e-320", 2, ["`--temperature` must be 0 or at least 0.01"]),
     ("run nope.yaml", 1, ["cannot read `nope.yaml`"]),
     ("status", 1, ["no run directory"]),
     ("nonsense", 2, ["nonsense"]),

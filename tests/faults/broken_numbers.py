@@ -199,7 +199,8 @@ MASKS: dict[str, tuple[Change, bool]] = {
     "all bits": (_fill(255), True),
     "nothing active": (_clear(Flag.SFT | Flag.RL), True),
     "nothing at all": (_fill(0), True),
-    "active and in no top set": (_fill(Flag.SFT | Flag.RL), True),
+    # A mask that somebody made by hand need not know of top sets.
+    "active and in no top set": (_fill(Flag.SFT | Flag.RL), False),
     "all active": (_fill(15), False),
 }
 

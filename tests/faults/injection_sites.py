@@ -114,7 +114,8 @@ def option_values(folder: Path, datum: str) -> Commands:
     yield ["classify", data, f"--on-tie={datum}", *RULES]
     yield ["partition", f"--theta={datum}"]
     yield ["partition", f"--sweep={datum}"]
-    yield ["partition", f"--{datum}"]
+    if "=" not in datum:  # Else the option would be what stands before it.
+        yield ["partition", f"--{datum}"]
     yield [datum]
     pipeline().copy(folder, "partition")
     for option in ("--scheduler", "--optimizer", "--report-to", "--dtype", "--training"):

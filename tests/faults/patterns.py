@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import lorapar_cli
 from tests.faults.harness import Case, Lost
@@ -141,11 +141,16 @@ def _text(node: ast.expr, module: ModuleType) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, module) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        known = isinstance(node.value, ast.Name) and vars(module).get(node.value.id)
-        return known if isinstance(known, str) else "x"
+        return _text(node.value, module) if _is_known(node.value, module) else "x"
+    if _is_known(node, module):
+        return str(vars(module)[cast(ast.Name, node).id])
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     raise AssertionError(f"{module.__name__}, line {node.lineno}: which pattern is this?")
+
+
+def _is_known(node: ast.expr, module: ModuleType) -> bool:
+    return isinstance(node, ast.Name) and isinstance(vars(module).get(node.id), str)
 
 
 def _flags(node: ast.Call) -> int:

@@ -1,22 +1,19 @@
 """Files of records that hold what no record holds, and readers given a megabyte of one token."""
 
 import json
-import signal
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tests.faults.harness import Case, Lost, make_logs, run
+from tests.faults.limits import TooLong, processor_limit
 from tests.faults.pipeline import pipeline
 
 RECORDS = "records of wrong types"
 LONG = "a megabyte of one token"
 BYTES = 1_000_000
-SECONDS = 2.0
-ALARM_SECONDS = 6
+SECONDS = 4.0
 
 # Field -> what stands there instead, as JSON text; `...` leaves it out.
 WRONG: list[tuple[str, str]] = [
@@ -64,14 +61,49 @@ STAGES = {
     "train-rl": ("system2.jsonl", "--splits"),
     "eval": ("heldout.jsonl", "--data"),
 }
+# One token each of what a reader looks for, closes, skips or counts.
 TOKENS = (
-    *("#### ", "####", "\\boxed{", "(", ")", "{", "}", "1,", "1,000", "$", "<answer>", "</answer>"),
-    *("<think>", "</think>", " ", "\n", "\t", "9", "1 ", "1.", ".", "-", "a", "a ", "a\n", "```"),
-    *("```\n", "```python\n", "answer is ", "System 1 ", "system ", "not ", "System 1 or ", "or "),
-    *('"label": ', '{"label": "', '"', "\\", "/", "1/", "1/2 ", "e", "1e", "=", "= ", "%", "°"),
-    *("\\frac{", "\\frac{1}{", "\\text{", "½", "1½", "٣", "\u00a0", "1\u00a0", "1{,}", "1\\,"),
-    *("\\times 10^", "thousand ", "*", "**", "_", "Question:", "def f", "import ", "A. ", "(B)"),
-    *("the answer ", "classification ", "label: system 1 ", "- ", "#", "<", "1_", "\r", "\x0b"),
+    *(
+        "#### ",
+        "\\boxed{",
+        "(",
+        "{",
+        "}",
+        "1,",
+        "1,000",
+        "$",
+        "<answer>",
+        "</answer>",
+        "<think>",
+        " ",
+    ),
+    *(
+        "\n",
+        "9",
+        "1 ",
+        ".",
+        "-",
+        "a",
+        "a ",
+        "```\n",
+        "answer is ",
+        "System 1 ",
+        "not ",
+        '{"label": "',
+    ),
+    *(
+        "\\frac{1}{",
+        "1½",
+        "\u00a0",
+        "1/2 ",
+        "**",
+        "(B)",
+        "Question:",
+        "= ",
+        "10^",
+        "x=",
+        "two hundred ",
+    ),
 )
 
 
@@ -84,8 +116,7 @@ def cases(_: int) -> Iterator[Case]:
         for stage in STAGES:
             yield Case(RECORDS, f"{stage}, a line of {name}", partial(_wrong_line, stage, name))
     for reader in READERS:
-        for token in TOKENS:
-            yield Case(LONG, f"{reader}: {token!r}", partial(_long, reader, token))
+        yield Case(LONG, reader, partial(_long, reader))
 
 
 def _wrong_field(stage: str, field: str, text: str, folder: Path) -> None:
@@ -210,24 +241,17 @@ READERS: dict[str, Callable[[str, Path], Any]] = {
 }
 
 
-def _long(name: str, token: str, folder: Path) -> None:
+def _long(name: str, folder: Path) -> None:
+    slow = [token for token in TOKENS if _is_slow(name, token, folder)]
+    if slow:
+        raise Lost(f"over {SECONDS:g} s for {BYTES:,} bytes of each of {slow}")
+
+
+def _is_slow(name: str, token: str, folder: Path) -> bool:
     text = token * (BYTES // len(token.encode()))
-    started = time.process_time()
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(ALARM_SECONDS)
     try:
-        READERS[name](text, folder)
-    except _TooLong:
-        raise Lost(f"over {ALARM_SECONDS} s for {BYTES:,} bytes of {token!r}") from None
-    finally:
-        signal.alarm(0)
-    if (seconds := time.process_time() - started) > SECONDS:
-        raise Lost(f"{seconds:.1f} s for {BYTES:,} bytes of {token!r}")
-
-
-class _TooLong(BaseException):
-    pass
-
-
-def _too_long(_: int, __: FrameType | None) -> None:
-    raise _TooLong
+        with processor_limit(SECONDS):
+            READERS[name](text, folder)
+    except TooLong:
+        return True
+    return False

@@ -1,5 +1,7 @@
 """Adapters: created on targets that exist, saved and loaded as plain PEFT folders."""
 
+import json
+
 import pytest
 import torch
 import transformers
@@ -7,6 +9,7 @@ from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models import safe_loading
 from lorapar_cli.models.adapter import (
     adapter_parameters,
     create_adapter,
@@ -170,6 +173,45 @@ def test_an_adapter_with_more_than_lora_matrices_is_refused():
     config = LoraConfig(target_modules=["q_proj"], use_dora=True, task_type="CAUSAL_LM")
     with pytest.raises(LoraparError, match="more than LoRA matrices"):
         adapter_parameters(get_peft_model(build("llama"), config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"bias": "lora_only"}, "biases (`bias: lora_only`)"),
+        ({"use_dora": True}, "DoRA's magnitudes (`use_dora`)"),
+        ({"modules_to_save": ["lm_head"]}, "whole modules (`modules_to_save`)"),
+    ],
+)
+def test_a_folder_with_more_than_lora_matrices_is_named(tmp_path, changes, found):
+    save_adapter(adapted("llama"), tmp_path)
+    change_config(tmp_path, **changes)
+    with pytest.raises(LoraparError, match=f"`{tmp_path}` contains more") as caught:
+        read_lora_config(tmp_path)
+    assert found in caught.value.found
+
+
+@pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "rank_pattern"])
+def test_patterns_without_an_end_or_that_do_not_compile_are_refused(tmp_path, monkeypatch, field):
+    monkeypatch.setattr(safe_loading, "_PATTERN_SECONDS", 2)
+    save_adapter(adapted("llama"), tmp_path)
+    for pattern in ("(.*)*(.*)*(.*)*(.*)*(.*)*x!", "(("):
+        change_config(tmp_path, **{field: {pattern: 4} if field == "rank_pattern" else pattern})
+        with pytest.raises(LoraparError, match=f"`{tmp_path}` has a pattern of modules"):
+            load_adapter(build("llama"), tmp_path, trainable=False)
+
+
+def test_a_pattern_that_ends_chooses_modules(tmp_path):
+    save_adapter(adapted("llama"), tmp_path)
+    names = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    change_config(tmp_path, target_modules=rf".*\.({'|'.join(names)})")
+    loaded = load_adapter(build("llama"), tmp_path, trainable=False)
+    assert adapter_parameters(loaded).keys() == adapter_parameters(adapted("llama")).keys()
+
+
+def change_config(folder, **changes):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.mark.parametrize("init", ["corda", "lora_ga", "eva", "loftq"])

@@ -87,3 +87,11 @@ def test_an_argument_that_nothing_reads_is_refused(given, what):
 def test_arguments_need_a_template():
     with pytest.raises(UsageError, match="no chat template"):
         ChatTemplate(None, {"enable_thinking": True}).complete(None)
+
+
+def test_a_template_that_would_take_minutes_to_compile_is_refused(tmp_path):
+    path = tmp_path / "chat.jinja"
+    path.write_text("{# long #}" * 100_001)
+    with pytest.raises(LoraparError, match=r"chat\.jinja` is too large") as caught:
+        read_template(path)
+    assert caught.value.found == "1,000,010 characters, at most 1,000,000 are read"

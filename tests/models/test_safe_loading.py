@@ -46,6 +46,29 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(folder, changes, 
     assert words in refuse(folder).what
 
 
+def test_more_layers_than_tensors_are_refused_before_any_is_built(folder):
+    change_config(folder, num_hidden_layers=10**7)
+    error = refuse(folder)
+    assert "do not fit its `config.json`" in error.what
+    # Two layers of nine tensors, embeddings, norm and head.
+    assert error.found == "10,000,000 layers, 21 tensors"
+
+
+@pytest.mark.parametrize("positions", [0, -5])
+def test_a_model_without_positions_is_refused(folder, positions):
+    change_config(folder, max_position_embeddings=positions)
+    assert "has no positions" in refuse(folder).what
+
+
+def test_whole_numbers_are_no_weights(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name] = weights[name].to(torch.int64)
+    save_file(weights, path, metadata={"format": "pt"})
+    assert refuse(folder).found == f"`{name}` in `model.safetensors` has the type I64"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_number_that_is_not_finite_is_found(folder, value):
     path = folder / "model.safetensors"
@@ -59,7 +82,7 @@ def test_one_number_that_is_not_finite_is_found(folder, value):
 def test_truncated_weights_are_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    assert "cannot load base model" in refuse(folder).what
+    assert refuse(folder).what == f"`{path}` is not a safetensors file"
 
 
 def test_pickled_weights_are_not_read(folder):

@@ -84,3 +84,11 @@ def test_a_template_that_would_leave_tools_out_is_refused(template, prompt, tool
         encode(build_tokenizer(template), Record("r7", prompt, "a", tools=tools))
     assert error.value.what == "the model's chat template does not take the tools of record `r7`"
     assert found in error.value.found
+
+
+def test_a_template_that_renders_a_prompt_as_nothing_is_refused():
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{{ ''.__class__ }}"
+    with pytest.raises(LoraparError, match="renders a prompt as nothing") as caught:
+        encode_prompt(tokenizer, "Why?", None, "r7")
+    assert caught.value.found == "record `r7`"

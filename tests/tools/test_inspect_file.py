@@ -108,3 +108,12 @@ def test_values_that_are_not_finite_are_counted_and_kept_out_of_the_figures(tmp_
     assert (found["not_finite"], found["zeros"], found["total"]) == (2, 1, 7)
     assert found["share_by_kind"] == {"q_proj A": 1}
     assert found["top"][0]["importance"] == 4
+
+
+def test_flags_that_no_mask_has_are_refused(tmp_path):
+    path = tmp_path / "mask.safetensors"
+    name = "base_model.model.layers.0.q_proj.lora_A.weight"
+    write_tensors(path, {name: np.array([[0, 3, 200]], np.uint8)}, {})
+    with pytest.raises(LoraparError, match="not a mask") as caught:
+        inspect_file(path)
+    assert caught.value.found == f"`{name}` has the value 200, flags go up to 15"

@@ -157,13 +157,14 @@ def test_the_stage_folder_is_the_one_that_out_names(run_dir, tmp_path):
 def test_items_over_the_limit_are_left_out_and_the_first_of_them_named():
     records = [Record(f"r{number}", "p", "c") for number in range(9)]
     notes = []
-    kept = drop_too_long([*"abcdefghi"], [*range(9)], records, 2, "prompt", notes)
+    kept = drop_too_long([*"abcdefghi"], [*range(9)], records, 2, "prompt", "--limit", notes)
     assert kept == ["a", "b", "c"]
     assert notes == [
         "6 of 9 records left out, prompt over 2 tokens: `r3`, `r4`, `r5`, `r6`, `r7`, ..."
     ]
-    assert drop_too_long([1], [2], records[:1], 2, "prompt", notes) == [1]
+    assert drop_too_long([1], [2], records[:1], 2, "prompt", "--limit", notes) == [1]
     assert len(notes) == 1
     with pytest.raises(LoraparError, match="every record is longer than 1 tokens") as caught:
-        drop_too_long([1, 2], [4, 3], records[:2], 1, "prompt", notes)
+        drop_too_long([1, 2], [4, 3], records[:2], 1, "prompt", "--limit", notes)
     assert caught.value.found == "the shortest has 3"
+    assert caught.value.hint == "raise `--limit`"

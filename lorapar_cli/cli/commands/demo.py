@@ -11,6 +11,7 @@ from lorapar_cli import embedded
 from lorapar_cli.cli import console
 from lorapar_cli.cli.commands.run import run_stages
 from lorapar_cli.cli.config import read_config
+from lorapar_cli.options import LARGEST_SEED
 from lorapar_cli.store.atomic import atomic_file
 
 
@@ -19,7 +20,9 @@ def demo(
     run_dir: Annotated[
         Path, typer.Option(envvar="LORAPAR_RUN_DIR", help="Run directory of the demo.")
     ] = Path("lorapar-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the data and of every stage.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the data and of every stage.")
+    ] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train again where settings or inputs changed.")
     ] = False,

@@ -26,7 +26,7 @@ def inspect(
         typer.Option(help="Show one matrix: its name, or a part that only one name has."),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=0, help="Number of most important elements to list.")
+        int, typer.Option(min=0, max=10_000, help="Number of most important elements to list.")
     ] = 10,
     as_json: JsonOption = False,
 ) -> None:

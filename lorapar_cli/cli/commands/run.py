@@ -14,6 +14,7 @@ from lorapar_cli.cli.run_summary import closing_report
 from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Stage
+from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions
@@ -82,15 +83,18 @@ def _plan(
         raise AssertionError("`run` was not called as a subcommand")
     steps = plan_steps(content, root.commands, {"run_dir": run_dir})
     _require_model(steps)
-    _check_training(steps)
+    _check_options(steps)
     return steps
 
 
-def _check_training(steps: Sequence[Step]) -> None:
-    """Refuses rewards, optimizers, trackers and trainer arguments that training would refuse."""
+def _check_options(steps: Sequence[Step]) -> None:
+    """Refuses inits, rewards, optimizers, trackers and trainer arguments that a stage would refuse."""
+    from lorapar_cli.scoring.score_run import check_options
     from lorapar_cli.training.preflight import check_training_options
 
     for step in steps:
+        if step.stage is Stage.SCORE:
+            check_options(read_options(ScoreOptions, step.context.params))
         if (kind := _TRAINING.get(step.stage)) is not None:
             options = read_options(kind, step.context.params)
             check_training_options(options, given_options(step.context))
