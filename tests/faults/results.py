@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path("docs/reliability.md")
-BEGIN = "<!-- written by `python -m tests.faults --update-docs`: begin -->"
-END = "<!-- end -->"
+BEGIN = "<!-- faults: begin -->"
+END = "<!-- faults: end -->"
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -62,6 +62,9 @@ def update_page(page: Path, results: list[dict[str, Any]], *, complete: bool, se
         raise SystemExit("error: not every case has been tried; run `python -m tests.faults` first")
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    head = f"`python -m tests.faults --seed {seed}` gave this table:"
+    head = (
+        f"`python -m tests.faults --seed {seed}` gave this table, and "
+        "`python -m tests.faults --update-docs` wrote it here:"
+    )
     text = f"{before}{BEGIN}\n\n{head}\n\n{table(results)}\n\n{END}{after}"
     page.write_text(text, encoding="utf-8")
