@@ -91,11 +91,19 @@ def read_masked_adapter(folder: Path, mask_path: Path | None, flag: Flag) -> Mas
             "run `lorapar partition` with a larger `--theta`, `--alpha` or `--beta`",
         )
     arrays, _ = read_tensors(folder / ADAPTER_WEIGHTS)
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise LoraparError(
+                f"adapter `{folder}` has tensors that are no weights",
+                f"`{name}` has the type {array.dtype}",
+                "use an adapter that PEFT wrote",
+            )
     if raw_rank is not None:
         active = {name: widen_mask(name, m, arrays[name].shape) for name, m in active.items()}
     return MaskedAdapter(
         folder,
-        {name: torch.from_numpy(array) for name, array in arrays.items()},
+        # The model holds an adapter in float32, whatever its file does.
+        {name: torch.from_numpy(array).float() for name, array in arrays.items()},
         {name: torch.from_numpy(mask) for name, mask in active.items()},
         shapes,
         raw_rank,

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
@@ -70,6 +71,21 @@ def test_every_element_is_active_without_a_mask(run_dir):
     folder, _ = places(run_dir)
     start = read_masked_adapter(folder, None, Flag.SFT)
     assert start.active_count == start.element_count > 0
+
+
+def test_an_adapter_in_half_precision_starts_from_its_values_in_single(run_dir, tmp_path):
+    folder, _ = places(run_dir)
+    own = shutil.copytree(folder, tmp_path / "half")
+    path = own / "adapter_model.safetensors"
+    halves = {name: array.astype(np.float16) for name, array in load_file(path).items()}
+    save_file(halves, path)
+    start = read_masked_adapter(own, None, Flag.SFT)
+    for name, array in halves.items():
+        assert start.weights[name].dtype is torch.float32
+        assert np.array_equal(start.weights[name].numpy(), array.astype(np.float32))
+    save_file({name: array.astype(np.int64) for name, array in halves.items()}, path)
+    with pytest.raises(LoraparError, match="tensors that are no weights"):
+        read_masked_adapter(own, None, Flag.SFT)
 
 
 @pytest.mark.parametrize(("flag", "stage"), [(Flag.SFT, "train-sft"), (Flag.RL, "train-rl")])
