@@ -27,7 +27,7 @@ OPTIONS: dict[Stage, type[Options]] = {
 }
 """The stages whose settings a cell may change."""
 
-PAPER, RANDOM = "paper", "random"
+PAPER, RANDOM, MOVEMENT = "paper", "random", "movement"
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,15 @@ class Cell:
             lower rank (`rank`).
         rank: Of that adapter; None for the one whose number of elements is nearest to `paper`'s.
         changes: Stage -> settings that replace the run's.
+        size_of_paper: Whether each system's set has as many elements as that of `paper`, whatever
+            share of the cell's own scores they hold.
     """
 
     name: str
     trains: Trains = "selected"
     rank: int | None = None
     changes: Mapping[Stage, Settings] = field(default_factory=dict)
+    size_of_paper: bool = False
 
     def settings(self, stage: Stage) -> Settings:
         """Returns the settings of a stage in which the cell differs from the run."""
@@ -55,9 +58,15 @@ BUILT_IN = {
     cell.name: cell
     for cell in (
         Cell(PAPER),
-        Cell(RANDOM, changes={Stage.PARTITION: {"select": "random"}}),
+        Cell(RANDOM, changes={Stage.PARTITION: {"select": "random"}}, size_of_paper=True),
         Cell("full", "all"),
         Cell("rank", "rank"),
+        Cell(
+            MOVEMENT,
+            changes={Stage.SCORE: {"rule": "movement", "formula": "taylor2"}},
+            size_of_paper=True,
+        ),
+        Cell("bottom", changes={Stage.PARTITION: {"select": "bottom"}}, size_of_paper=True),
     )
 }
 """By priority: the last ones are left out first where time is short."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from lorapar_cli import __version__
 from lorapar_cli.comparison.cells import (
+    MOVEMENT,
     OPTIONS,
     Cell,
     as_option_value,
@@ -85,7 +86,14 @@ class Grid:
 
     def partition_options(self, cell: Cell) -> PartitionOptions:
         """Returns how the elements of a cell are selected."""
-        return self._changed(cell, Stage.PARTITION, PartitionOptions)
+        if not cell.size_of_paper:
+            return self._changed(cell, Stage.PARTITION, PartitionOptions)
+        # The sizes of `paper` take the place of whatever decides them there.
+        free = {"budget": None, "theta_s1": None, "theta_s2": None}
+        changes = {**free, **cell.settings(Stage.PARTITION)}
+        return self._changed(
+            replace(cell, changes={Stage.PARTITION: changes}), Stage.PARTITION, PartitionOptions
+        )
 
     def training_options(self, cell: Cell, stage: Stage) -> TrainingOptions:
         """Returns what a stage of a cell is trained with, at the rate that the search starts from."""
@@ -112,7 +120,7 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
         LoraparError: The run is not scored, or its records cannot be divided.
         UsageError: A cell or a setting is unknown or out of range.
     """
-    cells = choose_cells(options.cells)
+    cells = [_without_rl(cell, options.stage) for cell in choose_cells(options.cells)]
     if len(cells) < 2:
         raise UsageError("a comparison needs two cells or more", f"`--cells` names {len(cells)}")
     scored = run_dir.require(Stage.SCORE, "scored adapter", "--run-dir")
@@ -142,6 +150,14 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
         run_dir.require(Stage.TRAIN_SFT, "adapter to start `train-rl` from", "--stage both")
         run_dir.require_current(Stage.TRAIN_SFT)
     return grid
+
+
+def _without_rl(cell: Cell, stage: str) -> Cell:
+    """Returns the cell; where only SFT is compared, no GRPO moves System 2's elements for it."""
+    if cell.name != MOVEMENT or stage != "sft":
+        return cell
+    scoring = {**cell.settings(Stage.SCORE), "movement_s2": "sft"}
+    return replace(cell, changes={**cell.changes, Stage.SCORE: scoring})
 
 
 def _require_split(cell: Cell, stage: Stage, options: TrainingOptions) -> None:

@@ -8,14 +8,13 @@ from lorapar_cli.comparison.cells import PAPER, Cell
 from lorapar_cli.comparison.grid import Grid, digest_of
 from lorapar_cli.comparison.low_rank import nearest_rank, write_extended, write_low_rank
 from lorapar_cli.events import Progress, silent
-from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Flag, Stage
+from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Region, Stage
+from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
 from lorapar_cli.scoring.score import score
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import Manifest, sha256_file
-
-FLAGS = {Stage.TRAIN_SFT: Flag.SFT, Stage.TRAIN_RL: Flag.RL}
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ def selected(grid: Grid, cell: Cell, seed: int) -> tuple[Path, Manifest]:
     scored = scored_folder(grid, cell)
     importance = scored / Artifact.IMPORTANCE
     options = grid.partition_options(cell)
+    if cell.size_of_paper:
+        options = _with_sizes_of_paper(grid, options)
     options = replace(options, seed=seed if options.select == "random" else 0)
     digest = digest_of([options.settings(), sha256_file(importance)])
     outcome = partition(
@@ -69,6 +70,16 @@ def selected(grid: Grid, cell: Cell, seed: int) -> tuple[Path, Manifest]:
         replace(options, importance=importance, out=grid.root / "partitions" / digest),
     )
     return outcome.folder / Artifact.MASK, outcome.manifest
+
+
+def _with_sizes_of_paper(grid: Grid, options: PartitionOptions) -> PartitionOptions:
+    """Returns the options with each system's set as large as that of `paper`."""
+    regions = selected(grid, Cell(PAPER), 0)[1].record(PartitionRecord).counts["regions"]
+    own = (regions[Region.S1_ONLY], regions[Region.S2_ONLY])
+    first, second = (str(count + regions[Region.SHARED]) for count in own)
+    return replace(
+        options, budget=None, theta_s1=None, theta_s2=None, budget_s1=first, budget_s2=second
+    )
 
 
 def active_counts(grid: Grid, cell: Cell) -> Mapping[Stage, int]:

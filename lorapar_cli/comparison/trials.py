@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from lorapar_cli.comparison.cells import Cell
+from lorapar_cli.comparison.cells import PAPER, Cell
 from lorapar_cli.comparison.grid import Grid
 from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.errors import LoraparError
@@ -88,6 +88,9 @@ def _dependencies(grid: Grid, cell: Cell, stage: Stage) -> dict[str, Any]:
     }
     if cell.trains == "selected":
         found["partition"] = grid.partition_options(cell).settings()
+        found["size of paper"] = (
+            cell.size_of_paper and grid.partition_options(Cell(PAPER)).settings()
+        )
     if cell.trains == "rank":
         found["rank"] = rank_of(grid, cell, stage)
     if stage is Stage.TRAIN_RL and grid.stages[0] is Stage.TRAIN_SFT:

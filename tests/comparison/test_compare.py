@@ -15,6 +15,8 @@ from lorapar_cli.comparison.compare import compare
 from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
+from lorapar_cli.training.options import SftOptions
+from lorapar_cli.training.rewards.builtin import REWARDS
 
 CONFIG = """
 train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 3}
@@ -77,13 +79,14 @@ def trained(monkeypatch):
 def test_every_cell_of_sft(setup, tmp_path, trained):
     cells = tmp_path / "cells.yaml"
     cells.write_text("small: {partition: {theta: 0.2}}\n")
-    named = ("paper", "random", "full", "rank", str(cells))
+    named = ("paper", "random", "full", "rank", "movement", "bottom", str(cells))
     found = compare(setup, options(tmp_path, cells=named, seeds=1))
     rows = {row["cell"]: row for row in found["cells"]}
-    assert list(rows) == ["paper", "random", "full", "rank", "small"]
-    assert len(trained) == 5
+    assert list(rows) == ["paper", "random", "full", "rank", "movement", "bottom", "small"]
+    assert len(trained) == 7
     mask = setup.manifest(Stage.PARTITION).counts
-    assert rows["paper"]["active"] == rows["random"]["active"] == mask["active_sft"]
+    for name in ("paper", "random", "movement", "bottom"):
+        assert rows[name]["active"] == mask["active_sft"], name
     assert rows["full"]["active"] == rows["full"]["elements"] == mask["elements"]
     assert 0 < rows["small"]["active"] < rows["paper"]["active"]
     each = mask["elements"] // 4
@@ -97,7 +100,7 @@ def test_every_cell_of_sft(setup, tmp_path, trained):
         assert row["forgetting"]["kl"] > 0
         assert row["forgetting"]["neutral_loss_change"] != 0
     # What training starts from is never trained for the comparison, and both masks differ.
-    assert len({mask for _, _, mask in trained}) == 4
+    assert len({mask for _, _, mask in trained}) == 6
     assert found["sentence"].startswith("In SFT ")
     folder = setup.folder("compare")
     assert json.loads((folder / "results.json").read_text()) == json.loads(
@@ -181,6 +184,56 @@ def test_a_run_that_is_not_scored_is_refused(setup, tmp_path):
     shutil.rmtree(setup.folder(Stage.SCORE))
     with pytest.raises(LoraparError, match="no scored adapter"):
         compare(setup, options(tmp_path))
+
+
+RL_CONFIG = (
+    CONFIG
+    + """
+train-rl: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 2, max_steps: 2,
+  num_generations: 4, max_completion_length: 8, rewards: length}
+"""
+)
+
+
+@pytest.fixture
+def with_rl(setup, tmp_path, monkeypatch):
+    """Settings with a reward that differs between the completions of a random model."""
+    monkeypatch.setitem(REWARDS, "length", lambda texts, _: [len(set(t)) / 10 for t in texts])
+    (tmp_path / "config.yaml").write_text(RL_CONFIG)
+    return setup
+
+
+def test_both_stages_go_on_from_the_cells_own_sft(with_rl, tmp_path):
+    found = compare(
+        with_rl, options(tmp_path, stage="both", seeds=1, cells=("paper", "random", "rank"))
+    )
+    rows = [(row["stage"], row["cell"]) for row in found["cells"]]
+    assert rows == [(s, c) for s in ("train-sft", "train-rl") for c in ("paper", "random", "rank")]
+    folders = with_rl.folder("compare")
+    for cell, folder in found["folders"]["train-rl"].items():
+        (manifest,) = (folders / folder).glob("rate-*/trained/manifest.json")
+        (sft,) = (folders / found["folders"]["train-sft"][cell]).glob("rate-*/trained/adapter")
+        started = json.loads(manifest.read_text())["inputs"]["adapter"]["path"]
+        assert started == str(sft / "adapter_model.safetensors")
+    assert [verdict["measure"] for verdict in found["verdicts"]] == ["loss", "accuracy"]
+    assert found["verdicts"][1]["systems"] == ["system2"]
+    assert "; in RL " in found["sentence"]
+
+
+def test_rl_alone_starts_from_the_runs_sft(with_rl, tmp_path):
+    train.train_sft(with_rl, SftOptions(learning_rate=0.01, max_steps=2, save_steps=10))
+    found = compare(with_rl, options(tmp_path, stage="rl", seeds=1, cells=("random", "rank")))
+    random, rank = found["cells"]
+    mask = with_rl.manifest(Stage.PARTITION).counts
+    assert random["active"] == mask["active_rl"]
+    each = mask["elements"] // 4
+    # Ranks are added: those of the adapter after SFT stay frozen.
+    assert rank["active"] % each == 0
+    assert rank["elements"] == mask["elements"] + rank["active"]
+    for folder in found["folders"]["train-rl"].values():
+        (manifest,) = (with_rl.folder("compare") / folder).glob("rate-*/trained/manifest.json")
+        counts = json.loads(manifest.read_text())["counts"]
+        assert counts["frozen_moved"] == 0
 
 
 def test_processes_side_by_side_give_the_same_table(setup, tmp_path, trained):
