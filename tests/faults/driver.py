@@ -97,11 +97,14 @@ def attempt(case: Case) -> dict[str, Any]:
 
 
 def work(seed: int, names: list[Name], path: Path, temporary: str) -> None:
-    """Tries cases in one process and appends their lines."""
+    """Tries cases in one process and appends their lines; ends when the driver has been killed."""
     tempfile.tempdir = temporary
+    driver = os.getppid()
     warm_up()
     wanted = {(case.kind, case.name): case for case in all_cases(seed)}
     for name in names:
+        if os.getppid() != driver:
+            return
         append(path, attempt(wanted[name]))
 
 
