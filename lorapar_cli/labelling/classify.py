@@ -35,6 +35,8 @@ from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.working import reuse_or_make
 
+_LOCAL = ("hf", "student")
+
 
 def classify(
     run_dir: RunDir,
@@ -143,7 +145,15 @@ def _label(
         # Until it was locked, another process may have written to it.
         if journal_index.read_on():
             vote_table.look_up()
-        collect_votes(vote_table, journal, policy, economy, options.trust_remote_code, progress)
+        collect_votes(
+            vote_table,
+            journal,
+            policy,
+            economy,
+            options.trust_remote_code,
+            options.student_chain,
+            progress,
+        )
         check_complete(vote_table, options.min_votes, options.max_cost)
         patterns = read_patterns(vote_table)
         decisions = decide(options, vote_table, patterns)
@@ -173,9 +183,9 @@ def _check_askable(vote_table: VoteTable, trust_remote_code: bool) -> None:
     needed = [
         teacher
         for column, teacher in enumerate(vote_table.teachers)
-        if (teacher.missing() or teacher.kind == "hf") and vote_table.count_waiting(column)
+        if (teacher.missing() or teacher.kind in _LOCAL) and vote_table.count_waiting(column)
     ]
     check_keys(needed)
     for teacher in needed:
-        if teacher.kind == "hf":
+        if teacher.kind in _LOCAL:
             _find_model(teacher.model, trust_remote_code)

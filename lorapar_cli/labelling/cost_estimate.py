@@ -43,7 +43,7 @@ def estimate(vote_table: VoteTable, economy_ties_to: int | None) -> CostEstimate
     if economy_ties_to is not None:
         vote_table.close_decided(economy_ties_to)
         notes.append("`--economy` asks at most this many questions")
-    reading = [column for column, t in enumerate(vote_table.teachers) if t.kind != "rule"]
+    reading = [column for column, t in enumerate(vote_table.teachers) if t.reads_prompt]
     tokens = _prompt_tokens(vote_table, reading)
     messages = []
     if reading:
@@ -82,7 +82,7 @@ def _row(vote_table: VoteTable, column: int, teacher: Teacher, tokens: int) -> E
     mean = totals.completion_tokens / totals.answers if totals.completion_tokens else None
     count = vote_table.count_waiting(column)
     answered = int(count * (_ASSUMED_ANSWER_TOKENS if mean is None else mean))
-    answered = 0 if teacher.kind == "rule" else answered
+    answered = answered if teacher.reads_prompt else 0
     return {
         "questions": count,
         "from_journal": vote_table.from_journal[teacher.name],

@@ -44,7 +44,7 @@ class ClassifyOptions(Options):
     )
     teachers: tuple[str, ...] = option(
         (),
-        "Teachers that vote, comma-separated: names listed by `lorapar teachers`, "
+        "Teachers that vote, comma-separated: names listed by `lorapar teachers`, `student`, "
         "`name=model@http://host:port/v1` or `hf:PATH`.",
         panel=_TEACHERS,
         recorded=False,
@@ -79,6 +79,12 @@ class ClassifyOptions(Options):
         "A sentence about the student, added to the prompt.",
         panel=_TEACHERS,
         recorded=False,
+    )
+    student_chain: bool = option(
+        False,
+        "Let teacher `student` also compare its answer behind the record's own reasoning, and vote "
+        "System 2 where that more than doubles the answer's probability.",
+        panel=_TEACHERS,
     )
     prompt_template: Path | None = option(
         None,
@@ -185,6 +191,12 @@ class ClassifyOptions(Options):
         if self.strategy == "random" and count:
             raise UsageError(
                 "`--strategy random` asks no teachers", f"{count} are named", "omit `--teachers`"
+            )
+        if self.student_chain and "student" not in self.teachers:
+            raise UsageError(
+                "`--student-chain` is for teacher `student`",
+                ", ".join(self.teachers) or "no teachers",
+                "add `student` to `--teachers`, or omit `--student-chain`",
             )
         if self.vote == "weighted" and count < MIN_TEACHERS_TO_WEIGH:
             raise UsageError(

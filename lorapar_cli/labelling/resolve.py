@@ -45,8 +45,6 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
         UsageError: An unknown teacher, or a cost limit on a teacher without a price.
         LoraparError: A file cannot be read, or there is no such data set.
     """
-    teachers = find_teachers(options.teachers, options.teachers_file)
-    _check_prices(teachers, options.max_cost)
     fields = Fields(
         format=options.format,
         prompt=options.prompt_field,
@@ -69,6 +67,8 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
     model = (
         _model_id(options.model) if options.model else (base_model["id"] if base_model else None)
     )
+    teachers = find_teachers(options.teachers, options.teachers_file, model, options.student_chain)
+    _check_prices(teachers, options.max_cost)
     student = options.student or _short_name(model)
     prompt = read_prompt(
         options.prompt_template,
@@ -91,7 +91,7 @@ def _settings(
     model: str | None,
 ) -> dict[str, Any]:
     """Returns the manifest's settings, with None for those that have no effect."""
-    reads_prompt = any(teacher.kind != "rule" for teacher in teachers)
+    reads_prompt = any(teacher.reads_prompt for teacher in teachers)
     names = [teacher.name for teacher in teachers]
     identified = dict(zip(names, identities(teachers), strict=True))
     return {"teachers": identified, **options.settings()} | {

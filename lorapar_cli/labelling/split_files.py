@@ -5,12 +5,13 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from lorapar_cli.data.formats import empty_side
 from lorapar_cli.events import Advance, Progress
+from lorapar_cli.labelling.teachers.student import read_score
 from lorapar_cli.labelling.votes.aggregate import LabelDecisions
 from lorapar_cli.labelling.votes.journal import Journal
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
@@ -39,6 +40,8 @@ def write_splits(
         folder: Not published yet, so the files need not be written atomically.
     """
     total = len(vote_table.index)
+    kinds = [teacher.kind for teacher in vote_table.teachers]
+    student = kinds.index("student") if "student" in kinds else None
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {
             name: stack.enter_context(open(folder / name, "w", encoding="utf-8", newline="\n"))
@@ -46,7 +49,7 @@ def write_splits(
         }
         each = zip(vote_table.index.records(), pattern_of_each(vote_table, patterns), strict=False)
         for number, (record, (pattern, offsets)) in enumerate(each):
-            _write_record(files, record, pattern, offsets, decisions, journal)
+            _write_record(files, record, pattern, offsets, decisions, journal, student)
             if number % _SHOWN_EVERY == 0:
                 progress(Advance("writing", number, total))
     progress(Advance("writing", total, total))
@@ -68,8 +71,10 @@ def _write_record(
     offsets: tuple[int, ...],
     decisions: LabelDecisions,
     journal: Journal,
+    student: int | None,
 ) -> None:
-    labelled = _labelled(record, decisions, pattern).to_json()
+    scores = _student_scores(offsets, student, journal)
+    labelled = _labelled(record, decisions, pattern, scores).to_json()
     if labelled["label"] is None:
         labelled["dropped"] = empty_side(record) or "no majority"
     line = to_line(labelled)
@@ -84,7 +89,23 @@ def _write_record(
         files[Artifact.DISAGREEMENTS].write(to_line(labelled | {"words": words}))
 
 
-def _labelled(record: Record, decisions: LabelDecisions, pattern: int) -> Record:
+def _student_scores(
+    offsets: tuple[int, ...], student: int | None, journal: Journal
+) -> dict[str, Any]:
+    """Returns the field with the student's scores, nothing where it was not asked.
+
+    Args:
+        student: Column of the student, None where it is no teacher.
+    """
+    if student is None or offsets[student] < 0:
+        return {}
+    scores = read_score(str(journal.read_at(offsets[student]).get("text", "")))
+    return {} if scores is None else {"student_scores": scores}
+
+
+def _labelled(
+    record: Record, decisions: LabelDecisions, pattern: int, scores: dict[str, Any]
+) -> Record:
     share = decisions.agreement[pattern]
     votes = {
         teacher: _SYSTEMS[int(code)]
@@ -96,7 +117,7 @@ def _labelled(record: Record, decisions: LabelDecisions, pattern: int) -> Record
         label=_SYSTEMS.get(int(decisions.labels[pattern])),
         votes=votes,
         agreement=None if np.isnan(share) else round(float(share), 6),
-        extra=record.extra | ({"reviewed": True} if decisions.reviewed[pattern] else {}),
+        extra=record.extra | ({"reviewed": True} if decisions.reviewed[pattern] else {}) | scores,
     )
 
 

@@ -55,7 +55,7 @@ def _counts(
         return int(patterns.counts[which].sum())
 
     votes, rows = vote_table.open_votes()
-    paid = [teacher for teacher in vote_table.teachers if teacher.kind != "rule"]
+    paid = [teacher for teacher in vote_table.teachers if teacher.reads_prompt]
     return {
         "records": len(index),
         "system1": count((labels == voting.SYSTEM1) & ~held_out),
@@ -111,7 +111,7 @@ def _teacher_row(vote_table: VoteTable, column: int, patterns: VotePatterns) -> 
         "too_many_requests": stats.rate_limited,
         "refused": stats.rejected,
         "cut": vote_table.count_cut(column),
-        "max_tokens": None if teacher.kind == "rule" else teacher.max_tokens,
+        "max_tokens": teacher.max_tokens if teacher.reads_prompt else None,
         "tokens_estimated": journaled.estimated + stats.estimated,
         "prompt_tokens": journaled.prompt_tokens + stats.prompt_tokens,
         "completion_tokens": journaled.completion_tokens + stats.completion_tokens,

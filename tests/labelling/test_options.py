@@ -43,7 +43,8 @@ def test_random_labels_need_no_teachers():
 
 def test_only_settings_that_decide_the_result_are_recorded():
     assert list(ClassifyOptions(("d.jsonl",), RULES).settings()) == [
-        *("strategy", "share", "vote", "on_tie", "role_play", "student", "economy", "min_votes"),
+        *("strategy", "share", "vote", "on_tie", "role_play", "student"),
+        *("student_chain", "economy", "min_votes"),
         *("limit", "holdout", "format", "prompt_field", "completion_field", "id_field"),
         *("answer_field", "turns", "split", "subset", "skip_bad", "seed"),
     ]

@@ -28,7 +28,10 @@ def teachers(
     stdout().print(_table(known))
     if unpriced := [teacher for teacher in known if teacher.price is None]:
         say(f"for an unknown price, {how_to_price(unpriced)}")
-    say("also: `name=model@http://host:port/v1` for any OpenAI-compatible server, `hf:PATH`")
+    say(
+        "also: `student` for the base model's own probabilities, "
+        "`name=model@http://host:port/v1` for any OpenAI-compatible server, `hf:PATH`"
+    )
 
 
 def _describe(teacher: "Teacher") -> dict[str, Any]:

@@ -219,20 +219,50 @@ def _read_price(price: Any, where: str) -> Price | None:
     return read
 
 
-def find_teachers(names: Sequence[str], config: Path | None = None) -> list[Teacher]:
+STUDENT = "student"
+# The versions of what is computed: changed ones are asked again.
+_STUDENT_SCORES = {False: "direct/1", True: "direct/1 chain/1"}
+
+
+def find_teachers(
+    names: Sequence[str],
+    config: Path | None = None,
+    model: str | None = None,
+    student_chain: bool = False,
+) -> list[Teacher]:
     """Returns the teachers of these names, in this order.
 
-    A name is a known teacher, `name=model@http://host:port/v1` or `hf:PATH`.
+    A name is a known teacher, `student`, `name=model@http://host:port/v1` or `hf:PATH`.
+
+    Args:
+        config: As of `known_teachers`.
+        model: The base model, which `student` is; None where none is known.
+        student_chain: Whether `student` also scores the reference chain.
 
     Raises:
-        UsageError: A name is unknown; the message lists the known ones.
+        UsageError: A name is unknown; the message lists the known ones. Or `student` is named
+            without a base model.
         LoraparError: A local model's folder cannot be read.
     """
     known = known_teachers(config)
+    if STUDENT in names and STUDENT not in known:
+        known[STUDENT] = _student(model, student_chain)
     found = [_find(name, known) for name in names]
     if len({teacher.name for teacher in found}) < len(found):
         raise UsageError("two teachers have the same name", ", ".join(t.name for t in found))
     return [_with_revision(teacher) for teacher in found]
+
+
+def _student(model: str | None, chain: bool) -> Teacher:
+    """Returns the base model as a teacher, identified by its files and by what it computes."""
+    if model is None:
+        raise UsageError(
+            "teacher `student` is the base model, and none is known",
+            hint="name it with `--model`: a folder, a hub id, or `embedded`",
+        )
+    digest = local_revision(model, chat=True)
+    revision = " ".join(filter(None, (digest, _STUDENT_SCORES[chain])))
+    return Teacher(STUDENT, "student", model, price=Price(0, 0), revision=revision)
 
 
 def _find(name: str, known: dict[str, Teacher]) -> Teacher:
@@ -283,7 +313,8 @@ def _unknown(name: str, known: dict[str, Teacher]) -> UsageError:
         )
     return UsageError(
         f"unknown teacher `{shown}`{nearest(shown, list(known))}",
-        hint=f"teachers: {', '.join(known)}; or `name=model@http://host:port/v1`, or `hf:PATH`",
+        hint=f"teachers: {', '.join(known)}; or `student`, `name=model@http://host:port/v1`, or "
+        "`hf:PATH`",
     )
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["rule", "api", "hf"]
+Kind = Literal["rule", "api", "hf", "student"]
 Structured = Literal["json_schema", "json_object", "none"]
 STRUCTURED: tuple[Structured, ...] = get_args(Structured)
 
@@ -30,15 +30,16 @@ class Teacher:
 
     Attributes:
         name: Its key in a record's `votes`, chosen by the user.
-        kind: `rule` (a function here), `api` (an OpenAI-compatible endpoint) or `hf` (a local
-            transformers model in this process).
+        kind: `rule` (a function here), `api` (an OpenAI-compatible endpoint), `hf` (a local
+            transformers model in this process) or `student` (the base model's own probabilities).
         model: A rule's name and version, the provider's model name, or a folder.
         key_env: Environment variable that holds the API key; None if no key is needed.
         key_required: Whether the endpoint rejects requests without a key.
         structured: The kind of structured output that the endpoint supports.
         temperature: Sent with each request; None omits it.
         max_tokens: Maximum number of tokens of an answer, thinking included.
-        revision: Digest of a local model's files, which changes when the model is trained.
+        revision: Digest of a local model's files, which changes when the model is trained; of the
+            student also what is computed.
     """
 
     name: str
@@ -52,6 +53,11 @@ class Teacher:
     max_tokens: int = 1024
     price: Price | None = None
     revision: str | None = None
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it is asked with the prompt template, in words."""
+        return self.kind in ("api", "hf")
 
     def key(self) -> str | None:
         """Returns the key from the environment, or None."""

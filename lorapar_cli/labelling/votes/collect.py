@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from lorapar_cli.events import Advance, Progress
 from lorapar_cli.labelling.teachers.dispatch import (
@@ -16,6 +17,7 @@ from lorapar_cli.labelling.teachers.dispatch import (
 from lorapar_cli.labelling.teachers.endpoint.dialect import Dialects
 from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
 from lorapar_cli.labelling.teachers.rules import RULES
+from lorapar_cli.labelling.teachers.student import STUDENT_BATCH, StudentVoter
 from lorapar_cli.labelling.teachers.tally import TeacherStats
 from lorapar_cli.labelling.votes.journal import Answer, Journal
 from lorapar_cli.labelling.votes.journal_index import answer_code
@@ -31,6 +33,7 @@ def collect_votes(
     policy: RequestPolicy,
     economy_ties_to: int | None,
     trust_remote_code: bool,
+    student_chain: bool,
     progress: Progress,
 ) -> None:
     """Asks every unanswered question; `vote_table.stats` tells which stayed unanswered.
@@ -53,6 +56,9 @@ def collect_votes(
             on_answer = _recorder(vote_table, column, journal)
             if teacher.kind == "rule":
                 rules.append(column)
+            elif teacher.kind == "student":
+                voter = StudentVoter(teacher, student_chain, trust_remote_code)
+                _ask_student(voter, vote_table, column, journal, progress)
             elif teacher.kind == "hf":
                 model = LocalTeacher(teacher, trust_remote_code)
                 _ask_local(model, stats, _questions(vote_table, column), on_answer, progress)
@@ -75,7 +81,7 @@ def _phases(vote_table: VoteTable, economy: bool) -> list[list[int]]:
     """
     kinds = [teacher.kind for teacher in vote_table.teachers]
     rules = [column for column, kind in enumerate(kinds) if kind == "rule"]
-    free = [rules, *([column] for column, kind in enumerate(kinds) if kind == "hf")]
+    free = [rules, *([column] for column, kind in enumerate(kinds) if kind in ("student", "hf"))]
     endpoints = [column for column, kind in enumerate(kinds) if kind == "api"]
     together = len(endpoints)
     if economy:
@@ -144,6 +150,42 @@ def _ask_rules(
             fill_in()
     progress(Advance("rules", total, total))
     fill_in()
+
+
+def _ask_student(
+    voter: StudentVoter,
+    vote_table: VoteTable,
+    column: int,
+    journal: Journal,
+    progress: Progress,
+) -> None:
+    """Has the student score its records in batches."""
+    teacher = vote_table.teachers[column]
+    stats = vote_table.stats[teacher.name]
+    waiting = vote_table.waiting_records([column])
+    asked = ((number, record) for number, record, wanted in waiting if column in wanted)
+    while batch := list(islice(asked, STUDENT_BATCH)):
+        started = time.monotonic()
+        scores = voter.score([record for _, record in batch])
+        seconds = round((time.monotonic() - started) / len(batch), 3)
+        answers = []
+        for (number, record), score in zip(batch, scores, strict=True):
+            vote = score.vote()
+            answer = Answer(
+                vote_table.key(column, number),
+                teacher.name,
+                teacher.model,
+                record.id,
+                vote,
+                score.to_text(),
+                seconds=seconds,
+            )
+            answers.append((CODES[vote], journal.append(answer), number))
+            stats.no_vote += vote is None
+        vote_table.fill_in(column, answers)
+        stats.done += len(batch)
+        stats.worded += len(batch)
+        progress(Advance(teacher.name, stats.done, stats.total))
 
 
 def _ask_local(

@@ -109,7 +109,7 @@ class VoteTable:
         return self._key(column, digest)
 
     def _key(self, column: int, record_digest: bytes) -> str:
-        prompt = "" if self.teachers[column].kind == "rule" else self.prompt.digest
+        prompt = self.prompt.digest if self.teachers[column].reads_prompt else ""
         return answer_key(self._identities[column], prompt, record_digest)
 
     def look_up(self) -> None:
