@@ -12,7 +12,7 @@ from lorapar_cli.names import Stage
 from lorapar_cli.options import Options, find_problem, options_of
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
-from lorapar_cli.store.disk.regular_files import read_text
+from lorapar_cli.store.yaml_file import read_yaml
 from lorapar_cli.training.options import RlOptions, SftOptions
 
 Trains = Literal["selected", "all", "rank"]
@@ -138,12 +138,7 @@ def read_sections(path: Path) -> dict[Stage, Settings]:
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as cause:
-        raise UsageError(f"`{path}` is not valid YAML", str(cause)) from cause
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"`{path}` is not a mapping of names to settings")
     return content

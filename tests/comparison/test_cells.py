@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.comparison.cells import BUILT_IN, choose_cells, read_cells, read_sections
-from lorapar_cli.errors import UsageError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 
 
@@ -92,7 +92,7 @@ def test_unknown_names_are_refused(named, part):
 
 @pytest.mark.parametrize("text", ["", "- paper\n", "paper: {}\n", "a: {b: [\n"])
 def test_files_that_have_no_cells_are_refused(write, text):
-    with pytest.raises(UsageError):
+    with pytest.raises(LoraparError, match="has no cells|not a mapping|not valid YAML"):
         choose_cells((str(write(text)),))
 
 
