@@ -37,7 +37,7 @@ PAYLOADS = {
     "right to left": "\u202egnp.exe\u202c",
     "isolates": "\u2066x\u2069\u200fy",
     "line separators": "\u2028x\u2029y",
-    "newline": "\nerror: all is lost",
+    "newline": "\nerror: x",
 }
 ALWAYS = ("closing markup", "colour markup", "colour", "title")
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")

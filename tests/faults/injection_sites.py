@@ -120,7 +120,8 @@ def option_values(folder: Path, datum: str) -> Commands:
     pipeline().copy(folder, "partition")
     for option in ("--scheduler", "--optimizer", "--report-to", "--dtype", "--training"):
         yield ["train-sft", "--run-dir", "run", f"{option}={datum}"]
-    yield ["train-rl", "--run-dir", "run", f"--rewards={datum}"]
+    if "=" not in datum:  # What stands behind it would be a weight.
+        yield ["train-rl", "--run-dir", "run", f"--rewards={datum}"]
     yield ["score", "--run-dir", "run", f"--target-modules={datum}"]
     yield ["score", "--run-dir", "run", f"--init={datum}"]
 
