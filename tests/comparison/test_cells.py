@@ -92,7 +92,7 @@ def test_unknown_names_are_refused(named, part):
 
 @pytest.mark.parametrize("text", ["", "- paper\n", "paper: {}\n", "a: {b: [\n"])
 def test_files_that_have_no_cells_are_refused(write, text):
-    with pytest.raises(LoraparError, match="no cells|not a mapping|not valid YAML|is taken"):
+    with pytest.raises(LoraparError, match=r"no cells|not a mapping|not valid YAML|is taken"):
         choose_cells((str(write(text)),))
 
 
