@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _require_whole(done: Result, payload: str, datum: str) -> bool:
         if done.out == done.err:  # A terminal, where notes stand between.
             return False
         return any(datum in text for text in _texts(json.loads(done.out)))
-    said = _FRAMES.sub("", _OWN.sub("", done.said))
+    said = _FRAMES.sub("", _unfolded(_OWN.sub("", done.said)))
     words = [re.escape(_FRAMES.sub("", part)) for part in re.split(r"[^\x20-\x7e]", payload)]
     whole = re.compile(".{0,40}".join(["Qq", *filter(None, words), "(Zz|…)"]))
     places = [found.start() for found in re.finditer("Qq", said)]
@@ -107,6 +108,14 @@ def _require_whole(done: Result, payload: str, datum: str) -> bool:
         if not whole.match(said, place) and "…" not in said[place : place + len(datum)]:
             raise Lost(f"of {datum!r} a part is missing: {said[place : place + 60]!r}")
     return bool(places)
+
+
+def _unfolded(said: str) -> str:
+    """Returns what was printed, tables column by column: long cells are continued below."""
+    rows = [line.split("│") for line in said.splitlines() if "│" in line]
+    others = [line for line in said.splitlines() if "│" not in line]
+    columns = ["".join(map(str.strip, column)) for column in zip_longest(*rows, fillvalue="")]
+    return "\n".join([*others, *columns])
 
 
 def _texts(value: Any) -> Iterator[str]:
