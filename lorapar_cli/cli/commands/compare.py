@@ -81,6 +81,8 @@ def _difference_table(comparison: "Comparison", stage: str) -> Any:
     from rich import box
     from rich.table import Table
 
+    from lorapar_cli.comparison.report.tables import format_p
+
     verdict = next(each for each in comparison["verdicts"] if each["stage"] == stage)
     measure, systems = verdict["measure"], verdict["systems"]
     table = Table(
@@ -99,6 +101,6 @@ def _difference_table(comparison: "Comparison", stage: str) -> Any:
                 row["against"],
                 f"{row['difference']:+.4f}",
                 f"{row['low']:+.4f} to {row['high']:+.4f}",
-                f"{row['p_holm']:.4f}",
+                format_p(row["p_holm"]),
             )
     return table

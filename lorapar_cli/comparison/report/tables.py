@@ -108,9 +108,14 @@ def _difference_table(rows: Sequence[DifferenceRow]) -> str:
             title_of(row["system"]),
             f"{row['difference']:+.4f}",
             f"{row['low']:+.4f} to {row['high']:+.4f}",
-            f"{row['p_value']:.4f}",
-            f"{row['p_holm']:.4f}",
+            format_p(row["p_value"]),
+            format_p(row["p_holm"]),
         ]
         for row in rows
     ]
     return table(heads, lines, text=4)
+
+
+def format_p(value: float) -> str:
+    """Returns a p-value with four decimals; a small one is not called zero."""
+    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
