@@ -16,7 +16,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import EMBEDDED
 
 ROUNDS = 5

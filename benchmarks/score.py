@@ -44,7 +44,7 @@ def build_model():
 
 def draw_samples():
     """Returns samples of about the lengths of GSM8K's records."""
-    from lorapar_cli.models.encoding import Encoded
+    from lorapar_cli.models.rendering.encoding import Encoded
 
     draw = random.Random(0)
     lengths = [(draw.randint(40, 120), draw.randint(60, 200)) for _ in range(SAMPLES)]

@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from lorapar_cli.embedded import MODEL_DIR
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import BaseModel, load_tokenizer
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.names import TARGET_MODULES
 from lorapar_cli.training.masking.masked_adapter import MaskedAdapter, MaskedModel
 from lorapar_cli.training.sft import MaskedSFTTrainer, collator, to_dataset

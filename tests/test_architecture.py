@@ -217,3 +217,21 @@ def test_help_imports_no_torch(arguments):
         "print('CODE', code, 'HEAVY', sorted(heavy))"
     )
     assert run_python(code).splitlines()[-1] == "CODE 0 HEAVY []"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+def test_files_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 350
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert long == []
+
+
+def test_folders_have_few_files():
+    folders = [path for path in PACKAGE.rglob("*") if path.is_dir()]
+    assert [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > 16] == []

@@ -43,10 +43,7 @@ def register() -> None:
         doctor,
         evaluate,
         export,
-        inspect,
         partition,
-        plot,
-        report,
         run,
         score,
         status,
@@ -55,7 +52,7 @@ def register() -> None:
         train_sft,
     )
     from lorapar_cli.cli.commands.review import compare as review_compare
-    from lorapar_cli.cli.commands.review import show
+    from lorapar_cli.cli.commands.review import inspect, plot, report, show
 
     app.command("classify")(classify.classify)
     app.command("score")(score.score)

@@ -16,11 +16,11 @@ from lorapar_cli.evaluation.predict import Predictor, TransformersModel, prepare
 from lorapar_cli.evaluation.tasks.load import load_task
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import BaseModel, find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
-from lorapar_cli.models.encoding import Encoded, encode_records
 from lorapar_cli.models.forgetting import kl_from_base, record_losses, text_loss, text_windows
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
+from lorapar_cli.models.rendering.encoding import Encoded, encode_records
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import Stage, System
 from lorapar_cli.store.records import Record, read_records
 

@@ -20,7 +20,7 @@ from lorapar_cli.comparison.trials import (
     write_result,
 )
 from lorapar_cli.errors import Diverged
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.atomic import atomic_file

@@ -22,7 +22,7 @@ from lorapar_cli.events import Note, Progress, silent
 from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.launcher import world_size
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.resumable_folder import open_working_folder

@@ -15,7 +15,7 @@ from lorapar_cli.grading.grade import Grade
 from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.models.choices import encode_choice, score_choices
 from lorapar_cli.models.generation import Completion, Decoding, complete_batch, plan_batches
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate, require_size
-from lorapar_cli.models.prompt_end import leave_prompts_open
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, require_size
+from lorapar_cli.models.rendering.prompt_end import leave_prompts_open
 from lorapar_cli.models.safe_loading import (
     check_folder_files,
     check_layers,
@@ -29,6 +30,10 @@ from lorapar_cli.models.safe_loading import (
 from lorapar_cli.models.weights_digest import local_folder, local_revision
 from lorapar_cli.names import EMBEDDED
 from lorapar_cli.store.manifest import KnownModel
+
+# Progress bars and notices of the library would be drawn over our own display.
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 
 _DTYPES = {
     "auto": None,

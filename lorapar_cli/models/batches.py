@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lorapar_cli.models.base_model import transformers_model
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 
 
 @dataclass(frozen=True)

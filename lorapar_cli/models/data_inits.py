@@ -23,7 +23,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 
 NEEDS_SAMPLES = ("corda", "lora_ga", "eva")
 FIELDS = {"corda": "eigens", "lora_ga": "_peft_loraga_grad"}

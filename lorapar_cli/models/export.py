@@ -31,9 +31,9 @@ from lorapar_cli.models.base_model import (
     pick_dtype,
     transformers_model,
 )
-from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.models.safe_loading import library_errors
-from lorapar_cli.models.tokenization import encode_prompt
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 # Largest difference of a logit that the order of float32 operations explains.

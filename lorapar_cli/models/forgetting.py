@@ -17,7 +17,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.store.disk.regular_files import read_text
 
 NEUTRAL_TEXT = Path(__file__).with_name("neutral.txt")

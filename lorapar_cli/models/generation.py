@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import pad
-from lorapar_cli.models.tokenization import decode_text
+from lorapar_cli.models.rendering.tokenization import decode_text
 
 # Copying the cache pays off once a quarter of the rows has ended.
 _DROP_SHARE = 0.75

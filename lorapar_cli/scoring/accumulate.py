@@ -15,7 +15,7 @@ from lorapar_cli.models.batches import (
     make_batch,
     sample_losses,
 )
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.gradients import GradientCapture, capture_gradients, routes_tokens
 
 _GPU_TOKENS = 4096

@@ -10,7 +10,7 @@ from lorapar_cli.models.batches import (
     make_batch,
     prediction_logits,
 )
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 
 # Relative norms of the differences that rounding alone makes: between logits of packed and of
 # separate samples, and between samples packed next to different neighbours, which are multiplied

@@ -22,7 +22,7 @@ from lorapar_cli.models.batches import (
     sample_losses,
 )
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.accumulate import loss_scale, make_batches, token_limit
 from lorapar_cli.scoring.scored_model import ScoredModel
 

@@ -14,7 +14,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
 )
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.accumulate import token_limit
 
 _A = ".lora_A.default"

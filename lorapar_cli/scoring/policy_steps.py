@@ -17,9 +17,9 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.answers import answers_match, extract_answer
 from lorapar_cli.models.batches import BatchLayout
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.encoding import Encoded
 from lorapar_cli.models.generation import Decoding, decode_batch
-from lorapar_cli.models.tokenization import decode_text, encode_prompt
+from lorapar_cli.models.rendering.encoding import Encoded
+from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
 from lorapar_cli.scoring.accumulate import make_batches, token_limit
 from lorapar_cli.scoring.movement import Part, Training, draw_steps
 from lorapar_cli.scoring.scored_model import ScoredModel

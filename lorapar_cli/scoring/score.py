@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Progress, silent
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import EMBEDDED, Stage, System, split_file
 from lorapar_cli.scoring.options import ScoreOptions

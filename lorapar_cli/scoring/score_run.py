@@ -7,9 +7,9 @@ from typing import Any
 
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.adapter import save_adapter, save_raw_adapter
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.models.distributed import Processes, join_processes
 from lorapar_cli.models.lora_inits import check_init
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, System
 from lorapar_cli.scoring.checkpoint import SavedSums, partial_folder
 from lorapar_cli.scoring.options import ScoreOptions
@@ -60,14 +60,9 @@ def run_score(
     check_options(options)
     processes = join_processes()
     progress = progress if processes.rank == 0 else silent
-    student = find_student(
-        manifest.settings["model"],
-        ChatTemplate(
-            manifest.settings["template"], read_arguments(manifest.settings["template_arg"])
-        ),
-        options,
-        manifest.notes,
-    )
+    settings = manifest.settings
+    template = ChatTemplate(settings["template"], read_arguments(settings["template_arg"]))
+    student = find_student(settings["model"], template, options, manifest.notes)
     manifest.base_model = student.base.to_manifest()
     systems = {
         system: encode_system(

@@ -7,7 +7,8 @@ import torch
 from peft import PeftModel
 
 from lorapar_cli.events import Advance, Progress
-from lorapar_cli.models.adapter import adapter_parameters, create_adapter, stacked_experts
+from lorapar_cli.models.adapter import adapter_parameters, create_adapter
+from lorapar_cli.models.adapter_targets import stacked_experts
 from lorapar_cli.models.base_model import load_base
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, choose_samples
 from lorapar_cli.models.distributed import Processes

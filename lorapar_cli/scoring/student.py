@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import BaseModel, find_base_model, load_tokenizer
-from lorapar_cli.models.chat_template import ChatTemplate
-from lorapar_cli.models.encoding import Encoded, describe_encoding, encode
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.encoding import Encoded, describe_encoding, encode
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.records import Record

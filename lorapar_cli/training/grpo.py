@@ -2,7 +2,7 @@
 
 How this differs from a plain TRL run:
 1. The optimizer owns only the active elements (`training.masking.masked_trainer.MaskedTrainer`).
-2. Prompts are rendered as `models.tokenization` renders them for scoring and SFT.
+2. Prompts are rendered as `models.rendering.tokenization` renders them for scoring and SFT.
 3. Rewards are plain functions (`training.rewards`); one that raises, or returns the wrong number of
    values or a value that is not finite, stops the run with its name, instead of being broadcast or
    ignored.
@@ -22,7 +22,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Note, Progress
-from lorapar_cli.models.tokenization import trainer_prompt
+from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.training import RlFigures, RlRecord, TrainedRecords
 from lorapar_cli.store.records import Record

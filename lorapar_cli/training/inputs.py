@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records

@@ -2,7 +2,7 @@
 
 How this differs from a plain TRL run:
 1. The optimizer owns only the active elements (`training.masking.masked_trainer.MaskedTrainer`).
-2. Records are tokenized by `models.tokenization`, so that scoring and training see the same tokens,
+2. Records are tokenized by `models.rendering.tokenization`, so that scoring and training see the same tokens,
    and come with their labels: loss on the completion and the end of sequence, in every data format.
 3. Nothing is packed or truncated: a record that is too long is left out beforehand and counted.
 """
@@ -21,7 +21,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.stage_records.training import SftFigures, SftRecord, TrainedTokens
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer

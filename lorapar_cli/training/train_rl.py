@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Progress, silent
-from lorapar_cli.models.tokenization import encode_prompt, has_tools
+from lorapar_cli.models.rendering.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.manifest import Outcome

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedTokenizerBase
+
 from lorapar_cli.events import Advance, Progress, TokenView, silent
-from lorapar_cli.models.encoding import describe_encoding, encode_records, shown_tokens
+from lorapar_cli.models.rendering.encoding import (
+    Encoded,
+    describe_encoding,
+    encode_records,
+    shown_tokens,
+)
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import TrainedTokens
 from lorapar_cli.store.manifest import Outcome
-from lorapar_cli.store.records import count_systems
+from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, read_training_records
 from lorapar_cli.training.option_aliases import adopt_options
@@ -49,18 +56,7 @@ def train_sft(
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
-    everything = encode_records(tokenizer, records)
-    manifest.notes.extend(describe_encoding(everything))
-    lengths = [len(item.input_ids) for item in everything]
-    encoded = drop_too_long(
-        everything,
-        lengths,
-        records,
-        options.max_length,
-        "prompt and completion",
-        "--max-length",
-        manifest.notes,
-    )
+    encoded = _encode(tokenizer, records, options.max_length, manifest.notes)
     if options.show_tokens:
         shown = encoded[: options.show_tokens]
         progress(TokenView([shown_tokens(tokenizer, item) for item in shown]))
@@ -80,3 +76,14 @@ def train_sft(
         lambda trained: sft.to_record(counts, trained),
         progress,
     )
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, records: list[Record], limit: int, notes: list[str]
+) -> list[Encoded]:
+    """Returns the tokens of the records that are within `limit` tokens."""
+    everything = encode_records(tokenizer, records)
+    notes.extend(describe_encoding(everything))
+    lengths = [len(item.input_ids) for item in everything]
+    what = "prompt and completion"
+    return drop_too_long(everything, lengths, records, limit, what, "--max-length", notes)

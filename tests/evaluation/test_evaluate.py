@@ -11,7 +11,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.grading.answers import answers_match, extract_answer
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.records import write_jsonl, write_records

@@ -15,7 +15,7 @@ from lorapar_cli.models.base_model import (
     pick_dtype,
     transformers_model,
 )
-from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.models.weights_digest import local_revision
 from tests.conftest import build_tokenizer
 from tests.scoring.architectures import adapted, build

@@ -11,7 +11,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from tests.scoring.architectures import adapted, build, samples
 
 CPU = torch.device("cpu")

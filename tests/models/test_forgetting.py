@@ -9,7 +9,6 @@ import torch
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.encoding import Encoded
 from lorapar_cli.models.forgetting import (
     NEUTRAL_TEXT,
     kl_from_base,
@@ -17,6 +16,7 @@ from lorapar_cli.models.forgetting import (
     text_loss,
     text_windows,
 )
+from lorapar_cli.models.rendering.encoding import Encoded
 
 SAMPLES = [
     Encoded([5, 6, 7, 8], 2),

@@ -6,7 +6,7 @@ import transformers
 
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 
 QUESTIONS = ["Hi", "What is 3 plus 4?", "Tom has 12 apples and gives 5 away.", "x" * 70, "?", "aa"]
 

@@ -7,7 +7,7 @@ import transformers as tf
 
 from lorapar_cli.models.adapter import create_adapter
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 
 VOCABULARY = 97
 QKVGUD = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")

@@ -10,7 +10,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import create_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.tokenization import decode_text, encode_prompt
+from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
 from lorapar_cli.scoring import policy_steps
 from lorapar_cli.scoring.gradients import scored_values
 from lorapar_cli.scoring.movement import Training

@@ -3,7 +3,7 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.student import encode_system, find_student

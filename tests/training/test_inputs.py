@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.records import Record, write_records
 from lorapar_cli.training.inputs import (

@@ -1,6 +1,6 @@
 """What SFT's trainer is fed: token ids, and labels on the completion alone."""
 
-from lorapar_cli.models.encoding import Encoded
+from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.training.sft import IGNORED_LABEL, collator, to_dataset
 from tests.conftest import build_tokenizer
 

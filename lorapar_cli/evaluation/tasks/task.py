@@ -27,7 +27,7 @@ class Item:
 
     Attributes:
         id: Unique within the task.
-        prompt: Text, or chat messages, for `models.tokenization.encode_prompt`.
+        prompt: Text, or chat messages, for `models.rendering.tokenization.encode_prompt`.
         reference: What is correct: a final answer, a whole text or a letter; empty for code.
         reference_answers: All accepted answers where there are several, `reference` first; else
             empty.

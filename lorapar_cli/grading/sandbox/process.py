@@ -94,11 +94,10 @@ def role_process(
         "packages": dict(packages.places),
         "system_calls": describe_system_calls(os.uname().machine),
     }
-    arguments = [_inside(), role, json.dumps(settings)]
-    command = [_interpreter(), "-P", "-s", "-S", "-c", _START, *arguments]
+    arguments = ["-P", "-s", "-S", "-c", _START, _inside(), role, json.dumps(settings)]
     info, told = os.pipe()
     process = subprocess.Popen(
-        [*_wrapper(backend, told, packages), *command],
+        [*_wrapper(backend, told, packages), _interpreter(), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -52,7 +52,7 @@ class LocalTeacher:
         return self._max_length is None or len(prompt) < self._max_length
 
     def _encode(self, chat: list[Message]) -> list[int]:
-        from lorapar_cli.models.tokenization import encode_prompt
+        from lorapar_cli.models.rendering.tokenization import encode_prompt
 
         try:
             return encode_prompt(self._tokenizer, chat)

@@ -25,7 +25,7 @@ from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
 if TYPE_CHECKING:
-    from lorapar_cli.models.encoding import Encoded
+    from lorapar_cli.models.rendering.encoding import Encoded
 
 STUDENT_BATCH = 16
 DIRECT = 0.5
@@ -106,7 +106,7 @@ class StudentVoter:
 
     def score(self, records: list[Record]) -> list[StudentScore]:
         """Returns the scores of a batch of records, in order."""
-        from lorapar_cli.models.encoding import Encoded, encode
+        from lorapar_cli.models.rendering.encoding import Encoded, encode
 
         direct: dict[int, Encoded] = {}
         behind: dict[int, Encoded] = {}

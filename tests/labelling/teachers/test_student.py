@@ -17,7 +17,7 @@ from lorapar_cli.labelling.teachers.student import (
     split_answer,
 )
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 from tests.labelling.classify_parts import run_classify

@@ -11,7 +11,7 @@ from trl import GRPOTrainer, SFTConfig, SFTTrainer
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import find_base_model, load_tokenizer
-from lorapar_cli.models.encoding import encode
+from lorapar_cli.models.rendering.encoding import encode
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.training.grpo import MaskedGRPOTrainer
 from lorapar_cli.training.masking import masked_trainer

@@ -1,1 +1,1 @@
-"""Subcommands of `lorapar eval`: they read what it wrote and run nothing."""
+"""Subcommands that read what stages wrote and run nothing."""

@@ -70,10 +70,8 @@ def show(
     )
     if as_json:
         samples = [{**sample, "why": explain(sample, found)} for sample in chosen]
-        print_json(
-            {"evaluation": str(found.folder), "task": found.task, "match": found.match}
-            | {"samples": samples}
-        )
+        about = {"evaluation": str(found.folder), "task": found.task, "match": found.match}
+        print_json(about | {"samples": samples})
         return
     for sample in chosen:
         print_text(describe_sample(sample, found, full))

@@ -3,8 +3,8 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.encoding import encode
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.encoding import encode
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.store.records import Record
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 

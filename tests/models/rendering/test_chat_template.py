@@ -3,7 +3,7 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.chat_template import ChatTemplate, read_arguments, read_template
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 
 

@@ -7,9 +7,14 @@ generation prompt opens a block of reasoning, and what becomes of an answer with
 import pytest
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.chat_template import ChatTemplate
-from lorapar_cli.models.encoding import describe_encoding, encode, encode_records, shown_tokens
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
+from lorapar_cli.models.rendering.encoding import (
+    describe_encoding,
+    encode,
+    encode_records,
+    shown_tokens,
+)
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.store.records import Record
 from tests.conftest import build_tokenizer
 

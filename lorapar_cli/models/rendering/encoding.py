@@ -12,7 +12,7 @@ from typing import Literal, cast
 from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.models.tokenization import (
+from lorapar_cli.models.rendering.tokenization import (
     decode_text,
     encode_prompt,
     render_conversation,

@@ -3,8 +3,8 @@
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from lorapar_cli.models.prompt_end import leave_prompts_open
-from lorapar_cli.models.tokenization import encode_prompt
+from lorapar_cli.models.rendering.prompt_end import leave_prompts_open
+from lorapar_cli.models.rendering.tokenization import encode_prompt
 from tests.conftest import build_tokenizer
 
 

@@ -1,0 +1,1 @@
+"""From conversations to tokens: chat templates, prompts, and what of a record carries loss."""
