@@ -13,9 +13,24 @@ from typing import Any
 import typer
 
 from lorapar_cli.cli.options import describe_refusal
+from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.names import Stage
+from lorapar_cli.options import Options
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.training.options import RlOptions, SftOptions
 
+_OPTIONS: dict[Stage, type[Options]] = {
+    Stage.CLASSIFY: ClassifyOptions,
+    Stage.SCORE: ScoreOptions,
+    Stage.PARTITION: PartitionOptions,
+    Stage.TRAIN_SFT: SftOptions,
+    Stage.TRAIN_RL: RlOptions,
+    Stage.EVAL: EvalOptions,
+}
 SHARED_KEYS = ("run_dir", "model", "seed", "trust_remote_code")
 
 
@@ -122,6 +137,13 @@ def _plan_step(
     except typer.TyperException as error:
         if not unknown:
             problems.append(f"`{stage.value}`: {describe_refusal(error)}")
+        return None
+    try:
+        # What the command line's parser does not know: exclusive limits, options that do not fit.
+        read_options(_OPTIONS[stage], context.params)
+    except UsageError as error:
+        said = [error.what, *(error.found or "").splitlines()]
+        problems.append(f"`{stage.value}`: {'; '.join(said)}")
         return None
     return Step(stage, context)
 

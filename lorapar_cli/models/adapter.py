@@ -78,7 +78,7 @@ def create_adapter(
     return model
 
 
-def readadapter_config(folder: Path) -> PeftConfig:
+def read_adapter_config(folder: Path) -> PeftConfig:
     """Returns an adapter folder's PEFT configuration.
 
     Raises:
@@ -107,7 +107,7 @@ def read_lora_config(folder: Path) -> LoraConfig:
     Raises:
         LoraparError: The folder does not contain an adapter, or one of another kind.
     """
-    config = readadapter_config(folder)
+    config = read_adapter_config(folder)
     if not isinstance(config, LoraConfig):
         raise LoraparError(
             f"`{folder}` is not a LoRA adapter", f"its `peft_type` is {config.peft_type}"

@@ -71,7 +71,7 @@ CASES = [
     ("train-sft --learning-rate nan", 2, ["`--learning-rate` is not a finite number"]),
     ("eval --limit 9223372036854775808", 2, ["`--limit` is a number of more than 64 bits"]),
     ("eval --temperature 1e-320", 2, ["`--temperature` must be 0 or at least 0.01"]),
-    ("run nope.yaml", 1, ["cannot read `nope.yaml`"]),
+    ("run nope.yaml", 1, ["no such file: `nope.yaml`"]),
     ("status", 1, ["no run directory"]),
     ("nonsense", 2, ["nonsense"]),
 ]
