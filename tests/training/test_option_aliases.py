@@ -22,7 +22,7 @@ def test_every_trainer_argument_of_an_option_is_one_of_the_stages_trainer(option
 
 def test_values_move_to_the_options_and_the_rest_stays():
     pairs = (
-        *("learning_rate=1e-4", "num-train-epochs=2", "max_steps=7", "optim=sgd", "seed=-3"),
+        *("learning_rate=1e-4", "num-train-epochs=2", "max_steps=7", "optim=sgd", "seed=3"),
         *("gradient_checkpointing=true", "warmup_steps=3", "adam_beta2=0.95"),
         "neftune_noise_alpha=5",
     )
@@ -32,7 +32,7 @@ def test_values_move_to_the_options_and_the_rest_stays():
         epochs=2.0,
         max_steps=7,
         optimizer="sgd",
-        seed=-3,
+        seed=3,
         gradient_checkpointing=True,
         warmup=3.0,
         training=("adam_beta2=0.95", "neftune_noise_alpha=5"),

@@ -52,7 +52,8 @@ def test_training_and_export(make_run, tmp_path, tiny_model_dir, init):
     assert not torch.allclose(trained, start, atol=1e-3)
     for merge in (False, True):
         out = tmp_path / f"out-{merge}"
-        options = ExportOptions(what="sft", out=out, merge=merge, dtype="float32")
+        dtype = "float32" if merge else "auto"
+        options = ExportOptions(what="sft", out=out, merge=merge, dtype=dtype, check_logits=True)
         assert export(run, options) < 1e-4
         if merge:
             # Merged weights are of the unquantized base.

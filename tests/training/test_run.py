@@ -36,7 +36,7 @@ def test_another_base_model_is_refused(source):
 
 def test_an_encoder_decoder_model_is_refused(source, tmp_path):
     (tmp_path / "t5").mkdir()
-    (tmp_path / "t5" / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    (tmp_path / "t5" / "config.json").write_text(json.dumps({"model_type": "t5", "num_layers": 1}))
     save_file({"shared.weight": np.zeros((2, 2), "f4")}, tmp_path / "t5" / "model.safetensors")
     other = dataclasses.replace(source, base_id=str(tmp_path / "t5"), revision=None)
     with pytest.raises(LoraparError, match="encoder-decoder"):

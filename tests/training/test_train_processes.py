@@ -23,7 +23,14 @@ COMMAND = {
     "train-rl": [
         *("train-rl", "--learning-rate", "1e-2", "--max-steps", "6", "--num-generations", "4"),
         *("--per-device-batch-size", "8", "--gradient-accumulation", "1", "--save-steps", "1"),
-        *("--max-completion-length", "8", "--rewards", "integer,tags", "--kl-beta", "0.1"),
+        *(
+            "--max-completion-length",
+            "8",
+            "--rewards",
+            "format,tests.faults.rewards.length",
+            "--kl-beta",
+            "0.1",
+        ),
     ],
 }
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -79,7 +86,13 @@ def test_two_processes_have_the_losses_of_one(run_dir, tmp_path):
 
 def test_two_processes_train_by_grpo_and_log_every_completion(run_dir):
     finish(start(COMMAND["train-sft"], run_dir))
-    arguments = [*COMMAND["train-rl"], "--max-steps", "2", "--rewards", "format,tags,integer"]
+    arguments = [
+        *COMMAND["train-rl"],
+        "--max-steps",
+        "2",
+        "--rewards",
+        "format,tests.faults.rewards.length",
+    ]
     finish(start(arguments, run_dir, processes=2))
     assert run_dir.manifest(Stage.TRAIN_RL).counts["frozen_moved"] == 0
     lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()
@@ -112,7 +125,13 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(run_dir, tmp_path, st
 
 
 def test_a_group_may_lie_in_several_processes(run_dir):
-    arguments = [*COMMAND["train-rl"], "--max-steps", "2", "--rewards", "format,tags,integer"]
+    arguments = [
+        *COMMAND["train-rl"],
+        "--max-steps",
+        "2",
+        "--rewards",
+        "format,tests.faults.rewards.length",
+    ]
     arguments[arguments.index("--per-device-batch-size") + 1] = "2"
     finish(start([*arguments, "--from", "init"], run_dir, processes=2))
     lines = (run_dir.folder(Stage.TRAIN_RL) / "completions.jsonl").read_text().splitlines()

@@ -70,7 +70,14 @@ SFT = [
 RL = [
     *("train-rl", "--learning-rate", "1e-2", "--max-steps", "2", "--num-generations", "4"),
     *("--per-device-batch-size", "8", "--gradient-accumulation", "1", "--weight-decay", "0.1"),
-    *("--max-completion-length", "8", "--rewards", "integer,tags,format", "--kl-beta", "0.1"),
+    *(
+        "--max-completion-length",
+        "8",
+        "--rewards",
+        "format,tests.faults.rewards.length",
+        "--kl-beta",
+        "0.1",
+    ),
 ]
 
 
