@@ -62,7 +62,7 @@ def test_the_type_of_a_sample_names_every_field_of_a_grade():
         ),
         (
             {"task": "humaneval"},
-            {"task_id": "T/0", "prompt": "def f():\n", "entry_point": "f", "test": ""},
+            {"task_id": "T/0", "prompt": "def f():\n", "entry_point": "f", "test": "f()"},
         ),
     ],
     ids=lambda value: value.get("task"),
