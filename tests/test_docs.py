@@ -22,6 +22,8 @@ PACKAGE = Path(lorapar_cli.__file__).parent
 OPTIONS_OF_OTHER_TOOLS = {
     *("--check", "--nproc_per_node", "--nnodes", "--multi_gpu", "--config_file", "--per-system"),
     *("--help", "--version"),
+    # `python -m tests.faults`
+    *("--quick", "--seed", "--only", "--update-docs"),
 }
 # Folders of data, which a list of rooms need not name.
 NO_ROOMS = {"data", "model"}

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -62,6 +63,9 @@ def read_options(options_class: type[Chosen], values: dict[str, Any]) -> Chosen:
 def _read(each: Option, value: Any) -> Any:
     if value is None:
         return each.default
+    if each.kind is Path:
+        # Parsed, and not yet called: a configuration is checked before its commands are.
+        return Path(value)
     if each.kind is not tuple:
         return value
     if value == "" and not each.default:
