@@ -75,6 +75,8 @@ def open_working_folder(
             raise _of_another_run(work, damage)
         if damage and any(path.name != UNFINISHED for path in work.iterdir()):
             manifest.notes.append(f"`{UNFINISHED}` {damage}: the run was started over")
+        elif unfinished is None and exists(work) and any(work.glob(f"{UNFINISHED_PREFIX}*")):
+            manifest.notes.append(f"`{UNFINISHED}` was missing: the run was started over")
         _clear(work)
     if unfinished != identity:
         _write_identity(work, identity)
@@ -159,7 +161,7 @@ def _is_ours(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()} - {path.name for path in _leftovers(folder)}
-    return UNFINISHED in names or not names
+    return not names or any(name.startswith(UNFINISHED_PREFIX) for name in names)
 
 
 def _clear(work: Path) -> None:

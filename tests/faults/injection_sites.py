@@ -119,7 +119,8 @@ def option_values(folder: Path, datum: str) -> Commands:
     yield [datum]
     pipeline().copy(folder, "partition")
     for option in ("--scheduler", "--optimizer", "--report-to", "--dtype", "--training"):
-        yield ["train-sft", "--run-dir", "run", f"{option}={datum}"]
+        if option != "--training" or "=" not in datum:  # What stands behind it would be a value.
+            yield ["train-sft", "--run-dir", "run", f"{option}={datum}"]
     if "=" not in datum:  # What stands behind it would be a weight.
         yield ["train-rl", "--run-dir", "run", f"--rewards={datum}"]
     yield ["score", "--run-dir", "run", f"--target-modules={datum}"]
@@ -290,7 +291,8 @@ def reward_error(folder: Path, datum: str) -> Commands:
     text = f"def polite(texts, references):\n    raise ValueError({datum!r})\n"
     (folder / "own_reward.py").write_text(text, encoding="utf-8")
     command = [
-        each.replace("integer=1", "own_reward.polite=1") for each in pipeline().command("train-rl")
+        each.replace("tests.faults.rewards.length", "own_reward.polite")
+        for each in pipeline().command("train-rl")
     ]
     yield command
 
@@ -298,7 +300,7 @@ def reward_error(folder: Path, datum: str) -> Commands:
 SITES: dict[str, tuple[Callable[[Path, str], Commands], bool]] = {
     "name of a teacher": (teacher_name, True),
     "model of a teacher": (teacher_model, True),
-    "key variable of a teacher": (teacher_key_variable, True),
+    "key variable of a teacher": (teacher_key_variable, False),
     "field of a teacher": (teacher_field, True),
     "name of a teacher that votes": (teacher_that_votes, True),
     "unknown teacher": (teacher_unknown, True),

@@ -32,6 +32,8 @@ def numeric_options() -> list[tuple[str, str]]:
     return [
         (name, parameter.opts[0])
         for name, command in sorted(commands.items())
+        # A number that `compare` takes starts trainings; its ranges have tests of their own.
+        if name != "compare"
         for parameter in command.params
         if parameter.type.name.startswith(("int", "float"))
     ]
@@ -70,6 +72,8 @@ def _cheap(command: str) -> list[str]:
         "train-rl": ["train-rl", "--from", "init", "--dry-run", "--run-dir", "run"],
         "inspect": ["inspect", "run/score"],
         "demo": ["demo", "--run-dir", "demo"],
+        "eval show": ["eval", "show", "--run-dir", str(pipeline().root / "run")],
+        "eval compare": ["eval", "compare", *[str(pipeline().root / "run")] * 2],
     }.get(command) or pipeline().command(command)
 
 

@@ -115,9 +115,21 @@ def _methods_by_name(tree: ast.AST) -> dict[str, set[str]]:
     called = {
         id(node.value): node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
     }
+    loops = {
+        id(node.iter): node.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name)
+    }
+    over: dict[str, set[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            used.setdefault(node.id, set()).add(called.get(id(node), "search"))
+            if (each := loops.get(id(node))) is not None:
+                over.setdefault(node.id, set()).add(each)
+            else:
+                used.setdefault(node.id, set()).add(called.get(id(node), "search"))
+    # A list of patterns is used as the variable is that takes each of them.
+    for name, each in over.items():
+        used.setdefault(name, set()).update(*(used.get(one, {"search"}) for one in each))
     return used
 
 

@@ -26,11 +26,11 @@ _VERDICT = re.compile(
 )
 _EQUALS = re.compile(r"(?<![<>!=≤≥])=(?![=<>])[ ]?")
 _GOES_ON = re.compile(r"[ ]?[-+*×·/÷^=(]")
-_NEW_THOUGHT = re.compile(
-    r"\d[^.]*\.\s+.*\d|\b(?:so|then|thus|therefore|hence|leaving|which|but|and|plus|minus|makes|gives)\b"
-    r"[^\n]*\d",
-    re.IGNORECASE | re.DOTALL,
+_TURN = re.compile(
+    r"\b(?:so|then|thus|therefore|hence|leaving|which|but|and|plus|minus|makes|gives)\b",
+    re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _NAMED = re.compile(
     r"(?:\b(?:is|was|are|were)|'s)(?: called| named)? (?:the |an? )?((?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
 )
@@ -96,9 +96,29 @@ def _result(line: str) -> str | None:
     quantity = read_quantity(line, begin)
     if quantity is None or _GOES_ON.match(line, quantity.end):
         return None
-    if _NEW_THOUGHT.search(line[begin:] if line[quantity.end :].strip(" .") else ""):
+    if line[quantity.end :].strip(" .") and _has_new_thought(line[begin:]):
         return None
     return line[begin : quantity.end].strip()
+
+
+def _has_new_thought(text: str) -> bool:
+    """Returns whether a number is followed by a sentence, or a turn of it, with another number."""
+    for line in text.split("\n"):
+        turn, last = _TURN.search(line), _last_digit(line)
+        if turn and last > turn.end() - 1:
+            return True
+    last, begin = _last_digit(text), 0
+    for stop in re.finditer(r"\.", text):
+        ended = _DIGIT.search(text, begin, stop.start()) is not None
+        begin = stop.end()
+        if ended and text[begin : begin + 1].isspace() and last > begin:
+            return True
+    return False
+
+
+def _last_digit(text: str) -> int:
+    """Returns the place of the last digit, -1 where there is none."""
+    return max((found.start() for found in _DIGIT.finditer(text)), default=-1)
 
 
 def _in_words(text: str) -> str | None:

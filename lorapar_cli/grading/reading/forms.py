@@ -8,7 +8,6 @@ from lorapar_cli.grading.reading.number_words import may_have_number
 from lorapar_cli.grading.reading.opening import Kind, begins_with_quantity, open_answer
 
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _OPENED = re.compile(r"<answer>", re.IGNORECASE)
 _CLOSED = re.compile(r"</answer>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{|[{}]")
@@ -25,7 +24,7 @@ _LONGEST_LINE = 1000
 _LONGEST = 5000
 _LONGEST_BETWEEN = 2000
 _MOST_BOXES = 20
-_JOINED = re.compile(r"[\s$]*(?:,?\s*(?:or|and)\b|\\text\s?\{\s*(?:or|and)\s*\}|,)[\s$]*")
+_JOINED = re.compile(r"[\s$]*(?:(?:,\s*)?(?:or|and)\b|\\text\s?\{\s*(?:or|and)\s*\}|,)[\s$]*")
 
 
 class Explicit(NamedTuple):
@@ -81,9 +80,12 @@ def _begins_line(text: str, position: int) -> bool:
 
 def tagged(text: str) -> list[Explicit]:
     """Returns the answers in tags that are not empty; one may be cut off at the end."""
-    # After the last closing tag, each opening tag would search the rest of the text in vain.
-    end = max((m.end() for m in _CLOSED.finditer(text)), default=0)
-    spans = [(m[1], m.start(), m.end()) for m in _TAGGED.finditer(text, 0, end)]
+    spans, place = [], 0
+    while (opened := _OPENED.search(text, place)) and (
+        closed := _CLOSED.search(text, opened.end())
+    ):
+        spans.append((text[opened.end() : closed.start()], opened.start(), closed.end()))
+        place = closed.end()
     if not spans and (opened := _OPENED.search(text)):
         spans = [(text[opened.end() :], opened.start(), len(text))]
     return [

@@ -89,7 +89,7 @@ _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 def shape(record: Record) -> RuleVote:
     """Judges shape and length of the completion: equations, sentences, branches of code, words."""
     text = record.completion
-    equations = len(_EQUATION.findall(re.sub(r"<<[^>]*>>", "", text)))
+    equations = len(_EQUATION.findall(re.sub(r"<<[^<>]*>>", "", text)))
     words = len(text.split())
     sentences = len(_SENTENCE.findall(text))
     branches = len(_CONTROL_FLOW.findall(text)) if re.search(r"[{};]|\n\s+", text) else 0
