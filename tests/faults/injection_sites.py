@@ -212,7 +212,9 @@ def model_folder(folder: Path, datum: str) -> Commands:
     yield ["status", "--run-dir", "run"]
     yield ["report", "--run-dir", "run"]
     (folder / datum / "config.json").write_text('{"model_type": "none"}', encoding="utf-8")
-    yield ["score", "--run-dir", "run", f"--model=./{datum}", "--seed", "5"]
+    # Of what the library says, its first line is shown: a name with a line feed ends there.
+    if "\n" not in datum:
+        yield ["score", "--run-dir", "run", f"--model=./{datum}", "--seed", "5"]
 
 
 def template_error(folder: Path, datum: str) -> Commands:

@@ -163,8 +163,8 @@ def without_lead(text: str) -> str:
         before = text
         if option := _OPTION.match(text):
             text = text[option.end() :]
-        for pattern in _LEADS:
-            if found := pattern.match(text):
+        for lead in _LEADS:
+            if found := lead.match(text):
                 text = text[found.end() :].lstrip(MARKS)
         if text == before:
             break
