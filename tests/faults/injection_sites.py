@@ -206,13 +206,14 @@ def adapter_folder(folder: Path, datum: str) -> Commands:
 def model_folder(folder: Path, datum: str) -> Commands:
     pipeline().copy(folder, "classify")
     yield ["score", "--run-dir", "run", f"--model=./{datum}"]
-    yield ["score", "--run-dir", "run", f"--model={datum}"]
+    # Of what the library says, its first line is shown: a name with a line feed ends there.
+    if "\n" not in datum:
+        yield ["score", "--run-dir", "run", f"--model={datum}"]
     shutil.copytree(pipeline().model, folder / datum)
     yield [*pipeline().command("score"), f"--model=./{datum}"]
     yield ["status", "--run-dir", "run"]
     yield ["report", "--run-dir", "run"]
     (folder / datum / "config.json").write_text('{"model_type": "none"}', encoding="utf-8")
-    # Of what the library says, its first line is shown: a name with a line feed ends there.
     if "\n" not in datum:
         yield ["score", "--run-dir", "run", f"--model=./{datum}", "--seed", "5"]
 
