@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.names import EMBEDDED
+from tests.ports import free_port
 
 TEST = Path(__file__).parents[2] / "lorapar_cli" / "embedded" / "data" / "test.jsonl"
 COMMAND = [
@@ -68,7 +69,7 @@ def test_killed_five_times_it_ends_as_if_it_had_not_been(whole, tmp_path):
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(whole, tmp_path):
     torchrun = Path(sys.executable).with_name("torchrun")
-    together = run(tmp_path, str(torchrun), "--nproc_per_node", "2", "--master_port", "29617")
+    together = run(tmp_path, str(torchrun), "--nproc_per_node", "2", "--master_port", free_port())
     for name in FILES:
         assert (together / name).read_bytes() == (whole / name).read_bytes()
     assert sorted(path.name for path in together.iterdir()) == [

@@ -1,8 +1,10 @@
 """`score --rule` as a stage: what each rule writes, and that the adapter is the same under all."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lorapar_cli.scoring import policy_steps
 from lorapar_cli.store.records import Record, write_records
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import read_tensors
+from tests.ports import free_port
 from tests.scoring.score_parts import importance_of, relative_norm, run_score
 
 RULES = {
@@ -168,7 +171,10 @@ for rule in ("snr", "gallop", "migu", "random", "movement"):
 
 def test_two_processes_equal_one_under_every_rule(tmp_path, tiny_model_dir, splits):
     (tmp_path / "worker.py").write_text(WORKER)
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631")
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2")
+    launcher += ("--master_port", free_port())
+    root = str(Path(__file__).parents[2])  # of `tests`, which the worker imports
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     for count, extra in ((1, ()), (2, launcher)):
         done = subprocess.run(
             [
@@ -179,6 +185,7 @@ def test_two_processes_equal_one_under_every_rule(tmp_path, tiny_model_dir, spli
             text=True,
             timeout=300,
             check=False,
+            env=os.environ | {"PYTHONPATH": path},
         )
         assert done.returncode == 0, done.stderr
     for rule in RULES:

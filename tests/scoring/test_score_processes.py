@@ -10,6 +10,7 @@ import pytest
 from lorapar_cli.names import System
 from lorapar_cli.scoring.checkpoint import partial_folder
 from lorapar_cli.scoring.split_half import jaccard
+from tests.ports import free_port
 from tests.scoring.score_parts import importance_of, relative_norm, run_score, top_set
 
 
@@ -26,7 +27,7 @@ def launch(*launcher, root, model, splits, extra=()):
 
 @pytest.mark.parametrize("init", ["corda", "lora_ga"])
 def test_two_processes_draw_the_same_adapter_from_data(tmp_path, tiny_model_dir, splits, init):
-    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29618")
+    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
     both, alone = tmp_path / "both", tmp_path / "alone"
     arguments = {"model": tiny_model_dir, "splits": splits, "extra": ("--init", init)}
     done = launch(*launcher, root=both, **arguments)
@@ -43,7 +44,7 @@ def test_two_processes_draw_the_same_adapter_from_data(tmp_path, tiny_model_dir,
 
 @pytest.mark.parametrize("extra", [(), ("--packing", "--batch-tokens", "400")])
 def test_two_processes_equal_one(scored, tmp_path, tiny_model_dir, splits, extra):
-    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617")
+    launcher = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
     done = launch(*launcher, root=tmp_path, model=tiny_model_dir, splits=splits, extra=extra)
     assert done.returncode == 0, done.stderr
     found, expected = importance_of(tmp_path), importance_of(scored)

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from lorapar_cli.names import Stage
 from lorapar_cli.store.run_dir import RunDir
+from tests.ports import free_port
 
 COMMAND = {
     "train-sft": [
@@ -141,11 +141,9 @@ def test_a_group_may_lie_in_several_processes(run_dir):
 
 def finish_on_two_nodes(arguments, run_dir):
     """Runs a command on two launchers of one process each; returns what both wrote to stdout."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
-    launcher += ["--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", port]
+    launcher += ["--nproc_per_node", "1", "--master_addr", "127.0.0.1"]
+    launcher += ["--master_port", free_port()]
     command = ["-m", "lorapar_cli", *arguments, "--run-dir", str(run_dir.root), "--json"]
     nodes = [
         subprocess.Popen(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from lorapar_cli.store.tensor_files import read_tensors
 from lorapar_cli.training.options import RlOptions, SftOptions
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -79,12 +79,6 @@ RL = [
         "0.1",
     ),
 ]
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 def run_on_two(engine, arguments, run_dir, **variables):
