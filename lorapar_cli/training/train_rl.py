@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.events import Advance, Note, Progress, silent
 from lorapar_cli.models.rendering.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import TrainedRecords
@@ -15,6 +17,7 @@ from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, rea
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import find_rewards, read_trainer_arguments
+from lorapar_cli.training.recipes.init_warning import init_of, rl_init_warning
 from lorapar_cli.training.rewards.builtin import CODE
 from lorapar_cli.training.rewards.code import check_record_tests, with_tests
 
@@ -53,6 +56,7 @@ def train_rl(
         lambda found, path: _with_reference(found, path, manifest.notes, CODE in rewards),
     )
     _refuse_tools(read)
+    _warn_of_init(source.adapter, manifest.notes, progress)
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
@@ -61,16 +65,7 @@ def train_rl(
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
-    lengths = [len(encode_prompt(tokenizer, record.prompt)) for record in read]
-    records = drop_too_long(
-        read,
-        lengths,
-        read,
-        options.max_prompt_length,
-        "prompt",
-        "--max-prompt-length",
-        manifest.notes,
-    )
+    records = _drop_long(tokenizer, read, options.max_prompt_length, manifest.notes)
     counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
     job = run.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
     return run.run_training(
@@ -79,6 +74,22 @@ def train_rl(
         lambda trained: grpo.to_record(counts, trained),
         progress,
     )
+
+
+def _drop_long(
+    tokenizer: PreTrainedTokenizerBase, records: list[Record], limit: int, notes: list[str]
+) -> list[Record]:
+    """Returns the records whose prompts are within `limit` tokens."""
+    lengths = [len(encode_prompt(tokenizer, record.prompt)) for record in records]
+    option = "--max-prompt-length"
+    return drop_too_long(records, lengths, records, limit, "prompt", option, notes)
+
+
+def _warn_of_init(adapter: Path, notes: list[str], progress: Progress) -> None:
+    """Adds a sentence to `notes`, and says it at once, if RL may collapse on the adapter's init."""
+    if (warning := rl_init_warning(init_of(adapter))) is not None:
+        notes.append(warning)
+        progress(Note(warning))
 
 
 def _refuse_tools(records: list[Record]) -> None:

@@ -115,6 +115,22 @@ def test_mistakes_in_training_are_found_before_the_first_stage(tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("init", "warned"), [("pissa", True), ("orthogonal", False)])
+def test_an_init_that_rl_collapses_on_is_named_before_the_first_stage(
+    tmp_path, capsys, init, warned
+):
+    (tmp_path / "data.jsonl").write_text('{"prompt": "1+1?", "completion": "2"}\n')
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"run_dir: {tmp_path / 'run'}\nmodel: embedded\nscore: {{init: {init}}}\n"
+        f"classify: {{data: {tmp_path / 'data.jsonl'}, teachers: [rules-shape]}}\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main.main(["run", str(config), "--dry-run"])
+    assert ended.value.code == 0
+    assert ("arXiv 2512.23165" in capsys.readouterr().err) is warned
+
+
 def test_a_key_in_two_spellings_is_refused(commands):
     config = MINIMAL | {"run_dir": "a", "run-dir": "b", "score": {"max_length": 1, "max-length": 2}}
     with pytest.raises(UsageError) as caught:

@@ -91,13 +91,20 @@ def _check_options(steps: Sequence[Step]) -> None:
     """Refuses inits, rewards, optimizers, trackers and trainer arguments that a stage would refuse."""
     from lorapar_cli.scoring.score_run import check_options
     from lorapar_cli.training.preflight import check_training_options
+    from lorapar_cli.training.recipes.init_warning import rl_init_warning
 
+    init = None
     for step in steps:
         if step.stage is Stage.SCORE:
-            check_options(read_options(ScoreOptions, step.context.params))
+            scored = read_options(ScoreOptions, step.context.params)
+            check_options(scored)
+            init = scored.init
         if (kind := _TRAINING.get(step.stage)) is not None:
             options = read_options(kind, step.context.params)
             check_training_options(options, given_options(step.context))
+            warning = rl_init_warning(init)
+            if step.stage is Stage.TRAIN_RL and options.adapter is None and warning is not None:
+                console.say(f"note: {warning}")
 
 
 def _require_model(steps: Sequence[Step]) -> None:
