@@ -28,12 +28,12 @@ from lorapar_cli.stage_records.training import RlFigures, RlRecord, TrainedRecor
 from lorapar_cli.store.records import Record
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import CLIPPED, ZeroSpreadMonitor
+from lorapar_cli.training.jobs import Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.rewards.builtin import Reward
 from lorapar_cli.training.rewards.load import UserReward, WeightedRewards, call_reward
-from lorapar_cli.training.run import Trained, TrainingRun
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,

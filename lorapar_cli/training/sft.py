@@ -23,10 +23,10 @@ from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.stage_records.training import SftFigures, SftRecord, TrainedTokens
+from lorapar_cli.training.jobs import Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import SftOptions
-from lorapar_cli.training.run import Trained, TrainingRun
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,

@@ -60,14 +60,14 @@ def train_rl(
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
-    from lorapar_cli.training import grpo, run
+    from lorapar_cli.training import grpo, jobs, run
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     records = _drop_long(tokenizer, read, options.max_prompt_length, manifest.notes)
     counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
-    job = run.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
+    job = jobs.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
     return run.run_training(
         job,
         lambda loaded: grpo.fit_grpo(loaded, tokenizer, records, rewards, options, extra),

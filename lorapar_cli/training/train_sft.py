@@ -51,7 +51,7 @@ def train_sft(
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
-    from lorapar_cli.training import run, sft
+    from lorapar_cli.training import jobs, run, sft
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
@@ -67,7 +67,7 @@ def train_sft(
         "trained_records": len(encoded),
         "loss_tokens": sum(item.completion_length for item in encoded),
     }
-    job = run.TrainingJob(
+    job = jobs.TrainingJob(
         source.folder, manifest, options, base, start, counts, options.lora_dropout, sft.SHOWN
     )
     return run.run_training(
