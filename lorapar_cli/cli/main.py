@@ -1,6 +1,8 @@
 """The `lorapar` command: its subcommands, and how errors are shown."""
 
+import json
 import os
+import platform
 import sys
 from typing import Annotated, NoReturn
 
@@ -26,10 +28,16 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With --version: the machine's and libraries' too, as JSON."),
+    ] = False,
 ) -> None:
     if version:
-        print(f"lorapar {__version__}")
+        print(_versions_json() if as_json else f"lorapar {__version__}")
         raise typer.Exit
+    if as_json:
+        raise UsageError("`--json` before a command belongs to `--version`")
 
 
 def register() -> None:
@@ -106,6 +114,21 @@ def main(arguments: list[str] | None = None) -> None:
         if expected is None:
             raise
         _fail(expected)
+
+
+def _versions_json() -> str:
+    """Returns what a bug report needs: versions of lorapar, Python, libraries and the system."""
+    from lorapar_cli.store.manifest import library_versions
+
+    versions = library_versions()
+    found = {
+        "schema": 1,
+        "lorapar": __version__,
+        "python": versions.pop("python"),
+        "platform": platform.platform(),
+        "libraries": versions,
+    }
+    return json.dumps(found, indent=2)
 
 
 def _fail(error: LoraparError) -> NoReturn:

@@ -47,6 +47,10 @@ class RunDir:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        # For callers from Python, who write "lorapar-run".
+        object.__setattr__(self, "root", Path(self.root))
+
     def folder(self, stage: Stage | str) -> Path:
         """Returns the stage's folder, finished or not."""
         return self.root / str(stage)

@@ -1,0 +1,101 @@
+"""The wheel: what is in it, its size, and that it runs where no checkout is."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import lorapar_cli
+
+ROOT = Path(lorapar_cli.__file__).parents[1]
+MAX_BYTES = 8 * 10**6
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the files that git tracks or would track."""
+    source = tmp_path_factory.mktemp("source")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    folder = tmp_path_factory.mktemp("wheel")
+    # Dependencies are those of this environment, so that no registry is asked.
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", *options, str(source)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder with the wheel's files, and how to run `lorapar` from it alone."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+
+    def run(here, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "lorapar_cli", *arguments],
+            cwd=here,
+            env=os.environ | {"PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+        )
+
+    return folder, run
+
+
+def test_the_wheel_is_small_and_has_every_file_of_the_package(wheel):
+    assert wheel.stat().st_size < MAX_BYTES
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("lorapar_cli/")}
+    listed = subprocess.run(
+        ["git", "ls-files", "lorapar_cli"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    tracked = {name for name in listed.stdout.split() if (ROOT / name).is_file()}
+    assert tracked - packed == set()
+    assert not any("test" in Path(name).parts for name in packed)
+
+
+def test_the_package_runs_outside_the_checkout(installed, tmp_path):
+    folder, run = installed
+    where = subprocess.run(
+        [sys.executable, "-c", "import lorapar_cli; print(lorapar_cli.__file__)"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert Path(where.stdout.strip()).is_relative_to(folder)
+    shown = run(tmp_path, "--version", "--json")
+    assert json.loads(shown.stdout)["lorapar"] == lorapar_cli.__version__
+    row = {"question": "What is 2 plus 3?", "answer": "#### 5"}
+    (tmp_path / "data.jsonl").write_text(f"{json.dumps(row)}\n")
+    done = run(
+        tmp_path, "classify", "data.jsonl", "--teachers", "rules-cues", "--model", "embedded"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel(installed, tmp_path):
+    _, run = installed
+    done = run(tmp_path, "demo")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "lorapar-demo" / "eval" / "test" / "results.json").is_file()
