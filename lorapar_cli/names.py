@@ -102,6 +102,7 @@ class Artifact(StrEnum):
     RAW_ADAPTER = "adapter-raw"
     METRICS = "metrics.jsonl"
     COMPLETIONS = "completions.jsonl"
+    REPLAY = "replay.jsonl"
     CHECKPOINTS = "checkpoints"
     RESULTS = "results.json"
     SAMPLES = "samples.jsonl"

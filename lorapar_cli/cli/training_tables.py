@@ -5,6 +5,7 @@ from typing import Any
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.training.recipes.options import OTHER, SELF
 
 
 def dry_run_tables(manifest: Manifest) -> list[Any]:
@@ -46,9 +47,20 @@ def training_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str,
             ", ".join(f"{n:,} {system}" for system, n in counts["records"].items() if n)
             or f"{counts['trained_records']:,}",
         ),
+        *_replay_rows(manifest, record),
         ("steps", str(record.metrics["steps"])),
         ("active elements", f"{counts['active']:,} of {counts['elements']:,} ({share:.1%})"),
         ("active that moved", f"{counts['active_moved']:,}"),
         ("frozen that moved", f"{counts['frozen_moved']:,} (checked bit by bit)"),
         ("time", f"{manifest.seconds():.0f} s"),
     ]
+
+
+def _replay_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, str]]:
+    """Returns what is replayed, if anything is."""
+    replayed = record.counts.get("replayed_records")
+    if replayed is None:
+        return []
+    source = manifest.settings.get("replay_source", OTHER)
+    words = {OTHER: "of the other system", SELF: "answers of the base model's own"}
+    return [("replayed among them", f"{replayed:,} {words.get(source, f'of {source}')}")]

@@ -1,6 +1,5 @@
 """Measures models on the records of a comparison: losses, answers, forgetting."""
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,10 +214,3 @@ def _system(record: Record) -> System:
     if record.label is None:
         raise AssertionError(f"record `{record.id}` has lost its system")
     return record.label
-
-
-def free_memory() -> None:
-    """Gives back what a training or a measurement has left: trainers refer to themselves."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -10,7 +10,7 @@ from typing import Any
 
 from lorapar_cli.comparison.cells import Cell
 from lorapar_cli.comparison.grid import Grid, digest_of
-from lorapar_cli.comparison.measure import Bench, free_memory
+from lorapar_cli.comparison.measure import Bench
 from lorapar_cli.comparison.starts import find_start
 from lorapar_cli.comparison.trials import (
     Trial,
@@ -20,6 +20,7 @@ from lorapar_cli.comparison.trials import (
     write_result,
 )
 from lorapar_cli.errors import Diverged
+from lorapar_cli.models.base_model import free_memory
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.stage_records.training import TrainingRecord

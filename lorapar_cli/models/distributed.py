@@ -34,6 +34,15 @@ class Processes:
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
 
+    def merge(self, found: dict[int, T]) -> dict[int, T]:
+        """Returns what all processes have found together, by ascending keys, in each of them."""
+        parts: list[Any] = [found]
+        if self.count > 1:
+            parts = [None] * self.count
+            torch.distributed.all_gather_object(parts, found)
+        merged = {key: value for part in parts for key, value in part.items()}
+        return {key: merged[key] for key in sorted(merged)}
+
     def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
         """Replaces each tensor by that of rank 0, in every process."""
         if self.count > 1:

@@ -12,10 +12,14 @@ class LaunchMetrics(TypedDict):
 
 
 class TrainedRecords(TypedDict):
-    """What a training stage read: records by system, and how many of all it trains on."""
+    """What a training stage read: records by system, and how many of all it trains on.
+
+    `replayed_records` is how many of `records` are replayed, where any are.
+    """
 
     records: dict[str, int]
     trained_records: int
+    replayed_records: NotRequired[int]
 
 
 class TrainedTokens(TrainedRecords):
@@ -46,6 +50,28 @@ class SftCounts(TrainedTokens, MovedElements):
     """What `train-sft` counts."""
 
 
+class ReplaySampling(TypedDict):
+    """What sampling the base model's own answers took.
+
+    Keys:
+        asked: Records of the other system whose prompts were to be answered.
+        answered: Those that are replayed.
+        unfinished, empty, long_prompts: Those that are not, by reason.
+        tokens: Of all answers.
+        seconds: Of all batches, those of interrupted runs included.
+        belongs_to: Digest of model, prompts and settings, which every answer is bound to.
+    """
+
+    asked: int
+    answered: int
+    unfinished: int
+    empty: int
+    long_prompts: int
+    tokens: int
+    seconds: float
+    belongs_to: str
+
+
 class SftFigures(TypedDict):
     """Optimizer steps, and the mean loss over all of them in nats per token."""
 
@@ -71,7 +97,9 @@ class TrainingMetrics(LaunchMetrics):
 
 
 class SftMetrics(LaunchMetrics, SftFigures):
-    """What `train-sft` measures."""
+    """What `train-sft` measures; `replay` where the base model's own answers are replayed."""
+
+    replay: NotRequired[ReplaySampling]
 
 
 class RlMetrics(LaunchMetrics, RlFigures):

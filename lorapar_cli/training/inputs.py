@@ -14,13 +14,28 @@ from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 from lorapar_cli.training.options import TrainingOptions, deciding
-from lorapar_cli.training.replay import mix_replay, replay_count
+from lorapar_cli.training.recipes.options import OTHER, SELF
+from lorapar_cli.training.recipes.replay import draw_replay, replay_count
 
 ALL = "all"
+_REPLAYED = "replay"
 _NAMED = 5
 _OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class TrainingRecords:
+    """The records of a stage: its own, and those that it replays."""
+
+    own: list[Record]
+    replayed: list[Record]
+
+    @property
+    def all(self) -> list[Record]:
+        """Returns the own records before the replayed ones."""
+        return self.own + self.replayed
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,7 @@ def find_training_inputs(
     splits = _find_splits(run_dir, options)
     adapter = _find_adapter(run_dir, options, made_by)
     mask = _find_mask(run_dir, options.mask)
-    files = training_files(splits, options.data, options.replay)
+    files = training_files(splits, options.data, options.replay, options.replay_source)
     base_id, revision = run_dir.base_of_adapter(options.model)
     template = ChatTemplate(
         run_dir.template(made_by) if options.template is None else read_template(options.template),
@@ -125,16 +140,19 @@ def _find_mask(run_dir: RunDir, named: str | None) -> Path | None:
     return folder / Artifact.MASK
 
 
-def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:
+def training_files(
+    splits: Path, data: str, replay: float, replay_source: str = OTHER
+) -> dict[str, Path]:
     """Returns name -> file of what `--data` and `--replay` make a stage read, its own first.
 
     Args:
         splits: Folder with system1.jsonl and system2.jsonl.
         data: `system1`, `system2`, `all`, or a file in any format that `classify` reads.
-        replay: Share of the other system's records; 0 for none.
+        replay: Share of the records that is replayed; 0 for none.
+        replay_source: `other`, `self`, or a file in any format that `classify` reads.
 
     Raises:
-        UsageError: Replay was requested where there is no other system.
+        UsageError: Records of the other system were requested where there is none.
     """
     if data == ALL:
         files = {system.value: splits / split_file(system) for system in System}
@@ -142,12 +160,15 @@ def training_files(splits: Path, data: str, replay: float) -> dict[str, Path]:
         files = {data: splits / split_file(data)}
     else:
         files = {"data": Path(data)}
-    if replay:
+    if replay and replay_source not in (OTHER, SELF):
+        files[_REPLAYED] = Path(replay_source)
+    elif replay:
         if data not in tuple(System):
             raise UsageError(
                 "`--replay` takes records of the other system, and there is none here",
                 f"`--data` is {data}",
-                "omit `--replay`, or train on `system1` or `system2`",
+                "omit `--replay`, name a file with `--replay-source`, or train on `system1` or "
+                "`system2`",
             )
         other = _OTHER[System(data)]
         files[other.value] = splits / split_file(other)
@@ -160,8 +181,8 @@ def read_training_records(
     seed: int,
     notes: list[str],
     select: Callable[[list[Record], Path], list[Record]] = lambda records, _: records,
-) -> list[Record]:
-    """Returns the records to train on, the stage's own before replayed ones.
+) -> TrainingRecords:
+    """Returns the records to train on, the stage's own and replayed ones.
 
     Args:
         files: What `training_files` returned.
@@ -173,7 +194,7 @@ def read_training_records(
     """
     parts = []
     for name, path in files.items():
-        found = _read_data(path) if name == "data" else read_records(path)
+        found = _read_data(path) if name in ("data", _REPLAYED) else read_records(path)
         if not found:
             raise LoraparError(
                 "there is nothing to train on",
@@ -182,16 +203,21 @@ def read_training_records(
             )
         parts.append(select(found, path))
     if not replay:
-        return [record for part in parts for record in part]
-    own, other = parts
-    mixed = mix_replay(own, other, replay, seed)
-    wanted, replayed = replay_count(len(own), replay), len(mixed) - len(own)
-    if replayed < wanted:
+        return TrainingRecords([record for part in parts for record in part], [])
+    own, other = [record for part in parts[:-1] for record in part], parts[-1]
+    replayed = draw_replay(own, other, replay, seed)
+    wanted = replay_count(len(own), replay)
+    if not wanted:
         notes.append(
-            f"`--replay {replay}` asks for {wanted} records of the other system and there are "
-            f"{len(other)}: their share is {replayed / len(mixed):.1%}"
+            f"`--replay {replay}` of {len(own)} records is less than one: nothing is replayed"
         )
-    return mixed
+    if len(replayed) < wanted:
+        of = f"`{files[_REPLAYED]}`" if _REPLAYED in files else "the other system"
+        notes.append(
+            f"`--replay {replay}` asks for {wanted} records of {of} and there are "
+            f"{len(other)}: their share is {len(replayed) / (len(own) + len(replayed)):.1%}"
+        )
+    return TrainingRecords(own, replayed)
 
 
 def _read_data(path: Path) -> list[Record]:

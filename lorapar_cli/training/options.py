@@ -9,7 +9,6 @@ from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Dtype, Quantize
 from lorapar_cli.options import (
     LEAST_TEMPERATURE,
-    Options,
     code_memory_option,
     code_packages_option,
     code_timeout_option,
@@ -25,6 +24,12 @@ from lorapar_cli.options import (
     template_option,
     trust_option,
 )
+from lorapar_cli.training.recipes.options import (
+    RecipeOptions,
+    RlRecipeOptions,
+    SftRecipeOptions,
+    idle_options,
+)
 from lorapar_cli.training.rewards.builtin import reward_names
 
 TRACKERS = ("none", "wandb", "tensorboard", "trackio", "mlflow", "swanlab")
@@ -35,7 +40,7 @@ _RUN = {"panel": "Run", "recorded": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(Options):
+class TrainingOptions(RecipeOptions):
     """Options that both training stages have; a stage gives the defaults in which they differ.
 
     Raises:
@@ -80,9 +85,6 @@ class TrainingOptions(Options):
         "adamw_torch",
         "Optimizer, by its name in transformers' `TrainingArguments`.",
         trainer="optim",
-    )
-    replay: float = option(
-        0.0, "Share of the records to take from the other system.", at_least=0, at_most=0.9
     )
     gradient_checkpointing: bool = option(
         False,
@@ -151,7 +153,7 @@ class TrainingOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftOptions(TrainingOptions):
+class SftOptions(TrainingOptions, SftRecipeOptions):
     """Options of `train-sft`; the defaults are the paper's where it gives them.
 
     Source: LoRA-PAR, experimental settings (learning rate, schedule, warm-up, length, dropout,
@@ -185,7 +187,7 @@ class SftOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RlOptions(TrainingOptions):
+class RlOptions(TrainingOptions, RlRecipeOptions):
     """Options of `train-rl`; the defaults are the paper's where it gives them.
 
     Source: LoRA-PAR, experimental settings (learning rate, weight decay, second beta, warm-up,
@@ -276,7 +278,8 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     # Patience ends the run only where the run is asked to stop.
     stopping = {"patience_steps"} if settings.get("stop_without_spread") else set()
-    kept = {key: value for key, value in settings.items() if key not in _WITHOUT_EFFECT - stopping}
+    without = (_WITHOUT_EFFECT - stopping) | idle_options(settings)
+    kept = {key: value for key, value in settings.items() if key not in without}
     if "training" in settings:
         kept["training"] = [
             pair

@@ -22,7 +22,13 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from lorapar_cli.models.rendering.encoding import Encoded
-from lorapar_cli.stage_records.training import SftFigures, SftRecord, TrainedTokens
+from lorapar_cli.stage_records.training import (
+    ReplaySampling,
+    SftFigures,
+    SftMetrics,
+    SftRecord,
+    TrainedTokens,
+)
 from lorapar_cli.training.jobs import Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
@@ -112,6 +118,11 @@ def fit_sft(
     return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}
 
 
-def to_record(counts: TrainedTokens, trained: Trained[SftFigures]) -> SftRecord:
+def to_record(
+    counts: TrainedTokens, trained: Trained[SftFigures], sampling: ReplaySampling | None
+) -> SftRecord:
     """Returns the stage's record of a finished run."""
-    return SftRecord({**counts, **trained.elements}, {**trained.launch, **trained.figures})
+    metrics: SftMetrics = {**trained.launch, **trained.figures}
+    if sampling is not None:
+        metrics["replay"] = sampling
+    return SftRecord({**counts, **trained.elements}, metrics)

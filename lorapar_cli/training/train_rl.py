@@ -48,13 +48,14 @@ def train_rl(
     if not options.dry_run and (done := source.find_result()) is not None:
         return done
     manifest = source.new_manifest(Stage.TRAIN_RL, given)
-    read = read_training_records(
+    parts = read_training_records(
         source.files,
         options.replay,
         options.seed,
         manifest.notes,
         lambda found, path: _with_reference(found, path, manifest.notes, CODE in rewards),
     )
+    read = parts.all
     _refuse_tools(read)
     _warn_of_init(source.adapter, manifest.notes, progress)
 
@@ -67,6 +68,8 @@ def train_rl(
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     records = _drop_long(tokenizer, read, options.max_prompt_length, manifest.notes)
     counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
+    if options.replay:
+        counts["replayed_records"] = len(parts.replayed)
     job = jobs.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
     return run.run_training(
         job,

@@ -1,6 +1,7 @@
 """`train-sft`: SFT of the elements that the mask activates, on System-1 records."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,14 +13,23 @@ from lorapar_cli.models.rendering.encoding import (
     shown_tokens,
 )
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records.training import TrainedTokens
+from lorapar_cli.stage_records.training import ReplaySampling, TrainedTokens
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, read_training_records
+from lorapar_cli.training.inputs import (
+    TrainingRecords,
+    drop_too_long,
+    find_training_inputs,
+    read_training_records,
+)
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.preflight import read_trainer_arguments
+from lorapar_cli.training.recipes.options import SELF
+
+if TYPE_CHECKING:
+    from lorapar_cli.training.jobs import Preparation
 
 
 def train_sft(
@@ -56,26 +66,78 @@ def train_sft(
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
-    encoded = _encode(tokenizer, records, options.max_length, manifest.notes)
+    data = _SftData(tokenizer, options, records, manifest.notes)
     if options.show_tokens:
-        shown = encoded[: options.show_tokens]
+        shown = data.encoded[: options.show_tokens]
         progress(TokenView([shown_tokens(tokenizer, item) for item in shown]))
     if done is not None:
         return done
-    counts: TrainedTokens = {
-        "records": count_systems(records),
-        "trained_records": len(encoded),
-        "loss_tokens": sum(item.completion_length for item in encoded),
-    }
     job = jobs.TrainingJob(
-        source.folder, manifest, options, base, start, counts, options.lora_dropout, sft.SHOWN
+        source.folder,
+        manifest,
+        options,
+        base,
+        start,
+        data.counts(),
+        options.lora_dropout,
+        sft.SHOWN,
     )
     return run.run_training(
         job,
-        lambda loaded: sft.fit_sft(loaded, tokenizer, encoded, options, extra),
-        lambda trained: sft.to_record(counts, trained),
+        lambda loaded: sft.fit_sft(loaded, tokenizer, data.encoded, options, extra),
+        lambda trained: sft.to_record(data.counts(), trained, data.sampling),
         progress,
+        data.sample,
     )
+
+
+class _SftData:
+    """What the stage trains on: known at once, but for answers of the base model's own.
+
+    Attributes:
+        encoded: Tokens of the records.
+        sampling: What sampling answers took; None where there are none.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        options: SftOptions,
+        records: TrainingRecords,
+        notes: list[str],
+    ) -> None:
+        self._tokenizer, self._options = tokenizer, options
+        self._own, self._replayed, self._asked = records.own, records.replayed, list[Record]()
+        if options.replay_source == SELF:
+            self._replayed, self._asked = [], records.replayed
+        self.sampling: ReplaySampling | None = None
+        self.encoded = _encode(tokenizer, self._own + self._replayed, options.max_length, notes)
+        if self._asked and options.dry_run:
+            notes.append(
+                f"before training, the base model is asked {len(self._asked)} prompts, and what it "
+                "answers is trained on as well"
+            )
+
+    def sample(self, preparation: "Preparation") -> None:
+        """Adds the base model's answers to the prompts that are to be replayed, if any are."""
+        if self._asked:
+            from lorapar_cli.training.recipes.self_replay import sample_replay
+
+            self._replayed, encoded, self.sampling = sample_replay(
+                preparation, self._tokenizer, self._asked, self._options
+            )
+            self.encoded += encoded
+
+    def counts(self) -> TrainedTokens:
+        """Returns what is counted of the records."""
+        counts: TrainedTokens = {
+            "records": count_systems(self._own + self._replayed),
+            "trained_records": len(self.encoded),
+            "loss_tokens": sum(item.completion_length for item in self.encoded),
+        }
+        if self._options.replay:
+            counts["replayed_records"] = len(self._replayed)
+        return counts
 
 
 def _encode(

@@ -32,7 +32,7 @@ def test_the_share_that_is_replayed_is_the_requested_one_or_noted(tmp_path, shar
         "system2": write(tmp_path / "2.jsonl", System.SYSTEM2, there),
     }
     notes = []
-    records = read_training_records(files, share, 0, notes)
+    records = read_training_records(files, share, 0, notes).all
     assert sum(record.label is System.SYSTEM2 for record in records) == replayed
     assert sum(record.label is System.SYSTEM1 for record in records) == 70
     said = [note for note in notes if "asks for 630 records" in note and "14.6%" in note]
@@ -66,7 +66,7 @@ def test_records_that_cannot_be_used_are_left_out_before_replay_is_counted(tmp_p
         seen.append(path.name)
         return records[::2]
 
-    records = read_training_records(files, 0.5, 0, [], select)
+    records = read_training_records(files, 0.5, 0, [], select).all
     assert seen == ["1.jsonl", "2.jsonl"]
     assert sorted({record.label for record in records}) == ["system1", "system2"]
     assert len(records) == 20
@@ -88,9 +88,35 @@ def test_files_of_data_and_replay(data, replay, files):
 
 
 @pytest.mark.parametrize("data", ["all", "mine.jsonl"])
-def test_replay_needs_another_system(data):
+@pytest.mark.parametrize("source", ["other", "self"])
+def test_replay_needs_another_system_or_a_file(data, source):
     with pytest.raises(UsageError, match="--replay"):
-        training_files(Path("s"), data, 0.5)
+        training_files(Path("s"), data, 0.5, source)
+    assert training_files(Path("s"), data, 0.5, "f.csv")["replay"] == Path("f.csv")
+
+
+def test_replayed_records_of_a_file_are_in_any_format(tmp_path):
+    files = {
+        "system1": write(tmp_path / "1.jsonl", System.SYSTEM1, 6),
+        "replay": tmp_path / "more.csv",
+    }
+    files["replay"].write_text("question,answer\n1+1?,#### 2\n1+2?,#### 3\n")
+    notes = []
+    records = read_training_records(files, 0.5, 0, notes)
+    assert sorted(record.prompt for record in records.replayed) == ["1+1?", "1+2?"]
+    assert records.all == records.own + records.replayed
+    (note,) = notes
+    assert f"asks for 6 records of `{files['replay']}` and there are 2" in note
+
+
+def test_a_share_of_less_than_a_record_is_noted(tmp_path):
+    files = {
+        "system1": write(tmp_path / "1.jsonl", System.SYSTEM1, 20),
+        "system2": write(tmp_path / "2.jsonl", System.SYSTEM2, 20),
+    }
+    notes = []
+    assert read_training_records(files, 0.01, 0, notes).replayed == []
+    assert notes == ["`--replay 0.01` of 20 records is less than one: nothing is replayed"]
 
 
 def test_inputs_are_those_of_the_run(run_dir, tmp_path):

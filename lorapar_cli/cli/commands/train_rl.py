@@ -36,8 +36,9 @@ def train_rl(
 def _render(manifest: Manifest) -> list[Any]:
     record = manifest.record(RlRecord)
     rows = training_rows(manifest, record)
-    if (reward := record.metrics["reward"]) is not None:
-        rows.insert(2, ("mean reward of the last step", f"{reward:.3f}"))
+    after_steps = 1 + [label for label, _ in rows].index("steps")
     if (clipped := record.metrics.get("clipped")) is not None:
-        rows.insert(3, ("completions cut off", f"{clipped:.1%}"))
+        rows.insert(after_steps, ("completions cut off", f"{clipped:.1%}"))
+    if (reward := record.metrics["reward"]) is not None:
+        rows.insert(after_steps, ("mean reward of the last step", f"{reward:.3f}"))
     return [two_columns(f"GRPO on {records_trained_on(manifest)}", rows)]

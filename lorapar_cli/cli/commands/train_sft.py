@@ -36,5 +36,11 @@ def train_sft(
 def _render(manifest: Manifest) -> list[Any]:
     record = manifest.record(SftRecord)
     rows = training_rows(manifest, record)
-    rows.insert(2, ("mean loss", f"{record.metrics['loss']:.3f}"))
+    after_steps = 1 + [label for label, _ in rows].index("steps")
+    rows.insert(after_steps, ("mean loss", f"{record.metrics['loss']:.3f}"))
+    if (replay := record.metrics.get("replay")) is not None:
+        cost = (
+            f"{replay['asked']:,} answers, {replay['tokens']:,} tokens, {replay['seconds']:.0f} s"
+        )
+        rows.insert(after_steps, ("sampled for replay", cost))
     return [two_columns(f"SFT on {records_trained_on(manifest)}", rows)]

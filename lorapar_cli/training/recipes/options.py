@@ -1,0 +1,93 @@
+"""Options of what may be done around a training stage, each stated once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lorapar_cli.errors import UsageError
+from lorapar_cli.options import LEAST_TEMPERATURE, Options, option
+
+OTHER, SELF = "other", "self"
+"""Values of `--replay-source` that are not a file."""
+_RECIPES = {"panel": "Recipes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Options):
+    """Recipes that both training stages have.
+
+    Raises:
+        UsageError: A source of replay without replay.
+    """
+
+    replay: float = option(
+        0.0,
+        "Share of all records that is replayed, by default from the other system.",
+        at_least=0,
+        at_most=0.9,
+        **_RECIPES,
+    )
+    replay_source: str = option(
+        OTHER,
+        "What is replayed: `other`, the other system's records; `self`, the base model's own "
+        "answers to their prompts, sampled once (`train-sft` only); or a file in a format that "
+        "`classify` reads.",
+        metavar="other|self|FILE",
+        **_RECIPES,
+    )
+    sample_batch_size: int = option(
+        16, "Prompts per batch where a model is sampled before training.", at_least=1, **_RECIPES
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replay_source != OTHER and not self.replay:
+            raise UsageError(
+                f"`--replay-source {self.replay_source}` replays nothing without `--replay`",
+                hint="give a share, such as `--replay 0.1`",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftRecipeOptions(RecipeOptions):
+    """Recipes of `train-sft`."""
+
+    replay_temperature: float = option(
+        1.0,
+        "Sampling temperature of `--replay-source self`; 1 samples what the base model is.",
+        at_least=LEAST_TEMPERATURE,
+        **_RECIPES,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlRecipeOptions(RecipeOptions):
+    """Recipes of `train-rl`.
+
+    Raises:
+        UsageError: The base model's own answers were to be replayed.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.replay_source == SELF:
+            raise UsageError(
+                "`--replay-source self` is for `train-sft`",
+                "`train-rl` samples answers itself and rewards them by reference answers, which the "
+                "base model's own answers are not",
+                "replay the other system's records (`--replay-source other`); `--kl-beta` keeps "
+                "answers close to the adapter that the stage starts from",
+            )
+
+
+def idle_options(settings: Mapping[str, Any]) -> set[str]:
+    """Returns the settings that nothing depends on, because the recipe that they belong to is off.
+
+    Args:
+        settings: A training stage's, or those of one that is about to be made.
+    """
+    idle = set()
+    samples = bool(settings.get("replay")) and settings.get("replay_source") == SELF
+    if not samples:
+        idle |= {"sample_batch_size", "replay_temperature"}
+    return idle
