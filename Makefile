@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format docs bench faults clean
+.PHONY: demo test test-slow lint format docs bench faults real clean
 
 demo: .venv/installed
 	$(BIN)/lorapar demo --run-dir lorapar-demo
@@ -26,9 +26,14 @@ docs: .venv/installed
 	$(BIN)/python docs/generate_commands.py > docs/commands.md
 	$(BIN)/python docs/generate_layouts.py --update
 	$(BIN)/python -m tests.grading.case_table --update
+	$(BIN)/python -m evidence page
 
 faults: .venv/installed
 	$(BIN)/python -m tests.faults
+
+# DATA: folder of public data, laid out as evidence/real/data.py says.
+real: .venv/installed
+	$(BIN)/python -m evidence real --data "$(DATA)"
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks

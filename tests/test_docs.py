@@ -16,12 +16,14 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 # From where a reader gets to every page.
 ENTRANCES = [ROOT / "README.md", DOCS / "README.md"]
 # A path below one of these folders names a file of this repository.
-FOLDERS = ("tests", "lorapar_cli", "sample_configs", "docs", "benchmarks")
+FOLDERS = ("tests", "lorapar_cli", "sample_configs", "docs", "benchmarks", "evidence")
 PACKAGE = Path(lorapar_cli.__file__).parent
 # Options of pip, ruff, git, torchrun, accelerate and of `python -m lorapar_cli.embedded`.
 OPTIONS_OF_OTHER_TOOLS = {
     *("--check", "--nproc_per_node", "--nnodes", "--multi_gpu", "--config_file", "--per-system"),
     *("--help", "--version"),
+    # `python -m evidence`
+    *("--work",),
     # `python -m tests.faults`
     *("--quick", "--seed", "--only", "--update-docs"),
 }
@@ -136,6 +138,15 @@ def test_named_benchmarks_exist(page):
     code = "\n".join(code_of(page.read_text(encoding="utf-8")))
     for name in re.findall(r"python -m benchmarks ([a-z]+)", code):
         assert (ROOT / "benchmarks" / f"{name}.py").is_file(), f"{name_of(page)}: {name}"
+
+
+@each_page
+def test_named_studies_exist(page):
+    from evidence.__main__ import COMMANDS
+
+    code = "\n".join(code_of(page.read_text(encoding="utf-8")))
+    for name in re.findall(r"python -m evidence ([a-z][a-z-]*)", code):
+        assert name in (*COMMANDS, "page"), f"{name_of(page)}: {name}"
 
 
 def yaml_of(page: str) -> str:

@@ -1,0 +1,1 @@
+"""From the files of results to `docs/results.md` and the README's sentences."""

@@ -1,0 +1,266 @@
+"""What the results say, in sentences that are computed from them; negative ones are marked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evidence.curve_published import PUBLISHED
+from evidence.page.corrected import corrected
+from evidence.page.results_files import Results, Row, is_better
+
+YARDSTICKS = ("paper", "random", "full")
+_SYSTEMS = ("system1", "system2")
+# Points of per cent by which two curves may differ and still be called alike.
+_ALIKE = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence.
+
+    Attributes:
+        negative: Whether it speaks against the method or a recipe of ours.
+        claim: Whether the README says it too: a claim about quality.
+    """
+
+    text: str
+    negative: bool
+    claim: bool = False
+
+
+def find_all(results: Mapping[str, Results]) -> list[Finding]:
+    """Returns the findings of all studies, negative ones first."""
+    found = [
+        *_of_masks(results["embedded-sft"], "loss", "system1", "SFT"),
+        *_of_masks(results["embedded-rl"], "accuracy", "system2", "RL"),
+        *_of_recipes(results["recipes"]),
+        *_of_replay(results["replay"]),
+        *_of_faults(results["authors"]),
+        *_of_curve(results["curve"]),
+        *_of_noise(results["real-noise"]),
+        *_of_real_training(results["real-training"]),
+    ]
+    return sorted(found, key=lambda finding: not finding.negative)
+
+
+def strong_recipe(results: Mapping[str, Results]) -> str | None:
+    """Returns the recipe that is significantly better than all yardsticks on both systems.
+
+    Of several, the one with the largest sum of both systems' accuracies. None where there is none,
+    or the study is not complete.
+    """
+    study = results["recipes"]
+    if not study.complete:
+        return None
+    (found,) = study.units.values()
+    good = [
+        name
+        for name in found["recipes"]
+        if all(
+            _verdict(found["differences"], name, against, system) is True
+            for against in YARDSTICKS
+            for system in _SYSTEMS
+        )
+    ]
+    accuracy = {
+        row["cell"]: sum(row["accuracy"].values())
+        for row in found["cells"]
+        if row["stage"] == "train-rl" and "accuracy" in row
+    }
+    return max(good, key=lambda name: accuracy[name], default=None)
+
+
+def _verdict(rows: Sequence[Row], cell: str, against: str, system: str) -> bool | None:
+    wanted = {"cell": cell, "against": against, "system": system, "measure": "accuracy"}
+    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return is_better(found[0]) if found else None
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Returns a list as in a sentence."""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def _budgets(names: Sequence[str]) -> str:
+    return in_words([f"{name} %" for name in names])
+
+
+def _of_masks(study: Results, measure: str, system: str, stage: str) -> Iterator[Finding]:
+    """Yields how each rule stands against a random mask, budget by budget."""
+    if not study.units:
+        return
+    rows = [
+        (unit, row)
+        for unit, row in study.differences()
+        if row["against"] == "random" and (row["measure"], row["system"]) == (measure, system)
+    ]
+    for cell in dict.fromkeys(row["cell"] for _, row in rows):
+        if cell in ("full", "rank"):
+            continue
+        own = {unit: is_better(row) for unit, row in rows if row["cell"] == cell}
+        better = [unit for unit, verdict in own.items() if verdict is True]
+        worse = [unit for unit, verdict in own.items() if verdict is False]
+        same = [unit for unit, verdict in own.items() if verdict is None]
+        name = "the paper's rule" if cell == "paper" else f"`{cell}`"
+        parts = [f"is better than a random mask of the same size at {_budgets(better)}"] * bool(
+            better
+        )
+        parts += [f"is worse at {_budgets(worse)}"] * bool(worse)
+        parts += [f"does not differ significantly from it at {_budgets(same)}"] * bool(same)
+        if not better:
+            parts[0] = (
+                parts[0]
+                .replace("is worse", "is worse than a random mask")
+                .replace("from it", "from a random mask")
+            )
+        partly = ""
+        if study.unfinished:
+            partly = f" (not measured yet: {_budgets(study.unfinished)})"
+        yield Finding(
+            f"{stage}, embedded model: {name} {', '.join(parts)} of the elements{partly}.",
+            bool(worse) or not better,
+            claim=cell == "paper",
+        )
+
+
+def _of_recipes(study: Results) -> Iterator[Finding]:
+    if not study.complete:
+        return
+    name = strong_recipe({"recipes": study})
+    if name is not None:
+        yield Finding(
+            f"The recipe `{name}` is better than the paper's, a random mask and full LoRA on both "
+            "systems of the embedded model, after correction; it is in `sample_configs/strong.yaml`.",
+            False,
+            claim=True,
+        )
+        return
+    (found,) = study.units.values()
+    yield Finding(
+        f"None of our {len(found['recipes'])} recipes is significantly better than the paper's, a "
+        "random mask and full LoRA on both systems of the embedded model.",
+        True,
+        claim=True,
+    )
+
+
+def _of_replay(study: Results) -> Iterator[Finding]:
+    for splitter, found in study.units.items():
+        rows = [row for row in found["differences"] if row["measure"] == "accuracy"]
+        for system in _SYSTEMS:
+            own = {
+                row["cell"]: is_better(row)
+                for row in rows
+                if row["system"] == system and row["against"] == "paper"
+            }
+            helped = [f"`{name}`" for name, verdict in own.items() if verdict is True]
+            hurt = [f"`{name}`" for name, verdict in own.items() if verdict is False]
+            title = system.replace("system", "System ")
+            if helped or hurt:
+                what = [f"raises its accuracy with {in_words(helped)}"] * bool(helped)
+                what += [f"lowers it with {in_words(hurt)}"] * bool(hurt)
+                text = " and ".join(what)
+            else:
+                text = "does not change its accuracy significantly"
+            yield Finding(
+                f"Split by {splitter}, embedded model: replay {text} after both stages ({title}).",
+                bool(hurt),
+            )
+        below = [
+            f"`{row['cell']}` on {row['system'].replace('system', 'System ')}"
+            for row in rows
+            if row["against"] == "everything" and is_better(row) is False
+        ]
+        if below:
+            yield Finding(
+                f"Split by {splitter}, embedded model: SFT of every element on all records is better "
+                f"after as many records than {in_words(below)}.",
+                True,
+            )
+
+
+def _of_faults(study: Results) -> Iterator[Finding]:
+    rows = corrected(list(study.differences()))
+    for fault in study.units:
+        own = [row for _, row in rows if row["cell"] == fault and is_better(row) is not None]
+        if not own:
+            yield Finding(
+                f"Published script, embedded model: `{fault}` changes no figure significantly.",
+                False,
+            )
+            continue
+        parts = []
+        for row in own:
+            stage = "SFT" if row["stage"] == "train-sft" else "RL"
+            title = row["system"].replace("system", "System ")
+            parts.append(f"{row['measure']} on {title} after {stage} by {row['difference']:+.3f}")
+        yield Finding(
+            f"Published script, embedded model: `{fault}` changes {in_words(parts)}.", False
+        )
+
+
+def _of_curve(study: Results) -> Iterator[Finding]:
+    for found in study.units.values():
+        rows = {row["gradients"]: row["shares"] for row in found["rows"]}
+        real = [(a + b) / 2 for a, b in zip(rows["system1"], rows["system2"], strict=True)]
+        drawn = rows["random, sizes by matrix"]
+        gap = _largest_gap(real, drawn)
+        alike = gap <= _ALIKE
+        tail = (
+            ", so that such a curve is no sign that importance has found anything" if alike else ""
+        )
+        yield Finding(
+            f"Embedded model: at theta 0.9 its gradients select {real[-1]:.1f} % of the elements, "
+            f"random numbers {rows['random, one size'][-1]:.1f} %, random numbers with each matrix's "
+            f"own size {drawn[-1]:.1f} %, the paper reports {PUBLISHED[-1]:.1f} %. Over all theta the "
+            f"gradients' shares are within {gap:.1f} points of those random numbers' and within "
+            f"{_largest_gap(real, PUBLISHED):.1f} of the paper's{tail}.",
+            alike,
+        )
+
+
+def _largest_gap(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))
+
+
+def _of_noise(study: Results) -> Iterator[Finding]:
+    by_splitter: dict[str, dict[int, str]] = {}
+    for found in study.units.values():
+        name = found.get("splitter") or found.get("control")
+        if name is not None:
+            by_splitter.setdefault(name, {})[found["asked"]] = found["verdict"]
+    words = {
+        "above": "clearly above sampling noise",
+        "barely": "barely above it",
+        "not": "not above it",
+        "no split": "impossible, one system is empty",
+    }
+    for name, verdicts in by_splitter.items():
+        most = max(verdicts)
+        trail = ", ".join(f"{words[verdicts[n]]} with {n} samples" for n in sorted(verdicts))
+        yield Finding(
+            f"Real model, {name}: the partition is {trail}.",
+            verdicts[most] != "above" and name != "same kind, same form",
+            claim=name in ("truth", "rules, GSM8K alone"),
+        )
+
+
+def _of_real_training(study: Results) -> Iterator[Finding]:
+    for budget, found in study.units.items():
+        rows: list[Any] = [
+            row
+            for row in found["differences"]
+            if row["against"] == "random" and (row["measure"], row["system"]) == ("loss", "system1")
+        ]
+        for row in rows:
+            if row["cell"] == "full":
+                continue
+            verdict = is_better(row)
+            relation = {True: "better than", False: "worse than", None: "not different from"}
+            yield Finding(
+                f"Real model, SFT at {budget} % of the elements: `{row['cell']}` is "
+                f"{relation[verdict]} a random mask of the same size (loss {row['difference']:+.3f}, "
+                f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}).",
+                verdict is not True,
+                claim=row["cell"] == "paper",
+            )

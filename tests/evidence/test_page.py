@@ -1,0 +1,211 @@
+"""`docs/results.md`, the README's claims and `strong.yaml` say what the files of results say."""
+
+import copy
+import json
+
+import pytest
+
+from evidence.page import findings
+from evidence.page.results_files import CATALOGUE, Results, is_better, read_results
+from evidence.page.write import (
+    END,
+    PAGE,
+    README,
+    RESULTS,
+    ROOT,
+    START,
+    page_of,
+    readme_block,
+    strong_settings,
+    with_block,
+    write_docs,
+)
+from lorapar_cli.store.yaml_file import read_yaml
+
+STRONG = ROOT / "sample_configs" / "strong.yaml"
+
+
+def test_the_page_is_current():
+    assert page_of(read_results(RESULTS)) == PAGE.read_text(), "run `make docs`"
+
+
+def test_the_readmes_claims_are_current():
+    text = README.read_text()
+    assert with_block(text, readme_block(read_results(RESULTS))) == text, "run `make docs`"
+
+
+def test_strong_yaml_is_the_recipe_that_the_results_name():
+    settings = strong_settings(read_results(RESULTS))
+    assert STRONG.is_file() == (settings is not None)
+    if settings is not None:
+        stated = read_yaml(STRONG)
+        for stage, options in settings.items():
+            if isinstance(options, dict):
+                assert options.items() <= stated[stage].items()
+
+
+def row(cell, difference, p=0.01, *, against="random", measure="accuracy", system="system1"):
+    return {
+        "stage": "train-rl",
+        "cell": cell,
+        "against": against,
+        "measure": measure,
+        "system": system,
+        "difference": difference,
+        "low": difference - 0.01,
+        "high": difference + 0.01,
+        "p_value": p,
+        "p_holm": p,
+    }
+
+
+def results(**units):
+    """Returns empty results of every study, but for the units of those that are named."""
+    found = {}
+    for known in CATALOGUE:
+        of_study = units.get(known.name.replace("-", "_"))
+        content = {}
+        if of_study is not None:
+            content = {
+                "command": known.command,
+                "seeds": [1, 2],
+                "settings": {},
+                "unfinished": [],
+                "units": {
+                    name: {"cpu_seconds": 36.0, "made_with": {"machine": "M"}, "result": each}
+                    for name, each in of_study.items()
+                },
+            }
+        found[known.name] = Results(known, content)
+    return found
+
+
+def recipes(**changes):
+    rows = [
+        row("mine", 0.1, against=against, system=system)
+        for against in findings.YARDSTICKS
+        for system in ("system1", "system2")
+    ]
+    for place, change in changes.items():
+        rows[int(place[1:])] |= change
+    cells = [{"cell": "mine", "stage": "train-rl", "accuracy": {"system1": 0.5, "system2": 0.5}}]
+    return {
+        "recipes": {
+            "recipes": {"mine": {"train-sft": {"replay": 0.3}}},
+            "differences": rows,
+            "cells": cells,
+        }
+    }
+
+
+def test_a_strong_recipe_is_better_than_each_yardstick_on_both_systems():
+    assert findings.strong_recipe(results(recipes=recipes())) == "mine"
+    for place in range(6):
+        for change in ({"p_holm": 0.05}, {"difference": -0.1}):
+            weak = results(recipes=recipes(**{f"_{place}": change}))
+            assert findings.strong_recipe(weak) is None
+
+
+def test_no_recipe_is_strong_before_the_study_is_complete():
+    found = results(recipes=recipes())
+    content = copy.deepcopy(found["recipes"].content) | {"unfinished": ["more"]}
+    found["recipes"] = Results(found["recipes"].known, content)
+    assert findings.strong_recipe(found) is None
+    assert "has not been measured to the end" in readme_block(found)
+
+
+def test_the_readme_names_a_strong_recipe_or_says_that_there_is_none():
+    claims = {text.text: text for text in findings.find_all(results(recipes=recipes()))}
+    assert any("recipe `mine` is better" in text for text in claims)
+    (none,) = findings.find_all(results(recipes=recipes(_0={"p_holm": 0.5})))
+    assert none.text.startswith("None of our 1 recipes")
+    assert none.negative
+    assert none.claim
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (row("a", -0.1, measure="loss"), True),
+        (row("a", 0.1, measure="loss"), False),
+        (row("a", 0.1), True),
+        (row("a", -0.1), False),
+        (row("a", 0.1, p=0.05), None),
+        (row("a", 0.0, p=0.0), None),
+    ],
+)
+def test_what_is_better(one, expected):
+    assert is_better(one) is expected
+
+
+def masks(difference, p=0.01):
+    rows = [row("paper", difference, p, measure="loss")]
+    return {"cells": [], "base": {"loss": {}, "accuracy": {}}, "differences": rows}
+
+
+@pytest.mark.parametrize(
+    ("units", "negative", "words"),
+    [
+        ({"2": masks(-0.1)}, False, "is better than a random mask of the same size at 2 %"),
+        ({"2": masks(0.1)}, True, "is worse than a random mask at 2 %"),
+        ({"2": masks(0.1, 0.9)}, True, "does not differ significantly from a random mask at 2 %"),
+        (
+            {"2": masks(-0.1), "7": masks(-0.1), "36": masks(0.1)},
+            True,
+            "of the same size at 2 % and 7 %, is worse at 36 % of",
+        ),
+    ],
+)
+def test_the_papers_rule_budget_by_budget(units, negative, words):
+    (found,) = findings.find_all(results(embedded_sft=units))
+    assert words in found.text
+    assert found.negative is negative
+    assert found.claim
+
+
+def test_negative_findings_stand_first():
+    units = {"2": masks(-0.1)}
+    units["2"]["differences"].append(row("snr", 0.1, measure="loss"))
+    found = findings.find_all(results(embedded_sft=units))
+    assert [finding.negative for finding in found] == [True, False]
+
+
+def test_faults_are_corrected_over_all_of_them():
+    units = {name: {"differences": [row(name, 0.1, 0.03)], "cells": []} for name in ("a", "b")}
+    found = findings.find_all(results(authors=units))
+    # Two p-values of 0.03 are not significant together.
+    assert all("changes no figure significantly" in finding.text for finding in found)
+
+
+def test_only_the_marked_block_is_replaced(tmp_path):
+    text = f"before\n{START}\nold\n{END}\nafter"
+    assert with_block(text, f"{START}new{END}") == f"before\n{START}new{END}\nafter"
+    for broken in ("none", START, f"{START}{END}{START}{END}"):
+        with pytest.raises(ValueError, match="no block"):
+            with_block(broken, "new")
+
+
+def test_a_changed_figure_is_noticed(tmp_path):
+    (tmp_path / "results").mkdir()
+    units = results(recipes=recipes())["recipes"].content
+    units["units"]["recipes"]["result"] |= {"base": {"loss": {}, "accuracy": {}}, "cells": []}
+    (tmp_path / "README.md").write_text(f"{START}{END}")
+
+    def write(content):
+        (tmp_path / "results" / "recipes.json").write_text(json.dumps(content))
+        folder = tmp_path / "results"
+        found = read_results(folder)
+        return readme_block(found)
+
+    units["units"]["recipes"]["result"]["recipes"] = {}
+    first = write(units)
+    assert "None of our 0 recipes" in first
+    units["unfinished"] = ["more"]
+    assert write(units) != first
+
+
+def test_pages_are_written_from_a_folder(tmp_path):
+    (tmp_path / "README.md").write_text(f"x\n{START}\n{END}\ny\n")
+    write_docs(tmp_path / "none", tmp_path / "results.md", tmp_path / "README.md")
+    assert "8 of 8 studies are not complete" in (tmp_path / "README.md").read_text()
+    assert "Nothing is measured yet" in (tmp_path / "results.md").read_text()
