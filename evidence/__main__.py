@@ -101,6 +101,14 @@ def _real(chosen: argparse.Namespace) -> None:
             run_study(study, chosen.work, chosen.out, say, only)
 
 
+def _tables(chosen: argparse.Namespace) -> None:
+    from evidence.paper_tables import tables_study
+    from evidence.studies import run_study
+
+    study = tables_study(chosen.work, 3, chosen.jobs, say)
+    run_study(study, chosen.work, chosen.out, say, _only(chosen))
+
+
 def _page(_: argparse.Namespace) -> None:
     from evidence.page.write import write_docs
 
@@ -117,6 +125,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
     "authors": (_authors, "five faults of the published script, embedded model"),
     "replay": (_replay, "splitter x replay after both stages, embedded model"),
     "recipes": (_replay, "recipes against each other after both stages, embedded model"),
+    "tables": (_tables, "the paper's tables, embedded model"),
     "real": (_real, "noise, controls and SFT on a real model of 135 million parameters"),
     "curve": (_curve, "share of elements by theta, and random gradients"),
 }

@@ -14,26 +14,26 @@ from lorapar_cli.comparison.report.results import Comparison
 from lorapar_cli.comparison.schedule import StageOutcome
 from lorapar_cli.embedded import TEST_SET
 from lorapar_cli.names import Stage
-from lorapar_cli.options import options_of
-from lorapar_cli.training.options import SftOptions
 
 Say = Callable[[str], None]
 RL_PROMPTS = runs.RL["max_steps"] * runs.RL["per_device_batch_size"] // runs.RL["num_generations"]
 EVERYTHING = "everything"
 
 
-def _replaying(share: float, source: str | None = None) -> dict[str, Any]:
-    stated: dict[str, Any] = {"replay": share}
-    if source is not None:
-        stated["replay_source"] = source
-    return {"train-sft": stated, "train-rl": stated}
+def _replaying(share: float, sft_source: str = "other") -> dict[str, Any]:
+    """Returns a cell with replay in both stages; RL replays the other system's records."""
+    return {
+        "train-sft": {"replay": share, "replay_source": sft_source},
+        "train-rl": {"replay": share},
+    }
 
 
-REPLAYS = {"replay-10": _replaying(0.1), "replay-30": _replaying(0.3)}
-"""Cells besides `paper`, which replays nothing."""
-
-if "replay_source" in {each.name for each in options_of(SftOptions)}:
-    REPLAYS["self-30"] = _replaying(0.3, "self")
+REPLAYS = {
+    "replay-10": _replaying(0.1),
+    "replay-30": _replaying(0.3),
+    "self-30": _replaying(0.3, "self"),
+}
+"""Cells besides `paper`, which replays nothing; `self-30` replays the base model's own answers in SFT."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper-replay": _replaying(0.3),

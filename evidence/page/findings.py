@@ -35,6 +35,7 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
         *_of_masks(results["embedded-rl"], "accuracy", "system2", "RL"),
         *_of_recipes(results["recipes"]),
         *_of_replay(results["replay"]),
+        *_of_tables(results["tables"]),
         *_of_faults(results["authors"]),
         *_of_curve(results["curve"]),
         *_of_noise(results["real-noise"]),
@@ -176,6 +177,36 @@ def _of_replay(study: Results) -> Iterator[Finding]:
                 f"Split by {splitter}, embedded model: SFT of every element on all records is better "
                 f"after as many records than {in_words(below)}.",
                 True,
+            )
+
+
+def same_order(cells: Sequence[Row], figure: str) -> tuple[int, int]:
+    """Returns how many pairs of cells differ in the published figure, and how many of these agree.
+
+    A pair agrees where our means differ in the same direction.
+    """
+    both = [
+        (cell["mean"][figure], cell["published"][figure])
+        for cell in cells
+        if figure in cell["mean"] and figure in cell["published"]
+    ]
+    pairs = [(a, b) for number, a in enumerate(both) for b in both[:number] if a[1] != b[1]]
+    return len(pairs), sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
+
+
+def _of_tables(study: Results) -> Iterator[Finding]:
+    for found in study.units.values():
+        parts, worst = [], 1.0
+        for figure, head in found["layout"]["figures"].items():
+            pairs, agreeing = same_order(found["table"], figure)
+            if pairs:
+                parts.append(f"{agreeing} of {pairs} pairs of cells by {head}")
+                worst = min(worst, agreeing / pairs)
+        if parts:
+            yield Finding(
+                f"{found['title']}, embedded model: the paper's order is met in {in_words(parts)} "
+                "(half of them would be by chance).",
+                worst <= 0.5,
             )
 
 

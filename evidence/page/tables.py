@@ -132,6 +132,37 @@ def _difference_table(rows: Sequence[Row]) -> str:
     return table(heads, lines, text=4)
 
 
+def _paper(study: Results) -> str:
+    """Returns the paper's tables, with axes down and figures across."""
+    parts = []
+    for found in study.units.values():
+        axes = [*found["layout"]["rows"], *found["layout"]["columns"]]
+        figures = found["layout"]["figures"]
+        lines = []
+        for cell in found["table"]:
+            line = [cell["labels"].get(axis, "") for axis in axes]
+            for figure in figures:
+                line += [_mean(cell, figure), _published(cell, figure)]
+            lines.append(line)
+        heads = [*axes]
+        for head in figures.values():
+            heads += [head, f"{head} (paper)"]
+        parts += [f"{found['title']}. {found['note']}".strip(), table(heads, lines, len(axes))]
+    return "\n\n".join(parts)
+
+
+def _mean(cell: Row, figure: str) -> str:
+    if figure not in cell["mean"]:
+        return ""
+    spread = cell["deviation"].get(figure)
+    return f"{cell['mean'][figure]:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+def _published(cell: Row, figure: str) -> str:
+    value = cell["published"].get(figure)
+    return "" if value is None else f"{value:g}"
+
+
 def _faults(study: Results) -> str:
     rows = corrected(list(study.differences()))
     lines = [
@@ -242,6 +273,7 @@ _MAKERS: dict[str, Callable[[Results], str]] = {
     "embedded-rl": _rules("accuracy", "system2"),
     "recipes": _stages,
     "replay": _stages,
+    "tables": _paper,
     "authors": _faults,
     "curve": _curve,
     "real-noise": _noise,

@@ -75,18 +75,18 @@ def test_replay_and_everything(tmp_path):
         sft_steps=1,
         rl=RL,
         splitters=("truth",),
-        replays=("replay-30",),
+        replays=("replay-30", "self-30"),
     )
     made = replay.replay_study(tmp_path / "work", size, 1, lambda _: None)
     result = measure(made, tmp_path, ["truth"])["units"]["truth"]["result"]
     shown = {(row["cell"], row["stage"]) for row in result["cells"]}
-    both = {(cell, stage) for cell in ("paper", "replay-30") for stage in ("train-sft", "train-rl")}
+    cells = ("paper", "replay-30", "self-30")
+    both = {(cell, stage) for cell in cells for stage in ("train-sft", "train-rl")}
     assert shown == both | {("everything", "train-sft")}
     pairs = {(row["cell"], row["against"]) for row in result["differences"]}
     assert pairs == {
-        ("replay-30", "paper"),
-        ("paper", "everything"),
-        ("replay-30", "everything"),
+        *((cell, "paper") for cell in cells[1:]),
+        *((cell, "everything") for cell in cells),
     }
 
 

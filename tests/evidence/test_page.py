@@ -177,6 +177,36 @@ def test_faults_are_corrected_over_all_of_them():
     assert all("changes no figure significantly" in finding.text for finding in found)
 
 
+def paper_table(second):
+    """Returns Table 7 as a sweep leaves it: two orders, with our figures after the second stage."""
+    return {
+        "title": "Order",
+        "seeds": [0, 1],
+        "note": "A note.",
+        "layout": {"rows": ["order"], "columns": [], "figures": {"first": "SFT", "second": "RL"}},
+        "table": [
+            {
+                "labels": {"order": order},
+                "mean": {"first": 1.0, "second": value},
+                "deviation": {"second": 0.5},
+                "published": {"second": published},
+            }
+            for order, value, published in zip(("a", "b"), second, (81.65, 68.46), strict=True)
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("second", "agreeing"), [((3.0, 2.0), 1), ((2.0, 3.0), 0), ((2.0, 2.0), 0)]
+)
+def test_the_order_of_a_published_table(second, agreeing):
+    found = results(tables={"table7": paper_table(second)})
+    (finding,) = findings.find_all(found)
+    assert f"in {agreeing} of 1 pairs of cells by RL (half" in finding.text
+    assert finding.negative is (agreeing == 0)
+    assert f"| a | 1.00 |  | {second[0]:.2f} ± 0.50 | 81.65 |" in page_of(found)
+
+
 def test_only_the_marked_block_is_replaced(tmp_path):
     text = f"before\n{START}\nold\n{END}\nafter"
     assert with_block(text, f"{START}new{END}") == f"before\n{START}new{END}\nafter"
@@ -207,5 +237,5 @@ def test_a_changed_figure_is_noticed(tmp_path):
 def test_pages_are_written_from_a_folder(tmp_path):
     (tmp_path / "README.md").write_text(f"x\n{START}\n{END}\ny\n")
     write_docs(tmp_path / "none", tmp_path / "results.md", tmp_path / "README.md")
-    assert "8 of 8 studies are not complete" in (tmp_path / "README.md").read_text()
+    assert "9 of 9 studies are not complete" in (tmp_path / "README.md").read_text()
     assert "Nothing is measured yet" in (tmp_path / "results.md").read_text()
