@@ -40,12 +40,16 @@ def brief_results() -> Iterator[None]:
         _brief.reset(token)
 
 
-def stdout() -> "Console":
-    """Returns the console for results; honours NO_COLOR."""
+def stdout(width: int = 100) -> "Console":
+    """Returns the console for results; honours NO_COLOR.
+
+    Args:
+        width: In columns, where it is not a terminal, which has its own.
+    """
     from lorapar_cli.cli.inert_console import InertConsole
 
     file = _results.get() or sys.stdout
-    return InertConsole(file=file, width=None if file.isatty() else 100)
+    return InertConsole(file=file, width=None if file.isatty() else width)
 
 
 def print_json(value: Any) -> None:

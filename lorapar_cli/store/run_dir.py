@@ -23,7 +23,7 @@ ADAPTERS: dict[str, Stage] = {
 }
 """Name of an adapter of a run -> the stage that makes it."""
 
-_COMMAND = {
+COMMANDS = {
     Stage.CLASSIFY: "lorapar classify DATA --teachers a,b,c",
     Stage.SCORE: "lorapar score",
     Stage.PARTITION: "lorapar partition",
@@ -31,6 +31,7 @@ _COMMAND = {
     Stage.TRAIN_RL: "lorapar train-rl",
     Stage.EVAL: "lorapar eval",
 }
+"""Stage -> the command that makes it."""
 
 
 CHANGES: dict[Change, str] = {
@@ -101,7 +102,7 @@ class RunDir:
             raise LoraparError(
                 f"no {wanted} in run directory `{self.root}`",
                 f"`{folder}` {state}",
-                f"run `{_COMMAND[stage]}` first, or name them with `{option}`",
+                f"run `{COMMANDS[stage]}` first, or name them with `{option}`",
             )
         return self.folder(stage)
 

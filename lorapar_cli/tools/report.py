@@ -21,6 +21,7 @@ from lorapar_cli.tools.markdown import (
     table,
     title_of,
 )
+from lorapar_cli.tools.provenance import files_section, provenance_section
 from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
@@ -30,7 +31,6 @@ from lorapar_cli.tools.run_results import (
 )
 
 _PICTURES = ("partition/plots/*.png", *(f"{stage}.png" for stage in TRAINING))
-_SHOWN_DIGITS = 12
 
 
 def report(run_dir: RunDir, page_folder: Path) -> str:
@@ -43,20 +43,32 @@ def report(run_dir: RunDir, page_folder: Path) -> str:
         LoraparError: No stage has finished, or a manifest cannot be read.
     """
     run = read_run(run_dir)
-    parts = [
-        f"# {run_dir.root}",
-        _stale(run),
-        _base_model(run),
-        *(_accuracy(name, manifest) for name, manifest in run.evaluations.items()),
-        _labels(run.stages.get(Stage.CLASSIFY)),
-        _importance(run.stages.get(Stage.SCORE)),
-        _regions(run.stages.get(Stage.PARTITION)),
-        _training(run),
-        _pictures(run_dir.root, page_folder),
-        _provenance(run),
-        _files(run),
-    ]
+    first, *rest = report_sections(run).values()
+    pictures = _pictures(run_dir.root, page_folder)
+    parts = [f"# {run_dir.root}", first, *rest[:-2], pictures, *rest[-2:]]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def report_sections(run: RunResults) -> dict[str, str]:
+    """Returns the sections of a report as Markdown, in order; empty ones where there is nothing.
+
+    All but the first two, `state` and `model`, begin with a heading. The accuracy of each
+    evaluation is under `accuracy/<name>`.
+    """
+    return {
+        "state": _stale(run),
+        "model": _base_model(run),
+        **{
+            f"accuracy/{name}": _accuracy(name, manifest)
+            for name, manifest in run.evaluations.items()
+        },
+        "labels": _labels(run.stages.get(Stage.CLASSIFY)),
+        "importance": _importance(run.stages.get(Stage.SCORE)),
+        "partition": _regions(run.stages.get(Stage.PARTITION)),
+        "training": _training(run),
+        "provenance": provenance_section(run),
+        "files": files_section(run),
+    }
 
 
 def _stale(run: RunResults) -> str:
@@ -289,56 +301,3 @@ def _pictures(root: Path, page_folder: Path) -> str:
         f"![{path.stem}]({Path(os.path.relpath(path, page_folder)).as_posix()})" for path in found
     ]
     return section("Pictures", *links) if links else ""
-
-
-def _provenance(run: RunResults) -> str:
-    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
-    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
-    rows = [
-        [
-            name,
-            manifest.started,
-            f"{manifest.seconds() or 0:.0f}",
-            _machine(manifest),
-            _given(manifest),
-        ]
-        for name, manifest in everything.items()
-    ]
-    versions = {
-        f"{library} {version}"
-        for manifest in everything.values()
-        for library, version in {"lorapar": manifest.lorapar_version, **manifest.libraries}.items()
-    }
-    return section(
-        "How it was made",
-        table(["stage", "started", "seconds", "machine", "given"], rows, text=5),
-        f"Versions: {', '.join(sorted(versions))}.",
-    )
-
-
-def _machine(manifest: Manifest) -> str:
-    gpus = manifest.hardware.get("gpus") or []
-    kinds = [f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)]
-    return ", ".join(kinds) or f"{manifest.hardware.get('cores')} CPU cores"
-
-
-def _given(manifest: Manifest) -> str:
-    settings = manifest.settings
-    values = {name: settings[name] for name in manifest.given if name in settings}
-    shown = {
-        k: ",".join(map(str, v)) if isinstance(v, (list, dict)) else v for k, v in values.items()
-    }
-    return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
-
-
-def _files(run: RunResults) -> str:
-    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
-    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
-    rows = []
-    for stage, manifest in everything.items():
-        read = {f"in: {name}": found["sha256"] for name, found in manifest.inputs.items()}
-        written = {name: found["sha256"] for name, found in manifest.outputs.items()}
-        rows += [
-            [stage, name, f"`{sha[:_SHOWN_DIGITS]}`"] for name, sha in (read | written).items()
-        ]
-    return section("Files", table(["stage", "file", "sha256"], rows, text=3))

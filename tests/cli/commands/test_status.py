@@ -1,6 +1,7 @@
 """`lorapar status`: what it says of finished, stale, unfinished and missing stages."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,8 @@ from lorapar_cli.cli.main import main
 from lorapar_cli.names import Stage
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.reuse import describe_inputs
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.tools.run_status import next_command
 
 
 @pytest.fixture
@@ -65,9 +68,46 @@ def test_the_table_has_a_row_per_stage(root, status):
 def test_a_long_name_is_shown_whole_and_stays_in_its_row(root, status):
     name = "a" * 60 + "\nerror: " + "b" * 60
     (root / Stage.EVAL / name).mkdir()
-    cells = [
-        line.split("│")[1].strip() for line in status("--run-dir", root).splitlines() if "│" in line
-    ]
+    lines = status("--run-dir", root).splitlines()
+    (end,) = [line.index("state") for line in lines if line.split()[:2] == ["stage", "state"]]
+    cells = [line[:end].strip() for line in lines]
     assert f"eval/{'a' * 60}\\nerror: {'b' * 60}".replace(" ", "") in "".join(cells).replace(
         " ", ""
     )
+
+
+def test_it_fits_80_columns_and_names_the_next_command(root, status, capfd):
+    assert max(map(len, status("--run-dir", root).splitlines())) <= 80
+    with pytest.raises(SystemExit):
+        main(["status", "--run-dir", str(root)])
+    assert (
+        f"next: lorapar classify DATA --teachers a,b,c --run-dir {root}" in capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ({}, None),
+        ({"score": "stale"}, "lorapar score --run-dir r"),
+        (
+            {"train-sft": "stale", "train-rl": "missing"},
+            "lorapar train-sft --overwrite --run-dir r",
+        ),
+        ({"train-rl": "unfinished"}, "lorapar train-rl --run-dir r"),
+        ({"eval/a b": "damaged"}, "lorapar eval --overwrite --run-dir r"),
+    ],
+)
+def test_the_next_command_is_that_of_the_first_stage_that_is_not_done(states, words):
+    names = ["classify", "score", "partition", "train-sft", "train-rl", "eval/a b"]
+    rows = [
+        {
+            "stage": name,
+            "state": states.get(name, "done"),
+            "finished": None if states.get(name) in ("missing", "unfinished") else "2026",
+            "seconds": None,
+            "what": "",
+        }
+        for name in names
+    ]
+    assert next_command(RunDir(Path("r")), rows) == words

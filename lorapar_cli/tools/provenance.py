@@ -1,0 +1,119 @@
+"""Where a run comes from: machines, versions, settings, files, as sections of its report."""
+
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.names import Stage
+from lorapar_cli.options import options_of
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.tools.markdown import section, table
+from lorapar_cli.tools.run_results import RunResults
+from lorapar_cli.training.options import RlOptions, SftOptions
+
+_OPTIONS: dict[Stage, type] = {
+    Stage.CLASSIFY: ClassifyOptions,
+    Stage.SCORE: ScoreOptions,
+    Stage.PARTITION: PartitionOptions,
+    Stage.TRAIN_SFT: SftOptions,
+    Stage.TRAIN_RL: RlOptions,
+    Stage.EVAL: EvalOptions,
+}
+_SHOWN_DIGITS = 12
+
+
+def provenance_section(run: RunResults) -> str:
+    """Returns when, where and with which versions and settings each stage ran."""
+    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
+    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
+    rows = [
+        [
+            name,
+            manifest.started,
+            f"{manifest.seconds() or 0:.0f}",
+            _machine(manifest),
+            _given(manifest),
+        ]
+        for name, manifest in everything.items()
+    ]
+    versions = {
+        f"{library} {version}"
+        for manifest in everything.values()
+        for library, version in {"lorapar": manifest.lorapar_version, **manifest.libraries}.items()
+    }
+    return section(
+        "How it was made",
+        table(["stage", "started", "seconds", "machine", "given"], rows, text=5),
+        _other_settings(everything),
+        f"Versions: {', '.join(sorted(versions))}.",
+    )
+
+
+def _machine(manifest: Manifest) -> str:
+    gpus = manifest.hardware.get("gpus") or []
+    kinds = [f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)]
+    return ", ".join(kinds) or f"{manifest.hardware.get('cores')} CPU cores"
+
+
+def _given(manifest: Manifest) -> str:
+    settings = manifest.settings
+    values = {name: settings[name] for name in manifest.given if name in settings}
+    shown = {
+        k: ",".join(map(str, v)) if isinstance(v, (list, dict)) else v for k, v in values.items()
+    }
+    return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
+
+
+def files_section(run: RunResults) -> str:
+    """Returns the digest of every file that a stage read or wrote."""
+    everything = {stage.value: manifest for stage, manifest in run.stages.items()}
+    everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
+    rows = []
+    for stage, manifest in everything.items():
+        read = {f"in: {name}": found["sha256"] for name, found in manifest.inputs.items()}
+        written = {name: found["sha256"] for name, found in manifest.outputs.items()}
+        rows += [
+            [stage, name, f"`{sha[:_SHOWN_DIGITS]}`"] for name, sha in (read | written).items()
+        ]
+    return section("Files", table(["stage", "file", "sha256"], rows, text=3))
+
+
+def _other_settings(manifests: dict[str, Manifest]) -> str:
+    """Returns the settings whose value is not the option's default."""
+    rows = []
+    for name, manifest in manifests.items():
+        for each in options_of(_OPTIONS[Stage(manifest.stage)]):
+            value = manifest.settings.get(each.name)
+            default = _as_recorded(each.default)
+            if not _is_default(value, default):
+                shown = "none" if default in (None, []) else f"`{_in_words(default)}`"
+                rows.append([name, each.flag, f"`{_in_words(value)}`", shown])
+    if not rows:
+        return "Every setting is at its default."
+    return "Settings other than the defaults:\n\n" + table(
+        ["stage", "option", "value", "default"], rows, text=4
+    )
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Returns whether a recorded value says no more than the default; None is not recorded."""
+    if isinstance(value, list) and isinstance(default, list):
+        return sorted(map(str, value)) == sorted(map(str, default))
+    return value is None or value == default
+
+
+def _as_recorded(default: Any) -> Any:
+    """Returns a default as the manifest holds it."""
+    if isinstance(default, tuple):
+        return list(default)
+    return None if default is MISSING else str(default) if isinstance(default, Path) else default
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, (list, dict)) else str(value)

@@ -1,0 +1,93 @@
+"""What a run directory contains, stage by stage, and whether it still fits together."""
+
+import shlex
+from pathlib import Path
+from typing import Any, TypedDict
+
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.disk.regular_files import UnreadableError, exists
+from lorapar_cli.store.run_dir import CHANGES, COMMANDS, RunDir
+
+_KEPT = (Stage.TRAIN_SFT, Stage.TRAIN_RL, Stage.EVAL)
+
+
+class StageStatus(TypedDict):
+    """One stage or evaluation.
+
+    Keys:
+        stage: `eval/<name>` for an evaluation.
+        state: done, stale, damaged, unreadable, unfinished or missing.
+        what: Its first counts, or what is wrong with it.
+    """
+
+    stage: str
+    state: str
+    finished: str | None
+    seconds: float | None
+    what: str
+
+
+def run_status(run: RunDir) -> list[StageStatus]:
+    """Returns the state of each stage, and of each evaluation; reads every recorded file."""
+    return [row for stage in Stage for row in _rows(run, stage)]
+
+
+def next_command(run: RunDir, rows: list[StageStatus]) -> str | None:
+    """Returns the command that brings the run further, None where every stage is done."""
+    for row in rows:
+        if row["state"] != "done":
+            stage = Stage(row["stage"].partition("/")[0])
+            # These never replace a result unasked.
+            again = row["state"] != "unfinished" and row["finished"] is not None
+            replace = " --overwrite" if again and stage in _KEPT else ""
+            return f"{COMMANDS[stage]}{replace} --run-dir {shlex.quote(str(run.root))}"
+    return None
+
+
+def _rows(run: RunDir, stage: Stage) -> list[StageStatus]:
+    """Returns one row per stage, for `eval` one per evaluation."""
+    if stage is not Stage.EVAL or not run.folder(stage).is_dir():
+        return [_row(run, stage, stage.value)]
+    # Evaluations lie one folder deeper, each with its own manifest.
+    names = sorted(p.name for p in run.folder(stage).iterdir() if not p.name.startswith("."))
+    return [_row(run, f"{stage}/{name}", f"{stage}/{name}") for name in names]
+
+
+def _row(run: RunDir, folder: str, label: str) -> StageStatus:
+    row: StageStatus = {
+        "stage": label,
+        "state": "missing",
+        "finished": None,
+        "seconds": None,
+        "what": "",
+    }
+    try:
+        manifest = run.manifest(folder)
+        if manifest is None:
+            row["state"] = "unfinished" if exists(run.folder(folder)) else "missing"
+            return row
+        row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
+        damage, changes = run.damage(folder), run.changed_inputs(folder)
+    except UnreadableError as error:
+        row["state"], row["what"] = "unreadable", f"{error.what}: {error.found}"
+        return row
+    except LoraparError as error:
+        row["state"], row["what"] = "damaged", f"manifest: {error.found or error.what}"
+        return row
+    # A file outside the run directory may be moved away once it has been read.
+    own = {
+        n for n, described in manifest.inputs.items() if not Path(described["path"]).is_absolute()
+    }
+    stale = [name for name, how in changes.items() if how == "changed" or name in own]
+    row["state"] = "damaged" if damage else "stale" if stale else "done"
+    parts = [f"`{each.name}` {each.found}" for each in damage]
+    parts += [f"input `{name}` {CHANGES[how]}" for name, how in changes.items()]
+    row["what"] = "; ".join(parts) or _describe(manifest.counts)
+    return row
+
+
+def _describe(counts: dict[str, Any]) -> str:
+    """Returns the first plain counts of a manifest in one line."""
+    plain = [f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int)]
+    return ", ".join(plain[:4]).replace("_", " ")
