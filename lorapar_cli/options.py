@@ -236,7 +236,8 @@ def in_digits(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
-# Options that several stages have, each stated here once.
+# Options that several stages have, each stated here once; those on the base model are in
+# `model_options`.
 
 
 def seed_option(**details: Any) -> Any:
@@ -260,57 +261,6 @@ def out_option() -> Any:
     )
 
 
-def model_option() -> Any:
-    """Returns the field of `--model`."""
-    return option(
-        None,
-        "Base model (the student): a folder, a hub id, or `embedded`. Default: the one that the "
-        "run directory remembers.",
-        recorded=False,
-    )
-
-
-def trust_option() -> Any:
-    """Returns the field of `--trust-remote-code`."""
-    return option(
-        False, "Execute code that comes with the model repository. Off by default.", recorded=False
-    )
-
-
-def template_option() -> Any:
-    """Returns the field of `--template`."""
-    return option(
-        None,
-        "File with a Jinja chat template. Default: the one that the run used, else the model's.",
-        recorded=False,
-    )
-
-
-def template_arg_option(default: str) -> Any:
-    """Returns the field of `--template-arg`.
-
-    Args:
-        default: A sentence on what holds where none is given.
-    """
-    return option(
-        (),
-        "Variable of the chat template and its value, such as `enable_thinking=false`; repeatable. "
-        + default,
-        repeatable=True,
-        metavar="KEY=VALUE",
-        recorded=False,
-    )
-
-
-def dtype_option() -> Any:
-    """Returns the field of `--dtype` of stages that train or score."""
-    return option(
-        "auto",
-        "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere. The "
-        "adapter is always float32.",
-    )
-
-
 def code_packages_option() -> Any:
     """Returns the field of `--code-packages`."""
     return option(
@@ -330,8 +280,3 @@ def code_timeout_option() -> Any:
 def code_memory_option() -> Any:
     """Returns the field of `--code-memory`."""
     return option(512, "Address space of a generated program, in MiB.", at_least=64)
-
-
-def quantize_option() -> Any:
-    """Returns the field of `--quantize`."""
-    return option(None, "Load the base weights in 4 or 8 bits; needs `lorapar[quantize]`.")

@@ -20,6 +20,7 @@ FLOORS = [
         "names",
         "events",
         "options",
+        "model_options",
         "stage_records",
         "launcher",
         "text_safety",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from lorapar_cli.evaluation.options import Match
-from lorapar_cli.options import Options, option, trust_option
+from lorapar_cli.model_options import trust_option
+from lorapar_cli.options import Options, option
 
 StageChoice = Literal["sft", "rl", "both"]
 

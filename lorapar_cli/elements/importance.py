@@ -46,12 +46,13 @@ class GradientSums:
             membership: `[2, batch]` float32, 1 where the sample belongs to the half, else 0.
         """
         flat = gradients.flatten(1)
+        membership = membership.to(flat.device)
         # Both are computed before either is added: running out of memory leaves the sums intact.
         first = membership @ flat
         second = membership @ flat.square_()
         place = self._places[name]
-        self.flat[0, :, place] += first
-        self.flat[1, :, place] += second
+        self.flat[0, :, place] += first.to(self.flat.device)
+        self.flat[1, :, place] += second.to(self.flat.device)
 
     def add_losses(self, losses: torch.Tensor, membership: torch.Tensor) -> None:
         """Adds a batch's losses `[batch]` and its samples, after all of its matrices."""
@@ -154,10 +155,7 @@ def compute_importance(
     if compute is None:
         raise ValueError(f"formula `{formula}` is not computed from gradients")
     return {
-        name: compute(phi.detach().double().flatten(), *sums.mean(name, half))
-        .float()
-        .reshape(phi.shape)
-        .cpu()
+        name: compute(_on(sums, phi), *sums.mean(name, half)).float().reshape(phi.shape).cpu()
         for name, phi in values.items()
     }
 
@@ -186,6 +184,11 @@ def random_importance(values: Values, seed: int, system: str) -> dict[str, torch
 def signed_terms(values: Values, sums: GradientSums, half: int) -> dict[str, torch.Tensor]:
     """Returns name -> one half's mean gradient times value, float32 `[elements]`, on the CPU."""
     return {
-        name: (sums.mean(name, half)[0] * phi.detach().double().flatten()).float().cpu()
+        name: (sums.mean(name, half)[0] * _on(sums, phi)).float().cpu()
         for name, phi in values.items()
     }
+
+
+def _on(sums: GradientSums, phi: torch.Tensor) -> torch.Tensor:
+    """Returns element values float64 `[elements]` on the sums' device: layers may lie on others."""
+    return phi.detach().to(sums.flat.device, torch.float64).flatten()

@@ -15,6 +15,9 @@ from lorapar_cli.events import Advance, Progress
 from lorapar_cli.models.adapter import load_adapter
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.placement.loading import load_placed
+from lorapar_cli.models.placement.placement import Placement
+from lorapar_cli.models.placement.sharding import in_step
 
 Predict = Callable[[PromptBatch], list[Sample]]
 """Returns one model's graded samples of a batch."""
@@ -41,6 +44,7 @@ def predict_all(
     models: Models,
     base: BaseModel,
     options: EvalOptions,
+    placement: Placement,
     journal: SampleJournal,
     processes: Processes,
     progress: Progress,
@@ -52,7 +56,7 @@ def predict_all(
         processes: Each of them completes its share of the batches.
     """
     seconds = {}
-    loaded = LOADERS[options.backend](predictor, models, base, options)
+    loaded = LOADERS[options.backend](predictor, models, base, options, placement)
     started = time.monotonic()
     for name, predict in loaded:
         batches = processes.share(predictor.batches)
@@ -86,18 +90,32 @@ Loaded = Iterator[tuple[str, Predict]]
 
 
 def _load_transformers(
-    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+    predictor: Predictor,
+    models: Models,
+    base: BaseModel,
+    options: EvalOptions,
+    placement: Placement,
 ) -> Loaded:
     """Loads the base model; adapters are put on it and taken off, one after the other."""
-    loaded = load_base(base, options.dtype, options.trust_remote_code)
-    return (
-        (name, partial(predictor.predict, name, TransformersModel(model, predictor.tokenizer)))
-        for name, model in adapt_models(loaded, models)
-    )
+    loaded = load_placed(base, placement, options.dtype, options.trust_remote_code)
+
+    def adapted() -> Loaded:
+        # All models have the base model's weights to gather: processes need not wait for another
+        # before each has completed its batches of the last model.
+        with in_step(loaded):
+            for name, model in adapt_models(loaded, models):
+                completer = TransformersModel(model, predictor.tokenizer)
+                yield name, partial(predictor.predict, name, completer)
+
+    return adapted()
 
 
 def _load_harness(
-    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+    predictor: Predictor,
+    models: Models,
+    base: BaseModel,
+    options: EvalOptions,
+    _placement: Placement,
 ) -> Loaded:
     """As `_load_transformers`; the harness completes and grades."""
     from lorapar_cli.evaluation.lm_eval_backend import predict_with_harness
@@ -117,7 +135,11 @@ def _load_harness(
 
 
 def _load_vllm(
-    predictor: Predictor, models: Models, base: BaseModel, options: EvalOptions
+    predictor: Predictor,
+    models: Models,
+    base: BaseModel,
+    options: EvalOptions,
+    _placement: Placement,
 ) -> Loaded:
     from lorapar_cli.evaluation.vllm_backend import VllmEngine
 
@@ -140,7 +162,9 @@ def adapt_models(model: torch.nn.Module, models: Models) -> Iterator[tuple[str, 
         model = adapted.unload()
 
 
-LOADERS: dict[Backend, Callable[[Predictor, Models, BaseModel, EvalOptions], Loaded]] = {
+Load = Callable[[Predictor, Models, BaseModel, EvalOptions, Placement], Loaded]
+
+LOADERS: dict[Backend, Load] = {
     "transformers": _load_transformers,
     "vllm": _load_vllm,
     "lm-eval": _load_harness,

@@ -69,6 +69,7 @@ def _evaluate_models(
     from lorapar_cli.evaluation.predict import prepare_prompts
     from lorapar_cli.models.base_model import find_base_model, load_tokenizer
     from lorapar_cli.models.distributed import join_processes
+    from lorapar_cli.models.placement.placement import find_placement
 
     options, trust = run.options, run.options.trust_remote_code
     check_backend(options.backend, run.task)
@@ -102,6 +103,7 @@ def _evaluate_models(
         raise UsageError(
             f"`--backend {options.backend}` runs in one process, not {processes.count}"
         )
+    placement = find_placement(options.shard, options.device_map, None, processes, manifest.notes)
     tokenizer = load_tokenizer(base, trust, template, manifest.notes)
     predictor = prepare_prompts(run.task, options, tokenizer, base.max_length, run.sandbox)
     with working_in(run.folder):
@@ -109,7 +111,9 @@ def _evaluate_models(
         journal = SampleJournal(work, processes.rank)
         # Only the first of several processes reports progress.
         shown = progress if processes.rank == 0 else silent
-        seconds = predict_all(predictor, models, base, options, journal, processes, shown)
+        seconds = predict_all(
+            predictor, models, base, options, placement, journal, processes, shown
+        )
         processes.wait()
 
         def finish() -> Manifest:

@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError, nearest
-from lorapar_cli.names import Dtype
+from lorapar_cli.model_options import (
+    device_map_option,
+    model_option,
+    shard_option,
+    template_arg_option,
+    trust_option,
+)
+from lorapar_cli.names import DeviceMap, Dtype
 from lorapar_cli.options import (
     LEAST_TEMPERATURE,
     Options,
     code_memory_option,
     code_packages_option,
     code_timeout_option,
-    model_option,
     option,
     seed_option,
-    template_arg_option,
-    trust_option,
 )
 
 TaskName = Literal["data", "gsm8k", "mmlu", "humaneval"]
@@ -136,6 +140,8 @@ class EvalOptions(Options):
         "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere.",
         recorded=False,
     )
+    shard: bool = shard_option()
+    device_map: DeviceMap | None = device_map_option()
     allow_code_execution: bool = option(
         False, "Run programs that the model wrote, in a sandbox (humaneval).", recorded=False
     )
@@ -210,6 +216,12 @@ class EvalOptions(Options):
             raise UsageError(
                 f"`--k {max(self.k)}` needs at least that many samples per record",
                 f"`--samples` is {self.samples}",
+            )
+        if self.backend != "transformers" and (self.shard or self.device_map is not None):
+            raise UsageError(
+                f"`--backend {self.backend}` does not divide the base model",
+                "`--shard`" if self.shard else f"`--device-map {self.device_map}`",
+                "omit it, or use `--backend transformers`",
             )
         if self.backend == "lm-eval" and self.temperature > 0:
             raise UsageError(

@@ -6,15 +6,17 @@ from typing import Literal
 
 from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import UsageError
+from lorapar_cli.model_options import (
+    model_option,
+    trust_option,
+)
 from lorapar_cli.names import DataFormat
 from lorapar_cli.options import (
     Options,
-    model_option,
     option,
     out_option,
     required,
     seed_option,
-    trust_option,
 )
 
 MAX_HELD_OUT = 500

@@ -139,12 +139,14 @@ def load_base(
     trust_remote_code: bool = False,
     quantize: str | None = None,
     keep_on_cpu: bool = False,
+    device_map: bool = False,
 ) -> torch.nn.Module:
     """Returns the base model in evaluation mode on this process's device.
 
     Args:
         quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
         keep_on_cpu: Leave it in main memory, for an engine that shards it across devices.
+        device_map: Distribute its layers over all GPUs (`models.placement.loading`).
     """
     device = pick_device()
     computed = pick_dtype(dtype, device)
@@ -152,9 +154,11 @@ def load_base(
     options: dict[str, Any] = {"dtype": computed, "trust_remote_code": trust_remote_code}
     if quantize is not None:
         options |= _quantization(quantize, computed, device)
+    if device_map:
+        options["device_map"] = "auto"
     model = load_weights(loader.from_pretrained, base.id, base.path, options)
     if quantize is None:
-        return (model if keep_on_cpu else model.to(device)).eval()
+        return (model if keep_on_cpu or device_map else model.to(device)).eval()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes repacks 4-bit weights in evaluation mode for a CPU kernel that has no

@@ -94,6 +94,11 @@ def pad(lists: list[list[int]], value: int, *, left: bool) -> tuple[torch.Tensor
     return tokens, attended
 
 
+def least_sample(token: int) -> Encoded:
+    """Returns a sample that says nothing, of one token to read and one to predict."""
+    return Encoded([token, token], 1)
+
+
 def make_batch(
     samples: list[Encoded],
     pad_token_id: int,
@@ -157,15 +162,15 @@ def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """
 
     def keep_predictions(_module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0][batch.rows, batch.columns].unsqueeze(0), *arguments[1:])
+        # Layers that are distributed over devices compute on another one than the inputs' own.
+        rows, columns = (index.to(arguments[0].device) for index in (batch.rows, batch.columns))
+        return (arguments[0][rows, columns].unsqueeze(0), *arguments[1:])
 
-    handle = (
-        transformers_model(model)
-        .get_output_embeddings()
-        .register_forward_pre_hook(keep_predictions)
-    )
+    # PEFT calls what it wraps without its hooks, with which sharded weights are gathered.
+    inner = transformers_model(model)
+    handle = inner.get_output_embeddings().register_forward_pre_hook(keep_predictions)
     try:
-        return model(**batch.inputs, use_cache=False).logits[0]
+        return inner(**batch.inputs, use_cache=False).logits[0]
     finally:
         handle.remove()
 

@@ -23,6 +23,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
+from lorapar_cli.models.placement.sharding import is_sharded
 from lorapar_cli.models.rendering.encoding import Encoded
 
 NEEDS_SAMPLES = ("corda", "lora_ga", "eva")
@@ -77,6 +78,12 @@ def look_at_data(
         return {}
     if data is None:
         raise TypeError(f"init `{init}` needs samples")
+    if init in FIELDS and is_sharded(base):
+        raise LoraparError(
+            f"init `{init}` does not work with a sharded base model",
+            "PEFT computes it from whole weights and the data at once",
+            "choose another `--init`, or use `--device-map auto` in one process",
+        )
     config = data_config(init, r, lora_alpha, targets)
     layout = BatchLayout(decoder_start_token=decoder_start_token(base))
     device = next(base.parameters()).device

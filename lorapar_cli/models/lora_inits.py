@@ -13,6 +13,7 @@ from lorapar_cli.elements.importance import FORMULAS
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import FIELDS, data_config
+from lorapar_cli.models.placement.sharding import whole_tensor
 from lorapar_cli.names import Formula, Init, Rule
 
 INITS = get_args(Init)
@@ -194,9 +195,12 @@ def _set_loftq(
 
 
 def float_weight(module: torch.nn.Module) -> torch.Tensor:
-    """Returns a wrapped module's base weight as float32 `[out, in]`, quantised or not."""
+    """Returns a wrapped module's base weight as float32 `[out, in]`, quantised or not.
+
+    Where processes share the weights, every one of them must call this.
+    """
     base = cast(LoraLayer, module).get_base_layer()
-    return _out_by_in(module, dequantize_module_weight(base).float())
+    return _out_by_in(module, whole_tensor(dequantize_module_weight(base)).float())
 
 
 def _out_by_in(module: torch.nn.Module, weight: torch.Tensor) -> torch.Tensor:

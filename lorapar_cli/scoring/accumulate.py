@@ -12,9 +12,11 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.batches import (
     BatchLayout,
     decoder_start_token,
+    least_sample,
     make_batch,
     sample_losses,
 )
+from lorapar_cli.models.placement.sharding import in_step, is_sharded
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.gradients import GradientCapture, capture_gradients, routes_tokens
 
@@ -63,7 +65,8 @@ def sum_gradients(
 ) -> int:
     """Adds the gradients of the samples that are not done yet to the sums of `scoring`.
 
-    Where memory runs out, the batch is halved and later batches are made no larger than its halves.
+    Where memory runs out, the batch is halved and later batches are made no larger than its halves;
+    not with a sharded base, whose other processes are in the middle of the same pass.
 
     Args:
         mine: Picks this process's batches among all.
@@ -74,7 +77,7 @@ def sum_gradients(
         How many times memory ran out.
 
     Raises:
-        LoraparError: A single sample does not fit into memory.
+        LoraparError: A single sample does not fit into memory; of a sharded base, any batch.
     """
     layout = BatchLayout(scoring.packing, decoder_start_token(model))
     limit = token_limit(model, scoring.samples, scoring.batch_tokens, scoring.sums.flat.device)
@@ -83,7 +86,10 @@ def sum_gradients(
     queue = deque(_Pending(batch) for batch in remaining if batch)
     scale = loss_scale(model)
     shortages = 0
-    with capture_gradients(model, raw_rank) as capture:
+    with (
+        capture_gradients(model, raw_rank) as capture,
+        in_step(model, lambda: _pass_idly(model, scoring, capture, layout, pad_token_id)),
+    ):
         while queue:
             pending = queue.popleft()
             added = set(pending.added)
@@ -99,8 +105,7 @@ def sum_gradients(
                     scale=scale,
                 )
             except RuntimeError as cause:
-                if not _is_out_of_memory(cause):
-                    raise
+                _require_second_try(model, pending, cause)
                 shortages += 1
                 queue = _halve(_Pending(pending.indices, frozenset(added)), queue, scoring, layout)
                 torch.cuda.empty_cache()
@@ -154,6 +159,21 @@ def _add_batch(
     scoring.done.update(indices)
 
 
+def _pass_idly(
+    model: PeftModel,
+    scoring: GradientPass,
+    capture: GradientCapture,
+    layout: BatchLayout,
+    pad_token_id: int,
+) -> None:
+    """Runs the passes of one batch and adds nothing, for the sake of other processes."""
+    sample, device = least_sample(pad_token_id), scoring.sums.flat.device
+    batch = make_batch([sample], pad_token_id, device, layout)
+    capture.begin(batch, lambda _name, _gradients: None)
+    sample_losses(model, batch).sum().backward()
+    capture.finish()
+
+
 def token_limit(
     model: PeftModel, samples: list[Encoded], batch_tokens: int, device: torch.device
 ) -> int:
@@ -179,8 +199,21 @@ def make_batches(samples: list[Encoded], batch_tokens: int, layout: BatchLayout)
     return layout.divide(samples, order, batch_tokens)
 
 
-def _is_out_of_memory(cause: Exception) -> bool:
-    return isinstance(cause, torch.OutOfMemoryError) or "can't allocate memory" in str(cause)
+def _require_second_try(model: PeftModel, failed: _Pending, cause: RuntimeError) -> None:
+    """Returns where memory ran out and the batch can be repeated in parts.
+
+    Raises:
+        RuntimeError: `cause`, which is something else.
+        LoraparError: Other processes share the base model.
+    """
+    if not isinstance(cause, torch.OutOfMemoryError) and "can't allocate memory" not in str(cause):
+        raise cause
+    if is_sharded(model):
+        raise LoraparError(
+            f"out of memory on a batch of {len(failed.indices)} samples",
+            "other processes share the base model and cannot repeat the batch in parts",
+            "give a smaller `--batch-tokens`, or more processes",
+        ) from cause
 
 
 def _halve(

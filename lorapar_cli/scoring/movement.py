@@ -18,10 +18,12 @@ from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.batches import (
     BatchLayout,
     decoder_start_token,
+    least_sample,
     make_batch,
     sample_losses,
 )
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.placement.sharding import in_step
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.accumulate import loss_scale, make_batches, token_limit
 from lorapar_cli.scoring.scored_model import ScoredModel
@@ -108,26 +110,42 @@ def _sum_gradients(
     parameters = list(adapter_parameters(scored.model).values())
     device, scale = parameters[0].device, loss_scale(scored.model)
     sums = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=device)
-    for part in parts:
-        batch = make_batch(part.samples, pad_token_id, device, layout)
-        weights = torch.tensor(part.weights, device=device)
-        try:
-            losses = sample_losses(scored.model, batch)
-            gradients = torch.autograd.grad(
-                (losses * weights).sum() * scale, parameters, allow_unused=True
-            )
-        except torch.OutOfMemoryError as cause:
-            raise LoraparError(
-                f"out of memory on {len(part.samples)} samples",
-                f"the longest has {max(len(s.input_ids) for s in part.samples)} tokens",
-                "give a smaller `--batch-tokens`",
-            ) from cause
+
+    def add(part: Part) -> None:
+        gradients = _gradients(scored, part, layout, pad_token_id, scale)
         flat = [
-            (torch.zeros_like(p) if g is None else g).flatten()
+            (torch.zeros_like(p) if g is None else g).flatten().to(device)
             for p, g in zip(parameters, gradients, strict=True)
         ]
-        sums += torch.cat(flat).double() / scale
+        sums.add_(torch.cat(flat).double() / scale)
+
+    nothing = Part([least_sample(pad_token_id)], [0.0])
+    with in_step(scored.model, lambda: _gradients(scored, nothing, layout, pad_token_id, scale)):
+        for part in parts:
+            add(part)
     return sums
+
+
+def _gradients(
+    scored: ScoredModel, part: Part, layout: BatchLayout, pad_token_id: int, scale: float
+) -> tuple[torch.Tensor | None, ...]:
+    """Returns the gradient of each matrix by one part, None where its loss does not depend on it.
+
+    Raises:
+        LoraparError: The part does not fit into memory.
+    """
+    parameters = list(adapter_parameters(scored.model).values())
+    batch = make_batch(part.samples, pad_token_id, parameters[0].device, layout)
+    weights = torch.tensor(part.weights, device=parameters[0].device)
+    try:
+        losses = sample_losses(scored.model, batch)
+        return torch.autograd.grad((losses * weights).sum() * scale, parameters, allow_unused=True)
+    except torch.OutOfMemoryError as cause:
+        raise LoraparError(
+            f"out of memory on {len(part.samples)} samples",
+            f"the longest has {max(len(s.input_ids) for s in part.samples)} tokens",
+            "give a smaller `--batch-tokens`",
+        ) from cause
 
 
 def _set_gradients(
@@ -137,6 +155,7 @@ def _set_gradients(
     start = 0
     for name, parameter in parameters.items():
         own = sums[start : start + parameter.numel()].reshape(parameter.shape).float()
+        own = own.to(parameter.device)
         start += parameter.numel()
         if scored.raw_rank is not None:
             trained = torch.zeros_like(own)

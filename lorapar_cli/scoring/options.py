@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.names import TARGET_MODULES, Dtype, Formula, Init, Quantize, Rule
-from lorapar_cli.options import (
-    Options,
+from lorapar_cli.model_options import (
+    device_map_option,
     dtype_option,
     model_option,
-    option,
-    out_option,
     quantize_option,
-    seed_option,
+    shard_option,
     template_arg_option,
     trust_option,
+)
+from lorapar_cli.names import TARGET_MODULES, DeviceMap, Dtype, Formula, Init, Quantize, Rule
+from lorapar_cli.options import (
+    Options,
+    option,
+    out_option,
+    seed_option,
 )
 
 MOVEMENT_STEPS = 20
@@ -106,6 +110,8 @@ class ScoreOptions(Options):
     )
     dtype: Dtype = dtype_option()
     quantize: Quantize | None = quantize_option()
+    shard: bool = shard_option()
+    device_map: DeviceMap | None = device_map_option()
     template: Path | None = option(
         None, "File with a Jinja chat template. Default: the model's own.", recorded=False
     )

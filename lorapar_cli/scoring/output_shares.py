@@ -14,6 +14,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
 )
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.placement.sharding import in_step
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.scoring.accumulate import token_limit
 
@@ -64,7 +65,7 @@ class OutputShares:
         # Where all outputs are 0 (A = 0) there is no share to divide.
         shares = magnitudes / torch.where(totals > 0, totals, 1.0)
         index, place = self._places[name]
-        self.flat[place] += shares.sum(0)
+        self.flat[place] += shares.sum(0).to(self.flat.device)
         self.tokens[index] += len(shares)
 
     def means(self) -> dict[str, torch.Tensor]:
@@ -95,7 +96,7 @@ def sum_outputs(
     """
     layout = BatchLayout(packing, decoder_start_token(model))
     device = sums.flat.device
-    with _watch(model, sums):
+    with in_step(model), _watch(model, sums):
         limit = token_limit(model, samples, batch_tokens, device)
         for indices in processes.share(_unpadded(samples, layout, limit)):
             batch = make_batch([samples[i] for i in indices], pad_token_id, device, layout)

@@ -18,6 +18,7 @@ from lorapar_cli.grading.answers import answers_match, extract_answer
 from lorapar_cli.models.batches import BatchLayout
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.generation import Decoding, decode_batch
+from lorapar_cli.models.placement.sharding import in_step
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
 from lorapar_cli.scoring.accumulate import make_batches, token_limit
@@ -87,10 +88,11 @@ class PolicySteps:
     def parts(self, step: int) -> list[Part]:
         """Returns this process's parts of a step, sampled from the model as it is now."""
         parts = []
-        for place, index in self._processes.share(list(enumerate(self._steps[step]))):
-            # A group is sampled by itself, from a seed of its own: the same in any process.
-            seed = (self._seed * self._training.steps + step) * PROMPTS + place
-            parts += self._group(self._records[index], seed)
+        with in_step(self._scored.model):
+            for place, index in self._processes.share(list(enumerate(self._steps[step]))):
+                # A group is sampled by itself, from a seed of its own: the same in any process.
+                seed = (self._seed * self._training.steps + step) * PROMPTS + place
+                parts += self._group(self._records[index], seed)
         return parts
 
     def _group(self, record: Record, seed: int) -> list[Part]:

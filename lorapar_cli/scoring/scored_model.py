@@ -13,6 +13,8 @@ from lorapar_cli.models.base_model import load_base
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, choose_samples
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.lora_inits import changes_base
+from lorapar_cli.models.placement.loading import load_placed
+from lorapar_cli.models.placement.placement import find_placement
 from lorapar_cli.scoring.gradients import scored_values
 from lorapar_cli.scoring.logit_checks import check_packing, step0_difference
 from lorapar_cli.scoring.options import ScoreOptions
@@ -58,13 +60,21 @@ def create_scored_model(
         systems: What inits that need data get, and what packing and function are checked on.
 
     Raises:
+        UsageError: The base model cannot lie where the options say.
         LoraparError: The model cannot be loaded, the init refuses these settings, or the model
             does not support packing.
     """
+    notes: list[str] = []
+    placement = find_placement(
+        options.shard, options.device_map, options.quantize, processes, notes
+    )
     progress(Advance("loading the base model"))
-    base = load_base(student.base, options.dtype, options.trust_remote_code, options.quantize)
+    base = load_placed(
+        student.base, placement, options.dtype, options.trust_remote_code, options.quantize
+    )
     progress(Advance(f"creating the adapter, init {options.init}"))
-    data, notes = _init_data(student, systems, options)
+    data, used = _init_data(student, systems, options)
+    notes += used
     model = create_adapter(
         base,
         r=options.r,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance, Progress, silent
+from lorapar_cli.model_options import model_option, trust_option
 from lorapar_cli.names import Artifact, Dtype
-from lorapar_cli.options import Options, model_option, option, required, trust_option
+from lorapar_cli.options import Options, option, required
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.run_dir import ADAPTERS, AdapterName, RunDir
 from lorapar_cli.store.verify import check_folder

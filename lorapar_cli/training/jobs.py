@@ -12,6 +12,7 @@ from transformers.trainer_callback import ProgressCallback
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, pick_device
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.training import (
     LaunchMetrics,
@@ -27,7 +28,6 @@ from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import GradientMonitor, StageCallback
 from lorapar_cli.training.dry_run import DryRun
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     MaskedModel,

@@ -6,23 +6,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.model_options import (
+    dtype_option,
+    model_option,
+    quantize_option,
+    template_arg_option,
+    template_option,
+    trust_option,
+)
 from lorapar_cli.names import Dtype, Quantize
 from lorapar_cli.options import (
     LEAST_TEMPERATURE,
     code_memory_option,
     code_packages_option,
     code_timeout_option,
-    dtype_option,
-    model_option,
     option,
     options_of,
     out_option,
-    quantize_option,
     required,
     seed_option,
-    template_arg_option,
-    template_option,
-    trust_option,
 )
 from lorapar_cli.training.recipes.options import (
     RecipeOptions,

@@ -9,7 +9,7 @@ from typing import Any
 from lorapar_cli.errors import UsageError
 from lorapar_cli.grading.sandbox.runner import Limits
 from lorapar_cli.launcher import world_size
-from lorapar_cli.training.masking.engines import requested_engine
+from lorapar_cli.models.placement.engines import requested_engine
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards

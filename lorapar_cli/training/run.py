@@ -8,6 +8,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, find_base_model
 from lorapar_cli.models.distributed import join_processes
+from lorapar_cli.models.placement.engines import Engine, requested_engine
 from lorapar_cli.names import Flag
 from lorapar_cli.stage_records.training import (
     DryRunFigures,
@@ -36,7 +37,7 @@ from lorapar_cli.training.jobs import (
     TrainingRun,
     load_run,
 )
-from lorapar_cli.training.masking.engines import Engine, requested_engine, require_same_engine
+from lorapar_cli.training.masking.engines import require_same_engine
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     read_masked_adapter,

@@ -12,6 +12,7 @@ from lorapar_cli.evaluation.sample_journal import SampleJournal
 from lorapar_cli.evaluation.tasks.task import Item, Task
 from lorapar_cli.models.base_model import find_base_model, load_tokenizer
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.placement.placement import WHOLE
 
 OPTIONS = EvalOptions(max_new_tokens=3, batch_size=2)
 TASK = Task("data", "exact", [Item(f"q{n}", "x" * n, "1") for n in range(1, 6)], {})
@@ -28,7 +29,9 @@ def predict(tiny_model_dir, adapters):
         journal = SampleJournal(folder, rank)
         known, events = set(journal.known), []
         processes = Processes(rank, count)
-        seconds = predict_all(predictor, models, base, OPTIONS, journal, processes, events.append)
+        seconds = predict_all(
+            predictor, models, base, OPTIONS, WHOLE, journal, processes, events.append
+        )
         assert list(seconds) == ["base", "mine"]
         return [key for key in journal.known if key not in known], events
 

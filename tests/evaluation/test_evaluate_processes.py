@@ -23,8 +23,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 FILES = ("samples.jsonl", "results.json")
 
 
-def run(folder, *launcher):
-    command = [*(launcher or (sys.executable,)), *COMMAND, "--run-dir", str(folder)]
+def run(folder, *launcher, extra=()):
+    command = [*(launcher or (sys.executable,)), *COMMAND, *extra, "--run-dir", str(folder)]
     finished = subprocess.run(
         command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
     )
@@ -67,9 +67,11 @@ def test_killed_five_times_it_ends_as_if_it_had_not_been(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_writes(whole, tmp_path):
-    torchrun = Path(sys.executable).with_name("torchrun")
-    together = run(tmp_path, str(torchrun), "--nproc_per_node", "2", "--master_port", free_port())
+@pytest.mark.parametrize("extra", [(), ("--shard",)], ids=["copies", "shared"])
+def test_two_processes_write_what_one_writes(whole, tmp_path, extra):
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    launcher = (torchrun, "--nproc_per_node", "2", "--master_port", free_port())
+    together = run(tmp_path, *launcher, extra=extra)
     for name in FILES:
         assert (together / name).read_bytes() == (whole / name).read_bytes()
     assert sorted(path.name for path in together.iterdir()) == [
@@ -77,3 +79,27 @@ def test_two_processes_write_what_one_writes(whole, tmp_path):
         "results.json",
         "samples.jsonl",
     ]
+
+
+def test_processes_that_share_the_base_write_what_one_writes(run_dir, tmp_path, evaluate_in):
+    """Base and two adapters, the batches divided unevenly over both processes."""
+    import shutil
+
+    from lorapar_cli.store.run_dir import RunDir
+
+    alone = RunDir(tmp_path / "alone")
+    shutil.copytree(run_dir.root, alone.root, symlinks=True)
+    evaluate_in(alone, batch_size=5)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+        *("--master_port", free_port(), "-m", "lorapar_cli", "eval", "--shard"),
+        *("--max-new-tokens", "12", "--batch-size", "5", "--run-dir", str(run_dir.root)),
+    ]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "FSDP2 sharded the base model over 2 processes" in done.stderr
+    one, two = (each.root / "eval" / "heldout" / "samples.jsonl" for each in (alone, run_dir))
+    assert one.read_bytes() == two.read_bytes()
+    assert len(one.read_text().splitlines()) == 3 * 24

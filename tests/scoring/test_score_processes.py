@@ -14,14 +14,14 @@ from tests.ports import free_port
 from tests.scoring.score_parts import importance_of, relative_norm, run_score, top_set
 
 
-def launch(*launcher, root, model, splits, extra=()):
+def launch(*launcher, root, model, splits, extra=(), variables=None):
     command = [
         *(sys.executable, "-m", *launcher, "-m", "lorapar_cli", "score", "--model", str(model)),
         *("--splits", str(splits), "--run-dir", str(root), "--rank", "4", "--lora-alpha", "8"),
         *extra,
     ]
     environment = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK")}
-    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (variables or {})
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 

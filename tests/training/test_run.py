@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.models.weights_digest import local_folder
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.training.inputs import find_training_inputs
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.run import _find_engine, read_starting_adapter
 from tests.training.training_runs import SFT
 

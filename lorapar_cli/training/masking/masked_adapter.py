@@ -18,11 +18,11 @@ from lorapar_cli.models.adapter import (
     save_raw_adapter,
 )
 from lorapar_cli.models.base_model import BaseModel, load_base
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Flag
 from lorapar_cli.store.mask_file import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensor_files import read_shapes, read_tensors
 from lorapar_cli.training.masking.active_elements import count_moved
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.sharded_masking import whole_values
 
 

@@ -12,8 +12,9 @@ from transformers import Trainer
 
 from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.training.masking.active_elements import ActiveElements
-from lorapar_cli.training.masking.engines import Engine, require_engine
+from lorapar_cli.training.masking.engines import require_engine
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.optimizers import make_optimizer
 from lorapar_cli.training.masking.sharded_masking import ShardedElements

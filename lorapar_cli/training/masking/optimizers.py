@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
-from lorapar_cli.training.masking.engines import Engine
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.training.options import TrainingOptions
 
 _PYTORCH = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop")

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.training.masking.dense_masking import (
     Shard,
     mask_in_backward,
     restore_frozen,
     zero_frozen,
 )
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.trained_elements import TrainedElements
 
 

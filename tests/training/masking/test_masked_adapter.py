@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import find_base_model
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.store.mask_file import read_mask
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, write_tensors
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
     load_masked_model,

@@ -11,12 +11,12 @@ from trl import GRPOTrainer, SFTConfig, SFTTrainer
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import find_base_model, load_tokenizer
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.models.rendering.encoding import encode
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.training.grpo import MaskedGRPOTrainer
 from lorapar_cli.training.masking import masked_trainer
 from lorapar_cli.training.masking.active_elements import ActiveElements, count_moved
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.masked_adapter import load_masked_model, read_masked_adapter
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.sft import MaskedSFTTrainer, collator, to_dataset

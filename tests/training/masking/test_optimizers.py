@@ -8,8 +8,8 @@ from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.training.masking import optimizers
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.optimizers import (
     make_optimizer,
     optimizer_notes,

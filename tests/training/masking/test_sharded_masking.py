@@ -11,8 +11,8 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.store.tensor_files import read_tensors, write_tensors
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.sharded_masking import (
     ShardedElements,
     _padded_part,

@@ -7,8 +7,8 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from lorapar_cli.models.placement.engines import Engine
 from lorapar_cli.training.masking.active_elements import ActiveElements
-from lorapar_cli.training.masking.engines import Engine
 from lorapar_cli.training.masking.sharded_masking import ShardedElements, whole_values
 
 
