@@ -12,12 +12,12 @@ from evidence.real.noise import mixed_rows
 from evidence.studies import Study, Unit
 from lorapar_cli.comparison.cells import PAPER, RANDOM
 from lorapar_cli.comparison.grid import open_grid
-from lorapar_cli.comparison.measure import Bench, free_memory
+from lorapar_cli.comparison.measure import Bench
 from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.report.estimators import holm, mean_difference
 from lorapar_cli.comparison.report.results import Comparison
 from lorapar_cli.comparison.trials import Trial, trial_folder
-from lorapar_cli.models.base_model import find_base_model, load_tokenizer
+from lorapar_cli.models.base_model import find_base_model, free_memory, load_tokenizer
 from lorapar_cli.models.choices import score_choices
 from lorapar_cli.models.forgetting import NEUTRAL_TEXT
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
