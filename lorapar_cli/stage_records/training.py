@@ -79,15 +79,35 @@ class SftFigures(TypedDict):
     loss: float
 
 
+class RefillCost(TypedDict):
+    """What filling the places of groups without a spread of rewards cost.
+
+    Keys:
+        groups: Groups that were trained on.
+        prompts: Further prompts that were sampled; those that got no place among them.
+        completions: Their completions.
+        flat: Groups that were trained on and have no spread, since the limit was reached.
+        seconds: That sampling and rewarding them took.
+    """
+
+    groups: int
+    prompts: int
+    completions: int
+    flat: int
+    seconds: float
+
+
 class RlFigures(TypedDict):
     """Optimizer steps, the mean reward of the last one, the share of completions cut off.
 
     The last two are None where they were not logged; runs of earlier versions have no `clipped`.
+    `refill` is there where groups were refilled.
     """
 
     steps: int
     reward: float | None
     clipped: NotRequired[float | None]
+    refill: NotRequired[RefillCost]
 
 
 class TrainingMetrics(LaunchMetrics):

@@ -12,28 +12,26 @@ How this differs from a plain TRL run:
 import importlib.util
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerState
+from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.events import Note, Progress
 from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
-from lorapar_cli.stage_records.training import RlFigures, RlRecord, TrainedRecords
-from lorapar_cli.store.records import Record
-from lorapar_cli.store.step_log import StepLog
+from lorapar_cli.stage_records.training import RefillCost, RlFigures, RlRecord, TrainedRecords
+from lorapar_cli.store.records import Record, read_jsonl
 from lorapar_cli.training.callbacks import CLIPPED, ZeroSpreadMonitor
 from lorapar_cli.training.jobs import Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
-from lorapar_cli.training.rewards.builtin import Reward
-from lorapar_cli.training.rewards.load import UserReward, WeightedRewards, call_reward
+from lorapar_cli.training.recipes.refill import Refill, RefillingTrainer, total_cost
+from lorapar_cli.training.rewards.completion_log import CompletionLog, trl_reward
+from lorapar_cli.training.rewards.load import WeightedRewards
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,
@@ -41,8 +39,6 @@ from lorapar_cli.training.trainer_arguments import (
     logged,
 )
 
-SAMPLE_STEPS = 20
-SAMPLE_CHARACTERS = 300
 # Share of completions that reached the limit from which a note says so.
 _CLIPPED_NOTED = 0.1
 _SPREAD = "reward_std_group"
@@ -56,23 +52,25 @@ SHOWN = {
 }
 
 
-class MaskedGRPOTrainer(MaskedTrainer, GRPOTrainer):
+class MaskedGRPOTrainer(MaskedTrainer, RefillingTrainer, GRPOTrainer):
     """TRL's GRPOTrainer whose optimizer owns the active elements of `masked`.
 
     It also logs `reward_std_group`, the mean over groups of the standard deviation within one, which
     is what advantages are divided by; TRL logs that of the whole batch.
     """
 
-    def __init__(self, masked: MaskedModel, completions: "CompletionLog", **kwargs: Any) -> None:
-        self.masked, self._completions = masked, completions
+    def __init__(
+        self, masked: MaskedModel, completions: CompletionLog, refill: Refill | None, **kwargs: Any
+    ) -> None:
+        self.masked, self.completion_log, self.refill = masked, completions, refill
         super().__init__(model=masked.model, **kwargs)
         self.keep_float32()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Logs a step's figures."""
         # The closing summary of a run is not a step.
-        if self._completions.spread is not None and "train_runtime" not in logs:
-            logs = logs | {_SPREAD: self._completions.spread}
+        if self.completion_log.spread is not None and "train_runtime" not in logs:
+            logs = logs | {_SPREAD: self.completion_log.spread}
         super().log(logs, start_time)
 
 
@@ -91,95 +89,6 @@ def to_dataset(records: list[Record], tokenizer: PreTrainedTokenizerBase) -> Dat
             for record in records
         ]
     )
-
-
-class CompletionLog:
-    """Collects the rewards of a batch and writes its completions once all are in.
-
-    Args:
-        log: `completions.jsonl`; None in processes that write nothing.
-        weights: Weight of each reward, in the order in which the trainer calls them.
-        group: Completions per prompt, which follow one another.
-        progress: Where a sample is shown now and then.
-
-    Attributes:
-        spread: Of the latest batch, the mean over groups of the standard deviation of rewards
-            within a group; None before the first.
-    """
-
-    def __init__(
-        self, log: StepLog | None, weights: Mapping[str, float], group: int, progress: Progress
-    ) -> None:
-        self._log, self._weights, self._group = log, weights, group
-        self._names, self._progress = list(weights), progress
-        self._pending: dict[str, list[float]] = {}
-        self.spread: float | None = None
-
-    def add(
-        self, name: str, values: list[float], ids: list[str], texts: list[str], state: TrainerState
-    ) -> None:
-        """Takes one reward's values for the batch; the last one's writes all processes' lines."""
-        self._pending[name] = values
-        if name != self._names[-1]:
-            return
-        lines = gather_object(
-            [
-                {
-                    "step": state.global_step + 1,
-                    "id": record_id,
-                    "completion": text,
-                    "rewards": {each: self._pending[each][row] for each in self._names},
-                }
-                for row, (record_id, text) in enumerate(zip(ids, texts, strict=True))
-            ]
-        )
-        sums = [
-            sum(self._weights[each] * value for each, value in line["rewards"].items())
-            for line in lines
-        ]
-        self.spread = spread_within(sums, self._group)
-        if self._log is not None:
-            self._log.append(lines)
-            if state.global_step % SAMPLE_STEPS == 0:
-                self._progress(Note(_describe_sample(lines[0])))
-
-
-def spread_within(rewards: Sequence[float], group: int) -> float:
-    """Returns the mean over groups of the standard deviation (n - 1) of rewards within a group.
-
-    Args:
-        rewards: Those of one group follow one another.
-        group: Size of each, at least 2.
-    """
-    groups = [rewards[first : first + group] for first in range(0, len(rewards), group)]
-    return statistics.fmean(statistics.stdev(each) for each in groups)
-
-
-def _describe_sample(line: Mapping[str, Any]) -> str:
-    rewards = ", ".join(f"{name} {value:.3g}" for name, value in line["rewards"].items())
-    text = line["completion"]
-    shown = text if len(text) <= SAMPLE_CHARACTERS else text[:SAMPLE_CHARACTERS] + "..."
-    return f"step {line['step']}, a completion of `{line['id']}` ({rewards}): {shown!r}"
-
-
-def trl_reward(
-    name: str, reward: Reward | UserReward, log: CompletionLog
-) -> Callable[..., list[float]]:
-    """Returns `reward` as TRL calls it, checked and logged."""
-
-    def compute(completions: list[Any], **columns: Any) -> list[float]:
-        texts = [text_of(completion) for completion in completions]
-        values = call_reward(name, reward, texts, columns["reference_answer"], columns)
-        log.add(name, values, columns["record_id"], texts, columns["trainer_state"])
-        return values
-
-    compute.__name__ = name
-    return compute
-
-
-def text_of(completion: str | list[dict[str, str]]) -> str:
-    """Returns a completion's text from TRL's conversational or plain form."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
 def fit_grpo(
@@ -215,21 +124,37 @@ def fit_grpo(
     monitor = ZeroSpreadMonitor(
         options.patience_steps, options.stop_without_spread, run.notes, run.progress
     )
+    rows, refill = to_dataset(records, tokenizer), None
+    if options.refill:
+        ids = [record.id for record in records]
+        cost = run.open_log(Artifact.REFILL)
+        refill = Refill(
+            rows, ids, _resolved(config.num_generations), options.refill_limit, options.seed, cost
+        )
     with checked_arguments(extra):
         trainer = MaskedGRPOTrainer(
             run.masked,
             log,
+            refill,
             args=config,
             reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
-            train_dataset=to_dataset(records, tokenizer),
+            train_dataset=rows,
             processing_class=tokenizer,
             callbacks=[monitor],
         )
     run.run_trainer(trainer)
+    figures = _figures(trainer, options, run.notes)
+    if options.refill and run.main:
+        figures["refill"] = _refill_cost(run.work / Artifact.REFILL, options, run.notes)
+    return figures
+
+
+def _figures(trainer: MaskedGRPOTrainer, options: RlOptions, notes: list[str]) -> RlFigures:
+    """Returns what a finished training measured; notes that many completions were cut off."""
     rewarded, clipped = logged(trainer, "reward"), logged(trainer, CLIPPED)
     share = statistics.fmean(clipped) if clipped else None
     if share is not None and share >= _CLIPPED_NOTED:
-        run.notes.append(
+        notes.append(
             f"{share:.0%} of completions were cut off at {options.max_completion_length} tokens; "
             "raise `--max-completion-length`, or the answers of the rest are never rewarded"
         )
@@ -238,6 +163,17 @@ def fit_grpo(
         "reward": rewarded[-1] if rewarded else None,
         "clipped": share,
     }
+
+
+def _refill_cost(path: Path, options: RlOptions, notes: list[str]) -> RefillCost:
+    """Returns what refilling cost in all steps; notes that some groups stayed without a spread."""
+    cost = total_cost(line for _, line in read_jsonl(path))
+    if cost["flat"]:
+        notes.append(
+            f"{cost['flat']:,} of {cost['groups']:,} groups were trained on without a spread: "
+            f"{options.refill_limit} rounds of further prompts found no more, or there were no more"
+        )
+    return cost
 
 
 def to_record(counts: TrainedRecords, trained: Trained[RlFigures]) -> RlRecord:

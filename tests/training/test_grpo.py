@@ -1,36 +1,17 @@
-"""Around GRPO's trainer: rewards as TRL calls them, completions that are kept, sizes that fit."""
-
-import json
-from types import SimpleNamespace
+"""Around GRPO's trainer: rows that it is given, sizes that fit."""
 
 import pytest
 from trl import GRPOConfig
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.events import silent
 from lorapar_cli.store.records import Record
-from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.grpo import (
-    SAMPLE_CHARACTERS,
-    CompletionLog,
     _require_a_step,
     _require_whole_generations,
     _vllm_arguments,
-    text_of,
     to_dataset,
-    trl_reward,
 )
 from tests.conftest import build_tokenizer
-
-CHAT = [{"role": "assistant", "content": "#### 4"}]
-
-
-def columns(step: int = 0) -> dict:
-    return {
-        "reference_answer": ["4", None],
-        "record_id": ["a", "b"],
-        "trainer_state": SimpleNamespace(global_step=step),
-    }
 
 
 def test_rows_hold_the_reference_and_all_accepted_answers():
@@ -42,54 +23,6 @@ def test_rows_hold_the_reference_and_all_accepted_answers():
     rows = to_dataset(records, build_tokenizer())
     assert rows["reference_answer"][:] == ["Paris", "2", None]
     assert rows["reference_answers"][:] == [["Paris", "paris, France"], ["2"], []]
-
-
-def call(log: CompletionLog, step: int = 0) -> list[list[float]]:
-    """Calls two rewards as TRL does, in their order, for one batch."""
-    first = trl_reward("first", lambda texts, _: [1.0] * len(texts), log)
-    second = trl_reward("second", lambda texts, references: [0.0, references[0] == "4"], log)
-    assert first.__name__ == "first"
-    return [each(completions=[CHAT, "five"], **columns(step)) for each in (first, second)]
-
-
-def test_a_batch_is_written_once_all_rewards_are_in(tmp_path):
-    path = tmp_path / "completions.jsonl"
-    log = CompletionLog(StepLog(path), {"first": 1, "second": 0.5}, 2, silent)
-    assert call(log) == [[1.0, 1.0], [0.0, 1.0]]
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"step": 1, "id": "a", "completion": "#### 4", "rewards": {"first": 1.0, "second": 0.0}},
-        {"step": 1, "id": "b", "completion": "five", "rewards": {"first": 1.0, "second": 1.0}},
-    ]
-
-
-def test_a_sample_is_shown_every_twenty_steps(tmp_path):
-    events = []
-    log = CompletionLog(
-        StepLog(tmp_path / "c.jsonl"), {"first": 1, "second": 0.5}, 2, events.append
-    )
-    for step in range(41):
-        call(log, step)
-    assert [event.text.split(",")[0] for event in events] == ["step 1", "step 21", "step 41"]
-    assert "`a` (first 1, second 0): '#### 4'" in events[0].text
-
-
-def test_a_process_that_writes_nothing_shows_nothing():
-    events = []
-    call(CompletionLog(None, {"first": 1, "second": 0.5}, 2, events.append))
-    assert events == []
-
-
-def test_long_samples_are_cut(tmp_path):
-    events = []
-    log = CompletionLog(StepLog(tmp_path / "c.jsonl"), {"one": 1}, 2, events.append)
-    reward = trl_reward("one", lambda texts, _: [0.0] * len(texts), log)
-    reward(completions=["x" * 1000, ""], **columns())
-    assert events[0].text.count("x") == SAMPLE_CHARACTERS
-    assert events[0].text.endswith("...'")
-
-
-def test_text_is_read_from_both_forms():
-    assert [text_of(CHAT), text_of("plain")] == ["#### 4", "plain"]
 
 
 def test_prompts_are_messages_where_the_model_has_a_template():

@@ -96,7 +96,7 @@ def test_what_is_written_besides_the_result_or_read_as_an_input_decides_nothing(
 @pytest.mark.parametrize("options_class", STAGES)
 def test_every_other_recorded_setting_decides(options_class):
     settings = options_class().settings()
-    idle = {"sample_batch_size", "replay_temperature"}
+    idle = {"sample_batch_size", "replay_temperature", "refill_limit"}
     without = {"save_steps", "report_to", "patience_steps"} | idle
     for name in settings.keys() - without:
         assert deciding(settings | {name: ["weight=1"]}) != deciding(settings), name
@@ -104,6 +104,8 @@ def test_every_other_recorded_setting_decides(options_class):
 
 def test_options_of_a_recipe_decide_where_it_is_on():
     assert decided(SftOptions(replay_temperature=0.5)) == decided(SftOptions())
+    assert decided(RlOptions(refill_limit=9)) == decided(RlOptions())
+    assert decided(RlOptions(refill=True, refill_limit=9)) != decided(RlOptions(refill=True))
     on = SftOptions(replay=0.1, replay_source="self")
     for name in ("sample_batch_size", "replay_temperature", "replay", "replay_source"):
         assert deciding(on.settings() | {name: 3}) != decided(on), name

@@ -41,4 +41,7 @@ def _render(manifest: Manifest) -> list[Any]:
         rows.insert(after_steps, ("completions cut off", f"{clipped:.1%}"))
     if (reward := record.metrics["reward"]) is not None:
         rows.insert(after_steps, ("mean reward of the last step", f"{reward:.3f}"))
+    if (refill := record.metrics.get("refill")) is not None:
+        cost = f"{refill['completions']:,} completions of {refill['prompts']:,} further prompts"
+        rows.insert(after_steps, ("refilled at a cost of", f"{cost}, {refill['seconds']:.0f} s"))
     return [two_columns(f"GRPO on {records_trained_on(manifest)}", rows)]

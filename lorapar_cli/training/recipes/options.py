@@ -68,6 +68,19 @@ class RlRecipeOptions(RecipeOptions):
         UsageError: The base model's own answers were to be replayed.
     """
 
+    refill: bool = option(
+        False,
+        "Skip groups without a spread of rewards and fill their places from further prompts, as "
+        "DAPO does.",
+        **_RECIPES,
+    )
+    refill_limit: int = option(
+        4,
+        "Rounds of further prompts for one batch, after which groups without a spread stay.",
+        at_least=1,
+        **_RECIPES,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.replay_source == SELF:
@@ -90,4 +103,6 @@ def idle_options(settings: Mapping[str, Any]) -> set[str]:
     samples = bool(settings.get("replay")) and settings.get("replay_source") == SELF
     if not samples:
         idle |= {"sample_batch_size", "replay_temperature"}
+    if not settings.get("refill"):
+        idle.add("refill_limit")
     return idle
