@@ -31,19 +31,21 @@ def template_option() -> Any:
     )
 
 
-def template_arg_option(default: str) -> Any:
+def template_arg_option(more: str, **stated: Any) -> Any:
     """Returns the field of `--template-arg`.
 
     Args:
-        default: A sentence on what holds where none is given.
+        more: A sentence on what holds where none is given, or on what it is for.
+        stated: Further arguments of `option`.
     """
     return option(
         (),
         "Variable of the chat template and its value, such as `enable_thinking=false`; repeatable. "
-        + default,
+        + more,
         repeatable=True,
         metavar="KEY=VALUE",
         recorded=False,
+        **stated,
     )
 
 

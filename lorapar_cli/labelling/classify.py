@@ -35,8 +35,6 @@ from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.working import reuse_or_make
 
-_LOCAL = ("hf", "student")
-
 
 def classify(
     run_dir: RunDir,
@@ -183,9 +181,9 @@ def _check_askable(vote_table: VoteTable, trust_remote_code: bool) -> None:
     needed = [
         teacher
         for column, teacher in enumerate(vote_table.teachers)
-        if (teacher.missing() or teacher.kind in _LOCAL) and vote_table.count_waiting(column)
+        if (teacher.missing() or teacher.local) and vote_table.count_waiting(column)
     ]
     check_keys(needed)
     for teacher in needed:
-        if teacher.kind in _LOCAL:
+        if teacher.local:
             _find_model(teacher.model, trust_remote_code)

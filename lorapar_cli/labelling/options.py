@@ -6,10 +6,7 @@ from typing import Literal
 
 from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import UsageError
-from lorapar_cli.model_options import (
-    model_option,
-    trust_option,
-)
+from lorapar_cli.model_options import model_option, template_arg_option, trust_option
 from lorapar_cli.names import DataFormat
 from lorapar_cli.options import (
     Options,
@@ -93,6 +90,9 @@ class ClassifyOptions(Options):
         "File with a prompt template to use instead of the built-in one.",
         panel=_TEACHERS,
         recorded=False,
+    )
+    template_arg: tuple[str, ...] = template_arg_option(
+        "For local teachers, `student` among them.", panel=_TEACHERS
     )
     teachers_file: Path | None = option(
         None,

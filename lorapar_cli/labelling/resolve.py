@@ -10,7 +10,11 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.labelling.teachers.catalog import find_teachers, how_to_price
 from lorapar_cli.labelling.teachers.label_prompt import LabelPrompt, read_prompt
-from lorapar_cli.labelling.teachers.teacher import Teacher, identities
+from lorapar_cli.labelling.teachers.teacher import (
+    Teacher,
+    identities,
+    with_template_arguments,
+)
 from lorapar_cli.names import EMBEDDED, Stage
 from lorapar_cli.store.manifest import KnownModel, read_manifest
 from lorapar_cli.store.reuse import describe_inputs
@@ -67,7 +71,8 @@ def resolve(run_dir: RunDir, options: ClassifyOptions) -> Resolved:
     model = (
         _model_id(options.model) if options.model else (base_model["id"] if base_model else None)
     )
-    teachers = find_teachers(options.teachers, options.teachers_file, model, options.student_chain)
+    found = find_teachers(options.teachers, options.teachers_file, model, options.student_chain)
+    teachers = with_template_arguments(found, options.template_arg)
     _check_prices(teachers, options.max_cost)
     student = options.student or _short_name(model)
     prompt = read_prompt(

@@ -26,9 +26,8 @@ _NO_KEY_HERE = (
     "API keys are read from environment variables only: set `OPENAI_API_KEY`, or give the name of "
     "the variable as `key_env` in a teachers file"
 )
-_FIELDS = tuple(
-    field.name for field in fields(Teacher) if field.name not in ("name", "kind", "revision")
-)
+_OURS = ("name", "kind", "revision", "template_args")
+_FIELDS = tuple(field.name for field in fields(Teacher) if field.name not in _OURS)
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
     "model": str,

@@ -3,6 +3,7 @@
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.labelling.teachers.endpoint.reply import Reply
 from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.store.records import Message
 
 BATCH = 8
@@ -36,7 +37,8 @@ class LocalTeacher:
                 hint="use a decoder-only model, or serve this one over HTTP",
             )
         self._name, self._max_length = teacher.name, base.max_length
-        self._tokenizer = load_tokenizer(base, trust_remote_code)
+        template = ChatTemplate(None, read_arguments(teacher.template_args))
+        self._tokenizer = load_tokenizer(base, trust_remote_code, template)
         self._model = load_base(base, trust_remote_code=trust_remote_code)
         settings = transformers_model(self._model).generation_config
         penalty = getattr(settings, "repetition_penalty", None) or 1.0

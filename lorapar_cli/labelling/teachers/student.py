@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.answers import extract_answer
 from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
@@ -101,7 +102,8 @@ class StudentVoter:
                 "leave `student` out of `--teachers`",
             )
         self._with_chain, self._max_length = with_chain, base.max_length
-        self._tokenizer = load_tokenizer(base, trust_remote_code)
+        template = ChatTemplate(None, read_arguments(teacher.template_args))
+        self._tokenizer = load_tokenizer(base, trust_remote_code, template)
         self._model = load_base(base, trust_remote_code=trust_remote_code).eval()
 
     def score(self, records: list[Record]) -> list[StudentScore]:

@@ -3,8 +3,12 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+from lorapar_cli.errors import UsageError
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 
 Kind = Literal["rule", "api", "hf", "student"]
 Structured = Literal["json_schema", "json_object", "none"]
@@ -39,7 +43,8 @@ class Teacher:
         temperature: Sent with each request; None omits it.
         max_tokens: Maximum number of tokens of an answer, thinking included.
         revision: Digest of a local model's files, which changes when the model is trained; of the
-            student also what is computed.
+            student also what is computed, and of both the arguments of its chat template.
+        template_args: Arguments of a local model's chat template, as KEY=VALUE.
     """
 
     name: str
@@ -53,11 +58,17 @@ class Teacher:
     max_tokens: int = 1024
     price: Price | None = None
     revision: str | None = None
+    template_args: tuple[str, ...] = ()
 
     @property
     def reads_prompt(self) -> bool:
         """Whether it is asked with the prompt template, in words."""
         return self.kind in ("api", "hf")
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a model that is loaded into this process."""
+        return self.kind in ("hf", "student")
 
     def key(self) -> str | None:
         """Returns the key from the environment, or None."""
@@ -75,6 +86,36 @@ class Teacher:
 def plain_identity(teacher: Teacher) -> str:
     """Returns a teacher's identity where no other teacher of the run uses the same model."""
     return teacher.model if teacher.revision is None else f"{teacher.model} {teacher.revision}"
+
+
+def with_template_arguments(teachers: list[Teacher], given: Sequence[str]) -> list[Teacher]:
+    """Returns the teachers, local ones with the arguments of their chat templates.
+
+    Args:
+        given: As KEY=VALUE.
+
+    Raises:
+        UsageError: One is not valid, or no teacher is local.
+    """
+    if not given:
+        return teachers
+    arguments = tuple(ChatTemplate(None, read_arguments(given)).given)
+    if not any(teacher.local for teacher in teachers):
+        raise UsageError(
+            "`--template-arg` is for local teachers, and none is named",
+            ", ".join(teacher.name for teacher in teachers) or "no teachers",
+            "endpoints render their own templates; omit it, or add `student` or `hf:PATH`",
+        )
+    return [
+        replace(
+            teacher,
+            template_args=arguments,
+            revision=" ".join(filter(None, (teacher.revision, *arguments))),
+        )
+        if teacher.local
+        else teacher
+        for teacher in teachers
+    ]
 
 
 def identities(teachers: list[Teacher]) -> list[str]:

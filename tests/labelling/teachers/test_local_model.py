@@ -9,9 +9,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers
 from lorapar_cli.labelling.teachers.local_model import BATCH, LocalTeacher
+from lorapar_cli.labelling.teachers.student import StudentVoter
+from lorapar_cli.labelling.teachers.teacher import with_template_arguments
+from lorapar_cli.store.records import Record
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 from tests.labelling.tiny_teachers import build_model
 
@@ -152,3 +155,39 @@ def test_an_encoder_decoder_is_refused(tmp_path):
     build_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(LoraparError, match="teacher `t` is an encoder-decoder"):
         teacher_of(tmp_path)
+
+
+def switching(folder, tiny_model_dir):
+    """Returns a copy of the random Llama whose template writes more where it is told to think."""
+    shutil.copytree(tiny_model_dir, folder)
+    text = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(
+        text + "{% if add_generation_prompt and enable_thinking is not false %}so {% endif %}"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(("value", "more"), [("false", 0), ("true", len("so "))])
+def test_arguments_reach_the_chat_template(tmp_path, tiny_model_dir, value, more):
+    folder = switching(tmp_path / "model", tiny_model_dir)
+    (teacher,) = with_template_arguments(
+        find_teachers([f"t=hf:{folder}"]), [f"enable_thinking={value}"]
+    )
+    chat = [{"role": "user", "content": "Hi"}]
+    (reply,) = LocalTeacher(replace(teacher, max_tokens=1)).answer([chat])
+    assert reply.prompt_tokens == 4 + more
+    with pytest.raises(UsageError, match="does not read `enable_thinking`"):
+        LocalTeacher(replace(teacher, model=str(tiny_model_dir)))
+
+
+def test_arguments_reach_the_student(tmp_path, tiny_model_dir):
+    folder = switching(tmp_path / "model", tiny_model_dir)
+    plain, switched = (
+        with_template_arguments(find_teachers(["student"], model=str(model)), given)
+        for model, given in ((tiny_model_dir, []), (folder, ["enable_thinking=false"]))
+    )
+    record = [Record("a", "1+1?", "2")]
+    scores = [StudentVoter(each, with_chain=False).score(record) for (each,) in (plain, switched)]
+    assert scores[0] == scores[1]
+    (unswitched,) = find_teachers(["student"], model=str(folder))
+    assert StudentVoter(unswitched, with_chain=False).score(record) != scores[0]

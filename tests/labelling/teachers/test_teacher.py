@@ -1,7 +1,15 @@
 """Identities and prices."""
 
+import pytest
+
+from lorapar_cli.errors import UsageError
 from lorapar_cli.labelling.teachers.catalog import find_teachers
-from lorapar_cli.labelling.teachers.teacher import Price, answer_key, identities
+from lorapar_cli.labelling.teachers.teacher import (
+    Price,
+    answer_key,
+    identities,
+    with_template_arguments,
+)
 
 
 def test_prices_are_for_a_million_tokens():
@@ -18,3 +26,20 @@ def test_an_answers_key_depends_on_model_prompt_and_record_only():
     keys = {answer_key(i, p, r) for i in "mn" for p in ("x", "y") for r in (b"1", b"2")}
     assert len(keys) == 8
     assert all(len(key) == 32 for key in keys)
+
+
+def test_arguments_of_chat_templates_are_part_of_what_a_local_teacher_is(tiny_model_dir):
+    found = find_teachers([f"one=hf:{tiny_model_dir}", "two=m@http://h/v1", "rules-cues"])
+    given = with_template_arguments(found, ["style=plain", "enable_thinking=false"])
+    assert given[1:] == found[1:]
+    assert given[0].template_args == ("enable_thinking=false", 'style="plain"')
+    (before, *others), (after, *same) = identities(found), identities(given)
+    assert after == before + ' enable_thinking=false style="plain"'
+    assert same == others
+    assert with_template_arguments(found, []) == found
+
+
+def test_arguments_without_a_local_teacher_are_refused():
+    with pytest.raises(UsageError, match="is for local teachers") as caught:
+        with_template_arguments(find_teachers(["rules-cues"]), ["enable_thinking=false"])
+    assert caught.value.found == "rules-cues"
