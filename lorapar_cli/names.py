@@ -105,6 +105,7 @@ class Artifact(StrEnum):
     METRICS = "metrics.jsonl"
     COMPLETIONS = "completions.jsonl"
     REPLAY = "replay.jsonl"
+    PASS_RATES = "pass-rates.jsonl"
     REFILL = "refill.jsonl"
     CHECKPOINTS = "checkpoints"
     RESULTS = "results.json"

@@ -79,6 +79,32 @@ class SftFigures(TypedDict):
     loss: float
 
 
+class PassFilter(TypedDict):
+    """What filtering prompts by pass rate found, and what it took.
+
+    Keys:
+        asked, kept: Prompts that were sampled, and those that are trained on.
+        too_low, too_high: Prompts below and above the limits.
+        never, always: Prompts with a pass rate of 0 and of 1.
+        mean: Of the pass rates.
+        completions, tokens: That were sampled.
+        seconds: Of all batches, those of interrupted runs included.
+        belongs_to: Digest of model, prompts, rewards and settings, which every rate is bound to.
+    """
+
+    asked: int
+    kept: int
+    too_low: int
+    too_high: int
+    never: int
+    always: int
+    mean: float
+    completions: int
+    tokens: int
+    seconds: float
+    belongs_to: str
+
+
 class RefillCost(TypedDict):
     """What filling the places of groups without a spread of rewards cost.
 
@@ -123,7 +149,9 @@ class SftMetrics(LaunchMetrics, SftFigures):
 
 
 class RlMetrics(LaunchMetrics, RlFigures):
-    """What `train-rl` measures."""
+    """What `train-rl` measures; `pass_filter` where prompts were filtered by pass rate."""
+
+    pass_filter: NotRequired[PassFilter]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ from trl import GRPOConfig, GRPOTrainer
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
-from lorapar_cli.stage_records.training import RefillCost, RlFigures, RlRecord, TrainedRecords
+from lorapar_cli.stage_records.training import (
+    PassFilter,
+    RefillCost,
+    RlFigures,
+    RlMetrics,
+    RlRecord,
+    TrainedRecords,
+)
 from lorapar_cli.store.records import Record, read_jsonl
 from lorapar_cli.training.callbacks import CLIPPED, ZeroSpreadMonitor
 from lorapar_cli.training.jobs import Trained, TrainingRun
@@ -176,9 +183,14 @@ def _refill_cost(path: Path, options: RlOptions, notes: list[str]) -> RefillCost
     return cost
 
 
-def to_record(counts: TrainedRecords, trained: Trained[RlFigures]) -> RlRecord:
+def to_record(
+    counts: TrainedRecords, trained: Trained[RlFigures], pass_filter: PassFilter | None
+) -> RlRecord:
     """Returns the stage's record of a finished run."""
-    return RlRecord({**counts, **trained.elements}, {**trained.launch, **trained.figures})
+    metrics: RlMetrics = {**trained.launch, **trained.figures}
+    if pass_filter is not None:
+        metrics["pass_filter"] = pass_filter
+    return RlRecord({**counts, **trained.elements}, metrics)
 
 
 def _require_whole_generations(config: GRPOConfig) -> None:

@@ -12,6 +12,7 @@ from lorapar_cli.launcher import world_size
 from lorapar_cli.models.placement.engines import requested_engine
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
+from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
 
 _NEEDS_LIBRARIES = {"training", "optimizer", "report_to"}
@@ -58,7 +59,8 @@ def find_rewards(options: RlOptions) -> WeightedRewards:
 
     Raises:
         LoraparError: A reward needs a sandbox or package that is not there.
-        UsageError: An unknown reward, or a step's completions do not divide into groups.
+        UsageError: An unknown reward, none that pass rates could be judged by, or a step's
+            completions do not divide into groups.
     """
     rewards = resolve_rewards(
         options.rewards,
@@ -67,6 +69,8 @@ def find_rewards(options: RlOptions) -> WeightedRewards:
         Limits(options.code_timeout, options.code_memory),
         options.code_packages,
     )
+    if options.filters:
+        find_judges(rewards)
     processes = world_size()
     completions = options.per_device_batch_size * options.gradient_accumulation * processes
     if completions % options.num_generations:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,17 +10,26 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Note, Progress, silent
 from lorapar_cli.models.rendering.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
-from lorapar_cli.stage_records.training import TrainedRecords
+from lorapar_cli.stage_records.training import PassFilter, TrainedRecords
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.training.inputs import drop_too_long, find_training_inputs, read_training_records
+from lorapar_cli.training.inputs import (
+    TrainingRecords,
+    drop_too_long,
+    find_training_inputs,
+    read_training_records,
+)
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import find_rewards, read_trainer_arguments
 from lorapar_cli.training.recipes.init_warning import init_of, rl_init_warning
 from lorapar_cli.training.rewards.builtin import CODE
 from lorapar_cli.training.rewards.code import check_record_tests, with_tests
+from lorapar_cli.training.rewards.load import WeightedRewards
+
+if TYPE_CHECKING:
+    from lorapar_cli.training.jobs import Preparation
 
 
 def train_rl(
@@ -55,8 +65,7 @@ def train_rl(
         manifest.notes,
         lambda found, path: _with_reference(found, path, manifest.notes, CODE in rewards),
     )
-    read = parts.all
-    _refuse_tools(read)
+    _refuse_tools(parts.all)
     _warn_of_init(source.adapter, manifest.notes, progress)
 
     progress(Advance("loading the base model"))
@@ -66,17 +75,64 @@ def train_rl(
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
-    records = _drop_long(tokenizer, read, options.max_prompt_length, manifest.notes)
-    counts: TrainedRecords = {"records": count_systems(read), "trained_records": len(records)}
-    if options.replay:
-        counts["replayed_records"] = len(parts.replayed)
-    job = jobs.TrainingJob(source.folder, manifest, options, base, start, counts, 0.0, grpo.SHOWN)
+    data = _RlData(tokenizer, options, rewards, parts, manifest.notes)
+    job = jobs.TrainingJob(
+        source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN
+    )
     return run.run_training(
         job,
-        lambda loaded: grpo.fit_grpo(loaded, tokenizer, records, rewards, options, extra),
-        lambda trained: grpo.to_record(counts, trained),
+        lambda loaded: grpo.fit_grpo(loaded, tokenizer, data.records, rewards, options, extra),
+        lambda trained: grpo.to_record(data.counts(), trained, data.pass_filter),
         progress,
+        data.filter,
     )
+
+
+class _RlData:
+    """What the stage trains on: known at once, unless it depends on what the model can do.
+
+    Attributes:
+        records: Those whose prompts are within the limits.
+        pass_filter: What filtering by pass rate found; None where it was not asked for.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        options: RlOptions,
+        rewards: WeightedRewards,
+        parts: TrainingRecords,
+        notes: list[str],
+    ) -> None:
+        self._tokenizer, self._options, self._rewards = tokenizer, options, rewards
+        self._parts = parts
+        self.records = _drop_long(tokenizer, parts.all, options.max_prompt_length, notes)
+        self.pass_filter: PassFilter | None = None
+        if options.filters and options.dry_run:
+            number = len(self.records) * options.pass_samples
+            notes.append(
+                f"before training, {number:,} completions of {len(self.records):,} prompts are "
+                "sampled to filter them by pass rate; fewer records are trained on"
+            )
+
+    def filter(self, preparation: "Preparation") -> None:
+        """Leaves out prompts by their pass rates, if that is asked for."""
+        if self._options.filters:
+            from lorapar_cli.training.recipes.pass_rates import filter_by_pass_rate
+
+            self.records, self.pass_filter = filter_by_pass_rate(
+                preparation, self._tokenizer, self.records, self._rewards, self._options
+            )
+
+    def counts(self) -> TrainedRecords:
+        """Returns what is counted of the records."""
+        counts: TrainedRecords = {
+            "records": count_systems(self._parts.all),
+            "trained_records": len(self.records),
+        }
+        if self._options.replay:
+            counts["replayed_records"] = len(self._parts.replayed)
+        return counts
 
 
 def _drop_long(

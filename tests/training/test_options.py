@@ -96,7 +96,7 @@ def test_what_is_written_besides_the_result_or_read_as_an_input_decides_nothing(
 @pytest.mark.parametrize("options_class", STAGES)
 def test_every_other_recorded_setting_decides(options_class):
     settings = options_class().settings()
-    idle = {"sample_batch_size", "replay_temperature", "refill_limit"}
+    idle = {"sample_batch_size", "replay_temperature", "refill_limit", "pass_samples"}
     without = {"save_steps", "report_to", "patience_steps"} | idle
     for name in settings.keys() - without:
         assert deciding(settings | {name: ["weight=1"]}) != deciding(settings), name
@@ -106,6 +106,10 @@ def test_options_of_a_recipe_decide_where_it_is_on():
     assert decided(SftOptions(replay_temperature=0.5)) == decided(SftOptions())
     assert decided(RlOptions(refill_limit=9)) == decided(RlOptions())
     assert decided(RlOptions(refill=True, refill_limit=9)) != decided(RlOptions(refill=True))
+    assert decided(RlOptions(pass_samples=9)) == decided(RlOptions())
+    for name in ("pass_samples", "sample_batch_size", "max_pass"):
+        filtered = RlOptions(min_pass=0.1)
+        assert deciding(filtered.settings() | {name: 1}) != decided(filtered), name
     on = SftOptions(replay=0.1, replay_source="self")
     for name in ("sample_batch_size", "replay_temperature", "replay", "replay_source"):
         assert deciding(on.settings() | {name: 3}) != decided(on), name

@@ -56,7 +56,7 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("quantize", "data", "vllm", "patience_steps", "stop_without_spread", "report_to"),
         *("seed", "template", "template_arg", "training", "model"),
         *("code_packages", "code_timeout", "code_memory", "replay_source", "sample_batch_size"),
-        *("refill", "refill_limit"),
+        *("refill", "refill_limit", "min_pass", "max_pass", "pass_samples"),
     }
 
 

@@ -44,4 +44,8 @@ def _render(manifest: Manifest) -> list[Any]:
     if (refill := record.metrics.get("refill")) is not None:
         cost = f"{refill['completions']:,} completions of {refill['prompts']:,} further prompts"
         rows.insert(after_steps, ("refilled at a cost of", f"{cost}, {refill['seconds']:.0f} s"))
+    if (found := record.metrics.get("pass_filter")) is not None:
+        cost = f"{found['completions']:,} completions, {found['seconds']:.0f} s"
+        kept = f"{found['kept']:,} of {found['asked']:,} prompts kept ({cost})"
+        rows.insert(after_steps - 1, ("filtered by pass rate", kept))
     return [two_columns(f"GRPO on {records_trained_on(manifest)}", rows)]

@@ -65,9 +65,30 @@ class RlRecipeOptions(RecipeOptions):
     """Recipes of `train-rl`.
 
     Raises:
-        UsageError: The base model's own answers were to be replayed.
+        UsageError: The base model's own answers were to be replayed, or no pass rate can be within
+            the limits.
     """
 
+    min_pass: float | None = option(
+        None,
+        "Leave out prompts that the model passes more rarely, at the start of the stage; 0 to 1.",
+        at_least=0,
+        at_most=1,
+        **_RECIPES,
+    )
+    max_pass: float | None = option(
+        None,
+        "Leave out prompts that the model passes more often, at the start of the stage; 0 to 1.",
+        at_least=0,
+        at_most=1,
+        **_RECIPES,
+    )
+    pass_samples: int = option(
+        8,
+        "Completions per prompt by which `--min-pass` and `--max-pass` measure pass rates.",
+        at_least=1,
+        **_RECIPES,
+    )
     refill: bool = option(
         False,
         "Skip groups without a spread of rewards and fill their places from further prompts, as "
@@ -91,6 +112,16 @@ class RlRecipeOptions(RecipeOptions):
                 "replay the other system's records (`--replay-source other`); `--kl-beta` keeps "
                 "answers close to the adapter that the stage starts from",
             )
+        if self.filters and (self.min_pass or 0) > (1 if self.max_pass is None else self.max_pass):
+            raise UsageError(
+                "no pass rate is within the limits",
+                f"`--min-pass {self.min_pass}` is above `--max-pass {self.max_pass}`",
+            )
+
+    @property
+    def filters(self) -> bool:
+        """Whether prompts are filtered by pass rate."""
+        return self.min_pass is not None or self.max_pass is not None
 
 
 def idle_options(settings: Mapping[str, Any]) -> set[str]:
@@ -100,9 +131,14 @@ def idle_options(settings: Mapping[str, Any]) -> set[str]:
         settings: A training stage's, or those of one that is about to be made.
     """
     idle = set()
-    samples = bool(settings.get("replay")) and settings.get("replay_source") == SELF
-    if not samples:
-        idle |= {"sample_batch_size", "replay_temperature"}
+    asks_base = bool(settings.get("replay")) and settings.get("replay_source") == SELF
+    filters = settings.get("min_pass") is not None or settings.get("max_pass") is not None
+    if not asks_base:
+        idle.add("replay_temperature")
+    if not filters:
+        idle.add("pass_samples")
+    if not (asks_base or filters):
+        idle.add("sample_batch_size")
     if not settings.get("refill"):
         idle.add("refill_limit")
     return idle
