@@ -2,7 +2,7 @@
 
 import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -131,7 +131,7 @@ def read_sections(path: Path) -> dict[Stage, Settings]:
     for key, value in _read_mapping(path).items():
         dashed = str(key).replace("_", "-")
         if dashed in OPTIONS and dashed != Stage.SCORE and value is not None:
-            sections[Stage(dashed)] = _read_settings(dashed, dashed, value, problems)
+            sections[Stage(dashed)] = read_settings(dashed, OPTIONS[Stage(dashed)], value, problems)
     if problems:
         raise UsageError(f"settings of `{path}` cannot be used", "\n".join(problems))
     return sections
@@ -161,7 +161,8 @@ def _read_cell(name: str, stated: Any, problems: list[str]) -> Cell:
     for key, value in stated.items():
         dashed = str(key).replace("_", "-")
         if dashed in OPTIONS:
-            changes[Stage(dashed)] = _read_settings(f"{name}.{dashed}", dashed, value, problems)
+            kind = OPTIONS[Stage(dashed)]
+            changes[Stage(dashed)] = read_settings(f"{name}.{dashed}", kind, value, problems)
         elif dashed == "trains" and value in ("selected", "all"):
             trains = value
         elif dashed == "rank" and isinstance(value, int) and not isinstance(value, bool):
@@ -184,16 +185,24 @@ _NOT_OF_CELLS = {
 }
 
 
-def _read_settings(place: str, stage: str, value: Any, problems: list[str]) -> Settings:
-    """Returns one section of a cell as values of the stage's options."""
+def read_settings(
+    place: str,
+    kind: type[Options],
+    value: Any,
+    problems: list[str],
+    excluded: Collection[str] = frozenset(_NOT_OF_CELLS),
+) -> Settings:
+    """Returns one section of a cell as values of a stage's options.
+
+    Args:
+        place: Where the section stands, for messages.
+        problems: Where a sentence is added for each key or value that cannot be used.
+        excluded: Options that a section may not have.
+    """
     if not isinstance(value, dict):
         problems.append(f"`{place}` is not a mapping of options to values")
         return {}
-    known = {
-        each.name: each
-        for each in options_of(OPTIONS[Stage(stage)])
-        if each.name not in _NOT_OF_CELLS
-    }
+    known = {each.name: each for each in options_of(kind) if each.name not in excluded}
     settings: dict[str, Any] = {}
     for key, stated in value.items():
         name = str(key).replace("-", "_")
@@ -208,9 +217,14 @@ def _read_settings(place: str, stage: str, value: Any, problems: list[str]) -> S
 
 
 def as_option_value(kind: type, value: Any) -> Any:
-    """Returns a value of YAML or JSON as the option's type: lists as tuples, `1e-4` as a number."""
+    """Returns a value of YAML or JSON as the option's type: lists as tuples, `1e-4` as a number.
+
+    A mapping becomes the `KEY=VALUE` pairs of a repeatable option.
+    """
     if kind is tuple and isinstance(value, list):
         return tuple(value)
+    if kind is tuple and isinstance(value, dict):
+        return tuple(f"{key}={json.dumps(each, default=str)}" for key, each in value.items())
     if kind is tuple and isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     if kind is Path and isinstance(value, str):

@@ -29,7 +29,7 @@ from lorapar_cli.comparison.schedule import InProcess, Limits, Pool, StageOutcom
 from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.comparison.train import Trainer
 from lorapar_cli.comparison.trials import Trial, TrialResult, cell_folder
-from lorapar_cli.comparison.workers import Workers
+from lorapar_cli.comparison.workers import Workers, start_processes
 from lorapar_cli.events import Advance, Note, Progress, silent
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage, System
 from lorapar_cli.plots.learning_forgetting import Point, draw_learning_forgetting
@@ -57,7 +57,8 @@ def compare(run_dir: RunDir, options: CompareOptions, *, progress: Progress = si
         with ExitStack() as stack:
             pool: Pool = InProcess(trainer.run)
             if options.jobs > 1:
-                pool = stack.enter_context(Workers(grid, options.jobs))
+                processes = stack.enter_context(start_processes(grid, options.jobs))
+                pool = Workers(grid, processes)
             outcomes, left_out = _train(grid, pool, _Shown(progress))
         comparison = _summarise(grid, base, outcomes, left_out)
         _write(grid, comparison, progress)

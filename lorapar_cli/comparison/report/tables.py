@@ -29,11 +29,11 @@ def to_csv(comparison: Comparison) -> str:
             ("accuracy", row.get("accuracy", {})),
         ):
             flat |= {f"{measure}_{system}": value for system, value in values.items()}
-        writer.writerow({key: _inert(value) for key, value in flat.items()})
+        writer.writerow({key: inert(value) for key, value in flat.items()})
     return text.getvalue()
 
 
-def _inert(value: Any) -> Any:
+def inert(value: Any) -> Any:
     """Returns a name so that no spreadsheet takes it for a formula."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
         return f"'{value}"
