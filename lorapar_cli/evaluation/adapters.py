@@ -95,12 +95,12 @@ def check_base(run_dir: RunDir, models: Models, base: "BaseModel", revision: str
 
 def adapter_files(models: Models) -> dict[str, Path]:
     """Returns the files that decide what the adapters are, for `describe_inputs`."""
-    from lorapar_cli.models.adapter import read_lora_config
+    from lorapar_cli.models.peft_adapter import check_adapter
 
     files = {}
     for name, folder in models.items():
         if folder is not None:
-            read_lora_config(folder)
+            check_adapter(folder)
             files[f"{name}/config"] = folder / ADAPTER_CONFIG
             files[f"{name}/weights"] = folder / ADAPTER_WEIGHTS
     return files

@@ -12,11 +12,12 @@ from lorapar_cli.evaluation.predict import Predictor, PromptBatch, TransformersM
 from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
 from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.events import Advance, Progress
-from lorapar_cli.models.adapter import load_adapter
+from lorapar_cli.models.adapter import read_lora_config
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.peft_adapter import load_for_evaluation
 from lorapar_cli.models.placement.loading import load_placed
-from lorapar_cli.models.placement.placement import Placement
+from lorapar_cli.models.placement.placement import WHOLE, Placement
 from lorapar_cli.models.placement.sharding import in_step
 
 Predict = Callable[[PromptBatch], list[Sample]]
@@ -97,6 +98,8 @@ def _load_transformers(
     placement: Placement,
 ) -> Loaded:
     """Loads the base model; adapters are put on it and taken off, one after the other."""
+    if placement != WHOLE:
+        _require_lora(models)
     loaded = load_placed(base, placement, options.dtype, options.trust_remote_code)
 
     def adapted() -> Loaded:
@@ -119,6 +122,8 @@ def _load_harness(
 ) -> Loaded:
     """As `_load_transformers`; the harness completes and grades."""
     from lorapar_cli.evaluation.lm_eval_backend import predict_with_harness
+
+    _require_lora(models)
 
     def predict(name: str, model: torch.nn.Module, _: PromptBatch) -> list[Sample]:
         return predict_with_harness(
@@ -143,6 +148,7 @@ def _load_vllm(
 ) -> Loaded:
     from lorapar_cli.evaluation.vllm_backend import VllmEngine
 
+    _require_lora(models)
     adapters = [folder for folder in models.values() if folder is not None]
     engine = VllmEngine(base, options.dtype, adapters, options.trust_remote_code)
     return (
@@ -151,13 +157,20 @@ def _load_vllm(
     )
 
 
+def _require_lora(models: Models) -> None:
+    """Refuses adapters that a backend, or a divided model, would not apply."""
+    for folder in models.values():
+        if folder is not None:
+            read_lora_config(folder)
+
+
 def adapt_models(model: torch.nn.Module, models: Models) -> Iterator[tuple[str, torch.nn.Module]]:
     """Yields each name with the base model and its adapter, which stays on until the next name."""
     for name, folder in models.items():
         if folder is None:
             yield name, model
             continue
-        adapted = load_adapter(model, folder, trainable=False).eval()
+        adapted = load_for_evaluation(model, folder)
         yield name, adapted
         model = adapted.unload()
 
