@@ -61,6 +61,7 @@ COMMANDS = [
     "run",
     "demo",
     "compare",
+    "sweep",
 ]
 
 

@@ -55,6 +55,7 @@ def register() -> None:
         run,
         score,
         status,
+        sweep,
         teachers,
         train_rl,
         train_sft,
@@ -71,6 +72,7 @@ def register() -> None:
     app.command("eval show")(show.show)
     app.command("eval compare")(review_compare.compare)
     app.command("compare")(compare.compare)
+    app.command("sweep")(sweep.sweep)
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
