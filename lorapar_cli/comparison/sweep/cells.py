@@ -137,6 +137,8 @@ def _make_cell(
     )
     if method != "lora-par" or not draft.special.get("split", True):
         _train_on_all(draft.sections)
+    if method in PEFT_METHODS and draft.sections[Stage.TRAIN_SFT].get("replay"):
+        raise UsageError(f"cell `{cell.name}`: `{method}` has no `replay`")
     if method in PEFT_METHODS and "rl" in cell.order:
         raise UsageError(
             f"cell `{cell.name}`: `{method}` is trained by SFT only",
@@ -167,7 +169,12 @@ def _apply(changes: Changes, draft: Draft, on_embedded: bool) -> None:
 
 
 def _train_on_all(sections: dict[Stage, dict[str, Any]]) -> None:
-    """Makes the training stages read all records, unless the grid says which."""
+    """Makes the training stages read all records, unless the grid says which.
+
+    There is nothing to replay then: the other system's records are among them.
+    """
     for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL):
         own = sections.setdefault(stage, {})
-        own.setdefault("data", ALL)
+        if "data" not in own:
+            own |= {"data": ALL, "replay": 0.0}
+            own.pop("replay_source", None)

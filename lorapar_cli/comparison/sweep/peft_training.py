@@ -64,9 +64,8 @@ def train_peft(
     Raises:
         LoraparError: PEFT does not know how to do this with the model, or training diverged.
     """
-    files = training_files(
-        run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits"), options.data, options.replay
-    )
+    splits = run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
+    files = training_files(splits, options.data, 0)
     base = find_base_model(options.model or "", options.trust_remote_code)
     template = ChatTemplate(
         None if options.template is None else read_template(options.template),
@@ -80,7 +79,7 @@ def train_peft(
         seed=options.seed,
     )
     manifest.base_model = base.to_manifest()
-    records = read_training_records(files, options.replay, options.seed, manifest.notes)
+    records = read_training_records(files, 0, options.seed, manifest.notes).all
     tokenizer = load_tokenizer(base, options.trust_remote_code, template, manifest.notes)
     encoded = encode_records(tokenizer, records)
     lengths = [len(item.input_ids) for item in encoded]

@@ -157,6 +157,7 @@ class _Builder:
             "needs": dict(needs),
             "method": method or {},
             "depends": depends or {},
+            "files": _digests(options),
         }
         key = f"{kind}-{digest_of(identity)}"
         settings = {
@@ -181,12 +182,10 @@ class _Builder:
         if section.get("strategy") == "random" and "review" not in section:
             own["seed"] = self._cell.seed
         options = self._options(Stage.CLASSIFY, **own)
-        files = [*options.data, options.review, options.teachers_file, options.prompt_template]
         depends = {
             "data": list(options.data),
             "teachers": list(options.teachers),
             "description": options.student_description,
-            "files": _digests(files),
             **self._model(),
         }
         return self._add(Stage.CLASSIFY, options, {}, depends=depends)
@@ -207,8 +206,7 @@ class _Builder:
                 if each.name.startswith("movement_") and each.name in kept
             }
         options = self._options(Stage.SCORE, **own)
-        depends = {"template": _digests([options.template]), **self._model()}
-        depends["template_arg"] = list(options.template_arg)
+        depends = {"template_arg": list(options.template_arg), **self._model()}
         return self._add(Stage.SCORE, options, {Stage.CLASSIFY: splits}, depends=depends)
 
     def _partition(self, scored: str, own: Mapping[str, Any]) -> str:
@@ -245,8 +243,7 @@ class _Builder:
         method: dict[str, Any] = {"name": self._cell.method}
         if self._cell.method != "ia3":
             method["virtual_tokens"] = self._cell.virtual_tokens
-        depends = {"template": _digests([score.template]), **self._model()}
-        depends["template_arg"] = list(score.template_arg)
+        depends = {"template_arg": list(score.template_arg), **self._model()}
         return self._add(
             TRAIN_PEFT,
             _lengthen(options, longer),
@@ -274,7 +271,6 @@ class _Builder:
             needs[Stage.CLASSIFY] = self._held_out(trained)
         depends = {
             "data": options.data,
-            "files": _digests([options.data, options.fewshot_data]),
             "dtype": options.dtype,
             "backend": options.backend,
             "template_arg": list(options.template_arg),
@@ -304,12 +300,21 @@ def _phases(order: str) -> list[Stage]:
     return [Stage.TRAIN_SFT if part == "sft" else Stage.TRAIN_RL for part in order.split("-")]
 
 
-def _digests(paths: list[Any]) -> dict[str, str]:
-    """Returns path -> sha256 of those that are files."""
+def _is_file(part: str | Path) -> bool:
+    try:
+        return Path(part).is_file()
+    except (OSError, ValueError):
+        return False  # Too long for a path, or with a character that none has.
+
+
+def _digests(options: Options) -> dict[str, str]:
+    """Returns path -> sha256 of the files that values of options name."""
     found = {}
-    for path in paths:
-        if path is not None and Path(path).is_file():
-            found[str(path)] = sha256_file(Path(path))
+    for each in options_of(type(options)):
+        value = getattr(options, each.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, str | Path) and _is_file(part):
+                found[str(part)] = sha256_file(Path(part))
     return found
 
 
