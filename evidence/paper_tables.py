@@ -33,7 +33,7 @@ def tables_study(
                 raise LoraparError(f"`{grid}` does not exist")
             say(f"  `{grid.name}`, by `lorapar sweep`; its progress is below")
             sweep(grid, folder.parent / "sweep", seeds, jobs)
-            found = read_json(folder.parent / "sweep" / name / "results.json")
+            found = read_json(folder.parent / "sweep" / f"{name}-embedded" / "results.json")
             return {key: found[key] for key in _KEPT}
 
         digest = sha256_file(grid) if grid.is_file() else None

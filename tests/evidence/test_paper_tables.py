@@ -31,8 +31,8 @@ def swept(tmp_path, monkeypatch):
 
     def sweep(grid, out, seeds, jobs):
         seen.append((grid.name, seeds, jobs))
-        (out / grid.stem).mkdir(parents=True)
-        (out / grid.stem / "results.json").write_text(json.dumps(RESULT))
+        (out / f"{grid.stem}-embedded").mkdir(parents=True)
+        (out / f"{grid.stem}-embedded" / "results.json").write_text(json.dumps(RESULT))
 
     monkeypatch.setattr(paper_tables, "sweep", sweep)
     return seen

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorapar_cli.options import Options, option, required, trust_option
+from lorapar_cli.model_options import trust_option
+from lorapar_cli.options import Options, option, required
 
 
 @dataclass(frozen=True)
