@@ -31,9 +31,9 @@ from lorapar_cli.models.base_model import (
 )
 from lorapar_cli.models.peft_adapter import save_peft_adapter
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
-from lorapar_cli.models.rendering.encoding import encode_records
+from lorapar_cli.models.rendering.encoding import Encoded, encode_records
 from lorapar_cli.names import Artifact, Stage
-from lorapar_cli.stage_records.training import SftRecord
+from lorapar_cli.stage_records.training import SftCounts, SftFigures, SftRecord
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.records import count_systems
@@ -62,7 +62,7 @@ def train_peft(
         target: Folder of the result.
 
     Raises:
-        LoraparError: PEFT does not know how to do this with the model, or training diverged.
+        LoraparError: PEFT cannot do this with the model, or training diverged.
     """
     splits = run_dir.require(Stage.CLASSIFY, "labelled splits", "--splits")
     files = training_files(splits, options.data, 0)
@@ -87,35 +87,23 @@ def train_peft(
     kept = drop_too_long(
         encoded, lengths, records, options.max_length, what, "--max-length", manifest.notes
     )
-    loaded = load_base(base, options.dtype, options.trust_remote_code)
     set_seed(options.seed)
-    model = _new_model(loaded, method)
-    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    with TemporaryDirectory() as work:
-        trainer = _trainer(model, tokenizer, to_dataset(kept), options, Path(work))
-        trainer.train()
-    losses = logged(trainer, "loss")
-    if not all(torch.isfinite(each).all() for each in model.parameters() if each.requires_grad):
-        raise Diverged("training diverged", "trained values are not finite")
-    manifest.keep(
-        SftRecord(
-            {
-                "records": count_systems(records),
-                "trained_records": len(kept),
-                "loss_tokens": sum(item.completion_length for item in kept),
-                "elements": trained,
-                "active": trained,
-                "active_moved": trained,
-                "frozen_moved": 0,
-            },
-            {
-                "processes": 1,
-                "engine": "plain",
-                "steps": trainer.state.global_step,
-                "loss": sum(losses) / max(len(losses), 1),
-            },
-        )
-    )
+    model = _new_model(load_base(base, options.dtype, options.trust_remote_code), method)
+    before = [each.detach().clone() for each in _trained(model)]
+    figures = _fit(model, tokenizer, kept, options)
+    after = _trained(model)
+    moved = sum(int((a != b).sum()) for a, b in zip(before, after, strict=True))
+    elements = sum(each.numel() for each in after)
+    counts: SftCounts = {
+        "records": count_systems(records),
+        "trained_records": len(kept),
+        "loss_tokens": sum(item.completion_length for item in kept),
+        "elements": elements,
+        "active": elements,
+        "active_moved": moved,
+        "frozen_moved": 0,
+    }
+    manifest.keep(SftRecord(counts, {"processes": 1, "engine": "plain", **figures}))
     with new_folder(target) as built:
         save_peft_adapter(model, built / Artifact.ADAPTER)
         write_manifest(built, manifest, target=target)
@@ -143,20 +131,31 @@ _CONFIGS: Mapping[str, Any] = {
 }
 
 
-def _trainer(
-    model: PeftModel, tokenizer: Any, dataset: Any, options: SftOptions, work: Path
-) -> Trainer:
-    own = common_arguments(options, work, pick_device())
+def _trained(model: PeftModel) -> list[torch.nn.Parameter]:
+    return [each for each in model.parameters() if each.requires_grad]
+
+
+def _fit(
+    model: PeftModel, tokenizer: Any, encoded: list[Encoded], options: SftOptions
+) -> SftFigures:
+    """Trains the adapter in place.
+
+    Raises:
+        Diverged: Values are not finite.
+    """
     extra = read_trainer_arguments(options)
-    chosen = {key: each for key, each in own.items() if key not in _NOT_OF_TRAINER}
-    arguments = TrainingArguments(
-        **(chosen | extra | {"save_strategy": "no", "remove_unused_columns": False})
-    )
-    trainer = Trainer(
-        model=cast(Any, model),
-        args=arguments,
-        train_dataset=dataset,
-        data_collator=collator(tokenizer),
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    with TemporaryDirectory() as work:
+        own = common_arguments(options, Path(work), pick_device())
+        arguments = {key: each for key, each in own.items() if key not in _NOT_OF_TRAINER} | extra
+        trainer = Trainer(
+            model=cast(Any, model),
+            args=TrainingArguments(**(arguments | {"save_strategy": "no"})),
+            train_dataset=to_dataset(encoded),
+            data_collator=collator(tokenizer),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    if not all(torch.isfinite(each).all() for each in _trained(model)):
+        raise Diverged("training diverged", "trained values are not finite")
+    losses = logged(trainer, "loss")
+    return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}
