@@ -98,6 +98,7 @@ class Artifact(StrEnum):
     DISAGREEMENTS = "disagreements.jsonl"
     VOTES = "votes.jsonl"
     IMPORTANCE = "importance.safetensors"
+    REPORT = "report.html"
     MASK = "mask.safetensors"
     PLOTS = "plots"
     ADAPTER = "adapter"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.embedded.corpus import training_records
+from tests.tools.page.pages import outside_references, unknown_anchors
 
 ROOT = Path(__file__).parents[1]
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k" / "train.jsonl"
@@ -134,9 +135,22 @@ def test_report_says_what_the_manifests_say(readme_run):
     assert columns == {4}
 
 
+def test_the_page_shows_every_stage_and_needs_nothing_but_itself(readme_run):
+    folder, _ = readme_run
+    assert lorapar(["report"], folder) == "written: `lorapar-run/report.html`\n"
+    page = (folder / "lorapar-run" / "report.html").read_text()
+    (folder / "lorapar-run" / "report.html").unlink()
+    assert outside_references(page) == []
+    assert unknown_anchors(page) == []
+    assert "Not shown" not in page
+    for caption in ("Cumulative importance", "train-sft: loss", "train-rl: mean reward"):
+        assert f"<figcaption>{caption}" in page
+    assert len(page.encode()) < 3_000_000
+
+
 def test_report_compares_runs_and_names_what_is_stale(readme_run):
     folder, _ = readme_run
-    lines = lorapar(["report", "lorapar-run", "lorapar-run"], folder).splitlines()
+    lines = lorapar(["report", "--markdown", "lorapar-run", "lorapar-run"], folder).splitlines()
     assert len(lines) == 2 + 2 * 3
     base, sft, rl = (line.split(" | ") for line in lines[2:5])
     assert base[3:8] == ["greedy", "", "", "", ""]
@@ -147,7 +161,7 @@ def test_report_compares_runs_and_names_what_is_stale(readme_run):
     splits = folder / "lorapar-run" / "classify" / "system1.jsonl"
     text = splits.read_text()
     splits.write_text(text + "\n")
-    page = lorapar(["report"], folder)
+    page = lorapar(["report", "--markdown"], folder)
     splits.write_text(text)
     assert "**`score` is stale: system1 changed since it was made.**" in page
     assert "**`classify` is damaged: `system1.jsonl` has " in page

@@ -21,12 +21,13 @@ _SYSTEMS = {"system1": "System 1", "system2": "System 2"}
 _TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
-def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
+def closing_report(root: Path, outcomes: Mapping[Stage, Outcome], page: Path | None) -> list[Any]:
     """Returns the tables and lines that close a run.
 
     Args:
         root: The run directory.
         outcomes: Those of all six stages.
+        page: The run's report, None where there is none.
     """
     manifests = {stage: outcome.manifest for stage, outcome in outcomes.items()}
     folder = outcomes[Stage.EVAL].folder
@@ -38,6 +39,7 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome]) -> list[Any]:
         f"accuracies, intervals, differences: {folder / Artifact.RESULTS}",
         f"every completion: {folder / Artifact.SAMPLES}",
         f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
+        *([] if page is None else [f"report: {page}"]),
         f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
     ]
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 from lorapar_cli.comparison.cells import PAPER, Cell
@@ -30,7 +29,7 @@ from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.comparison.train import Trainer
 from lorapar_cli.comparison.trials import Trial, TrialResult, cell_folder
 from lorapar_cli.comparison.workers import Workers, start_processes
-from lorapar_cli.events import Advance, Note, Progress, silent
+from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage, System
 from lorapar_cli.plots.learning_forgetting import Point, draw_learning_forgetting
 from lorapar_cli.store.atomic import atomic_file
@@ -215,10 +214,7 @@ def _write(grid: Grid, comparison: Comparison, progress: Progress) -> None:
     for name, text in ((MARKDOWN, to_markdown(comparison)), (CSV, to_csv(comparison))):
         with atomic_file(grid.root / name) as file:
             file.write(text)
-    if find_spec("matplotlib") is None:
-        progress(Note("no picture is drawn: it needs matplotlib, `pip install 'lorapar[plot]'`"))
-    else:
-        draw_learning_forgetting(_points(comparison), grid.root / Artifact.PLOTS / PICTURE)
+    draw_learning_forgetting(_points(comparison), grid.root / Artifact.PLOTS / PICTURE)
     with atomic_file(grid.root / Artifact.RESULTS) as file:
         json.dump(comparison, file, indent=2, ensure_ascii=False)
         file.write("\n")

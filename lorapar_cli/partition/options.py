@@ -64,9 +64,7 @@ class PartitionOptions(Options):
     budget_s2: str | None = option(
         None, "Size of System 2's top set, like `--budget-s1`.", metavar="N|N%"
     )
-    plot: bool = option(
-        False, "Draw scatter, heat map and curve into `plots/`; needs `lorapar[plot]`."
-    )
+    plot: bool = option(False, "Draw scatter, heat map and curve into `plots/`.")
     importance: Path | None = option(
         None,
         "Importance file to cut. Default: the run's importance.safetensors.",

@@ -10,7 +10,6 @@ from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.select_elements import Selection, count_by_theta, select_elements
-from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow, Regions
 from lorapar_cli.store.atomic import new_folder
 from lorapar_cli.store.importance_file import ImportanceFile
@@ -64,8 +63,6 @@ def _write(
     pending: PendingInputs,
 ) -> None:
     """Selects the elements, completes the manifest and publishes the stage folder."""
-    if options.plot:
-        require_matplotlib()
     selection = select_elements(source, options)
     counts = count_mask(selection.mask)
     metrics = region_shares(counts)

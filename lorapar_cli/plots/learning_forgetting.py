@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorapar_cli.plots.matplotlib_extra import require_matplotlib
 from lorapar_cli.store.atomic import atomic_file
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
@@ -32,11 +31,7 @@ def draw_learning_forgetting(points: Mapping[str, Sequence[Point]], path: Path) 
     Args:
         points: Axis label -> cells.
         path: Its suffix gives the format: PNG, SVG or PDF.
-
-    Raises:
-        LoraparError: matplotlib is not installed.
     """
-    require_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2 * len(points)), dpi=120, layout="constrained")

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lorapar_cli.plots.matplotlib_extra import require_matplotlib
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Key and title of each panel, drawn if the run has logged the key.
 _PANELS = (
@@ -33,30 +34,44 @@ def draw_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> li
 
     Returns:
         The titles of the panels.
-
-    Raises:
-        LoraparError: matplotlib is not installed.
     """
-    require_matplotlib()
     from matplotlib.figure import Figure
 
-    panels = [(k, t) for k, t in _PANELS if sum(k in line for line in metrics) > 0]
+    panels = logged_panels(metrics)
     rows = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(10, 2.6 * rows), dpi=120, layout="constrained")
     figure.suptitle(title)
-    for place, (key, name) in enumerate(panels, 1):
-        steps, values = zip(*((m["step"], m[key]) for m in metrics if key in m), strict=True)
+    for place, (key, name) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
-        noisy = key != "learning_rate"
-        axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45 if noisy else 1)
-        if noisy:
-            axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
+        _draw_panel(axes, metrics, key)
         axes.set_title(name, fontsize=10, loc="left")
-        axes.grid(alpha=0.3)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
     figure.savefig(path)
-    return [name for _, name in panels]
+    return [*panels.values()]
+
+
+def logged_panels(metrics: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Returns key -> title of the metrics that the run has logged, in the order of the panels."""
+    return {key: title for key, title in _PANELS if any(key in line for line in metrics)}
+
+
+def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
+    """Returns a figure of one metric alone, without a title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    _draw_panel(figure.add_subplot(), metrics, key)
+    return figure
+
+
+def _draw_panel(axes: Any, metrics: Sequence[dict[str, Any]], key: str) -> None:
+    steps, values = zip(*((m["step"], m[key]) for m in metrics if key in m), strict=True)
+    noisy = key != "learning_rate"
+    axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45 if noisy else 1)
+    if noisy:
+        axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=8)
 
 
 def smooth(values: Sequence[float]) -> list[float]:

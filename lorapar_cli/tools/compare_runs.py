@@ -23,20 +23,45 @@ def compare_runs(run_dirs: list[RunDir]) -> str:
         LoraparError: A run has no finished evaluation.
     """
     rows = []
-    for run_dir in run_dirs:
-        run = read_run(run_dir)
-        if not run.evaluations:
-            raise LoraparError(
-                f"run directory `{run_dir.root}` has no finished evaluation",
-                hint=f"run `lorapar eval --run-dir {run_dir.root}`",
-            )
+    for run in _read_evaluated(run_dirs):
         for name, manifest in run.evaluations.items():
             for row in manifest.record(EvalRecord).metrics["models"]:
                 completion = accuracy_of(manifest.settings)
-                rows.append([str(run_dir.root), name, row["model"], completion, *_way(run, row)])
+                rows.append(
+                    [str(run.directory.root), name, row["model"], completion, *_way(run, row)]
+                )
     heads = ["run", "evaluation", "model", "accuracy of", "selection", "init"]
     heads += ["active SFT", "active RL", "all"]
     return table([*heads, *(title_of(system) for system in System)], rows, text=6) + "\n"
+
+
+def evaluated_models(run_dirs: list[RunDir]) -> dict[str, list[tuple[str, ModelRow]]]:
+    """Returns name of an evaluation -> "run: model" and row of each model of each run that has it.
+
+    Raises:
+        LoraparError: A run has no finished evaluation.
+    """
+    found: dict[str, list[tuple[str, ModelRow]]] = {}
+    for run in _read_evaluated(run_dirs):
+        for name, manifest in run.evaluations.items():
+            metrics = manifest.record(EvalRecord).metrics
+            if "harness" not in metrics:
+                found.setdefault(name, []).extend(
+                    (f"{run.directory.root}: {row['model']}", row) for row in metrics["models"]
+                )
+    return found
+
+
+def _read_evaluated(run_dirs: list[RunDir]) -> list[RunResults]:
+    runs = [read_run(run_dir) for run_dir in run_dirs]
+    for run in runs:
+        if not run.evaluations:
+            root = run.directory.root
+            raise LoraparError(
+                f"run directory `{root}` has no finished evaluation",
+                hint=f"run `lorapar eval --run-dir {root}`",
+            )
+    return runs
 
 
 def _way(run: RunResults, row: ModelRow) -> list[str]:

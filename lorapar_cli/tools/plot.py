@@ -24,8 +24,8 @@ def plot(run_dir: RunDir, *, out: Path | None = None) -> list[Path]:
         out: Folder for the pictures; None for the run directory.
 
     Raises:
-        LoraparError: No training stage has metrics, those of a finished one are not what it wrote,
-            or matplotlib is not installed.
+        LoraparError: No training stage has metrics, or those of a finished one are not what it
+            wrote.
     """
     drawn = []
     for stage in TRAINING:

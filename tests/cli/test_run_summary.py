@@ -56,7 +56,7 @@ def outcomes() -> dict[Stage, Outcome]:
 
 
 def test_accuracies_elements_times_and_places_are_shown(outcomes):
-    text = shown(closing_report(ROOT, outcomes))
+    text = shown(closing_report(ROOT, outcomes, ROOT / "report.html"))
     for part in (
         *(
             "accuracy (greedy) on 800 held-out records",
@@ -66,13 +66,15 @@ def test_accuracies_elements_times_and_places_are_shown(outcomes):
         *("active in SFT", "30 (30.0%)", "active in RL", "40 (40.0%)", "region shared"),
         *("all stages", "40% of the records of train-rl came from the other system"),
         *("run/eval/test/results.json", "run/eval/test/samples.jsonl", "run/train-rl/adapter"),
+        "report: run/report.html",
         "next: lorapar status --run-dir run",
     ):
         assert part in text
     assert "of train-sft came" not in text
+    assert "report:" not in shown(closing_report(ROOT, outcomes, None))
 
 
 def test_a_damaged_manifest_is_named(outcomes):
     del outcomes[Stage.TRAIN_SFT].manifest.counts["active"]
     with pytest.raises(LoraparError, match="manifest of `train-sft` cannot be read"):
-        closing_report(ROOT, outcomes)
+        closing_report(ROOT, outcomes, ROOT / "report.html")

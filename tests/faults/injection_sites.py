@@ -50,7 +50,7 @@ def teacher_that_votes(folder: Path, datum: str) -> Commands:
         command = ["classify", str(pipeline().data), "--teachers", datum, "--teachers-file", file]
         yield [*command, *QUICK]
         yield [*command, *QUICK, "--json"]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
 
 
 def teacher_unknown(folder: Path, datum: str) -> Commands:
@@ -85,7 +85,7 @@ def data_name(folder: Path, datum: str) -> Commands:
     yield ["classify", f"{datum}.jsonl", *RULES]
     shutil.copy(pipeline().data, path)
     yield ["classify", f"{datum}.jsonl", *RULES]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
 
 
 def data_line(folder: Path, datum: str) -> Commands:
@@ -169,7 +169,7 @@ def run_directory(folder: Path, datum: str) -> Commands:
     pipeline().copy(folder, "eval", datum)
     yield ["status", f"--run-dir={datum}", "--json"]
     yield ["status", f"--run-dir={datum}"]
-    yield ["report", f"--run-dir={datum}"]
+    yield ["report", "--markdown", f"--run-dir={datum}"]
     yield ["partition", "--theta", "0.6", f"--run-dir={datum}"]
     yield ["inspect", "--", f"{datum}/partition"]
     yield ["report", f"--out={datum}.md", f"--run-dir={datum}"]
@@ -181,7 +181,7 @@ def evaluated_adapter(folder: Path, datum: str) -> Commands:
     yield ["eval", f"--adapter={datum}", *quick]
     yield ["eval", f"--adapter={datum}=nowhere", *quick]
     yield ["eval", f"--adapter=base,{datum}={run_dir / 'train-sft' / 'adapter'}", *quick]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
 
 
 def evaluation_name(folder: Path, datum: str) -> Commands:
@@ -189,7 +189,7 @@ def evaluation_name(folder: Path, datum: str) -> Commands:
     quick = ["--max-new-tokens", "2", "--limit", "2", "--run-dir", "run", "--adapter", "base"]
     yield ["eval", f"--name={datum}", *quick]
     yield ["status", "--run-dir", "run"]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
 
 
 def adapter_folder(folder: Path, datum: str) -> Commands:
@@ -212,7 +212,7 @@ def model_folder(folder: Path, datum: str) -> Commands:
     shutil.copytree(pipeline().model, folder / datum)
     yield [*pipeline().command("score"), f"--model=./{datum}"]
     yield ["status", "--run-dir", "run"]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
     (folder / datum / "config.json").write_text('{"model_type": "none"}', encoding="utf-8")
     if "\n" not in datum:
         yield ["score", "--run-dir", "run", f"--model=./{datum}", "--seed", "5"]
@@ -251,7 +251,7 @@ def manifest_values(folder: Path, datum: str) -> Commands:
         manifest["inputs"] = {datum: {"path": datum, "sha256": datum}} | manifest["inputs"]
         path.write_text(json.dumps(manifest), encoding="utf-8")
     yield ["status", "--run-dir", "run"]
-    yield ["report", "--run-dir", "run"]
+    yield ["report", "--markdown", "--run-dir", "run"]
     yield ["status", "--run-dir", "run", "--json"]
     for stage in ("partition", "train-sft"):
         yield pipeline().command(stage)

@@ -147,7 +147,7 @@ def _looked_at(stage: str, folder: Path) -> None:
     running = start([*pipeline().command(stage), *CHANGED[stage]], others, cwd=folder)
     looks = [
         ["status", "--json"],
-        ["report"],
+        ["report", "--markdown"],
         ["inspect", "run/score"],
         ["inspect", "run/partition"],
     ]

@@ -132,11 +132,13 @@ def _odd_looks(what: str, folder: Path) -> None:
     name = ODD[what]
     pipeline().copy(folder, "eval", name)
     path = ["--", f"./{name}/partition"]
-    for command in (["status", f"--run-dir={name}"], ["report", f"--run-dir={name}"]):
+    for command in (["status", f"--run-dir={name}"], ["report", "--markdown", f"--run-dir={name}"]):
         run(command, logs, cwd=folder).require_done()
     for command in (["inspect", *path], ["inspect", "--json", *path]):
         run(command, logs, cwd=folder).require_done()
-    run(["report", f"--run-dir={name}", f"--out={name}.md"], logs, cwd=folder).require_done()
+    run(
+        ["report", "--markdown", f"--run-dir={name}", f"--out={name}.md"], logs, cwd=folder
+    ).require_done()
     if not (folder / f"{name}.md").is_file():
         raise Lost("the report is not where it was to be")
 

@@ -48,7 +48,12 @@ def cases(seed: int) -> Iterator[Case]:
             for number in range(3):
                 check = partial(_vanishes, stage, what, number, seed)
                 yield Case(VANISHED, f"{stage}, {what}, moment {number}", check)
-    for command in (["status"], ["report"], ["inspect", "run/partition"], ["inspect", "run/score"]):
+    for command in (
+        ["status"],
+        ["report", "--markdown"],
+        ["inspect", "run/partition"],
+        ["inspect", "run/score"],
+    ):
         yield Case(FORBIDDEN, f"{command} on a read-only disk", partial(_looks, command))
     yield Case(FORBIDDEN, "unreadable data", partial(_forbidden_data, "data.jsonl"))
     for name in ("config.json", "model.safetensors", "tokenizer.json"):

@@ -119,7 +119,7 @@ def _classify(teachers: str, *more: str) -> list[str]:
 def _looks(logs: Path, cwd: Path, environment: dict[str, str]) -> list[Result]:
     """Returns what the commands say that look at a run directory afterwards."""
     (cwd / "run").mkdir(exist_ok=True)
-    commands = (["status", "--run-dir", "run"], ["report", "--run-dir", "run"])
+    commands = (["status", "--run-dir", "run"], ["report", "--markdown", "--run-dir", "run"])
     return [run(each, logs, cwd=cwd, environment=environment).require_sane() for each in commands]
 
 

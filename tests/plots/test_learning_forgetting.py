@@ -14,14 +14,14 @@ POINTS = {
 
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_the_suffix_gives_the_format(tmp_path, suffix, start):
-    pytest.importorskip("matplotlib")
     path = tmp_path / "plots" / f"picture.{suffix}"
     draw_learning_forgetting(POINTS, path)
     assert path.read_bytes().startswith(start)
 
 
 def test_every_cell_is_a_point_in_both_panels(tmp_path, monkeypatch):
-    figure = pytest.importorskip("matplotlib.figure")
+    from matplotlib import figure
+
     drawn = []
     original = figure.Figure.savefig
 
@@ -39,7 +39,6 @@ def test_every_cell_is_a_point_in_both_panels(tmp_path, monkeypatch):
 
 
 def test_equal_points_are_equal_bytes(tmp_path):
-    pytest.importorskip("matplotlib")
     for name in ("a.png", "b.png"):
         draw_learning_forgetting(POINTS, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

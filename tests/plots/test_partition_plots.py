@@ -11,7 +11,6 @@ from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.tensor_files import layout_fingerprint, read_tensors, write_tensors
 
 plots = pytest.importorskip("lorapar_cli.plots.partition_plots")
-pytest.importorskip("matplotlib")
 
 SHAPES = {
     f"base_model.model.layers.{layer}.{module}.lora_{side}.weight": (4, 25)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from lorapar_cli.errors import LoraparError
 from lorapar_cli.plots.training_curves import draw_curves, smooth
 
 METRICS = [
@@ -25,7 +24,6 @@ def test_smoothing_is_the_naive_weighted_mean():
     ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
 def test_the_suffix_gives_the_format(tmp_path, suffix, start):
-    pytest.importorskip("matplotlib")
     path = tmp_path / f"curves.{suffix}"
     titles = draw_curves(METRICS, "train-rl, run", path)
     assert titles == ["loss", "mean reward", "learning rate"]
@@ -33,7 +31,8 @@ def test_the_suffix_gives_the_format(tmp_path, suffix, start):
 
 
 def test_panels_show_the_logged_values_and_their_mean(tmp_path, monkeypatch):
-    figure = pytest.importorskip("matplotlib.figure")
+    from matplotlib import figure
+
     drawn = []
 
     class Kept(figure.Figure):
@@ -49,11 +48,3 @@ def test_panels_show_the_logged_values_and_their_mean(tmp_path, monkeypatch):
     assert mean.get_ydata() == pytest.approx(smooth([0.1, 0.3, 0.5, 0.7]))
     # A schedule has no noise to smooth.
     assert len(panels["learning rate"]) == 1
-
-
-def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(LoraparError, match="needs matplotlib") as error:
-        draw_curves(METRICS, "title", tmp_path / "curves.png")
-    assert "lorapar[plot]" in error.value.hint
-    assert not (tmp_path / "curves.png").exists()

@@ -21,7 +21,6 @@ def run(tmp_path):
 
 
 def test_a_picture_for_each_stage_with_metrics(run, tmp_path):
-    pytest.importorskip("matplotlib")
     paths = plot(run, out=tmp_path / "pictures")
     assert [path.name for path in paths] == ["train-rl.png"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")

@@ -12,8 +12,9 @@ from lorapar_cli.cli.config import Step, plan_steps, read_config
 from lorapar_cli.cli.options import given_options
 from lorapar_cli.cli.run_summary import closing_report
 from lorapar_cli.cli.stage_command import read_options
-from lorapar_cli.errors import UsageError
-from lorapar_cli.names import Stage
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.launcher import is_main
+from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.run_dir import RunDir
@@ -135,9 +136,24 @@ def run_stages(
                 return
             outcomes[step.stage] = outcome
             console.say(f"      {_one_line(outcome)}")
+    root = _run_dir_of(steps)
+    page = _write_report(root) if is_main() else None
     output = console.stdout()
-    for renderable in closing_report(_run_dir_of(steps), outcomes):
+    for renderable in closing_report(root, outcomes, page):
         output.print(renderable, soft_wrap=isinstance(renderable, str))
+
+
+def _write_report(root: Path) -> Path | None:
+    """Writes the run's page; None where it cannot be written, which takes nothing from the run."""
+    from lorapar_cli.tools.page.page import run_page, write_page
+
+    path = root / Artifact.REPORT
+    try:
+        write_page(run_page(RunDir(root)), path)
+    except (LoraparError, OSError) as error:
+        console.say(f"note: no report was written: {error}")
+        return None
+    return path
 
 
 def _one_line(outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ def plot(
     ] = None,
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
-    """Draw loss, reward and other curves of the training stages; needs `lorapar[plot]`."""
+    """Draw loss, reward and other curves of the training stages."""
     from lorapar_cli.tools import plot as tool
 
     for path in tool.plot(RunDir(run_dir), out=out):

@@ -1,0 +1,109 @@
+"""Figures as SVG that takes its colours from the page around it, light or dark."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorapar_cli.stage_records.evaluation import ModelRow
+from lorapar_cli.tools.markdown import title_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A colour that nothing draws with, which stands for the page's text colour until the SVG is written.
+_TEXT = "#0a0b0c"
+_COLOURS = ("#8a8a8a", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
+_DPI = 110
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a page.
+
+    Attributes:
+        svg: Markup of one `svg` element.
+        alt: What it shows, for whoever does not see it; also its caption.
+        small: Whether it shares its line with others where there is room.
+    """
+
+    svg: str
+    alt: str
+    small: bool = False
+
+
+def draw(make: "Callable[[], Figure]", alt: str, *, small: bool = False) -> Picture:
+    """Returns the figure that `make` draws; the same one gives the same bytes."""
+    import matplotlib
+
+    style: Any = {
+        "svg.fonttype": "none",
+        # Of the ids inside: figures of one page must not share any.
+        "svg.hashsalt": alt,
+        "font.family": "sans-serif",
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "legend.facecolor": "none",
+    }
+    style |= dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _TEXT
+    )
+    with matplotlib.rc_context(style):
+        file = io.StringIO()
+        make().savefig(file, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
+    return Picture(_inline(file.getvalue(), alt), alt, small)
+
+
+def _inline(document: str, alt: str) -> str:
+    """Returns an SVG file as an element of a page: as wide as its place, in the page's colours."""
+    from html import escape
+
+    svg = document[document.index("<svg") :]
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    head += f' role="img" aria-label="{escape(alt)}"'
+    return f"{head}>{rest}".replace(_TEXT, "currentColor").strip()
+
+
+def accuracy_figure(rows: Sequence[tuple[str, ModelRow]]) -> "Figure":
+    """Returns each model's accuracy by system, with its interval.
+
+    Args:
+        rows: Label and row of each model, from top to bottom.
+    """
+    from matplotlib.figure import Figure
+
+    groups = _groups(rows[0][1])
+    height = 0.7 + 0.32 * len(rows) * len(groups)
+    figure = Figure(figsize=(7, max(1.8, height)), layout="constrained")
+    axes = figure.add_subplot()
+    labels = []
+    for number, group in enumerate(groups):
+        for place, (label, row) in enumerate(rows):
+            part = _groups(row).get(group)
+            y = -(number * (len(rows) + 0.6) + place)
+            labels.append((y, f"{label}, {group}" if len(groups) > 1 else label))
+            if part is None or part["accuracy"] is None:
+                continue
+            low, high = (100 * end for end in part["interval"])
+            colour = _COLOURS[place % len(_COLOURS)]
+            axes.plot([low, high], [y, y], color=colour, linewidth=2)
+            axes.plot([100 * part["accuracy"]], [y], "o", color=colour)
+    # Names of runs and models are no formulas.
+    axes.set_yticks([y for y, _ in labels], [label.replace("$", r"\$") for _, label in labels])
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy (%), 95 % intervals")
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _groups(row: ModelRow) -> Mapping[str, Any]:
+    """Returns a model's accuracy by group, or the whole one where there are no groups."""
+    found = row.get("by_system", {}) | row.get("by_group", {})
+    return {title_of(name): part for name, part in found.items()} or {"all": row}

@@ -1,0 +1,229 @@
+"""`report`: one run, or several, as an HTML page that needs nothing but itself.
+
+No script, no font and no picture comes from elsewhere, and the page's own policy forbids any. Text of
+models and records is shown as text, whatever markup it contains.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from lorapar_cli import __version__
+from lorapar_cli.errors import LoraparError
+from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.plots.partition_plots import draw_curve, draw_layers, draw_scatter
+from lorapar_cli.plots.training_curves import logged_panels, panel_figure
+from lorapar_cli.stage_records.evaluation import EvalRecord
+from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.importance_file import ImportanceFile
+from lorapar_cli.store.mask_file import read_mask
+from lorapar_cli.store.records import read_jsonl
+from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.verify import check_written
+from lorapar_cli.text_safety import make_inert
+from lorapar_cli.tools.compare_runs import compare_runs, evaluated_models
+from lorapar_cli.tools.page.examples import (
+    Disagreement,
+    Pattern,
+    disagreements,
+    sample_patterns,
+)
+from lorapar_cli.tools.page.figures import Picture, accuracy_figure, draw
+from lorapar_cli.tools.report import report_sections
+from lorapar_cli.tools.run_results import TRAINING, RunResults, read_run, selection_in_words
+from lorapar_cli.tools.run_status import next_command, run_status
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        anchor: The end of its address.
+        body: Its text, as HTML.
+        remarks: What could not be drawn, and why.
+    """
+
+    anchor: str
+    title: str
+    body: Markup
+    pictures: list[Picture] = field(default_factory=list)
+    patterns: list[Pattern] = field(default_factory=list)
+    disagreements: list[Disagreement] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Writes a page whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(make_inert(text))
+
+
+def run_page(run_dir: RunDir) -> str:
+    """Returns the page about one run.
+
+    Raises:
+        LoraparError: No stage has finished, or a manifest cannot be read.
+    """
+    run = read_run(run_dir)
+    texts = report_sections(run)
+    status = run_status(run_dir)
+    sections = [
+        _with_pictures(run, key, text) for key, text in texts.items() if text and "## " in text[:3]
+    ]
+    return _render(
+        title=f"lorapar: {run_dir.root}",
+        heading=str(run_dir.root),
+        warnings=to_html(texts["state"]),
+        lead=to_html(texts["model"]),
+        status=status,
+        next_command=next_command(run_dir, status),
+        sections=sections,
+    )
+
+
+def comparison_page(run_dirs: list[RunDir]) -> str:
+    """Returns the page that compares the evaluated models of several runs.
+
+    Raises:
+        LoraparError: A run has no finished evaluation.
+    """
+    table = compare_runs(run_dirs)
+    by_evaluation = evaluated_models(run_dirs)
+    pictures = [
+        draw(partial(accuracy_figure, rows), f"Accuracy in evaluation {name}, by run and model")
+        for name, rows in by_evaluation.items()
+    ]
+    section = Section("runs", "Evaluated models", to_html(table), pictures)
+    return _render(
+        title=f"lorapar: {len(run_dirs)} runs",
+        heading=f"{len(run_dirs)} runs",
+        warnings=Markup(),
+        lead=Markup(),
+        status=[],
+        next_command=None,
+        sections=[section],
+    )
+
+
+def _render(**values: object) -> str:
+    return _environment().get_template("page.html.jinja").render(version=__version__, **values)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("lorapar_cli.tools.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def to_html(text: str) -> Markup:
+    """Returns Markdown as HTML; markup, links and pictures in it stay text."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.disable(["image", "link", "autolink", "reference", "html_block", "html_inline"])
+    html = parser.render(text)
+    html = html.replace("<table>", '<div class="wide"><table>').replace(
+        "</table>", "</table></div>"
+    )
+    return Markup(html)
+
+
+def _with_pictures(run: RunResults, key: str, text: str) -> Section:
+    """Returns a section of the report with its pictures and examples."""
+    heading, _, rest = text.partition("\n")
+    section = Section(
+        re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"),
+        heading.removeprefix("## "),
+        to_html(rest),
+    )
+    kind, _, name = key.partition("/")
+    add: dict[str, Callable[[RunResults, Section, str], None]] = {
+        "accuracy": _add_evaluation,
+        "labels": _add_disagreements,
+        "partition": _add_partition,
+        "training": _add_curves,
+    }
+    if kind in add:
+        # A damaged file takes one picture away, not the page.
+        try:
+            add[kind](run, section, name)
+        except LoraparError as error:
+            section.remarks.append(f"Not shown: {error.what}")
+    return section
+
+
+def _add_evaluation(run: RunResults, section: Section, name: str) -> None:
+    manifest = run.evaluations[name]
+    metrics = manifest.record(EvalRecord).metrics
+    if "harness" not in metrics:
+        rows = [(row["model"], row) for row in metrics["models"]]
+        alt = f"Accuracy of each model in evaluation {name}, with 95 % intervals"
+        section.pictures.append(draw(partial(accuracy_figure, rows), alt))
+    section.patterns.extend(sample_patterns(run.directory.folder(f"{Stage.EVAL}/{name}")))
+
+
+def _add_disagreements(run: RunResults, section: Section, _: str) -> None:
+    section.disagreements.extend(disagreements(run.directory))
+
+
+def _add_partition(run: RunResults, section: Section, name: str) -> None:
+    directory = run.directory
+    mask, _ = read_mask(directory.folder(Stage.PARTITION) / Artifact.MASK)
+    section.pictures.append(
+        draw(
+            partial(draw_layers, mask),
+            "Share of active elements by layer and module, in SFT and in RL",
+        )
+    )
+    if changes := directory.changed_inputs(Stage.PARTITION):
+        section.remarks.append(
+            f"Scatter and curve are not shown: {', '.join(changes)} changed since the cut."
+        )
+        return
+    title = selection_in_words(run.stages[Stage.PARTITION]).partition(", alpha")[0]
+    source = ImportanceFile(_importance(run))
+    section.pictures.append(
+        draw(
+            partial(draw_scatter, source, mask, title),
+            "Importance of elements for System 1 against System 2, coloured by region",
+        )
+    )
+    section.pictures.append(
+        draw(
+            partial(draw_curve, source, mask),
+            "Cumulative importance over the share of elements, with each system's cut",
+        )
+    )
+
+
+def _importance(run: RunResults) -> Path:
+    """Returns the file that the partition was made from."""
+    path = Path(run.stages[Stage.PARTITION].inputs["importance"]["path"])
+    return path if path.is_absolute() else run.directory.root / path
+
+
+def _add_curves(run: RunResults, section: Section, _: str) -> None:
+    for stage in TRAINING:
+        for path in _metrics_of(run, stage):
+            check_written(path)
+            lines = [line for _, line in read_jsonl(path)]
+            section.pictures.extend(
+                draw(partial(panel_figure, lines, key), f"{stage}: {title}, by step", small=True)
+                for key, title in logged_panels(lines).items()
+            )
+
+
+def _metrics_of(run: RunResults, stage: Stage) -> Iterator[Path]:
+    path = run.directory.folder(stage) / Artifact.METRICS
+    if stage in run.stages and path.is_file():
+        yield path
