@@ -19,7 +19,7 @@ from lorapar_cli.comparison.cells import (
 from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.records import ComparedRecords, prepare_records
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.models.forgetting import NEUTRAL_TEXT
+from lorapar_cli.models.measuring.forgetting import NEUTRAL_TEXT
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
 from lorapar_cli.options import Options, options_of
 from lorapar_cli.partition.options import PartitionOptions

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,12 @@ from lorapar_cli.comparison.cells import canonical
 from lorapar_cli.data.formats import source_label
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.measuring.validation import choose_validation, common_prompts
 from lorapar_cli.names import Artifact, Stage, System, split_file
 from lorapar_cli.store.atomic import atomic_file, new_folder
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import Record, read_records, write_records
 from lorapar_cli.store.run_dir import RunDir
-
-MOST_VALIDATION = 200
-"""Records per system; more would make the rate search slow, not better."""
 
 _VALIDATION = "validation.jsonl"
 _COMPLETE = "records.json"
@@ -103,28 +101,6 @@ def _write_parts(
         json.dump({"validation": len(chosen), "held out": len(held_out)}, file)
 
 
-def choose_validation(records: Sequence[Record], share: float, seed: int) -> list[Record]:
-    """Returns the share of the records that is not trained on, in their order.
-
-    It depends on prompts and seed, not on the records' order. Records with the same prompt stay
-    together, so the part may be a little smaller than the share; at least one record is left.
-    """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(canonical(record.prompt), []).append(record)
-    room = min(max(1, round(share * len(records))), MOST_VALIDATION, len(records) - 1)
-    chosen: set[int] = set()
-    for prompt in sorted(groups, key=lambda text: _draw(text, seed)):
-        if len(groups[prompt]) <= room:
-            room -= len(groups[prompt])
-            chosen |= {id(record) for record in groups[prompt]}
-    return [record for record in records if id(record) in chosen]
-
-
-def _draw(prompt: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {prompt}".encode()).hexdigest()
-
-
 def _read_measured(source: str, *, is_default: bool) -> list[Record]:
     """Returns the records to measure on, each with its system.
 
@@ -152,8 +128,7 @@ def _read_measured(source: str, *, is_default: bool) -> list[Record]:
 
 
 def _require_apart(measured: Iterable[Record], trained: Iterable[Record], source: str) -> None:
-    prompts = {canonical(record.prompt) for record in trained}
-    both = [record.id for record in measured if canonical(record.prompt) in prompts]
+    both = [record.id for record in common_prompts(measured, trained)]
     if both:
         raise LoraparError(
             f"{len(both)} records to measure on are training records of the run as well",

@@ -142,7 +142,7 @@ class Trainer:
         if stage is Stage.TRAIN_RL:
             by_system: dict[str, Any] = records.answers(model)
         else:
-            by_system = records.losses(model, self.bench.pad_token_id)
+            by_system = records.losses(model)
         values = [value for system in systems for value in by_system.get(system.value, [])]
         if not values:
             raise AssertionError(f"no validation record of {systems} can be judged")

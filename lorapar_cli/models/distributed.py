@@ -34,6 +34,20 @@ class Processes:
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
 
+    def complete(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Returns a list of which each process has its share, whole and the same in each of them.
+
+        Args:
+            values: Those that other processes have are 0 here.
+            device: Where processes exchange tensors.
+        """
+        if self.count == 1:
+            return list(values)
+        # float64 holds every float as it is, and adding zeros to it changes nothing.
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        self.add_up(tensor)
+        return [float(value) for value in tensor.tolist()]
+
     def merge(self, found: dict[int, T]) -> dict[int, T]:
         """Returns what all processes have found together, by ascending keys, in each of them."""
         parts: list[Any] = [found]
@@ -74,6 +88,10 @@ class Processes:
             torch.distributed.barrier()
 
 
+ALONE = Processes(0, 1)
+"""One process without a launcher."""
+
+
 def join_processes() -> Processes:
     """Joins the processes of `torchrun` or `accelerate launch`; one process without a launcher.
 
@@ -92,7 +110,7 @@ def join_processes() -> Processes:
             "--multi_gpu`",
         )
     if wanted == 1:
-        return Processes(0, 1)
+        return ALONE
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())

@@ -56,6 +56,14 @@ class Record:
             return self.reference_answers
         return [] if self.reference_answer is None else [self.reference_answer]
 
+    def accepted_by(self, match: str) -> list[str]:
+        """Returns every answer that counts as right by a rule of grading; empty where none is known."""
+        if match != "exact":
+            return self.accepted_answers
+        # One reference is often only the end of the completion; several are ways to say all of it.
+        several = [answer.strip() for answer in self.reference_answers]
+        return list(dict.fromkeys([self.completion.strip(), *several]))
+
     def to_json(self) -> dict[str, Any]:
         """Returns the line's object: own fields first, then extra fields."""
         own = {key: getattr(self, key) for key in RECORD_FIELDS}

@@ -1,41 +1,13 @@
 """Which records cells train on, choose rates on and are measured on."""
 
 import json
-from collections import Counter
 
 import pytest
 
-from lorapar_cli.comparison.records import choose_validation, prepare_records
+from lorapar_cli.comparison.records import prepare_records
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage, System
-from lorapar_cli.store.records import Record, read_records, write_records
-
-
-def records(count, same=()):
-    return [Record(f"r{n}", f"Q{n if n not in same else 0}", "A") for n in range(count)]
-
-
-def test_the_share_is_drawn_by_prompt_and_seed_not_by_order():
-    every = records(100)
-    chosen = {record.id for record in choose_validation(every, 0.1, 0)}
-    assert len(chosen) == 10
-    assert {record.id for record in choose_validation(every[::-1], 0.1, 0)} == chosen
-    assert {record.id for record in choose_validation(every, 0.1, 1)} != chosen
-    # Not simply the first or the last ones.
-    assert chosen != {f"r{n}" for n in range(10)}
-
-
-def test_records_of_one_prompt_stay_together():
-    every = records(40, same=range(6))
-    for seed in range(10):
-        chosen = choose_validation(every, 0.25, seed)
-        assert Counter(record.prompt for record in chosen)["Q0"] in (0, 6)
-        assert len(chosen) == 10
-
-
-@pytest.mark.parametrize(("count", "size"), [(1, 0), (2, 1), (3, 1), (10, 1), (5000, 200)])
-def test_small_and_large_parts(count, size):
-    assert len(choose_validation(records(count), 0.1, 0)) == size
+from lorapar_cli.store.records import read_records, write_records
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ excluded and counted.
 from lorapar_cli.data.formats import source_label
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.options import EvalOptions, Match
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.task import GroupKind, Item, Task
 from lorapar_cli.grading.latex import check_latex
 from lorapar_cli.store.records import Record
@@ -33,7 +33,7 @@ def load_own_records(options: EvalOptions) -> Task:
     items = [
         _to_item(record, accepted)
         for record in records
-        if (accepted := _accepted(record, options.match))
+        if (accepted := record.accepted_by(options.match))
     ]
     if records and not items:
         raise LoraparError(
@@ -62,15 +62,6 @@ def _to_item(record: Record, accepted: list[str]) -> Item:
         tools=record.tools,
         reference_answers=several,
     )
-
-
-def _accepted(record: Record, match: Match) -> list[str]:
-    """Returns every answer that counts as right, the first one first; empty for none."""
-    if match != "exact":
-        return record.accepted_answers
-    # One reference is often only the end of the completion; several are ways to say all of it.
-    several = [answer.strip() for answer in record.reference_answers]
-    return list(dict.fromkeys([record.completion.strip(), *several]))
 
 
 def _groups(record: Record) -> dict[GroupKind, str]:

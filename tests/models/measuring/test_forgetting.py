@@ -9,7 +9,7 @@ import torch
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.forgetting import (
+from lorapar_cli.models.measuring.forgetting import (
     NEUTRAL_TEXT,
     kl_from_base,
     record_losses,

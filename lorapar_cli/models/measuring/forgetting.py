@@ -17,6 +17,7 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
+from lorapar_cli.models.distributed import ALONE, Processes
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.store.disk.regular_files import read_text
 
@@ -27,24 +28,33 @@ NEUTRAL_TEXT = Path(__file__).with_name("neutral.txt")
 _BATCH_TOKENS = 2048
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def record_losses(
-    model: torch.nn.Module, samples: Sequence[Encoded], pad_token_id: int
+    model: torch.nn.Module,
+    samples: Sequence[Encoded],
+    pad_token_id: int,
+    processes: Processes = ALONE,
 ) -> list[float]:
     """Returns each sample's mean cross-entropy over its completion tokens, in nats.
 
     Args:
         model: In evaluation mode.
+        processes: Each of them computes its share of the batches.
     """
     losses = [0.0] * len(samples)
-    for indices, batch in _batches(model, samples, pad_token_id):
+    for indices, batch in _batches(model, samples, pad_token_id, processes):
         for index, loss in zip(indices, sample_losses(model, batch).tolist(), strict=True):
             losses[index] = loss
-    return losses
+    return processes.complete(losses, transformers_model(model).device)
 
 
-@torch.inference_mode()
-def kl_from_base(model: PeftModel, samples: Sequence[Encoded], pad_token_id: int) -> list[float]:
+@torch.no_grad()
+def kl_from_base(
+    model: PeftModel,
+    samples: Sequence[Encoded],
+    pad_token_id: int,
+    processes: Processes = ALONE,
+) -> list[float]:
     """Returns KL(base || adapter) of the next token, averaged over each sample's completion, in nats.
 
     On completions that the base model has sampled, the mean is an unbiased estimate of the
@@ -53,12 +63,13 @@ def kl_from_base(model: PeftModel, samples: Sequence[Encoded], pad_token_id: int
     Args:
         model: Base and adapter, in evaluation mode.
         samples: Prompts with the base model's completions.
+        processes: Each of them computes its share of the batches.
 
     Source: Shenfeld et al., "RL's Razor", arXiv 2509.04259: forgetting follows this divergence on
     the new task's prompts.
     """
     divergences = [0.0] * len(samples)
-    for indices, batch in _batches(model, samples, pad_token_id):
+    for indices, batch in _batches(model, samples, pad_token_id, processes):
         adapted = log_softmax(prediction_logits(model, batch).float(), dim=-1)
         with model.disable_adapter():
             base = log_softmax(prediction_logits(model, batch).float(), dim=-1)
@@ -67,7 +78,7 @@ def kl_from_base(model: PeftModel, samples: Sequence[Encoded], pad_token_id: int
         means = by_token.new_zeros(batch.size).index_add(0, batch.owners, by_token * batch.weights)
         for index, value in zip(indices, means.tolist(), strict=True):
             divergences[index] = value
-    return divergences
+    return processes.complete(divergences, transformers_model(model).device)
 
 
 def text_windows(
@@ -92,20 +103,25 @@ def text_windows(
     return windows
 
 
-def text_loss(model: torch.nn.Module, windows: Sequence[Encoded], pad_token_id: int) -> float:
+def text_loss(
+    model: torch.nn.Module,
+    windows: Sequence[Encoded],
+    pad_token_id: int,
+    processes: Processes = ALONE,
+) -> float:
     """Returns the mean cross-entropy over all tokens of a text that are predicted, in nats."""
-    losses = record_losses(model, windows, pad_token_id)
+    losses = record_losses(model, windows, pad_token_id, processes)
     counts = [each.completion_length for each in windows]
     weighted = sum(loss * count for loss, count in zip(losses, counts, strict=True))
     return weighted / sum(counts)
 
 
 def _batches(
-    model: torch.nn.Module, samples: Sequence[Encoded], pad_token_id: int
+    model: torch.nn.Module, samples: Sequence[Encoded], pad_token_id: int, processes: Processes
 ) -> Iterator[tuple[list[int], Batch]]:
     """Yields the indices and the batch of samples of similar length, always in one composition."""
     every, layout = list(samples), BatchLayout()
     order = sorted(range(len(every)), key=lambda index: -len(every[index].input_ids))
     device = transformers_model(model).device
-    for indices in layout.divide(every, order, _BATCH_TOKENS):
+    for indices in processes.share(layout.divide(every, order, _BATCH_TOKENS)):
         yield indices, make_batch([every[i] for i in indices], pad_token_id, device, layout)

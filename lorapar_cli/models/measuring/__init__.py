@@ -1,0 +1,1 @@
+"""What a model is worth on records, and what its adapter has made it forget."""
