@@ -19,7 +19,7 @@ from lorapar_cli.comparison.report.results import Comparison
 from lorapar_cli.comparison.trials import Trial, trial_folder
 from lorapar_cli.models.base_model import find_base_model, free_memory, load_tokenizer
 from lorapar_cli.models.choices import score_choices
-from lorapar_cli.models.forgetting import NEUTRAL_TEXT
+from lorapar_cli.models.measuring.forgetting import NEUTRAL_TEXT
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import Artifact, Stage, System

@@ -28,10 +28,11 @@ from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.inputs import ALL
 from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions
+from lorapar_cli.training.watching.options import WatchOptions
 
 Chosen = TypeVar("Chosen", bound=Options)
 # What a manifest records as resolved, or what the comparison decides itself.
-_OWN = {"model", "template", "seed", "report_to"}
+_OWN = {"model", "template", "seed", "report_to"} | {e.name for e in options_of(WatchOptions)}
 
 
 @dataclass(frozen=True)

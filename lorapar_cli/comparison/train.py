@@ -170,6 +170,9 @@ def training_options(grid: Grid, cell: Cell, trial: Trial, target: Path) -> Trai
         from_="init",
         out=target,
         overwrite=True,
+        # The comparison measures on records of its own.
+        forgetting=False,
+        watch=None,
         trust_remote_code=grid.options.trust_remote_code,
     )
 

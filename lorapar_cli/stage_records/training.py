@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+from lorapar_cli.stage_records.forgetting import StageForgetting
+
 
 class LaunchMetrics(TypedDict):
     """How a training stage was launched: number of processes, name of the engine."""
@@ -11,15 +13,55 @@ class LaunchMetrics(TypedDict):
     engine: str
 
 
-class TrainedRecords(TypedDict):
-    """What a training stage read: records by system, and how many of all it trains on.
+class ValidationPoint(TypedDict):
+    """One evaluation of the validation part: loss in nats per token and accuracy, by system."""
 
-    `replayed_records` is how many of `records` are replayed, where any are.
+    step: int
+    loss: dict[str, float]
+    accuracy: dict[str, float]
+
+
+class StageValidation(TypedDict):
+    """The evaluations of a training stage.
+
+    Keys:
+        records: System -> number of validation records.
+        every: Steps between two evaluations.
+        measure: By which figure of the stage's own systems steps are compared, `loss` or `accuracy`.
+        points: The first evaluation, the best one and the last one; metrics.jsonl has all.
+        best_step: None where the own systems have no such figure.
+        published_step: The step whose adapter is the stage's result.
+    """
+
+    records: dict[str, int]
+    every: int
+    measure: str
+    points: list[ValidationPoint]
+    best_step: int | None
+    published_step: int
+
+
+class Watched(TypedDict, total=False):
+    """What a training stage measured besides its steps."""
+
+    forgetting: StageForgetting
+    validation: StageValidation
+
+
+class TrainedRecords(TypedDict):
+    """What a training stage read.
+
+    Keys:
+        records: System -> number of records, those that are too long among them.
+        trained_records: How many of all it trains on.
+        replayed_records: How many of `records` are replayed, where any are.
+        validation_records: System -> number of records that were kept apart to validate on.
     """
 
     records: dict[str, int]
     trained_records: int
     replayed_records: NotRequired[int]
+    validation_records: NotRequired[dict[str, int]]
 
 
 class TrainedTokens(TrainedRecords):
@@ -136,19 +178,19 @@ class RlFigures(TypedDict):
     refill: NotRequired[RefillCost]
 
 
-class TrainingMetrics(LaunchMetrics):
+class TrainingMetrics(LaunchMetrics, Watched):
     """What both training stages measure."""
 
     steps: int
 
 
-class SftMetrics(LaunchMetrics, SftFigures):
+class SftMetrics(LaunchMetrics, SftFigures, Watched):
     """What `train-sft` measures; `replay` where the base model's own answers are replayed."""
 
     replay: NotRequired[ReplaySampling]
 
 
-class RlMetrics(LaunchMetrics, RlFigures):
+class RlMetrics(LaunchMetrics, RlFigures, Watched):
     """What `train-rl` measures; `pass_filter` where prompts were filtered by pass rate."""
 
     pass_filter: NotRequired[PassFilter]

@@ -13,6 +13,7 @@ from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
+from lorapar_cli.training.watching.figures import is_measured
 
 CLIPPED = "completions/clipped_ratio"
 """Key of TRL's logs: share of a step's completions that reached the maximum length."""
@@ -93,7 +94,9 @@ class StageCallback(TrainerCallback):
         written = {key: value for key, value in logs.items() if not _is_nan(value)}
         metrics.append([{"step": state.global_step} | written])
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
-        self._progress(Advance(self._task, state.global_step, state.max_steps, figures))
+        # What was measured besides the steps is told by whoever has measured it.
+        if not is_measured(logs):
+            self._progress(Advance(self._task, state.global_step, state.max_steps, figures))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

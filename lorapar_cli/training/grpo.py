@@ -187,7 +187,7 @@ def to_record(
     counts: TrainedRecords, trained: Trained[RlFigures], pass_filter: PassFilter | None
 ) -> RlRecord:
     """Returns the stage's record of a finished run."""
-    metrics: RlMetrics = {**trained.launch, **trained.figures}
+    metrics: RlMetrics = {**trained.launch, **trained.figures, **trained.watched}
     if pass_filter is not None:
         metrics["pass_filter"] = pass_filter
     return RlRecord({**counts, **trained.elements}, metrics)

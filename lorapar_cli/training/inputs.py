@@ -1,6 +1,6 @@
 """Which records a training stage trains on: its own system's, replayed ones, or a file's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from lorapar_cli.store.run_dir import ADAPTERS, RunDir
 from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.recipes.options import OTHER, SELF
 from lorapar_cli.training.recipes.replay import draw_replay, replay_count
+from lorapar_cli.training.watching.records import Select, validation_inputs
 
 ALL = "all"
-_REPLAYED = "replay"
+REPLAYED = "replay"
 _NAMED = 5
 _OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
 
@@ -51,6 +52,7 @@ class TrainingInputs:
         template: How conversations are rendered, by the user's options or as the run did.
         settings: What the manifest holds of the options.
         described: The manifest's `inputs`.
+        validation: Name -> file that the validation part is taken from besides `files`.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class TrainingInputs:
     template: ChatTemplate
     settings: dict[str, Any]
     described: dict[str, dict[str, str]]
+    validation: dict[str, Path]
 
     def new_manifest(self, stage: Stage, given: Sequence[str]) -> Manifest:
         """Returns the manifest of a run that starts from these inputs."""
@@ -91,15 +94,20 @@ def find_training_inputs(
     adapter = _find_adapter(run_dir, options, made_by)
     mask = _find_mask(run_dir, options.mask)
     files = training_files(splits, options.data, options.replay, options.replay_source)
+    validation = validation_inputs(options, options.data, splits, files)
     base_id, revision = run_dir.base_of_adapter(options.model)
     template = ChatTemplate(
         run_dir.template(made_by) if options.template is None else read_template(options.template),
         read_arguments(options.template_arg or run_dir.template_arguments(made_by)),
     )
-    paths = files | {
-        "adapter": adapter / ADAPTER_WEIGHTS,
-        "adapter_config": adapter / ADAPTER_CONFIG,
-    }
+    paths = (
+        files
+        | validation
+        | {
+            "adapter": adapter / ADAPTER_WEIGHTS,
+            "adapter_config": adapter / ADAPTER_CONFIG,
+        }
+    )
     if mask is not None:
         paths["mask"] = mask
     return TrainingInputs(
@@ -112,6 +120,7 @@ def find_training_inputs(
         template,
         options.settings(model=base_id, template=template.text, template_arg=template.given),
         describe_inputs(paths),
+        validation,
     )
 
 
@@ -161,7 +170,7 @@ def training_files(
     else:
         files = {"data": Path(data)}
     if replay and replay_source not in (OTHER, SELF):
-        files[_REPLAYED] = Path(replay_source)
+        files[REPLAYED] = Path(replay_source)
     elif replay:
         if data not in tuple(System):
             raise UsageError(
@@ -180,7 +189,7 @@ def read_training_records(
     replay: float,
     seed: int,
     notes: list[str],
-    select: Callable[[list[Record], Path], list[Record]] = lambda records, _: records,
+    select: Select = lambda records, _: records,
 ) -> TrainingRecords:
     """Returns the records to train on, the stage's own and replayed ones.
 
@@ -194,7 +203,7 @@ def read_training_records(
     """
     parts = []
     for name, path in files.items():
-        found = _read_data(path) if name in ("data", _REPLAYED) else read_records(path)
+        found = read_data(path) if name in ("data", REPLAYED) else read_records(path)
         if not found:
             raise LoraparError(
                 "there is nothing to train on",
@@ -212,7 +221,7 @@ def read_training_records(
             f"`--replay {replay}` of {len(own)} records is less than one: nothing is replayed"
         )
     if len(replayed) < wanted:
-        of = f"`{files[_REPLAYED]}`" if _REPLAYED in files else "the other system"
+        of = f"`{files[REPLAYED]}`" if REPLAYED in files else "the other system"
         notes.append(
             f"`--replay {replay}` asks for {wanted} records of {of} and there are "
             f"{len(other)}: their share is {len(replayed) / (len(own) + len(replayed)):.1%}"
@@ -220,7 +229,7 @@ def read_training_records(
     return TrainingRecords(own, replayed)
 
 
-def _read_data(path: Path) -> list[Record]:
+def read_data(path: Path) -> list[Record]:
     """Returns the records of a user's file."""
     try:
         return list(open_source(str(path)).records())

@@ -20,6 +20,7 @@ from lorapar_cli.stage_records.training import (
     RlFigures,
     SftFigures,
     TrainedRecords,
+    Watched,
 )
 from lorapar_cli.store.checkpoints import read_mark
 from lorapar_cli.store.manifest import Manifest
@@ -35,6 +36,8 @@ from lorapar_cli.training.masking.masked_adapter import (
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import TrainingOptions, deciding
+from lorapar_cli.training.watching.plan import WatchPlan
+from lorapar_cli.training.watching.watch import Watch, open_watch
 
 Figures = TypeVar("Figures", SftFigures, RlFigures)
 
@@ -52,6 +55,7 @@ class TrainingJob:
         counts: What is known of the records.
         dropout: Dropout probability before the LoRA matrices.
         shown: Key of the trainer's logs -> short name in the progress display.
+        plan: What is measured besides the steps; None for nothing.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class TrainingJob:
     counts: TrainedRecords
     dropout: float
     shown: Mapping[str, str]
+    plan: WatchPlan | None = None
 
     def is_done(self) -> bool:
         """Returns whether the stage folder has the finished result of this job."""
@@ -119,6 +124,8 @@ class TrainingRun:
         progress: Where events go; silent in all processes but one.
         notes: Sentences for the manifest, added to while training.
         dry: Ends the run before the first step; None in a real one.
+        watch: Measures besides the steps; None where nothing does.
+        watched: What it has measured, once the run has ended.
     """
 
     masked: MaskedModel
@@ -131,6 +138,8 @@ class TrainingRun:
     progress: Progress
     notes: list[str]
     dry: DryRun | None
+    watch: Watch | None
+    watched: Watched
 
     def open_log(self, name: str) -> StepLog | None:
         """Returns a step log that continues from the checkpoint, None where nothing is written."""
@@ -147,6 +156,9 @@ class TrainingRun:
         """
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
+        if self.watch is not None:
+            # First: what it adds to a checkpoint is there when that is marked as complete.
+            self.watch.begin(trainer, self.checkpoint)
         trainer.add_callback(self.callback)
         if self.dry is not None:
             trainer.add_callback(self.dry)
@@ -155,6 +167,8 @@ class TrainingRun:
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         gradients.conclude(self.notes)
         trainer.take_evaluation_point()
+        if self.watch is not None:
+            self.watched.update(self.watch.conclude(self.logs.get(Artifact.METRICS)))
 
 
 @dataclass(frozen=True)
@@ -165,11 +179,13 @@ class Trained(Generic[Figures]):
         elements: How many elements are active, and how many moved.
         launch: How the run was launched.
         figures: What the stage's fitting function returned.
+        watched: What was measured besides the steps.
     """
 
     elements: MovedElements
     launch: LaunchMetrics
     figures: Figures
+    watched: Watched
 
 
 def load_run(
@@ -195,6 +211,9 @@ def load_run(
     if main and dry is None:
         logs[Artifact.METRICS] = _open_log(work / Artifact.METRICS, checkpoint)
     heard = progress if main else silent
+    watch = None
+    if job.plan is not None and dry is None:
+        watch = open_watch(job.plan, launch.engine, launch.processes, heard, job.manifest.notes)
     callback = StageCallback(
         logs,
         identity_digest(job.manifest, deciding),
@@ -214,6 +233,8 @@ def load_run(
         progress=heard,
         notes=job.manifest.notes,
         dry=dry,
+        watch=watch,
+        watched={},
     )
 
 

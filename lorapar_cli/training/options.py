@@ -33,6 +33,7 @@ from lorapar_cli.training.recipes.options import (
     idle_options,
 )
 from lorapar_cli.training.rewards.builtin import reward_names
+from lorapar_cli.training.watching.options import WatchOptions, idle_watching
 
 TRACKERS = ("none", "wandb", "tensorboard", "trackio", "mlflow", "swanlab")
 """Values of `--report-to`, each but `none` also the name of the package."""
@@ -42,7 +43,7 @@ _RUN = {"panel": "Run", "recorded": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(RecipeOptions):
+class TrainingOptions(RecipeOptions, WatchOptions):
     """Options that both training stages have; a stage gives the defaults in which they differ.
 
     Raises:
@@ -280,7 +281,7 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     # Patience ends the run only where the run is asked to stop.
     stopping = {"patience_steps"} if settings.get("stop_without_spread") else set()
-    without = (_WITHOUT_EFFECT - stopping) | idle_options(settings)
+    without = (_WITHOUT_EFFECT - stopping) | idle_options(settings) | idle_watching(settings)
     kept = {key: value for key, value in settings.items() if key not in without}
     if "training" in settings:
         kept["training"] = [

@@ -126,7 +126,7 @@ def run_training(
             "active_moved": active_moved,
             "frozen_moved": frozen_moved,
         }
-        manifest.keep(to_record(Trained(moved, launch.metrics(), fitted)))
+        manifest.keep(to_record(Trained(moved, launch.metrics(), fitted, run.watched)))
         if run.main:
             save_masked(run.masked, values, work)
             finish_working_folder(work, job.folder, manifest)

@@ -122,7 +122,7 @@ def to_record(
     counts: TrainedTokens, trained: Trained[SftFigures], sampling: ReplaySampling | None
 ) -> SftRecord:
     """Returns the stage's record of a finished run."""
-    metrics: SftMetrics = {**trained.launch, **trained.figures}
+    metrics: SftMetrics = {**trained.launch, **trained.figures, **trained.watched}
     if sampling is not None:
         metrics["replay"] = sampling
     return SftRecord({**counts, **trained.elements}, metrics)

@@ -15,10 +15,8 @@ from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.inputs import (
-    TrainingRecords,
     drop_too_long,
     find_training_inputs,
-    read_training_records,
 )
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
@@ -27,6 +25,7 @@ from lorapar_cli.training.recipes.init_warning import init_of, rl_init_warning
 from lorapar_cli.training.rewards.builtin import CODE
 from lorapar_cli.training.rewards.code import check_record_tests, with_tests
 from lorapar_cli.training.rewards.load import WeightedRewards
+from lorapar_cli.training.watching.parts import StageRecords, count_validation, read_stage_records
 
 if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
@@ -58,12 +57,12 @@ def train_rl(
     if not options.dry_run and (done := source.find_result()) is not None:
         return done
     manifest = source.new_manifest(Stage.TRAIN_RL, given)
-    parts = read_training_records(
-        source.files,
-        options.replay,
-        options.seed,
+    parts = read_stage_records(
+        run_dir,
+        source,
+        options,
         manifest.notes,
-        lambda found, path: _with_reference(found, path, manifest.notes, CODE in rewards),
+        lambda found, path, notes: _with_reference(found, path, notes, CODE in rewards),
     )
     _refuse_tools(parts.all)
     _warn_of_init(source.adapter, manifest.notes, progress)
@@ -71,13 +70,15 @@ def train_rl(
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.training import grpo, jobs, run
+    from lorapar_cli.training.watching.plan import plan_watch
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     data = _RlData(tokenizer, options, rewards, parts, manifest.notes)
+    plan = plan_watch(options, tokenizer, base, parts, gradable=CODE not in rewards)
     job = jobs.TrainingJob(
-        source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN
+        source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN, plan
     )
     return run.run_training(
         job,
@@ -101,7 +102,7 @@ class _RlData:
         tokenizer: PreTrainedTokenizerBase,
         options: RlOptions,
         rewards: WeightedRewards,
-        parts: TrainingRecords,
+        parts: StageRecords,
         notes: list[str],
     ) -> None:
         self._tokenizer, self._options, self._rewards = tokenizer, options, rewards
@@ -132,6 +133,7 @@ class _RlData:
         }
         if self._options.replay:
             counts["replayed_records"] = len(self._parts.replayed)
+        count_validation(counts, self._parts)
         return counts
 
 

@@ -18,15 +18,14 @@ from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.inputs import (
-    TrainingRecords,
     drop_too_long,
     find_training_inputs,
-    read_training_records,
 )
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.preflight import read_trainer_arguments
 from lorapar_cli.training.recipes.options import SELF
+from lorapar_cli.training.watching.parts import StageRecords, count_validation, read_stage_records
 
 if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
@@ -57,11 +56,12 @@ def train_sft(
     if done is not None and not options.show_tokens:
         return done
     manifest = source.new_manifest(Stage.TRAIN_SFT, given)
-    records = read_training_records(source.files, options.replay, options.seed, manifest.notes)
+    records = read_stage_records(run_dir, source, options, manifest.notes)
 
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.training import jobs, run, sft
+    from lorapar_cli.training.watching.plan import plan_watch
 
     extra = read_trainer_arguments(options)
     base, start = run.read_starting_adapter(source, Flag.SFT, options.trust_remote_code)
@@ -81,6 +81,7 @@ def train_sft(
         data.counts(),
         options.lora_dropout,
         sft.SHOWN,
+        plan_watch(options, tokenizer, base, records),
     )
     return run.run_training(
         job,
@@ -103,10 +104,10 @@ class _SftData:
         self,
         tokenizer: PreTrainedTokenizerBase,
         options: SftOptions,
-        records: TrainingRecords,
+        records: StageRecords,
         notes: list[str],
     ) -> None:
-        self._tokenizer, self._options = tokenizer, options
+        self._tokenizer, self._options, self._records = tokenizer, options, records
         self._own, self._replayed, self._asked = records.own, records.replayed, list[Record]()
         if options.replay_source == SELF:
             self._replayed, self._asked = [], records.replayed
@@ -137,6 +138,7 @@ class _SftData:
         }
         if self._options.replay:
             counts["replayed_records"] = len(self._replayed)
+        count_validation(counts, self._records)
         return counts
 
 

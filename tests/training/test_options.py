@@ -17,6 +17,7 @@ from lorapar_cli.training.options import (
     deciding,
 )
 from lorapar_cli.training.rewards.builtin import REWARDS, parse_weights, reward_names
+from lorapar_cli.training.watching.options import WatchOptions
 
 STAGES = [SftOptions, RlOptions]
 
@@ -95,9 +96,9 @@ def test_what_is_written_besides_the_result_or_read_as_an_input_decides_nothing(
 
 @pytest.mark.parametrize("options_class", STAGES)
 def test_every_other_recorded_setting_decides(options_class):
-    settings = options_class().settings()
+    settings = options_class(eval_steps=5).settings()
     idle = {"sample_batch_size", "replay_temperature", "refill_limit", "pass_samples"}
-    without = {"save_steps", "report_to", "patience_steps"} | idle
+    without = {"save_steps", "report_to", "patience_steps", "forgetting", "watch"} | idle
     for name in settings.keys() - without:
         assert deciding(settings | {name: ["weight=1"]}) != deciding(settings), name
 
@@ -113,6 +114,47 @@ def test_options_of_a_recipe_decide_where_it_is_on():
     on = SftOptions(replay=0.1, replay_source="self")
     for name in ("sample_batch_size", "replay_temperature", "replay", "replay_source"):
         assert deciding(on.settings() | {name: 3}) != decided(on), name
+
+
+def test_settings_of_a_validation_part_decide_where_there_is_one():
+    """Runs of earlier versions, without such settings, are runs without a validation part."""
+    names = {each.name for each in options_of(WatchOptions)}
+    before = {name: value for name, value in SftOptions().settings().items() if name not in names}
+    assert deciding(before) == decided(SftOptions())
+    assert decided(SftOptions(eval_match="exact")) == decided(SftOptions())
+    assert decided(SftOptions(eval_steps=5)) != decided(SftOptions())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": "best"}, "`--keep best` needs validation figures"),
+        ({"stop_after": 2}, "`--stop-after` needs validation figures"),
+        ({"validation": "0.2"}, "`--validation` needs validation figures"),
+        ({"watch": 3, "forgetting": False}, "which `--no-forgetting` turns off"),
+        ({"eval_steps": 1, "validation": "0.7"}, "at most 0.5 as a share, not 0.7"),
+        ({"eval_steps": 1, "validation": "nan"}, "at most 0.5 as a share"),
+        ({"eval_steps": 0}, "at least 1"),
+    ],
+)
+def test_options_of_watching_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        RlOptions(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "share", "file"),
+    [
+        ({}, None, None),
+        ({"eval_steps": 5}, 0.1, None),
+        ({"eval_steps": 5, "validation": "0.25"}, 0.25, None),
+        ({"eval_steps": 5, "validation": "mine.jsonl"}, None, "mine.jsonl"),
+        ({"eval_steps": 5, "validation": "./0.25"}, None, "./0.25"),
+    ],
+)
+def test_a_validation_part_is_a_share_or_a_file(given, share, file):
+    options = SftOptions(**given)
+    assert (options.validation_share, options.validation_file) == (share, file)
 
 
 def test_patience_decides_where_it_ends_the_run():

@@ -19,7 +19,12 @@ pytestmark = pytest.mark.usefixtures("reward_with_spread")
 STAGE_OF = {train_sft: Stage.TRAIN_SFT, train_rl: Stage.TRAIN_RL}
 # Three steps over the records once, or over a part of them.
 SHORT_SFT = SftOptions(
-    learning_rate=1e-2, epochs=1.0, per_device_batch_size=4, gradient_accumulation=1, save_steps=1
+    learning_rate=1e-2,
+    epochs=1.0,
+    per_device_batch_size=4,
+    gradient_accumulation=1,
+    save_steps=1,
+    forgetting=False,
 )
 SHORT_RL = RlOptions(
     learning_rate=1e-2,
@@ -31,6 +36,7 @@ SHORT_RL = RlOptions(
     save_steps=1,
     rewards="length",
     from_="init",
+    forgetting=False,
 )
 
 

@@ -34,7 +34,7 @@ def test_values_are_read_as_yaml():
         ("completion_only_loss=false", "tokenized by lorapar"),
         ("packing=true", "tokenized by lorapar"),
         ("save_only_model=true", "same numbers"),
-        ("eval_strategy=steps", "no records to evaluate"),
+        ("eval_strategy=steps", "measured by lorapar (`--eval-steps`"),
         ("push_to_hub=true", "lorapar export"),
         ("trust_remote_code=true", "--trust-remote-code"),
         ("model_init_kwargs={}", "loaded by lorapar"),

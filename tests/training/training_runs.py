@@ -19,6 +19,7 @@ SFT = SftOptions(
     weight_decay=0.1,
     max_grad_norm=0.1,
     save_steps=1,
+    forgetting=False,
 )
 # A random model is never right: `length`, of the fixture `reward_with_spread`, distinguishes its
 # completions.
@@ -33,6 +34,7 @@ RL = RlOptions(
     max_grad_norm=0.1,
     save_steps=1,
     rewards="format-soft,length",
+    forgetting=False,
 )
 
 
