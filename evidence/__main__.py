@@ -87,16 +87,20 @@ def _curve(chosen: argparse.Namespace) -> None:
 def _real(chosen: argparse.Namespace) -> None:
     from evidence.real import data, model, noise, training
     from evidence.studies import run_study
+    from lorapar_cli.errors import LoraparError
 
     folder = data.require_data(chosen.data)
     base = model.real_model(chosen.work / "cache", say)
     about = {"inputs": {"model": model.WEIGHTS_SHA256, **data.digests(folder)}}
-    for study in (
+    studies = (
         noise.noise_study(chosen.work, base, folder, noise.Size(), say, **about),
         training.training_study(chosen.work, base, folder, training.Size(), say, **about),
-    ):
-        names = {unit.name for unit in study.units}
-        only = [name for name in _only(chosen) if name in names]
+    )
+    units = {unit.name: study for study in studies for unit in study.units}
+    if unknown := [name for name in _only(chosen) if name not in units]:
+        raise LoraparError(f"there is no unit `{unknown[0]}`", hint=f"units: {', '.join(units)}")
+    for study in studies:
+        only = [name for name in _only(chosen) if units[name] is study]
         if only or not chosen.only:
             run_study(study, chosen.work, chosen.out, say, only)
 

