@@ -33,7 +33,7 @@ splitter, and for all faults in the table of faults. Each cell has a learning ra
 records that are not reported."""
 
 _REPEAT = """\
-`python -m evidence STUDY` measures what is not finished and writes `docs/results/STUDY.json`; `make docs` writes
+`python -m evidence STUDY` measures what is not finished and writes `docs/results/<study>.json`; `make docs` writes
 this page. `--only UNITS` measures some units, `--jobs N` runs N trainings at a time, and `--work FOLDER`
 (`.evidence`) holds what is kept between calls: the same command goes on after an interruption or a kill and repeats
 no finished training. The embedded model is trained on one thread, which rounds the same everywhere.
