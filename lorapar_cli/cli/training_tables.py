@@ -26,7 +26,6 @@ def dry_run_tables(manifest: Manifest) -> list[Any]:
         (f"memory, {holder}", f"{size / 2**20:,.1f} MiB")
         for holder, size in metrics["bytes"].items()
     ]
-    rows.append(("memory, activations", "depends on batch and length"))
     return [two_columns("dry run: nothing was trained or written", rows)]
 
 

@@ -46,6 +46,7 @@ from lorapar_cli.training.masking.masked_adapter import (
     whole_adapter,
 )
 from lorapar_cli.training.masking.optimizers import optimizer_notes
+from lorapar_cli.training.memory import bytes_of_passes
 from lorapar_cli.training.options import TrainingOptions, deciding
 
 
@@ -159,7 +160,8 @@ def _run_dry(
         try:
             fit(load_run(job, launch, Path(work), None, dry, progress))
         except FirstStep as reached:
-            return reached.figures
+            figures = reached.figures
+            return {**figures, "bytes": figures["bytes"] | bytes_of_passes(job)}
     raise AssertionError("a dry run went on to train")
 
 

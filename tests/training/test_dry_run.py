@@ -24,10 +24,14 @@ def test_a_dry_run_tells_what_would_be_and_writes_nothing(run_dir):
     assert record.metrics["learning_rates"][5] < SFT.learning_rate
     assert record.metrics["bytes"]["adapter"] == 4 * record.counts["elements"]
     assert record.metrics["bytes"]["optimizer state (AdamW)"] == 8 * record.counts["active"]
+    assert record.metrics["bytes"]["activations (estimate)"] > 10_000
+    assert record.metrics["bytes"]["logits"] > 10_000
+    assert "KV cache and rollouts" not in record.metrics["bytes"]
     assert record.counts["loss_tokens"] > 12
     rl = train_rl(run_dir, replace(RL, from_="init", dry_run=True)).manifest.record(DryRunRecord)
     assert rl.metrics["steps"] == RL.max_steps
     assert "loss_tokens" not in rl.counts
+    assert rl.metrics["bytes"]["KV cache and rollouts"] > 10_000
     assert sorted(path for path in run_dir.root.rglob("*")) == before
 
 

@@ -1,0 +1,1 @@
+"""The memory that a stage needs, estimated before weights are loaded."""
