@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/lorapar demo --run-dir lorapar-demo
 
+# A worker for each core, up to eight of them: each loads torch. A file's tests share their fixtures.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,7 @@
 """Small real parts for every test: a random Llama with its tokenizer, and records to feed it."""
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -8,6 +9,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("NO_COLOR", "1")
 # Models this small gain nothing from more threads, and processes side by side lose.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Workers of pytest-xdist ignore interrupts, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
