@@ -49,7 +49,7 @@ CATALOGUE = (
         "python -m evidence recipes",
         "SFT and then RL, measured on both systems. A recipe of ours is strong where it is better "
         "than `paper`, `random` and `full` in accuracy on both systems, after Holm's correction.",
-        1.0,
+        1.5,
     ),
     Known(
         "replay",
@@ -57,7 +57,7 @@ CATALOGUE = (
         "python -m evidence replay",
         "Whether the split or the replay of the other system's records protects a system, against "
         "SFT of every element on all records (`everything`), on as many of them.",
-        2.0,
+        3.0,
     ),
     Known(
         "tables",
