@@ -2,17 +2,29 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format docs bench faults real clean
+EXTRAS := quantize,deepspeed,harness,latex,trackers,optimizers
+# A worker for each core, up to eight of them: each loads torch. A file's tests share their fixtures.
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile
+
+.PHONY: demo test test-slow test-extras test-all lint format docs bench faults real clean
 
 demo: .venv/installed
 	$(BIN)/lorapar demo --run-dir lorapar-demo
 
-# A worker for each core, up to eight of them: each loads torch. A file's tests share their fixtures.
 test: .venv/installed
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+# The tests that `make test` skips for want of an extra.
+test-extras: .venv-extras/installed
+	.venv-extras/bin/python -m pytest $(PARALLEL) --with-extras \
+		-m "extra and not gpu and not slow and not network"
+
+# Everything that needs neither a GPU nor the internet; takes hours.
+test-all: .venv-extras/installed
+	.venv-extras/bin/python -m pytest $(PARALLEL) --with-extras -m "not gpu and not network"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -47,5 +59,17 @@ bench: .venv/installed
 		--constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# On top of .venv, whose packages it sees, so that torch is not installed twice. vLLM is left out: it
+# needs a GPU and pins a torch of its own.
+.venv-extras/installed: .venv/installed
+	$(PYTHON) -m venv .venv-extras
+	echo "import site; site.addsitedir('$$($(BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')')" > "$$(.venv-extras/bin/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')/default-venv.pth"
+	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable ".[$(EXTRAS)]"
+	.venv-extras/bin/python -m pip check
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-extras build dist *.egg-info

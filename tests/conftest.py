@@ -19,7 +19,7 @@ import pytest
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
 
-pytest_plugins = ["tests.pipeline_runs", "tests.shared_data"]
+pytest_plugins = ["tests.pipeline_runs", "tests.shared_data", "tests.skips"]
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"

@@ -36,6 +36,7 @@ from lorapar_cli.training.masking.masked_adapter import (
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import TrainingOptions, deciding
+from lorapar_cli.training.trackers import adapt_trackers
 from lorapar_cli.training.watching.plan import WatchPlan
 from lorapar_cli.training.watching.watch import Watch, open_watch
 
@@ -159,6 +160,7 @@ class TrainingRun:
         if self.watch is not None:
             # First: what it adds to a checkpoint is there when that is marked as complete.
             self.watch.begin(trainer, self.checkpoint)
+        adapt_trackers(trainer)
         trainer.add_callback(self.callback)
         if self.dry is not None:
             trainer.add_callback(self.dry)

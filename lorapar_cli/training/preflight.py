@@ -46,7 +46,8 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
     from trl import GRPOConfig, SFTConfig
 
     from lorapar_cli.training.masking.optimizers import require_optimizer
-    from lorapar_cli.training.trainer_arguments import parse_training_arguments, require_tracker
+    from lorapar_cli.training.trackers import require_tracker
+    from lorapar_cli.training.trainer_arguments import parse_training_arguments
 
     require_tracker(options.report_to)
     require_optimizer(options, requested_engine())

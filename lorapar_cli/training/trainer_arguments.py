@@ -1,7 +1,6 @@
 """Arguments of TRL's trainers: those that options decide, and those that a user adds."""
 
 import dataclasses
-import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 from transformers import Trainer
 from trl import GRPOConfig, SFTConfig
 
-from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Artifact
 from lorapar_cli.options import options_of
 from lorapar_cli.store.yaml_file import parse_yaml
@@ -100,27 +99,6 @@ def _read_value(text: str, kind: str) -> Any:
     """Returns a value read as YAML; text that stands for a number where one is wanted becomes it."""
     value = parse_yaml(text)
     return to_float(value) if isinstance(value, str) and "float" in kind else value
-
-
-def require_tracker(name: str) -> None:
-    """Checks that the tracker of `--report-to` is installed, before anything is loaded.
-
-    Raises:
-        LoraparError: Not installed, or something that it needs is missing.
-    """
-    if name == "none":
-        return
-    # A folder of that name, such as wandb creates where it writes, looks like a package without a
-    # file.
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise LoraparError(f"tracker `{name}` is not installed", hint=f"`pip install {name}`")
-    try:
-        importlib.import_module(name)
-    except ImportError as cause:
-        raise LoraparError(
-            f"tracker `{name}` cannot be imported", str(cause), f"`pip install -U {name}`"
-        ) from cause
 
 
 def build_config(config_class: type[Config], own: dict[str, Any], extra: dict[str, Any]) -> Config:

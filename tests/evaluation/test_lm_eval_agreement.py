@@ -11,8 +11,7 @@ from lorapar_cli.store.records import read_jsonl, write_jsonl
 from lorapar_cli.store.run_dir import RunDir
 from tests.shared_data import SHARED_DATA
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
-pytestmark = pytest.mark.shared_data("gsm8k", "mmlu")
+pytestmark = [pytest.mark.extra("lm_eval"), pytest.mark.shared_data("gsm8k", "mmlu")]
 # A letter's margin below which rounding alone decides.
 TIE = 1e-4
 
@@ -38,11 +37,12 @@ def evaluate_by_both(tmp_path, model):
     return call
 
 
+# Examples do not fit the random model's 512 positions.
 @pytest.mark.slow
-@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize(
+    ("model", "shots"), [("random", 0), (EMBEDDED, 0), (EMBEDDED, 2)], indirect=["model"]
+)
 def test_gsm8k(evaluate_by_both, model, shots):
-    if shots and model != EMBEDDED:
-        pytest.skip("examples do not fit the random model's 512 positions, and are truncated")
     ours, theirs = evaluate_by_both(
         task="gsm8k",
         style="harness",
@@ -93,10 +93,10 @@ def test_mmlu(evaluate_by_both, model, shots, tmp_path):
     assert ties == 0
 
 
+# The prompts are the same for every model.
+@pytest.mark.parametrize("model", [EMBEDDED], indirect=True)
 @pytest.mark.parametrize("task", ["gsm8k", "mmlu"])
 def test_no_question_is_its_own_example_in_either_backend(evaluate_by_both, model, task, tmp_path):
-    if model != EMBEDDED:
-        pytest.skip("the prompts are the same for every model")
     numbers = range(4)
     rows = {
         "gsm8k": [{"question": f"{n} plus {n}?", "answer": f"#### {2 * n}"} for n in numbers],

@@ -10,6 +10,7 @@ from lorapar_cli.grading.latex import latex, latex_match
 from lorapar_cli.training.rewards.load import resolve_rewards
 
 
+@pytest.mark.extra("math_verify")
 @pytest.mark.parametrize(
     ("found", "reference", "equal"),
     [
@@ -25,12 +26,11 @@ from lorapar_cli.training.rewards.load import resolve_rewards
     ],
 )
 def test_expressions(found, reference, equal):
-    pytest.importorskip("math_verify")
     assert latex_match(found, reference) is equal
 
 
+@pytest.mark.extra("math_verify")
 def test_reward_by_its_path_and_match_of_eval():
-    pytest.importorskip("math_verify")
     rewards = resolve_rewards("lorapar_cli.grading.latex.latex=2")
     ((reward, weight),) = rewards.values()
     assert weight == 2
@@ -40,8 +40,8 @@ def test_reward_by_its_path_and_match_of_eval():
     assert found == {"extracted": r"2\sqrt{3}", "correct": True}
 
 
+@pytest.mark.extra("math_verify")
 def test_a_tower_of_powers_takes_no_minutes():
-    pytest.importorskip("math_verify")
     assert not latex_match("9^{9^{9^{9}}}", "5")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.scoring.score_parts import importance_of, relative_norm, run_score
 
-bnb = pytest.importorskip("bitsandbytes")
+pytestmark = pytest.mark.extra("bitsandbytes")
 
 
 @pytest.mark.parametrize("init", ["orthogonal", "pissa"])
@@ -56,6 +56,7 @@ def test_inits_of_a_zero_half_on_quantised_weights(tmp_path, wider_model_dir, sp
 
 
 def test_four_bit_gradients_are_those_of_the_dequantised_weights(tmp_path, wider_model_dir, splits):
+    import bitsandbytes as bnb
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     from lorapar_cli.models.base_model import find_base_model, load_base

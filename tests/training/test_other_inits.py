@@ -24,10 +24,10 @@ def logits(model):
         return model.eval()(IDS).logits
 
 
-@pytest.mark.parametrize("init", ["corda", "lora_ga", "loftq"])
+@pytest.mark.parametrize(
+    "init", ["corda", "lora_ga", pytest.param("loftq", marks=pytest.mark.extra("bitsandbytes"))]
+)
 def test_training_and_export(make_run, tmp_path, tiny_model_dir, init):
-    if init == "loftq":
-        pytest.importorskip("bitsandbytes")
     quantize = "4bit" if init == "loftq" else None
     run = make_run(init)
 
@@ -87,9 +87,9 @@ def test_training_starts_from_the_function_of_the_base(make_run, tiny_model_dir,
         assert not torch.allclose(logits(loaded), plain, atol=1e-4)
 
 
+@pytest.mark.extra("bitsandbytes")
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_adapter_of_a_quantized_base_stays_float32(make_run, quantize):
-    pytest.importorskip("bitsandbytes")
     run = make_run("orthogonal")
     # Steps that bfloat16 would round away: most elements are near 0.1, a step is 1e-5.
     options = replace(SFT, quantize=quantize, learning_rate=1e-5)

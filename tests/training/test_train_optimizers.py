@@ -4,7 +4,6 @@ Matrices here have more than 4,096 elements, below which 8-bit optimizers keep 3
 """
 
 import dataclasses
-import importlib.util
 import shutil
 
 import numpy as np
@@ -33,15 +32,22 @@ ACCEPTED = [each.value for each in OptimizerNames if optimizers._refusal(each.va
 ELSEWHERE = {"adamw_torch_xla", "adamw_torch_npu_fused", "adamw_anyprecision"}
 # Of bitsandbytes' many names the default suite runs these.
 _FEW = {"adamw_bnb_8bit", "lion_8bit", "ademamix_8bit"}
-HERE = [
-    pytest.param(name, marks=pytest.mark.slow)
-    if name not in _FEW and any(p in name for p in ("bnb", "lion", "paged", "ademamix", "w_8bit"))
-    else name
-    for name in ACCEPTED
-    if name not in ELSEWHERE
-]
+
+
+def with_marks(name):
+    """Returns a parameter that is skipped where what the optimizer needs is not installed."""
+    needed = [
+        module for parts, module, _ in optimizers._PACKAGES if any(part in name for part in parts)
+    ]
+    marks = [pytest.mark.extra(*needed)] if needed else []
+    if "bitsandbytes" in needed and name not in _FEW:
+        marks.append(pytest.mark.slow)
+    return pytest.param(name, marks=marks)
+
+
+HERE = [with_marks(name) for name in ACCEPTED if name not in ELSEWHERE]
 # One of each kind.
-IN_RL = ["adamw_bnb_8bit", "adafactor", "schedule_free_adamw"]
+IN_RL = [with_marks(name) for name in ("adamw_bnb_8bit", "adafactor", "schedule_free_adamw")]
 SFT = SftOptions(
     learning_rate=1e-2,
     # RAdam moves nothing in its first steps.
@@ -124,12 +130,6 @@ def options_for(name, options):
     return dataclasses.replace(options, optimizer=name, scheduler=schedule)
 
 
-def skip_if_missing(name):
-    for parts, module, _ in optimizers._PACKAGES:
-        if any(part in name for part in parts) and importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-
-
 def adapter_path(run, stage):
     return run.folder(stage) / "adapter" / "adapter_model.safetensors"
 
@@ -177,7 +177,6 @@ def train_and_resume(stage, run, name, options, folder):
 
 @pytest.mark.parametrize("name", HERE)
 def test_sft_keeps_frozen_elements_and_resumes_to_the_same_bytes(run_dir, tmp_path, name):
-    skip_if_missing(name)
     straight = train_and_resume(Stage.TRAIN_SFT, run_dir, name, SFT, tmp_path / "straight")
     (active, frozen), all_active = moved(straight, Stage.SCORE, Stage.TRAIN_SFT, Flag.SFT)
     assert frozen == 0
@@ -186,7 +185,6 @@ def test_sft_keeps_frozen_elements_and_resumes_to_the_same_bytes(run_dir, tmp_pa
 
 @pytest.mark.parametrize("name", IN_RL)
 def test_grpo_keeps_frozen_elements_and_resumes_to_the_same_bytes(run_dir, tmp_path, name):
-    skip_if_missing(name)
     options = dataclasses.replace(RL, kl_beta=0.1)
     source = run_dir.folder(Stage.SCORE)
     shutil.copytree(source, run_dir.folder(Stage.TRAIN_SFT))
@@ -201,9 +199,9 @@ def optimizer_state(run):
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.extra("bitsandbytes")
 def test_state_is_quantised_at_this_size(run_dir):
     """Otherwise the tests above would say nothing about 8-bit state."""
-    skip_if_missing("adamw_bnb_8bit")
     train_sft(run_dir, options_for("adamw_bnb_8bit", SFT))
     states = optimizer_state(run_dir)["state"].values()
     moments = [state["__bnb_optimizer_quant_state__"]["state1"] for state in states]
@@ -216,9 +214,9 @@ def test_default_keeps_state_for_active_elements_only(run_dir):
     assert sum(each["exp_avg"].numel() for each in state) == counts["active"]
 
 
+@pytest.mark.extra("schedulefree")
 def test_schedule_free_result_is_the_point_to_evaluate_at(run_dir):
     """It trains at y and is to be used at x = y + (1 - 1/beta1) (z - y)."""
-    skip_if_missing("schedule_free_adamw")
     train_sft(run_dir, options_for("schedule_free_adamw", SFT))
     folder = run_dir.folder(Stage.TRAIN_SFT)
     y = read_tensors(folder / "checkpoints/checkpoint-8/adapter_model.safetensors")[0]
@@ -233,9 +231,9 @@ def test_schedule_free_result_is_the_point_to_evaluate_at(run_dir):
         assert np.abs(wanted - chosen).max() > 1e-5
 
 
+@pytest.mark.extra("schedulefree")
 def test_warm_up_as_a_share_reaches_optimizers_as_steps(run_dir):
     """schedulefree divides by it: a share of 0.03 would make the first step 33 times as long."""
-    skip_if_missing("schedule_free_adamw")
     options = dataclasses.replace(options_for("schedule_free_adamw", SFT), warmup=0.3)
     train_sft(run_dir, options)
     assert optimizer_state(run_dir)["param_groups"][0]["warmup_steps"] == 3

@@ -61,7 +61,11 @@ def test_engines_are_asked_for_by_the_launcher_only(run_dir, argument):
 
 LAUNCHER = Path(__file__).with_name("sharded_on_cpu.py")
 CONFIGS = Path(__file__).parents[2] / "sample_configs"
-ENGINES = ["fsdp2", "zero2", "zero3"]
+ENGINES = [
+    "fsdp2",
+    pytest.param("zero2", marks=pytest.mark.extra("deepspeed")),
+    pytest.param("zero3", marks=pytest.mark.extra("deepspeed")),
+]
 SFT = [
     *("train-sft", "--learning-rate", "1e-2", "--lora-dropout", "0", "--save-steps", "1"),
     *("--per-device-batch-size", "1", "--gradient-accumulation", "2", "--max-steps", "4"),
@@ -83,8 +87,6 @@ RL = [
 
 def run_on_two(engine, arguments, run_dir, **variables):
     """Runs a command on two processes; `plain` is torchrun, others the sample configurations."""
-    if engine.startswith("zero"):
-        pytest.importorskip("deepspeed")
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
     if engine != "plain":
         config = str(CONFIGS / f"accelerate-{engine}.yaml")
@@ -274,10 +276,11 @@ def test_grpo_divided_accumulates_and_resumes_to_the_same_bytes(run_dir, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adafactor", "adamw_bnb_8bit"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adafactor", pytest.param("adamw_bnb_8bit", marks=pytest.mark.extra("bitsandbytes"))],
+)
 def test_optimizers_that_do_not_support_fsdp2_are_refused(run_dir, optimizer):
-    if "bnb" in optimizer:
-        pytest.importorskip("bitsandbytes")
     done = run_on_two("fsdp2", [*SFT, "--optimizer", optimizer], run_dir)
     assert done.returncode != 0
     assert "does not support the sharded parameters of FSDP2" in done.stderr

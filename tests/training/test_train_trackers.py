@@ -1,6 +1,6 @@
 """Trackers get what metrics.jsonl holds, offline; without one, none is touched.
 
-Each is tested where it is installed: `pip install wandb tensorboard trackio`.
+Each is tested where it is installed: `make test-extras`.
 """
 
 import json
@@ -48,8 +48,8 @@ def logged(run_dir, stage, key):
     return [json.loads(line)[key] for line in lines]
 
 
+@pytest.mark.extra("tensorboard")
 def test_tensorboard_gets_the_metrics(run_dir, tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for stage, arguments, key in (
@@ -62,8 +62,8 @@ def test_tensorboard_gets_the_metrics(run_dir, tmp_path):
         assert [s.value for s in scalars] == pytest.approx(logged(run_dir, stage, key), rel=1e-6)
 
 
+@pytest.mark.extra("wandb")
 def test_wandb_gets_the_metrics_offline(run_dir, tmp_path):
-    pytest.importorskip("wandb")
     for arguments, key in ((SFT, b"train/loss"), (RL, b"train/reward")):
         here = tmp_path / arguments[0]
         run(here, run_dir, [*arguments, "--report-to", "wandb"], WANDB_MODE="offline")
@@ -71,8 +71,8 @@ def test_wandb_gets_the_metrics_offline(run_dir, tmp_path):
         assert key in written.read_bytes()
 
 
+@pytest.mark.extra("trackio")
 def test_trackio_gets_the_metrics_offline(run_dir, tmp_path):
-    pytest.importorskip("trackio")
     for stage, arguments, key in (
         (Stage.TRAIN_SFT, SFT, "loss"),
         (Stage.TRAIN_RL, RL, "reward"),
@@ -85,6 +85,29 @@ def test_trackio_gets_the_metrics_offline(run_dir, tmp_path):
         tracked = [json.loads(row) for (row,) in rows]
         found = [row[f"train/{key}"] for row in tracked if f"train/{key}" in row]
         assert found == pytest.approx(logged(run_dir, stage, key), rel=1e-6)
+
+
+@pytest.mark.extra("mlflow")
+def test_mlflow_gets_the_metrics_offline(run_dir, tmp_path):
+    for stage, arguments, key in (
+        (Stage.TRAIN_SFT, SFT, "loss"),
+        (Stage.TRAIN_RL, RL, "reward"),
+    ):
+        database = tmp_path / f"{arguments[0]}.db"
+        command = [*arguments, "--report-to", "mlflow"]
+        run(tmp_path / "here", run_dir, command, MLFLOW_TRACKING_URI=f"sqlite:///{database}")
+        query = "SELECT value FROM metrics WHERE key = ? ORDER BY step"
+        found = [value for (value,) in sqlite3.connect(database).execute(query, [key])]
+        assert found == pytest.approx(logged(run_dir, stage, key), rel=1e-6)
+
+
+@pytest.mark.extra("swanlab")
+def test_swanlab_gets_the_metrics_offline(run_dir, tmp_path):
+    for arguments, key in ((SFT, b"train/loss"), (RL, b"train/reward")):
+        here = tmp_path / arguments[0]
+        run(here, run_dir, [*arguments, "--report-to", "swanlab"], SWANLAB_MODE="offline")
+        (written,) = (here / "swanlog").glob("run-*/run-*.swanlab")
+        assert key in written.read_bytes()
 
 
 def test_none_is_none_where_one_is_installed_and_configured(run_dir, tmp_path):

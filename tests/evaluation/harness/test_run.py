@@ -127,7 +127,6 @@ metadata: {version: 1}
 @pytest.fixture
 def tasks(tmp_path):
     """A folder with two tasks and a group."""
-    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
     folder = tmp_path / "tasks"
     folder.mkdir()
     write_jsonl(
@@ -143,6 +142,7 @@ def tasks(tmp_path):
     return folder
 
 
+@pytest.mark.extra("lm_eval")
 def test_tasks_of_a_folder_by_name(tasks, tmp_path, tiny_model_dir):
     def call(**more):
         options = {"task": "toy_group,toy_texts", "model": str(tiny_model_dir), **more}

@@ -95,10 +95,12 @@ def test_count_moved_sees_a_flipped_sign_of_zero():
     assert count_moved(before, after, {"a": torch.tensor([False, True])}) == (0, 1)
 
 
+@pytest.mark.extra("bitsandbytes")
 @pytest.mark.parametrize("name", ["AdamW8bit", "Lion8bit"])
 def test_8_bit_optimizers_cannot_drift_frozen_elements(name):
     """Zero quantises to a code that is not zero; below 4,096 elements state is not quantised."""
-    bitsandbytes = pytest.importorskip("bitsandbytes")
+    import bitsandbytes
+
     generator = torch.Generator().manual_seed(0)
     parameters = {"a": torch.nn.Parameter(torch.randn(256, 256, generator=generator))}
     active = {"a": torch.rand(256, 256, generator=generator) < 0.4}

@@ -23,8 +23,8 @@ def test_names_weights_and_the_papers():
     }
 
 
+@pytest.mark.extra("math_verify")
 def test_latex_compares_as_mathematics():
-    pytest.importorskip("math_verify")
     reward, _ = resolve_rewards("latex")["latex"]
     assert reward([r"\boxed{2\sqrt{3}}", "#### 5"], [r"\sqrt{12}", "6"]) == [1.0, 0.0]
 
