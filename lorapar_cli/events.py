@@ -14,6 +14,7 @@ class Advance:
         total: Number of units in all; None where it is not known.
         figures: Figures of the moment, each ready to read: `("loss 0.208", "12.3/s")`.
         remark: A few words on the moment, such as why it waits.
+        course: Latest values of the first figure, for a display to draw.
     """
 
     task: str
@@ -21,6 +22,7 @@ class Advance:
     total: int | None = None
     figures: Sequence[str] = ()
     remark: str = ""
+    course: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lorapar_cli.cli.sparkline import sparkline, time_left
 from lorapar_cli.events import Advance, Event, Note, Progress, TokenView
 from lorapar_cli.launcher import is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Render = Callable[[Manifest], list[Any]]
 """Turns a manifest into rich renderables (tables, lines)."""
 _PLAIN_SECONDS = 15.0
+# Training tells more in a line, and takes hours.
+_COURSE_SECONDS = 60.0
 
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
 # Where results go while the output of libraries is redirected; None otherwise.
@@ -171,6 +174,7 @@ def _bars() -> Iterator[Progress]:
 @contextmanager
 def _lines() -> Iterator[Progress]:
     shown: dict[str, float] = {}
+    began: dict[str, tuple[int, float]] = {}
 
     def show(event: Event) -> None:
         if isinstance(event, Note):
@@ -180,12 +184,15 @@ def _lines() -> Iterator[Progress]:
             _show_tokens(event)
             return
         now = time.monotonic()
+        since, start = began.setdefault(event.task, (event.done, now))
         finished = event.total is not None and event.done >= event.total
-        if event.task in shown and not finished and now - shown[event.task] < _PLAIN_SECONDS:
+        pause = _COURSE_SECONDS if event.course else _PLAIN_SECONDS
+        if event.task in shown and not finished and now - shown[event.task] < pause:
             return
         shown[event.task] = now
         of = f" of {event.total}" if event.total is not None else ""
-        say(f"{_in_words(event)}: {event.done}{of}")
+        left = time_left(event.done, event.total, since, now - start)
+        say(f"{_in_words(event)}: {event.done}{of}" + (f", {left} left" if left else ""))
 
     yield show
 
@@ -202,7 +209,11 @@ def _show_tokens(view: TokenView) -> None:
 
 
 def _in_words(event: Advance) -> str:
-    words = " | ".join([event.task, *event.figures, *([event.remark] if event.remark else [])])
+    figures = list(event.figures)
+    drawn = sparkline(event.course, getattr(sys.stderr, "encoding", None) or "ascii")
+    if figures and drawn:
+        figures[0] += f" {drawn}"
+    words = " | ".join([event.task, *figures, *([event.remark] if event.remark else [])])
     return make_inert(words).replace("\n", "\\n")
 
 

@@ -14,6 +14,7 @@ from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.watching.figures import is_measured
+from lorapar_cli.training.watching.live import LiveFigures, course
 
 CLIPPED = "completions/clipped_ratio"
 """Key of TRL's logs: share of a step's completions that reached the maximum length."""
@@ -46,6 +47,7 @@ class StageCallback(TrainerCallback):
     ) -> None:
         self._task, self._shown, self._progress = task, shown, progress
         self._logs, self._belongs_to, self._wait = logs, belongs_to, wait
+        self._live = LiveFigures()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -96,7 +98,16 @@ class StageCallback(TrainerCallback):
         figures = [f"{name} {logs[key]:.3g}" for key, name in self._shown.items() if key in logs]
         # What was measured besides the steps is told by whoever has measured it.
         if not is_measured(logs):
-            self._progress(Advance(self._task, state.global_step, state.max_steps, figures))
+            first = next(iter(self._shown), "")
+            self._progress(
+                Advance(
+                    self._task,
+                    state.global_step,
+                    state.max_steps,
+                    [*figures, *self._live.figures(logs)],
+                    course=course(state.log_history, first),
+                )
+            )
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -107,3 +107,22 @@ def test_tokens_are_shown_on_stdout_by_the_first_process_only(monkeypatch, capsy
         with console.progress_display() as progress:
             progress(view)
         assert ("'a' ['b']" in capsys.readouterr().out) is expected
+
+
+def test_a_line_a_minute_with_the_course_and_the_time_left(capfd, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with console.progress_display() as progress:
+        for step in range(1, 101):
+            now = 2.0 * step
+            loss = 1 - step / 200
+            progress(
+                Advance("train-sft", step, 200, (f"loss {loss:.3g}", "9 tokens/s"), "", [1.0, loss])
+            )
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("train-sft | loss 0.995 █▁ | 9 tokens/s: 1 of 200")
+    assert lines[1:] == [
+        "train-sft | loss 0.845 █▁ | 9 tokens/s: 31 of 200, 5:38 left",
+        "train-sft | loss 0.695 █▁ | 9 tokens/s: 61 of 200, 4:38 left",
+        "train-sft | loss 0.545 █▁ | 9 tokens/s: 91 of 200, 3:38 left",
+    ]
