@@ -13,7 +13,7 @@ from lorapar_cli.comparison.cells import as_option_value
 from lorapar_cli.comparison.grid import digest_of
 from lorapar_cli.comparison.sweep.axes import OPTIONS, PEFT_METHODS
 from lorapar_cli.comparison.sweep.cells import Cell
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import UsageError
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import Stage
 from lorapar_cli.options import Options, options_of
@@ -169,7 +169,12 @@ class _Builder:
         return key
 
     def _options(self, stage: Stage, **own: Any) -> Any:
-        return OPTIONS[stage](**(dict(self._cell.section(stage)) | own))
+        stated = dict(self._cell.section(stage)) | own
+        for each in options_of(OPTIONS[stage]):
+            # 1 and 1.0 are the same setting, and must have the same name.
+            if each.kind is float and isinstance(stated.get(each.name), int):
+                stated[each.name] = float(stated[each.name])
+        return OPTIONS[stage](**stated)
 
     def _model(self) -> dict[str, Any]:
         return {"model": self._cell.model, "revision": local_revision(self._cell.model)}
@@ -300,7 +305,8 @@ def _phases(order: str) -> list[Stage]:
     return [Stage.TRAIN_SFT if part == "sft" else Stage.TRAIN_RL for part in order.split("-")]
 
 
-def _is_file(part: str | Path) -> bool:
+def is_file(part: str | Path) -> bool:
+    """Returns whether a value names a file that is there."""
     try:
         return Path(part).is_file()
     except (OSError, ValueError):
@@ -313,26 +319,6 @@ def _digests(options: Options) -> dict[str, str]:
     for each in options_of(type(options)):
         value = getattr(options, each.name)
         for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, str | Path) and _is_file(part):
+            if isinstance(part, str | Path) and is_file(part):
                 found[str(part)] = sha256_file(Path(part))
     return found
-
-
-def check(steps: Mapping[str, Step]) -> list[str]:
-    """Returns what the stages would refuse of these steps, each sentence once."""
-    from lorapar_cli.scoring.score_run import check_options
-    from lorapar_cli.training.preflight import check_training_options
-
-    problems: dict[str, None] = {}
-    for step in steps.values():
-        options = step.options()
-        try:
-            if step.kind == Stage.SCORE:
-                check_options(options)  # type: ignore[arg-type]
-            if step.kind.startswith("train"):
-                check_training_options(options, list(step.settings))  # type: ignore[arg-type]
-        except LoraparError as error:
-            problems[f"{step.kind}: {error.what}" + (f", {error.found}" if error.found else "")] = (
-                None
-            )
-    return list(problems)

@@ -10,6 +10,7 @@ from lorapar_cli import __version__
 from lorapar_cli.comparison.planning.budget import read_time
 from lorapar_cli.comparison.sweep.budget import Budget
 from lorapar_cli.comparison.sweep.cells import make_cells
+from lorapar_cli.comparison.sweep.checks import check
 from lorapar_cli.comparison.sweep.grid_file import GridFile, read_grid_file
 from lorapar_cli.comparison.sweep.layout import to_csv, to_markdown
 from lorapar_cli.comparison.sweep.options import SweepOptions
@@ -23,7 +24,7 @@ from lorapar_cli.comparison.sweep.schedule import (
     count_shared,
     run_steps,
 )
-from lorapar_cli.comparison.sweep.steps import CellSteps, check, steps_of
+from lorapar_cli.comparison.sweep.steps import CellSteps, steps_of
 from lorapar_cli.comparison.sweep.workers import start_processes
 from lorapar_cli.embedded.corpus import training_records
 from lorapar_cli.errors import LoraparError, UsageError
@@ -68,7 +69,8 @@ def open_plan(options: SweepOptions) -> Plan:
         raise UsageError(f"grid `{file.path}` has no cells for the embedded model")
     allowed = {"code": options.allow_code_execution, "trust": options.trust_remote_code}
     steps = [steps_of(cell, **allowed) for cell in cells]
-    if problems := check({step.key: step for each in steps for step in each.steps}):
+    distinct = {step.key: step for each in steps for step in each.steps}
+    if problems := check(distinct.values(), () if data is None else (str(data),)):
         raise UsageError(f"grid `{file.path}` cannot be run", "\n".join(problems))
     name = f"{file.path.stem}-embedded" if options.embedded else file.path.stem
     return Plan(file, options, out / name, out / "stages", seeds, steps)

@@ -1,0 +1,69 @@
+"""What the stages of a sweep would refuse, found before the first of them runs."""
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from lorapar_cli.comparison.sweep.steps import Step, is_file
+from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.labelling.teachers.catalog import find_teachers
+from lorapar_cli.options import Options, options_of
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.training.options import TrainingOptions
+
+# Of a value that names several files.
+_PATTERN = set("*?[")
+
+
+def check(steps: Iterable[Step], written: Collection[str]) -> list[str]:
+    """Returns what the stages would refuse of these steps, each sentence once.
+
+    Args:
+        written: Files that will be there when they are read.
+    """
+    problems: dict[str, None] = {}
+    for step in steps:
+        options = step.options()
+        for path in _named_files(options):
+            if path not in written and not is_file(path):
+                problems[f"{step.kind}: `{path}` does not exist"] = None
+        try:
+            _check_options(options, list(step.settings))
+        except LoraparError as error:
+            reason = f", {error.found}" if error.found else ""
+            problems[f"{step.kind}: {error.what}{reason}"] = None
+    return list(problems)
+
+
+def _check_options(options: Options, given: list[str]) -> None:
+    from lorapar_cli.scoring.score_run import check_options
+    from lorapar_cli.training.preflight import check_training_options
+
+    if isinstance(options, ClassifyOptions):
+        find_teachers(options.teachers, options.teachers_file, options.model, options.student_chain)
+    if isinstance(options, ScoreOptions):
+        check_options(options)
+    if isinstance(options, TrainingOptions):
+        check_training_options(options, given)
+    if (
+        isinstance(options, EvalOptions)
+        and options.task == "humaneval"
+        and not options.allow_code_execution
+    ):
+        raise UsageError(
+            "`--task humaneval` runs code that a model wrote",
+            "allow it, in a sandbox, with `--allow-code-execution`",
+        )
+
+
+def _named_files(options: Options) -> Iterator[str]:
+    """Yields values of options that name one file by their extension."""
+    for each in options_of(type(options)):
+        value = getattr(options, each.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if not isinstance(part, str | Path) or _PATTERN & set(str(part)):
+                continue
+            if Path(part).suffix in (*SUFFIXES, *COMPRESSIONS):
+                yield str(part)
