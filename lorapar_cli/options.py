@@ -4,6 +4,7 @@ Command line, YAML keys, manifest, `docs/commands.md` and the stage's argument a
 field: its name, annotation, default, range and line of documentation. Standard library only.
 """
 
+import functools
 import math
 import types
 import typing
@@ -103,12 +104,17 @@ def options_of(options_class: type) -> list[Option]:
     A subclass that gives a field another default, `epochs: float = 2.0`, keeps what the base class
     states of it.
     """
+    return list(_read_options(options_class))
+
+
+@functools.cache
+def _read_options(options_class: type) -> tuple[Option, ...]:
     hints = typing.get_type_hints(options_class)
-    return [
+    return tuple(
         _resolve(each, stated, hints[each.name])
         for each in fields(options_class)
         if (stated := _find_statement(options_class, each.name)) is not None
-    ]
+    )
 
 
 def _find_statement(options_class: type, name: str) -> Statement | None:

@@ -1,5 +1,6 @@
 """`lorapar sweep`."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import print_json, progress_display, say, stdout
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 @stage_command(SweepOptions)
 def sweep(options: SweepOptions, as_json: JsonOption = False) -> None:
     """Run every cell of a grid of settings, sharing stages, and lay out the table."""
+    if options.embedded:
+        # As in the demo: on one thread, figures do not depend on the number of cores or processes.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     from lorapar_cli.comparison.sweep import sweep as stage
 
     plan = stage.open_plan(options)

@@ -130,14 +130,18 @@ class _Shown:
         self._counts: dict[int, int] = {}
 
     def heard(self, state: Progressed) -> None:
-        """Shows how far the cells have come whose steps have."""
+        """Shows the cells that have ended, and how far the first of the others has come."""
+        under_way = True
         for number, each in enumerate(self._cells[: state.admitted]):
             ended = sum(s.key in state.done or s.key in state.failed for s in each.steps)
+            if ended < len(each.steps) and not under_way:
+                continue
+            under_way = under_way and ended == len(each.steps)
             if self._counts.get(number) == ended:
                 continue
             self._counts[number] = ended
             figures = []
-            if state.has_ended(each):
+            if ended == len(each.steps):
                 figures = summarise(self._reader.row(each, state))
             self._progress(Advance(f"cell {each.cell.name}", ended, len(each.steps), figures))
 
