@@ -38,7 +38,7 @@ for stage in "${@:-classify score partition train-sft train-rl eval}"; do
       partition) python -m lorapar_cli partition ${PARTITION_OPTIONS:-} ;;
       train-sft) divided train-sft ${SFT_OPTIONS:-} ;;
       train-rl) divided train-rl ${RL_OPTIONS:-} ;;
-      eval) whole eval ${EVAL_OPTIONS:-} ;;
+      eval) GPUS=${EVAL_GPUS:-$GPUS} whole eval ${EVAL_OPTIONS:-} ;;
       *) echo "no such stage: $one" >&2 && exit 2 ;;
     esac
   done
