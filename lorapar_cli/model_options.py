@@ -58,6 +58,16 @@ def dtype_option() -> Any:
     )
 
 
+def attention_option(**details: Any) -> Any:
+    """Returns the field of `--attention`; `details` are those of `Statement`."""
+    return option(
+        None,
+        "Implementation of attention: `eager`, `sdpa` (PyTorch's), or `flash_attention_2`, which "
+        "needs a GPU, half precision and flash-attn. Default: the model's own, mostly `sdpa`.",
+        **details,
+    )
+
+
 def shard_option() -> Any:
     """Returns the field of `--shard`."""
     return option(

@@ -83,6 +83,8 @@ Init = Literal[
     "mica",
 ]
 """Initial values of A and B, in PEFT's words; N stands for a number of iterations."""
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+"""Implementations of attention, in transformers' words."""
 DeviceMap = Literal["auto"]
 """How layers are distributed over the GPUs of one process."""
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj")

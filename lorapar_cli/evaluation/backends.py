@@ -100,7 +100,9 @@ def _load_transformers(
     """Loads the base model; adapters are put on it and taken off, one after the other."""
     if placement != WHOLE:
         _require_lora(models)
-    loaded = load_placed(base, placement, options.dtype, options.trust_remote_code)
+    loaded = load_placed(
+        base, placement, options.dtype, options.trust_remote_code, attention=options.attention
+    )
 
     def adapted() -> Loaded:
         # All models have the base model's weights to gather: processes need not wait for another

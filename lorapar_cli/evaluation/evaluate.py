@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.adapters import (
+    Models,
     adapter_files,
     check_base,
     choose_models,
@@ -29,6 +31,9 @@ from lorapar_cli.store.resumable_folder import open_working_folder
 from lorapar_cli.store.reuse import describe_inputs, reuse
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.working import working_in
+
+if TYPE_CHECKING:
+    from lorapar_cli.models.base_model import BaseModel
 
 
 def evaluate(
@@ -84,16 +89,7 @@ def _evaluate_models(
     template = ChatTemplate(
         run_dir.template(), read_arguments(options.template_arg or run_dir.template_arguments())
     )
-    settings = {
-        "models": list(models),
-        "base_model": base.to_manifest(),
-        "backend": options.backend,
-        "batch_size": options.batch_size,
-        "template": template.text,
-        "template_arg": template.given,
-        "dtype": options.dtype,
-        "trust_remote_code": trust,
-    }
+    settings = _model_settings(options, models, base, template)
     manifest = start_manifest(run, given, settings, describe_inputs(adapter_files(models)))
     manifest.base_model = base.to_manifest()
     if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
@@ -121,6 +117,23 @@ def _evaluate_models(
             return finish_run(run, work, manifest, journal, seconds, predictor.truncated)
 
         return Outcome(run.folder, processes.on_main(finish))
+
+
+def _model_settings(
+    options: EvalOptions, models: Models, base: "BaseModel", template: ChatTemplate
+) -> dict[str, Any]:
+    """Returns what decides a result besides the task's settings."""
+    return {
+        "models": list(models),
+        "base_model": base.to_manifest(),
+        "backend": options.backend,
+        "batch_size": options.batch_size,
+        "template": template.text,
+        "template_arg": template.given,
+        "dtype": options.dtype,
+        "attention": options.attention,
+        "trust_remote_code": options.trust_remote_code,
+    }
 
 
 def _evaluate_completions(

@@ -6,13 +6,14 @@ from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.model_options import (
+    attention_option,
     device_map_option,
     model_option,
     shard_option,
     template_arg_option,
     trust_option,
 )
-from lorapar_cli.names import DeviceMap, Dtype
+from lorapar_cli.names import Attention, DeviceMap, Dtype
 from lorapar_cli.options import (
     LEAST_TEMPERATURE,
     Options,
@@ -140,6 +141,7 @@ class EvalOptions(Options):
         "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere.",
         recorded=False,
     )
+    attention: Attention | None = attention_option(recorded=False)
     shard: bool = shard_option()
     device_map: DeviceMap | None = device_map_option()
     allow_code_execution: bool = option(
@@ -216,6 +218,12 @@ class EvalOptions(Options):
             raise UsageError(
                 f"`--k {max(self.k)}` needs at least that many samples per record",
                 f"`--samples` is {self.samples}",
+            )
+        if self.backend != "transformers" and self.attention is not None:
+            raise UsageError(
+                f"`--backend {self.backend}` chooses its own attention",
+                f"`--attention {self.attention}`",
+                "omit it, or use `--backend transformers`",
             )
         if self.backend != "transformers" and (self.shard or self.device_map is not None):
             raise UsageError(

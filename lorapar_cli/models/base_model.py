@@ -29,7 +29,7 @@ from lorapar_cli.models.safe_loading import (
     load_weights,
 )
 from lorapar_cli.models.weights_digest import local_folder, local_revision
-from lorapar_cli.names import EMBEDDED
+from lorapar_cli.names import EMBEDDED, Attention
 from lorapar_cli.store.manifest import KnownModel
 
 # Progress bars and notices of the library would be drawn over our own display.
@@ -140,12 +140,14 @@ def load_base(
     quantize: str | None = None,
     keep_on_cpu: bool = False,
     device_map: bool = False,
+    attention: Attention | None = None,
 ) -> torch.nn.Module:
     """Returns the base model in evaluation mode on this process's device.
 
     Args:
         quantize: `4bit` (NF4) or `8bit` through bitsandbytes; None for the weights as they are.
         keep_on_cpu: Leave it in main memory, for an engine that shards it across devices.
+        attention: Implementation of attention; None for the model's own.
         device_map: Distribute its layers over all GPUs (`models.placement.loading`).
     """
     device = pick_device()
@@ -154,6 +156,9 @@ def load_base(
     options: dict[str, Any] = {"dtype": computed, "trust_remote_code": trust_remote_code}
     if quantize is not None:
         options |= _quantization(quantize, computed, device)
+    if attention is not None:
+        require_attention(attention, computed, device)
+        options["attn_implementation"] = attention
     if device_map:
         options["device_map"] = "auto"
     model = load_weights(loader.from_pretrained, base.id, base.path, options)
@@ -165,6 +170,26 @@ def load_base(
             # backward pass: gradients would silently stop at each of these modules.
             cast(Any, module).support_avx512bf16_for_cpu = False
     return model.eval()
+
+
+def require_attention(name: Attention, dtype: torch.dtype, device: torch.device) -> None:
+    """Checks that an implementation of attention can run here, before weights are loaded.
+
+    Raises:
+        LoraparError: A GPU or a package is missing, or the dtype is too wide for it.
+    """
+    if name != "flash_attention_2":
+        return
+    missing = None
+    if device.type != "cuda":
+        missing, hint = "there is no GPU here", "use `--attention sdpa`"
+    elif importlib.util.find_spec("flash_attn") is None:
+        missing, hint = "flash-attn is not installed", "pip install flash-attn"
+    elif dtype is torch.float32:
+        missing = "it computes in half precision only"
+        hint = "add `--dtype bfloat16`, or use `--attention sdpa`"
+    if missing is not None:
+        raise LoraparError(f"`--attention {name}` cannot be used", missing, hint)
 
 
 def transformers_model(model: torch.nn.Module) -> PreTrainedModel:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.model_options import (
+    attention_option,
     device_map_option,
     dtype_option,
     model_option,
@@ -14,7 +15,16 @@ from lorapar_cli.model_options import (
     template_arg_option,
     trust_option,
 )
-from lorapar_cli.names import TARGET_MODULES, DeviceMap, Dtype, Formula, Init, Quantize, Rule
+from lorapar_cli.names import (
+    TARGET_MODULES,
+    Attention,
+    DeviceMap,
+    Dtype,
+    Formula,
+    Init,
+    Quantize,
+    Rule,
+)
 from lorapar_cli.options import (
     Options,
     option,
@@ -110,6 +120,7 @@ class ScoreOptions(Options):
     )
     dtype: Dtype = dtype_option()
     quantize: Quantize | None = quantize_option()
+    attention: Attention | None = attention_option()
     shard: bool = shard_option()
     device_map: DeviceMap | None = device_map_option()
     template: Path | None = option(

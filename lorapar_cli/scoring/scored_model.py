@@ -70,7 +70,12 @@ def create_scored_model(
     )
     progress(Advance("loading the base model"))
     base = load_placed(
-        student.base, placement, options.dtype, options.trust_remote_code, options.quantize
+        student.base,
+        placement,
+        options.dtype,
+        options.trust_remote_code,
+        options.quantize,
+        options.attention,
     )
     progress(Advance(f"creating the adapter, init {options.init}"))
     data, used = _init_data(student, systems, options)

@@ -208,6 +208,7 @@ def load_run(
         dropout=job.dropout,
         trust=options.trust_remote_code,
         engine=launch.engine,
+        attention=options.attention,
     )
     logs: dict[str, StepLog] = {}
     if main and dry is None:

@@ -21,6 +21,8 @@ def bytes_of_passes(job: TrainingJob) -> dict[str, int]:
         pick_dtype(options.dtype, device),
         adapter.r,
         tuple([modules] if isinstance(modules, str) else modules or ()),
+        # FlashAttention holds what PyTorch's fused kernels do.
+        attention="eager" if options.attention == "eager" else None,
         trust_remote_code=options.trust_remote_code,
     )
     completion = sequences = 0

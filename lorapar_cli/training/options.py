@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.model_options import (
+    attention_option,
     dtype_option,
     model_option,
     quantize_option,
@@ -14,7 +15,7 @@ from lorapar_cli.model_options import (
     template_option,
     trust_option,
 )
-from lorapar_cli.names import Dtype, Quantize
+from lorapar_cli.names import Attention, Dtype, Quantize
 from lorapar_cli.options import (
     LEAST_TEMPERATURE,
     code_memory_option,
@@ -99,6 +100,7 @@ class TrainingOptions(RecipeOptions, WatchOptions):
     )
     dtype: Dtype = dtype_option()
     quantize: Quantize | None = quantize_option()
+    attention: Attention | None = attention_option()
     seed: int = seed_option(trainer="seed")
     data: str = required(
         "Records to train on: `system1`, `system2`, `all`, or a file in a format that `classify` "

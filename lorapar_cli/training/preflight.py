@@ -15,7 +15,7 @@ from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
 
-_NEEDS_LIBRARIES = {"training", "optimizer", "report_to"}
+_NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to"}
 
 
 def check_training_options(options: TrainingOptions, given: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ def check_training_options(options: TrainingOptions, given: Sequence[str]) -> No
 
     Args:
         given: Names of the options that the user gave; libraries are loaded only to check the
-            optimizers, trackers and trainer arguments among them.
+            attention, optimizers, trackers and trainer arguments among them.
 
     Raises:
         LoraparError: A package, device or sandbox that they need is missing.
@@ -43,12 +43,18 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
         LoraparError: The tracker or optimizer cannot be used here.
         UsageError: The optimizer or a trainer argument is unknown, or does not fit the options.
     """
+    import torch
     from trl import GRPOConfig, SFTConfig
 
+    from lorapar_cli.models.base_model import pick_dtype, require_attention
     from lorapar_cli.training.masking.optimizers import require_optimizer
     from lorapar_cli.training.trackers import require_tracker
     from lorapar_cli.training.trainer_arguments import parse_training_arguments
 
+    if options.attention is not None:
+        # Without a number: which GPU is this process's is settled later.
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        require_attention(options.attention, pick_dtype(options.dtype, device), device)
     require_tracker(options.report_to)
     require_optimizer(options, requested_engine())
     config_class = GRPOConfig if isinstance(options, RlOptions) else SFTConfig

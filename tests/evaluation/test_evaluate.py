@@ -89,6 +89,7 @@ def test_the_manifest_holds_what_decides_the_result(run_dir, evaluate_in, tiny_m
         ("template", None),
         ("template_arg", []),
         ("dtype", "auto"),
+        ("attention", None),
         ("trust_remote_code", False),
     ]
     assert list(manifest.inputs) == ["data", "sft/config", "sft/weights"]

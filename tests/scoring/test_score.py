@@ -39,7 +39,7 @@ def test_the_manifest_records_what_was_resolved(tmp_path, scored, tiny_model_dir
     assert list(settings) == [
         *("model", "samples", "target_modules", "r", "lora_alpha", "init", "init_scale"),
         *("rule", "formula", "movement_steps", "movement_rate", "movement_s2"),
-        *("max_length", "batch_tokens", "packing", "dtype", "quantize", "template"),
+        *("max_length", "batch_tokens", "packing", "dtype", "quantize", "attention", "template"),
         "template_arg",
         "seed",
     ]

@@ -81,3 +81,13 @@ def test_an_init_that_needs_whole_weights_and_data_at_once_is_refused(
     assert done.returncode != 0
     assert "init `corda` does not work with a sharded base model" in done.stderr
     assert not (tmp_path / "score").exists()
+
+
+def test_importance_does_not_depend_on_the_implementation_of_attention(
+    tmp_path, tiny_model_dir, splits
+):
+    found = {}
+    for name in ("eager", "sdpa"):
+        run_score(tmp_path / name, tiny_model_dir, splits, attention=name, samples=4)
+        found[name] = importance_of(tmp_path / name)
+    assert 0 < relative_norm(found["eager"], found["sdpa"]) < 1e-5

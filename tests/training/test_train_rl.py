@@ -58,7 +58,7 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("code_packages", "code_timeout", "code_memory", "replay_source", "sample_batch_size"),
         *("refill", "refill_limit", "min_pass", "max_pass", "pass_samples"),
         *("forgetting", "watch", "eval_steps", "validation", "keep", "stop_after"),
-        *("eval_match", "eval_max_new_tokens", "eval_batch_size"),
+        *("eval_match", "eval_max_new_tokens", "eval_batch_size", "attention"),
     }
 
 

@@ -12,6 +12,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.base_model import BaseModel, load_base, pick_device
 from lorapar_cli.models.placement.placement import Placement
 from lorapar_cli.models.placement.sharding import shard_base
+from lorapar_cli.names import Attention
 
 _READ_BY_ONE = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 
@@ -22,6 +23,7 @@ def load_placed(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     quantize: str | None = None,
+    attention: Attention | None = None,
 ) -> torch.nn.Module:
     """Returns the base model in evaluation mode, whole, sharded or distributed over GPUs.
 
@@ -30,9 +32,16 @@ def load_placed(
     """
     if placement.processes is not None:
         with _every_process_reads():
-            model = load_base(base, dtype, trust_remote_code, keep_on_cpu=True)
+            model = load_base(base, dtype, trust_remote_code, keep_on_cpu=True, attention=attention)
         return shard_base(cast(PreTrainedModel, model), placement.processes.count, pick_device())
-    model = load_base(base, dtype, trust_remote_code, quantize, device_map=placement.device_map)
+    model = load_base(
+        base,
+        dtype,
+        trust_remote_code,
+        quantize,
+        device_map=placement.device_map,
+        attention=attention,
+    )
     if placement.device_map:
         _require_on_gpus(base.id, model)
     return model

@@ -19,7 +19,7 @@ from lorapar_cli.models.adapter import (
 )
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.placement.engines import Engine
-from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Flag
+from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Attention, Flag
 from lorapar_cli.store.mask_file import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensor_files import read_shapes, read_tensors
 from lorapar_cli.training.masking.active_elements import count_moved
@@ -124,12 +124,15 @@ def load_masked_model(
     dropout: float,
     trust: bool,
     engine: Engine,
+    attention: Attention | None = None,
 ) -> MaskedModel:
     """Returns base and adapter, ready for a masked trainer.
 
     They are on this process's device, or on the CPU if the engine divides them first.
     """
-    loaded = load_base(base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters)
+    loaded = load_base(
+        base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters, attention=attention
+    )
     model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
     for name, parameter in adapter_parameters(model).items():
         if not torch.equal(parameter.detach().cpu(), start.weights[name]):
