@@ -66,6 +66,11 @@ def to_markdown(result: SweepResult, spec: TableSpec) -> str:
     """Returns the page of a sweep."""
     heads, rows = table_lines(result, spec)
     parts = [f"# {result['title']}", table(heads, rows, len(spec.rows)), *sentences(result)]
+    parts += [
+        f"[{_describe(row)}](../stages/{row['picture']})"
+        for row in result["cells"]
+        if "picture" in row
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,6 +10,7 @@ from lorapar_cli.comparison.sweep.run_step import manifest_of
 from lorapar_cli.comparison.sweep.schedule import Progressed
 from lorapar_cli.comparison.sweep.steps import CellSteps, Step
 from lorapar_cli.comparison.sweep.table_spec import TableSpec
+from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
@@ -42,6 +43,7 @@ class CellRow(TypedDict):
         evaluations: `base`, `first`, `second` -> evaluation.
         steps: What was run, in order: folder below `stages/`, number of cells that have it, and
             its seconds by the clock.
+        picture: Scatter plot of the partition below `stages/`, where one was drawn.
     """
 
     labels: dict[str, str]
@@ -52,6 +54,7 @@ class CellRow(TypedDict):
     figures: dict[str, float]
     evaluations: dict[str, Evaluated]
     steps: list["StepRow"]
+    picture: NotRequired[str]
 
 
 class StepRow(TypedDict):
@@ -141,6 +144,9 @@ class Reader:
             if key in state.done:
                 row["evaluations"][name] = self._evaluated(by_key[key])
         row["figures"] = self._figures(steps, state, row["evaluations"], by_key)
+        picture = f"{steps.partition}/{Artifact.PLOTS}/scatter.png"
+        if (self.root / picture).is_file():
+            row["picture"] = picture
         return row
 
     def _step_row(self, step: Step) -> StepRow:

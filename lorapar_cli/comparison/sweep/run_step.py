@@ -13,6 +13,7 @@ from lorapar_cli.evaluation.evaluate import evaluate
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.labelling.classify import classify
 from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.models.base_model import free_memory
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
@@ -82,6 +83,7 @@ def run_step(root: Path, step: Step) -> None:
         _train(run_dir, step, options, folders)
     else:
         raise AssertionError(f"no stage runs with {type(options).__name__}")
+    free_memory()
 
 
 def _evaluated(folders: Mapping[str, Path]) -> tuple[str, ...]:

@@ -61,6 +61,8 @@ def open_plan(options: SweepOptions) -> Plan:
     file = read_grid_file(options.grid)
     if options.embedded and options.model is not None:
         raise UsageError("`--embedded` names the model: omit `--model`")
+    if options.budget is not None:
+        read_time(options.budget)
     seeds = file.seeds if options.seeds is None else tuple(range(options.seeds))
     out = options.out.absolute()
     data = out / "data" / "embedded.jsonl" if options.embedded else None

@@ -79,6 +79,12 @@ def test_a_tiny_version_runs(path, tmp_path):
         assert wanted <= set(row["figures"])
     heads, rows = table_lines(result, plan.file.table)
     assert len(heads) > len(plan.file.table.figures)
+    if path.stem == "figure4":
+        picture = plan.stages / result["cells"][0]["picture"]
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert f"](../stages/{picture.relative_to(plan.stages)})" in (
+            plan.folder / "sweep.md"
+        ).read_text(encoding="utf-8")
     # Every published figure is in the table beside ours.
     shown = [text for row in rows for text in row]
     for each in read_grid_file(path).table.published:
