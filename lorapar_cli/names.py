@@ -108,6 +108,7 @@ class Artifact(StrEnum):
     METRICS = "metrics.jsonl"
     COMPLETIONS = "completions.jsonl"
     REPLAY = "replay.jsonl"
+    LEARNING_RATES = "learning-rates.jsonl"
     PASS_RATES = "pass-rates.jsonl"
     REFILL = "refill.jsonl"
     CHECKPOINTS = "checkpoints"

@@ -44,7 +44,11 @@ PURE = [
         "comparison/planning/search.py",
         "comparison/report/verdict.py",
     ),
-    *("training/recipes/replay.py", "training/rewards/builtin.py"),
+    *(
+        "training/recipes/replay.py",
+        "training/recipes/rate_search.py",
+        "training/rewards/builtin.py",
+    ),
 ]
 # What takes long to import: a module may leave it to the function that needs it.
 HEAVY = {

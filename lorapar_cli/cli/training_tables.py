@@ -49,6 +49,7 @@ def training_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str,
         *_replay_rows(manifest, record),
         ("steps", str(record.metrics["steps"])),
         ("active elements", f"{counts['active']:,} of {counts['elements']:,} ({share:.1%})"),
+        *_rate_rows(manifest, record),
         ("active that moved", f"{counts['active_moved']:,}"),
         ("frozen that moved", f"{counts['frozen_moved']:,} (checked bit by bit)"),
         ("time", f"{manifest.seconds():.0f} s"),
@@ -63,3 +64,35 @@ def _replay_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, 
     source = manifest.settings.get("replay_source", OTHER)
     words = {OTHER: "of the other system", SELF: "answers of the base model's own"}
     return [("replayed among them", f"{replayed:,} {words.get(source, f'of {source}')}")]
+
+
+_SOURCES = {"default": "the paper's default", "given": "as given", "found": "found by `--find-lr`"}
+
+
+def _rate_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, str]]:
+    """Returns the learning rate with its source, and what a search for it tried."""
+    metrics = record.metrics
+    if "learning_rate" not in metrics or "learning_rate_from" not in metrics:
+        return []
+    source = _SOURCES[metrics["learning_rate_from"]]
+    rows = [("learning rate", f"{metrics['learning_rate']:.3g}, {source}")]
+    search = metrics.get("rate_search")
+    if search is not None:
+        rows.append(("its reason", search["reason"]))
+        rows.append(
+            (
+                f"held-out {search['measure']} by rate",
+                "; ".join(
+                    [f"untrained {search['untrained']:.3f}"]
+                    + [
+                        f"{one['rate']:g}: "
+                        + ("diverged" if one["value"] is None else f"{one['value']:.3f}")
+                        for one in search["curve"]
+                    ]
+                ),
+            )
+        )
+        rows.append(
+            ("cost of the search", f"{len(search['curve'])} trials, {search['seconds']:.0f} s")
+        )
+    return rows

@@ -32,7 +32,9 @@ from lorapar_cli.training.watching.options import WatchOptions
 
 Chosen = TypeVar("Chosen", bound=Options)
 # What a manifest records as resolved, or what the comparison decides itself.
-_OWN = {"model", "template", "seed", "report_to"} | {e.name for e in options_of(WatchOptions)}
+_OWN = {"model", "template", "seed", "report_to", "find_lr", "find_lr_steps"} | {
+    e.name for e in options_of(WatchOptions)
+}
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,9 @@ def _settings(run_dir: RunDir, config: Path | None) -> dict[Stage, Options]:
             for name, value in recorded.items()
             if name in known
         }
+        if "learning_rate" in own and manifest is not None:
+            # Of a run that searched for it, settings hold where the search began.
+            own["learning_rate"] = manifest.metrics.get("learning_rate", own["learning_rate"])
         if stage is Stage.SCORE and manifest is not None:
             own["seed"] = manifest.settings["seed"]
         if stage is Stage.PARTITION:

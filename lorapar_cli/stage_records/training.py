@@ -1,7 +1,7 @@
 """What `train-sft` and `train-rl` count and measure."""
 
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from lorapar_cli.stage_records.forgetting import StageForgetting
 
@@ -11,6 +11,62 @@ class LaunchMetrics(TypedDict):
 
     processes: int
     engine: str
+
+
+RateSource = Literal["default", "given", "found"]
+"""Where a learning rate comes from."""
+
+
+class RateTrial(TypedDict):
+    """A point of the curve of a search for a learning rate.
+
+    Keys:
+        rate: Learning rate of the short training.
+        value: Mean of what is measured; None where training diverged.
+        behind: How much worse than the best rate, the mean of pairs.
+        error: Standard error of that.
+    """
+
+    rate: float
+    value: float | None
+    behind: float | None
+    error: float | None
+
+
+class RateSearch(TypedDict):
+    """What `--find-lr` found.
+
+    Keys:
+        rate: The rate that the stage trained with.
+        reason: Why, in words.
+        found: Whether a rate helped; the default was used where none did.
+        measure: What was measured: `loss` or `reward`.
+        held_out: Number of records or prompts that it was measured on.
+        steps: Optimizer steps of each trial.
+        untrained: The measure before training.
+        curve: The trials, by ascending rate.
+        seconds: Of all trials, those of interrupted runs included.
+        belongs_to: Digest of the run's settings and inputs, which every trial is bound to.
+    """
+
+    rate: float
+    reason: str
+    found: bool
+    measure: str
+    held_out: int
+    steps: int
+    untrained: float
+    curve: list[RateTrial]
+    seconds: float
+    belongs_to: str
+
+
+class RateMetrics(TypedDict, total=False):
+    """The learning rate of a training stage, and where it comes from; earlier runs have neither."""
+
+    learning_rate: float
+    learning_rate_from: RateSource
+    rate_search: RateSearch
 
 
 class ValidationPoint(TypedDict):
@@ -178,19 +234,19 @@ class RlFigures(TypedDict):
     refill: NotRequired[RefillCost]
 
 
-class TrainingMetrics(LaunchMetrics, Watched):
+class TrainingMetrics(LaunchMetrics, RateMetrics, Watched):
     """What both training stages measure."""
 
     steps: int
 
 
-class SftMetrics(LaunchMetrics, SftFigures, Watched):
+class SftMetrics(LaunchMetrics, SftFigures, RateMetrics, Watched):
     """What `train-sft` measures; `replay` where the base model's own answers are replayed."""
 
     replay: NotRequired[ReplaySampling]
 
 
-class RlMetrics(LaunchMetrics, RlFigures, Watched):
+class RlMetrics(LaunchMetrics, RlFigures, RateMetrics, Watched):
     """What `train-rl` measures; `pass_filter` where prompts were filtered by pass rate."""
 
     pass_filter: NotRequired[PassFilter]

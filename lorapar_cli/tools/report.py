@@ -261,7 +261,7 @@ def _training(run: RunResults) -> str:
         ["records", *(f"{record.counts['trained_records']:,}" for record in records)],
         ["of the other system", *(f"{100 * m.settings['replay']:g} %" for m in manifests)],
         ["steps", *(f"{record.metrics['steps']:,}" for record in records)],
-        ["learning rate", *(f"{m.settings['learning_rate']:g}" for m in manifests)],
+        ["learning rate", *(f"{learning_rate(m):g}" for m in manifests)],
         ["optimizer", *(m.settings["optimizer"] for m in manifests)],
         ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
         ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
@@ -272,6 +272,12 @@ def _training(run: RunResults) -> str:
     ]
     notes = map(list_notes, manifests)
     return section("Training", table(["", *(stage.value for stage in trained)], rows), *notes)
+
+
+def learning_rate(manifest: Manifest) -> float:
+    """Returns the rate that a training stage used, which a search may have found."""
+    used = manifest.record(TrainingRecord).metrics.get("learning_rate")
+    return float(manifest.settings["learning_rate"] if used is None else used)
 
 
 def _loss(stage: Stage, manifest: Manifest) -> str:

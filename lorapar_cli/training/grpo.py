@@ -24,6 +24,7 @@ from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.training import (
     PassFilter,
+    RateMetrics,
     RefillCost,
     RlFigures,
     RlMetrics,
@@ -32,10 +33,12 @@ from lorapar_cli.stage_records.training import (
 )
 from lorapar_cli.store.records import Record, read_jsonl
 from lorapar_cli.training.callbacks import CLIPPED, ZeroSpreadMonitor
-from lorapar_cli.training.jobs import Trained, TrainingRun
+from lorapar_cli.training.jobs import Preparation, Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import RlOptions
+from lorapar_cli.training.recipes.find_rate import Trials
+from lorapar_cli.training.recipes.held_out import held_out_rewards
 from lorapar_cli.training.recipes.refill import Refill, RefillingTrainer, total_cost
 from lorapar_cli.training.rewards.completion_log import CompletionLog, trl_reward
 from lorapar_cli.training.rewards.load import WeightedRewards
@@ -183,11 +186,34 @@ def _refill_cost(path: Path, options: RlOptions, notes: list[str]) -> RefillCost
     return cost
 
 
+def rate_trials(
+    tokenizer: PreTrainedTokenizerBase,
+    rewards: WeightedRewards,
+    options: RlOptions,
+    extra: dict[str, Any],
+    preparation: Preparation,
+    held_out: list[Record],
+    records: list[Record],
+) -> Trials:
+    """Returns how learning rates are tried on some prompts and measured by the reward of others."""
+    room, processes = preparation.job.base.max_length, preparation.launch.processes
+    return Trials(
+        "reward",
+        lambda run, small: fit_grpo(run, tokenizer, records, rewards, small, extra),
+        lambda model: held_out_rewards(
+            model, tokenizer, held_out, rewards, options, room, processes
+        ),
+    )
+
+
 def to_record(
-    counts: TrainedRecords, trained: Trained[RlFigures], pass_filter: PassFilter | None
+    counts: TrainedRecords,
+    trained: Trained[RlFigures],
+    rate: RateMetrics,
+    pass_filter: PassFilter | None,
 ) -> RlRecord:
     """Returns the stage's record of a finished run."""
-    metrics: RlMetrics = {**trained.launch, **trained.figures, **trained.watched}
+    metrics: RlMetrics = {**trained.launch, **trained.figures, **rate, **trained.watched}
     if pass_filter is not None:
         metrics["pass_filter"] = pass_filter
     return RlRecord({**counts, **trained.elements}, metrics)

@@ -21,8 +21,15 @@ def adopt_options(options: Chosen, given: Sequence[str]) -> Chosen:
         given: Names of the options that the user gave themselves.
 
     Raises:
-        UsageError: An option cannot have the value, or was given by both names.
+        UsageError: An option cannot have the value, or was given by both names, or a learning rate
+            is both given and to be found.
     """
+    named = {argument_name(pair) for pair in options.training} | set(given)
+    if options.find_lr and "learning_rate" in named:
+        raise UsageError(
+            "`--find-lr` and `--learning-rate` are both given",
+            hint="omit `--find-lr` to train at this rate, or `--learning-rate` to search for one",
+        )
     by_argument = {
         each.stated.trainer: each
         for each in options_of(type(options))

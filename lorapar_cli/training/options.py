@@ -166,6 +166,7 @@ class SftOptions(TrainingOptions, SftRecipeOptions):
     """
 
     learning_rate: float = 2e-4
+    find_lr_steps: int = 20
     per_device_batch_size: int = 4
     gradient_accumulation: int = 8
     warmup: float = 0.03
@@ -200,6 +201,7 @@ class RlOptions(TrainingOptions, RlRecipeOptions):
     """
 
     learning_rate: float = 5e-6
+    find_lr_steps: int = 10
     per_device_batch_size: int = 8
     gradient_accumulation: int = 4
     warmup: float = 0.1

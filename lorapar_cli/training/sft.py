@@ -8,7 +8,7 @@ How this differs from a plain TRL run:
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from transformers import (
@@ -21,18 +21,21 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from lorapar_cli.models.measuring.forgetting import record_losses
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.stage_records.training import (
+    RateMetrics,
     ReplaySampling,
     SftFigures,
     SftMetrics,
     SftRecord,
     TrainedTokens,
 )
-from lorapar_cli.training.jobs import Trained, TrainingRun
+from lorapar_cli.training.jobs import Preparation, Trained, TrainingRun
 from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import SftOptions
+from lorapar_cli.training.recipes.find_rate import Trials
 from lorapar_cli.training.trainer_arguments import (
     build_config,
     checked_arguments,
@@ -118,11 +121,30 @@ def fit_sft(
     return {"steps": trainer.state.global_step, "loss": sum(losses) / max(len(losses), 1)}
 
 
+def rate_trials(
+    tokenizer: PreTrainedTokenizerBase,
+    extra: dict[str, Any],
+    preparation: Preparation,
+    held_out: list[Encoded],
+    encoded: list[Encoded],
+) -> Trials:
+    """Returns how learning rates are tried on some records and measured by the loss of others."""
+    pad_token_id, processes = cast(int, tokenizer.pad_token_id), preparation.launch.processes
+    return Trials(
+        "loss",
+        lambda run, options: fit_sft(run, tokenizer, encoded, options, extra),
+        lambda model: record_losses(model, held_out, pad_token_id, processes),
+    )
+
+
 def to_record(
-    counts: TrainedTokens, trained: Trained[SftFigures], sampling: ReplaySampling | None
+    counts: TrainedTokens,
+    trained: Trained[SftFigures],
+    rate: RateMetrics,
+    sampling: ReplaySampling | None,
 ) -> SftRecord:
     """Returns the stage's record of a finished run."""
-    metrics: SftMetrics = {**trained.launch, **trained.figures, **trained.watched}
+    metrics: SftMetrics = {**trained.launch, **trained.figures, **rate, **trained.watched}
     if sampling is not None:
         metrics["replay"] = sampling
     return SftRecord({**counts, **trained.elements}, metrics)

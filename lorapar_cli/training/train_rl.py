@@ -1,6 +1,7 @@
 """`train-rl`: GRPO of the elements that the mask activates, on System-2 records."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ from lorapar_cli.training.watching.parts import StageRecords, count_validation, 
 
 if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
+    from lorapar_cli.training.recipes.learning_rate import LearningRate, ToTrials
+
+PROMPTS = 32
+"""Most prompts by whose rewards learning rates are measured."""
 
 
 def train_rl(
@@ -70,6 +75,7 @@ def train_rl(
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.training import grpo, jobs, run
+    from lorapar_cli.training.recipes.learning_rate import LearningRate
     from lorapar_cli.training.watching.plan import plan_watch
 
     extra = read_trainer_arguments(options)
@@ -80,12 +86,14 @@ def train_rl(
     job = jobs.TrainingJob(
         source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN, plan
     )
+    rate = LearningRate(options, given, start, manifest.notes)
+    trials = partial(grpo.rate_trials, tokenizer, rewards, options, extra)
     return run.run_training(
         job,
-        lambda loaded: grpo.fit_grpo(loaded, tokenizer, data.records, rewards, options, extra),
-        lambda trained: grpo.to_record(data.counts(), trained, data.pass_filter),
+        lambda loaded: grpo.fit_grpo(loaded, tokenizer, data.records, rewards, rate.options, extra),
+        lambda trained: grpo.to_record(data.counts(), trained, rate.metrics(), data.pass_filter),
         progress,
-        data.filter,
+        lambda preparation: data.prepare(preparation, rate, partial(trials, preparation)),
     )
 
 
@@ -116,14 +124,20 @@ class _RlData:
                 "sampled to filter them by pass rate; fewer records are trained on"
             )
 
-    def filter(self, preparation: "Preparation") -> None:
-        """Leaves out prompts by their pass rates, if that is asked for."""
+    def prepare(
+        self,
+        preparation: "Preparation",
+        rate: "LearningRate[RlOptions]",
+        to_trials: "ToTrials[Record]",
+    ) -> None:
+        """Leaves out prompts by their pass rates; finds the learning rate with the others."""
         if self._options.filters:
             from lorapar_cli.training.recipes.pass_rates import filter_by_pass_rate
 
             self.records, self.pass_filter = filter_by_pass_rate(
                 preparation, self._tokenizer, self.records, self._rewards, self._options
             )
+        rate.find(preparation, self.records, PROMPTS, to_trials)
 
     def counts(self) -> TrainedRecords:
         """Returns what is counted of the records."""

@@ -1,6 +1,7 @@
 """`train-sft`: SFT of the elements that the mask activates, on System-1 records."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
@@ -29,6 +30,10 @@ from lorapar_cli.training.watching.parts import StageRecords, count_validation, 
 
 if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
+    from lorapar_cli.training.recipes.learning_rate import LearningRate, ToTrials
+
+HELD_OUT = 64
+"""Most records that learning rates are measured by."""
 
 
 def train_sft(
@@ -61,6 +66,7 @@ def train_sft(
     progress(Advance("loading the base model"))
     from lorapar_cli.models.base_model import load_tokenizer
     from lorapar_cli.training import jobs, run, sft
+    from lorapar_cli.training.recipes.learning_rate import LearningRate
     from lorapar_cli.training.watching.plan import plan_watch
 
     extra = read_trainer_arguments(options)
@@ -72,23 +78,18 @@ def train_sft(
         progress(TokenView([shown_tokens(tokenizer, item) for item in shown]))
     if done is not None:
         return done
+    plan, dropout = plan_watch(options, tokenizer, base, records), options.lora_dropout
     job = jobs.TrainingJob(
-        source.folder,
-        manifest,
-        options,
-        base,
-        start,
-        data.counts(),
-        options.lora_dropout,
-        sft.SHOWN,
-        plan_watch(options, tokenizer, base, records),
+        source.folder, manifest, options, base, start, data.counts(), dropout, sft.SHOWN, plan
     )
+    rate = LearningRate(options, given, start, manifest.notes)
+    trials = partial(sft.rate_trials, tokenizer, extra)
     return run.run_training(
         job,
-        lambda loaded: sft.fit_sft(loaded, tokenizer, data.encoded, options, extra),
-        lambda trained: sft.to_record(data.counts(), trained, data.sampling),
+        lambda loaded: sft.fit_sft(loaded, tokenizer, data.encoded, rate.options, extra),
+        lambda trained: sft.to_record(data.counts(), trained, rate.metrics(), data.sampling),
         progress,
-        data.sample,
+        lambda preparation: data.prepare(preparation, rate, partial(trials, preparation)),
     )
 
 
@@ -119,8 +120,13 @@ class _SftData:
                 "answers is trained on as well"
             )
 
-    def sample(self, preparation: "Preparation") -> None:
-        """Adds the base model's answers to the prompts that are to be replayed, if any are."""
+    def prepare(
+        self,
+        preparation: "Preparation",
+        rate: "LearningRate[SftOptions]",
+        to_trials: "ToTrials[Encoded]",
+    ) -> None:
+        """Adds the base model's answers that are to be replayed; finds the rate with all records."""
         if self._asked:
             from lorapar_cli.training.recipes.self_replay import sample_replay
 
@@ -128,6 +134,7 @@ class _SftData:
                 preparation, self._tokenizer, self._asked, self._options
             )
             self.encoded += encoded
+        rate.find(preparation, self.encoded, HELD_OUT, to_trials)
 
     def counts(self) -> TrainedTokens:
         """Returns what is counted of the records."""

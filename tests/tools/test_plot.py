@@ -30,3 +30,16 @@ def test_a_picture_for_each_stage_with_metrics(run, tmp_path):
 def test_no_metrics_is_an_error(tmp_path):
     with pytest.raises(LoraparError, match="has metrics"):
         plot(RunDir(tmp_path))
+
+
+def test_a_search_for_the_learning_rate_has_a_picture_of_its_own(run, tmp_path):
+    points = [
+        {"rate": 1e-3, "value": 0.5, "behind": 0.1, "error": 0.02},
+        {"rate": 1e-2, "value": 0.4, "behind": 0.0, "error": 0.0},
+        {"rate": 1e-1, "value": None, "behind": None, "error": None},
+    ]
+    lines = "".join(json.dumps(point) + "\n" for point in points)
+    (run.folder(Stage.TRAIN_RL) / "learning-rates.jsonl").write_text(lines)
+    paths = plot(run, out=tmp_path / "pictures")
+    assert [path.name for path in paths] == ["train-rl.png", "train-rl-learning-rates.png"]
+    assert paths[1].read_bytes().startswith(b"\x89PNG")

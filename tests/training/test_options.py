@@ -97,7 +97,13 @@ def test_what_is_written_besides_the_result_or_read_as_an_input_decides_nothing(
 @pytest.mark.parametrize("options_class", STAGES)
 def test_every_other_recorded_setting_decides(options_class):
     settings = options_class(eval_steps=5).settings()
-    idle = {"sample_batch_size", "replay_temperature", "refill_limit", "pass_samples"}
+    idle = {
+        "find_lr_steps",
+        "sample_batch_size",
+        "replay_temperature",
+        "refill_limit",
+        "pass_samples",
+    }
     without = {"save_steps", "report_to", "patience_steps", "forgetting", "watch"} | idle
     for name in settings.keys() - without:
         assert deciding(settings | {name: ["weight=1"]}) != deciding(settings), name
@@ -111,6 +117,10 @@ def test_options_of_a_recipe_decide_where_it_is_on():
     for name in ("pass_samples", "sample_batch_size", "max_pass"):
         filtered = RlOptions(min_pass=0.1)
         assert deciding(filtered.settings() | {name: 1}) != decided(filtered), name
+    assert decided(RlOptions(find_lr_steps=9)) == decided(RlOptions())
+    for name in ("find_lr_steps", "sample_batch_size"):
+        finding = RlOptions(find_lr=True)
+        assert deciding(finding.settings() | {name: 99}) != decided(finding), name
     on = SftOptions(replay=0.1, replay_source="self")
     for name in ("sample_batch_size", "replay_temperature", "replay", "replay_source"):
         assert deciding(on.settings() | {name: 3}) != decided(on), name

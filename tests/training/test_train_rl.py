@@ -43,7 +43,10 @@ def test_active_elements_move_and_no_other(run_dir, kl_beta):
     assert list(manifest.counts) == [
         *("records", "trained_records", "elements", "active", "active_moved", "frozen_moved")
     ]
-    assert list(manifest.metrics) == ["processes", "engine", "steps", "reward", "clipped"]
+    assert list(manifest.metrics) == [
+        *("processes", "engine", "steps", "reward", "clipped", "learning_rate"),
+        "learning_rate_from",
+    ]
 
 
 def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run_dir):
@@ -55,7 +58,15 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("max_completion_length", "replay", "gradient_checkpointing", "save_steps", "dtype"),
         *("quantize", "data", "vllm", "patience_steps", "stop_without_spread", "report_to"),
         *("seed", "template", "template_arg", "training", "model"),
-        *("code_packages", "code_timeout", "code_memory", "replay_source", "sample_batch_size"),
+        *(
+            "code_packages",
+            "code_timeout",
+            "code_memory",
+            "replay_source",
+            "sample_batch_size",
+            "find_lr",
+            "find_lr_steps",
+        ),
         *("refill", "refill_limit", "min_pass", "max_pass", "pass_samples"),
         *("forgetting", "watch", "eval_steps", "validation", "keep", "stop_after"),
         *("eval_match", "eval_max_new_tokens", "eval_batch_size", "attention"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.options import LEAST_TEMPERATURE, Options, option
+from lorapar_cli.options import LEAST_TEMPERATURE, Options, option, required
 
 OTHER, SELF = "other", "self"
 """Values of `--replay-source` that are not a file."""
@@ -20,6 +20,15 @@ class RecipeOptions(Options):
         UsageError: A source of replay without replay.
     """
 
+    find_lr: bool = option(
+        False,
+        "Find the learning rate first, by short trainings at several rates that are measured on "
+        "records held out from them.",
+        **_RECIPES,
+    )
+    find_lr_steps: int = required(
+        "Optimizer steps of each short training of `--find-lr`.", at_least=1, **_RECIPES
+    )
     replay: float = option(
         0.0,
         "Share of all records that is replayed, by default from the other system.",
@@ -137,8 +146,11 @@ def idle_options(settings: Mapping[str, Any]) -> set[str]:
         idle.add("replay_temperature")
     if not filters:
         idle.add("pass_samples")
-    if not (asks_base or filters):
+    # A search in RL samples too.
+    if not (asks_base or filters or settings.get("find_lr")):
         idle.add("sample_batch_size")
     if not settings.get("refill"):
         idle.add("refill_limit")
+    if not settings.get("find_lr"):
+        idle.add("find_lr_steps")
     return idle

@@ -5,6 +5,7 @@ the starting model, not again while it learns.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -79,6 +80,15 @@ def filter_by_pass_rate(
     return kept, figures
 
 
+def reward_columns(tokenizer: PreTrainedTokenizerBase, records: list[Record]) -> dict[str, Any]:
+    """Returns what a reward may ask for besides completions and references, as TRL passes it."""
+    return {
+        "prompts": [trainer_prompt(tokenizer, record.prompt) for record in records],
+        "record_id": [record.id for record in records],
+        "reference_answers": [record.accepted_answers for record in records],
+    }
+
+
 @dataclass(frozen=True)
 class _Judge:
     """Says which completions pass: those that every judging reward values above 0."""
@@ -97,11 +107,7 @@ class _Judge:
             LoraparError: A reward failed.
         """
         records = [self.records[index] for index in indices]
-        columns = {
-            "prompts": [trainer_prompt(self.tokenizer, record.prompt) for record in records],
-            "record_id": [record.id for record in records],
-            "reference_answers": [record.accepted_answers for record in records],
-        }
+        columns = reward_columns(self.tokenizer, records)
         references = [record.reference_answer for record in records]
         values = [
             call_reward(name, reward, completions, references, columns)

@@ -1,0 +1,47 @@
+"""Plot of a search for a learning rate."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def draw_rate_curve(
+    points: Sequence[Mapping[str, Any]], search: Mapping[str, Any] | None, title: str, path: Path
+) -> None:
+    """Writes an image of the held-out measure by learning rate.
+
+    Bars are one standard error of the difference to the best rate; dotted lines are rates at which
+    training diverged.
+
+    Args:
+        points: Lines of learning-rates.jsonl.
+        search: The manifest's `rate_search`, None for a run that has not finished.
+        path: Its suffix gives the format: PNG, SVG or PDF.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    measured = [point for point in points if point["value"] is not None]
+    rates = [point["rate"] for point in measured]
+    values = [point["value"] for point in measured]
+    errors = [point["error"] for point in measured]
+    axes.errorbar(rates, values, yerr=errors, color="#1f77b4", marker="o", capsize=3)
+    for point in points:
+        if point["value"] is None:
+            axes.axvline(point["rate"], color="#d62728", linestyle=":", label="diverged")
+    measure = "value"
+    if search is not None:
+        measure = search["measure"]
+        axes.axhline(search["untrained"], color="#7f7f7f", linestyle="--", label="untrained")
+        axes.axvline(search["rate"], color="#2ca02c", label=f"used: {search['rate']:g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(f"held-out {measure}")
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.grid(alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        unique = dict(zip(labels, handles, strict=True))
+        axes.legend(unique.values(), unique.keys(), fontsize=8)
+    figure.savefig(path)
