@@ -237,4 +237,5 @@ def test_vllm_writes_what_grpo_and_eval_need(data):
 def test_the_table_of_configurations_is_complete():
     table = (SAMPLES / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| \[`([^`]+)`\]\(\1\)", table, re.MULTILINE))
-    assert named == {path.name for path in SAMPLES.iterdir()} - {"README.md"}
+    # The paper's tables are described by their own guide, and run by tests of `sweep`.
+    assert named == {path.name for path in SAMPLES.iterdir()} - {"README.md", "paper"}

@@ -261,7 +261,8 @@ def two_columns(title: str, rows: list[tuple[str, str]]) -> "Table":
     """Returns a table of labels and values."""
     from rich.table import Table
 
-    table = Table(title=title, show_header=False, title_justify="left")
+    # A title that is longer than the rows stays on its line.
+    table = Table(title=title, show_header=False, title_justify="left", min_width=len(title) + 2)
     table.add_column(no_wrap=True)
     table.add_column()
     for row in rows:

@@ -20,7 +20,7 @@ def test_every_requirement_is_looked_at_and_nothing_is_left_behind(tmp_path):
     for package in ("torch", "transformers", "peft", "trl", "datasets", "safetensors", "typer"):
         assert found[package].state is State.OK
         assert found[package].found == metadata.version(package)
-    assert {"extra quantize", "extra deepspeed", "extra vllm", "extra plot"} <= found.keys()
+    assert {"extra quantize", "extra deepspeed", "extra vllm", "extra latex"} <= found.keys()
     assert "pytest" not in found
     assert found["run directory"].state is not State.PROBLEM
     assert list(tmp_path.iterdir()) == []

@@ -250,7 +250,7 @@ def test_warm_up_as_a_share_reaches_optimizers_as_steps(run_dir):
 def test_refused_before_anything_is_loaded(run_dir, monkeypatch, name, said):
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr("lorapar_cli.models.base_model.load_tokenizer", None)
-    monkeypatch.setattr("lorapar_cli.training.run.load_masked_model", None)
+    monkeypatch.setattr("lorapar_cli.training.jobs.load_masked_model", None)
     with pytest.raises(LoraparError, match=said):
         train_sft(run_dir, SftOptions(optimizer=name))
     with pytest.raises(LoraparError, match=said):

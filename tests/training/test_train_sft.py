@@ -42,7 +42,9 @@ def test_active_elements_move_and_no_other(run_dir, optimizer):
         *("records", "trained_records", "loss_tokens"),
         *("elements", "active", "active_moved", "frozen_moved"),
     ]
-    assert list(outcome.manifest.metrics) == ["processes", "engine", "steps", "loss"]
+    assert list(outcome.manifest.metrics) == [
+        *("processes", "engine", "steps", "loss", "learning_rate", "learning_rate_from"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def train_divided(rank: int, folder: Path) -> None:
     if rank == 0:
         arrays = {name: tensor.numpy() for name, tensor in after.items()}
         write_tensors(folder / "after.safetensors", arrays, {})
+    # A process that leaves while the other one still writes may be aborted by its threads of gloo.
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
