@@ -18,7 +18,8 @@ ENGINE=${ENGINE:-ddp}
 # SLURM runs a copy of this script from another folder.
 CONFIGS=${CONFIGS:-sample_configs}
 PORT=${PORT:-29500}
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# `head` would leave before `scontrol` has written every name, which then fails, and this script with it.
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 
 launch() {
   if [ "$ENGINE" = ddp ]; then
