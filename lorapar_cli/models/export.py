@@ -36,6 +36,8 @@ from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
+_OWN_TEMPLATE = ChatTemplate()
+
 # Largest difference of a logit that the order of float32 operations explains.
 TOLERANCE = 1e-4
 # Rounding weights to 8 bits of mantissa moves logits; more than this share of their spread is an error.
@@ -75,7 +77,7 @@ def merge(
     built: Path,
     dtype: str,
     trust: bool,
-    template: str | None = None,
+    template: ChatTemplate = _OWN_TEMPLATE,
     *,
     known: bool = True,
 ) -> None:
@@ -85,7 +87,7 @@ def merge(
         known: Whether an earlier stage has loaded these very weights, and so found them to be those
             that the configuration asks for.
         dtype: Of the weights; `auto` is that in which the base model stores each.
-        template: Chat template of the tokenizer; None for the model's own.
+        template: Of the tokenizer.
 
     Raises:
         LoraparError: Base model and adapter do not belong together.
@@ -103,7 +105,7 @@ def merge(
                 file, built, {key: updates[module] for key, module in owners.items()}, stored
             )
         _copy_configuration(base, built, stored, trust)
-    load_tokenizer(base, trust, ChatTemplate(template)).save_pretrained(built)
+    load_tokenizer(base, trust, template).save_pretrained(built)
 
 
 @dataclass(frozen=True)

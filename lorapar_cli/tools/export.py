@@ -6,6 +6,7 @@ from pathlib import Path
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.model_options import model_option, trust_option
+from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, Dtype
 from lorapar_cli.options import Options, option, required
 from lorapar_cli.store.atomic import new_folder
@@ -85,7 +86,11 @@ def export(run_dir: RunDir, options: ExportOptions, *, progress: Progress = sile
                 built,
                 options.dtype,
                 trust,
-                run_dir.template(stage),
+                ChatTemplate(
+                    run_dir.template(stage),
+                    read_arguments(run_dir.template_arguments(stage)),
+                    defaults=True,
+                ),
                 known=revision is not None,
             )
         if not options.check_logits:

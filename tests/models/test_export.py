@@ -14,6 +14,7 @@ from lorapar_cli.models import export as exporting
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter, save_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base
 from lorapar_cli.models.export import compare_logits, copy_adapter, merge
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from tests.conftest import build_tokenizer
 from tests.scoring.architectures import build
 
@@ -52,7 +53,7 @@ def largest_difference(first, second) -> float:
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
 def test_merged_weights(base, adapter, tmp_path, dtype):
-    merge(base, adapter, tmp_path, dtype, False, template="{{ messages[0].content }}")
+    merge(base, adapter, tmp_path, dtype, False, template=ChatTemplate("{{ messages[0].content }}"))
     merged = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
     half = dtype == "bfloat16"
     assert merged.dtype == (torch.bfloat16 if half else torch.float32)

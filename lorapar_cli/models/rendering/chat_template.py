@@ -25,10 +25,12 @@ class ChatTemplate:
     Attributes:
         text: Jinja text in place of the model's own template; None keeps that.
         arguments: Variables of the template and their values, such as `enable_thinking`.
+        defaults: Whether whoever renders may still give those variables other values.
     """
 
     text: str | None = None
     arguments: Mapping[str, Argument] = field(default_factory=dict)
+    defaults: bool = False
 
     @property
     def given(self) -> list[str]:
@@ -62,11 +64,13 @@ class ChatTemplate:
                     f"the chat template does not read `{name}`" + nearest(name, known),
                     hint="omit this `--template-arg`",
                 )
-        values = "".join(
-            f"{{% set {name} = {_to_jinja(value)} %}}" for name, value in self.arguments.items()
-        )
+        values = "".join(self._set(name, value) for name, value in self.arguments.items())
         # The newline after a block is never part of the output.
         return f"{values}\n{text}"
+
+    def _set(self, name: str, value: Argument) -> str:
+        given = f"{name} if {name} is defined else " if self.defaults else ""
+        return f"{{% set {name} = {given}{_to_jinja(value)} %}}"
 
 
 def _to_jinja(value: Argument) -> str:

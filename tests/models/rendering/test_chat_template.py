@@ -70,6 +70,17 @@ def test_arguments_are_what_the_template_sees(given, rendered):
 
 
 @pytest.mark.parametrize(
+    ("given", "rendered"),
+    [({}, "\noffNone|hi"), ({"enable_thinking": True}, "\nonNone|hi"), ({"level": 3}, "\noff3|hi")],
+)
+def test_defaults_hold_where_the_renderer_gives_no_other_value(given, rendered):
+    template = ChatTemplate(None, {"enable_thinking": False, "level": None}, defaults=True)
+    tokenizer = build_tokenizer(template.complete(TEMPLATE))
+    messages = [{"role": "user", "content": "hi"}]
+    assert tokenizer.apply_chat_template(messages, tokenize=False, **given) == rendered
+
+
+@pytest.mark.parametrize(
     ("given", "what"),
     [
         (["enable_thinking"], "not KEY=VALUE"),
