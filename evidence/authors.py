@@ -8,17 +8,16 @@ from typing import Any
 
 from evidence import faults, runs
 from evidence.comparisons import Asked, paired_rows
+from evidence.sizes import StudySize
 from evidence.studies import Study, Unit
 from lorapar_cli.comparison import train
 from lorapar_cli.comparison.cells import PAPER, RANDOM
 from lorapar_cli.comparison.grid import open_grid
-from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.report.results import cell_row
 from lorapar_cli.comparison.schedule import InProcess, Limits, StageOutcome, run_cells
 from lorapar_cli.comparison.starts import Start, find_start
 from lorapar_cli.comparison.train import Trainer
 from lorapar_cli.comparison.trials import Trial, TrialResult
-from lorapar_cli.embedded import TEST_SET
 from lorapar_cli.names import ADAPTER_WEIGHTS, Stage, System
 from lorapar_cli.store.tensor_files import read_shapes
 
@@ -34,22 +33,10 @@ FAULTS = ("frozen-decay", "by-position", "gaussian-init", "all-records", "attend
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is trained and measured; the tests have a smaller one."""
+class Size(StudySize):
+    """How much is trained and measured."""
 
-    per_system: int = 2000
-    samples: int = 200
-    seeds: int = 3
-    max_rates: int = 5
-    max_new_tokens: int = 64
-    data: str = str(TEST_SET)
-    neutral: Path | None = None
     sft_steps: int = 112
-    rl: Mapping[str, Any] | None = None
-
-    def settings(self) -> dict[str, Any]:
-        """Returns what decides results, but not where the records lie."""
-        return {key: value for key, value in vars(self).items() if key not in ("data", "neutral")}
 
 
 def authors_study(work: Path, size: Size, say: Callable[[str], None]) -> Study:
@@ -103,14 +90,6 @@ def _train(
     run = runs.embedded_run(
         folder / "run", runs.TRUTH, per_system=size.per_system, samples=size.samples
     )
-    options = CompareOptions(
-        stage="both",
-        seeds=size.seeds,
-        max_rates=size.max_rates,
-        data=size.data,
-        neutral=size.neutral,
-        max_new_tokens=size.max_new_tokens,
-    )
     decay = {"weight_decay": WEIGHT_DECAY}
     sections = {
         "partition": {"theta": 0.9},
@@ -119,7 +98,7 @@ def _train(
     }
     name = fault if fault in CELLS else PAPER
     own = {name: CELLS[name]} if name in CELLS else {}
-    asked = Asked(run, options, sections, (PAPER, RANDOM), own)
+    asked = Asked(run, size.options("both"), sections, (PAPER, RANDOM), own)
     grid = open_grid(run, asked.written(folder))
     trainer = Trainer(grid)
     base = trainer.measure_base()

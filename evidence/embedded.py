@@ -7,9 +7,8 @@ from typing import Any
 
 from evidence import runs
 from evidence.comparisons import Asked, kept, run_comparison
+from evidence.sizes import StudySize
 from evidence.studies import Study, Unit
-from lorapar_cli.comparison.options import CompareOptions
-from lorapar_cli.embedded import TEST_SET
 
 SFT_BUDGETS = {"0.05%": 0.15, "0.5%": 0.05, "2%": 0.015, "7%": 0.015, "20%": 0.005, "36%": 0.005}
 """Budget of each system's set -> rate that the search starts from; small sets need large rates."""
@@ -20,28 +19,18 @@ OWN = {rule: {"score": {"rule": rule}} for rule in ("snr", "migu", "gallop")}
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is trained and measured; the tests have a smaller one.
+class Size(StudySize):
+    """How much is trained and measured, and by which rules.
 
     Attributes:
-        data: Records to measure on.
+        sft: Settings of SFT in place of the study's own.
     """
 
-    per_system: int = 2000
-    samples: int = 200
     seeds: int = 5
     max_rates: int = 7
-    max_new_tokens: int = 64
-    data: str = str(TEST_SET)
-    neutral: Path | None = None
     sft: Mapping[str, Any] | None = None
-    rl: Mapping[str, Any] | None = None
     built_in: tuple[str, ...] = BUILT_IN
     own: Mapping[str, Any] | None = None
-
-    def settings(self) -> dict[str, Any]:
-        """Returns what decides results, but not where the records lie."""
-        return {key: value for key, value in vars(self).items() if key not in ("data", "neutral")}
 
 
 def embedded_study(
@@ -66,15 +55,7 @@ def embedded_study(
                 samples=size.samples,
                 after_sft=stage == "rl",
             )
-            options = CompareOptions(
-                stage="sft" if stage == "sft" else "rl",
-                seeds=size.seeds,
-                max_rates=size.max_rates,
-                data=size.data,
-                neutral=size.neutral,
-                max_new_tokens=size.max_new_tokens,
-                jobs=jobs,
-            )
+            options = size.options("sft" if stage == "sft" else "rl", jobs)
             own = OWN if size.own is None else size.own
             asked = Asked(run, options, sections, size.built_in, own)
             return kept(run_comparison(asked, folder, say))

@@ -7,12 +7,11 @@ from typing import Any
 
 from evidence import runs
 from evidence.comparisons import Asked, kept, outcomes_of, paired_rows, run_comparison
+from evidence.sizes import StudySize
 from evidence.studies import Study, Unit
 from lorapar_cli.comparison.cells import PAPER
-from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.report.results import Comparison
 from lorapar_cli.comparison.schedule import StageOutcome
-from lorapar_cli.embedded import TEST_SET
 from lorapar_cli.names import Stage
 
 Say = Callable[[str], None]
@@ -51,39 +50,16 @@ YARDSTICKS = ("paper", "random", "full")
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is trained and measured; the tests have a smaller one."""
+class Size(StudySize):
+    """How much is trained and measured, and which units there are."""
 
-    per_system: int = 2000
-    samples: int = 200
-    seeds: int = 3
-    max_rates: int = 5
-    max_new_tokens: int = 64
-    data: str = str(TEST_SET)
-    neutral: Path | None = None
+    no_results = StudySize.no_results | {"splitters", "replays", "recipes", "built_in"}
+
     sft_steps: int = 112
-    rl: Mapping[str, Any] | None = None
     splitters: tuple[str, ...] = runs.SPLITTERS
     replays: tuple[str, ...] = tuple(REPLAYS)
     recipes: tuple[str, ...] = tuple(RECIPES)
     built_in: tuple[str, ...] = ("paper", "random", "full", "movement")
-
-    def settings(self) -> dict[str, Any]:
-        """Returns what decides results, but not where the records lie."""
-        left_out = ("data", "neutral", "splitters", "replays", "recipes", "built_in")
-        return {key: value for key, value in vars(self).items() if key not in left_out}
-
-    def options(self, stage: str, jobs: int) -> CompareOptions:
-        """Returns the options of a comparison of this size."""
-        return CompareOptions(
-            stage="both" if stage == "both" else "sft",
-            seeds=self.seeds,
-            max_rates=self.max_rates,
-            data=self.data,
-            neutral=self.neutral,
-            max_new_tokens=self.max_new_tokens,
-            jobs=jobs,
-        )
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Returns the settings that all cells share."""
