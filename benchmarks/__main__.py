@@ -2,12 +2,13 @@
 
 import sys
 
-from benchmarks import classify, evaluate, partition, score, train, verify
+from benchmarks import classify, evaluate, gpu, partition, score, train, verify
 from benchmarks.machine import describe
 
 ALL = {
     "classify": classify.main,
     "evaluate": evaluate.main,
+    "gpu": gpu.main,
     "partition": partition.main,
     "score": score.main,
     "train": train.main,

@@ -1,0 +1,39 @@
+"""`score`, masked SFT and masked GRPO at the size of LLaMA2-7B on one GPU, against plain ways.
+
+Weights are random, in bfloat16; speed and memory do not depend on them. The ways that are compared
+run in turns on the same model within one process. Opacus is compared where it is installed.
+`python -m benchmarks gpu`; `python -m benchmarks.gpu tiny` tries the code on a CPU.
+"""
+
+import json
+import sys
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_score import measure_score
+from benchmarks.gpu_size import TINY, Size, build_base, measured
+from benchmarks.gpu_training import measure_training
+
+
+def main(size: Size | None = None) -> None:
+    """Prints one line of JSON for each measurement."""
+    if size is None and not torch.cuda.is_available():
+        print("gpu: not measured, there is no GPU")
+        return
+    size = size or Size()
+
+    def say(name: str, figures: Any) -> None:
+        print(json.dumps({"what": name} | figures), flush=True)
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    found: dict[str, Any] = {}
+    with measured(found):
+        base = build_base(size)
+    say("base", found | {"device": device, "elements": sum(p.numel() for p in base.parameters())})
+    say("score", measure_score(base, size))
+    measure_training(base, size, say)
+
+
+if __name__ == "__main__":
+    main(TINY if sys.argv[1:] == ["tiny"] else None)
