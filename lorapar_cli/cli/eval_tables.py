@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
 from lorapar_cli.evaluation.review.pair import RunDifference
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.stage_records.evaluation import (
@@ -43,6 +44,8 @@ def render(manifest: Manifest) -> list[Any]:
         tables.append(_group_table("subject", [row["by_subject"] for row in models], models))
     if pairs:
         tables.append(_difference_table(pairs))
+    if forgotten := measured(models):
+        tables.append(forgetting_table(forgotten))
     if problems := _problems(models):
         tables.append(_by_model("completions with a problem", "problem", problems, models))
     return [*tables, "; ".join(_depends_on(manifest))]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.cli.eval_tables import harness_table
+from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
@@ -33,6 +34,7 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome], page: Path | N
     folder = outcomes[Stage.EVAL].folder
     return [
         _evaluation_table(manifests[Stage.EVAL]),
+        *_forgetting(manifests[Stage.EVAL]),
         _elements_table(manifests),
         _time_table(manifests),
         *_replay_lines(manifests),
@@ -75,6 +77,12 @@ def _accuracy(part: Accuracy) -> str:
         return "-"
     low, high = part["interval"]
     return f"{part['accuracy']:.1%}  ({low:.1%} to {high:.1%}, n={part['n']})"
+
+
+def _forgetting(manifest: Manifest) -> list["Table"]:
+    found = measured(manifest.record(EvalRecord).metrics["models"])
+    named = {_MODELS.get(name, name): figures for name, figures in found.items()}
+    return [forgetting_table(named)] if named else []
 
 
 def _elements_table(manifests: Mapping[Stage, Manifest]) -> "Table":

@@ -5,6 +5,7 @@ from typing import Any
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.tools.forgetting import stage_rows, stage_sentence
 from lorapar_cli.training.recipes.options import OTHER, SELF
 
 
@@ -52,6 +53,7 @@ def training_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str,
         *_rate_rows(manifest, record),
         ("active that moved", f"{counts['active_moved']:,}"),
         ("frozen that moved", f"{counts['frozen_moved']:,} (checked bit by bit)"),
+        *_watched_rows(record),
         ("time", f"{manifest.seconds():.0f} s"),
     ]
 
@@ -96,3 +98,16 @@ def _rate_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, st
             ("cost of the search", f"{len(search['curve'])} trials, {search['seconds']:.0f} s")
         )
     return rows
+
+
+def _watched_rows(record: TrainingRecord) -> list[tuple[str, str]]:
+    """Returns the rows of a validation part; what was forgotten is said in a sentence."""
+    found = record.metrics.get("validation")
+    rows = [] if found is None else stage_rows([{"validation": found}])
+    return [(label, cell) for label, cell in rows]
+
+
+def watched_lines(record: TrainingRecord) -> list[str]:
+    """Returns a sentence on what a stage made the model forget, where that was measured."""
+    found = record.metrics.get("forgetting")
+    return [] if found is None else [stage_sentence(found)]

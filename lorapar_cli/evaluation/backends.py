@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from lorapar_cli.evaluation.adapters import Models
+from lorapar_cli.evaluation.forgetting import ForgettingOfModels
 from lorapar_cli.evaluation.options import Backend, EvalOptions
 from lorapar_cli.evaluation.predict import Predictor, PromptBatch, TransformersModel
 from lorapar_cli.evaluation.sample_journal import Sample, SampleJournal
@@ -47,6 +48,7 @@ def predict_all(
     options: EvalOptions,
     placement: Placement,
     journal: SampleJournal,
+    forgetting: ForgettingOfModels,
     processes: Processes,
     progress: Progress,
 ) -> dict[str, float]:
@@ -54,14 +56,16 @@ def predict_all(
 
     Args:
         journal: Batches whose samples it has are skipped.
+        forgetting: Measures each model once it has completed all items.
         processes: Each of them completes its share of the batches.
     """
     seconds = {}
     loaded = LOADERS[options.backend](predictor, models, base, options, placement)
     started = time.monotonic()
-    for name, predict in loaded:
+    for name, predict, model in loaded:
         batches = processes.share(predictor.batches)
         _predict_pending(name, predict, batches, predictor.task, journal, progress)
+        forgetting.measure(name, model)
         ended = time.monotonic()
         seconds[name] = round(ended - started, 3)
         started = ended
@@ -87,7 +91,8 @@ def _predict_pending(
         progress(Advance(f"eval {name}", done, total))
 
 
-Loaded = Iterator[tuple[str, Predict]]
+Loaded = Iterator[tuple[str, Predict, torch.nn.Module | None]]
+"""Name, what predicts, and the model itself where it is in this process."""
 
 
 def _load_transformers(
@@ -110,7 +115,7 @@ def _load_transformers(
         with in_step(loaded):
             for name, model in adapt_models(loaded, models):
                 completer = TransformersModel(model, predictor.tokenizer)
-                yield name, partial(predictor.predict, name, completer)
+                yield name, partial(predictor.predict, name, completer), model
 
     return adapted()
 
@@ -138,7 +143,9 @@ def _load_harness(
         )
 
     loaded = load_base(base, options.dtype, options.trust_remote_code)
-    return ((name, partial(predict, name, model)) for name, model in adapt_models(loaded, models))
+    return (
+        (name, partial(predict, name, model), model) for name, model in adapt_models(loaded, models)
+    )
 
 
 def _load_vllm(
@@ -154,7 +161,7 @@ def _load_vllm(
     adapters = [folder for folder in models.values() if folder is not None]
     engine = VllmEngine(base, options.dtype, adapters, options.trust_remote_code)
     return (
-        (name, partial(predictor.predict, name, engine.model(folder)))
+        (name, partial(predictor.predict, name, engine.model(folder)), None)
         for name, folder in models.items()
     )
 

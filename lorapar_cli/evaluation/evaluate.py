@@ -71,6 +71,7 @@ def _evaluate_models(
 ) -> Outcome:
     """Has every model complete every item, and grades the completions."""
     from lorapar_cli.evaluation.backends import check_backend, predict_all
+    from lorapar_cli.evaluation.forgetting import open_forgetting
     from lorapar_cli.evaluation.predict import prepare_prompts
     from lorapar_cli.models.base_model import find_base_model, load_tokenizer
     from lorapar_cli.models.distributed import join_processes
@@ -90,7 +91,9 @@ def _evaluate_models(
         run_dir.template(), read_arguments(options.template_arg or run_dir.template_arguments())
     )
     settings = _model_settings(options, models, base, template)
-    manifest = start_manifest(run, given, settings, describe_inputs(adapter_files(models)))
+    manifest = start_manifest(
+        run, given, settings, describe_inputs(adapter_files(models) | _neutral(options))
+    )
     manifest.base_model = base.to_manifest()
     if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
         return done
@@ -107,14 +110,19 @@ def _evaluate_models(
         journal = SampleJournal(work, processes.rank)
         # Only the first of several processes reports progress.
         shown = progress if processes.rank == 0 else silent
+        forgetting = open_forgetting(
+            run_dir, predictor, models, options, placement, processes, manifest.notes
+        )
         seconds = predict_all(
-            predictor, models, base, options, placement, journal, processes, shown
+            predictor, models, base, options, placement, journal, forgetting, processes, shown
         )
         processes.wait()
 
         def finish() -> Manifest:
             journal.read_others()
-            return finish_run(run, work, manifest, journal, seconds, predictor.truncated)
+            return finish_run(
+                run, work, manifest, journal, seconds, predictor.truncated, forgetting.add_to
+            )
 
         return Outcome(run.folder, processes.on_main(finish))
 
@@ -136,6 +144,11 @@ def _model_settings(
     }
 
 
+def _neutral(options: EvalOptions) -> dict[str, Path]:
+    """Returns the user's own neutral text by its name among inputs, if it is read."""
+    return {"neutral": options.neutral} if options.forgetting and options.neutral else {}
+
+
 def _evaluate_completions(
     run: EvaluationRun, path: Path, given: Sequence[str], progress: Progress
 ) -> Outcome:
@@ -152,6 +165,8 @@ def _evaluate_completions(
     with working_in(run.folder):
         work = open_working_folder(run.folder, manifest, overwrite=True)
         journal = SampleJournal(work)
+        if run.options.forgetting:
+            manifest.notes.append("forgetting is not measured: no model is run")
         grade_completions(run.task, completions, run.sandbox, journal, progress)
         return Outcome(run.folder, finish_run(run, work, manifest, journal))
 

@@ -1,7 +1,7 @@
 """What every evaluation has, whether models are run or completions are given."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.grading.sandbox.process import UNSAFE
 from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
-from lorapar_cli.stage_records.evaluation import EvalCounts, EvalRecord
+from lorapar_cli.stage_records.evaluation import EvalCounts, EvalMetrics, EvalRecord
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.records import write_jsonl
@@ -76,6 +76,7 @@ def finish_run(
     journal: SampleJournal,
     seconds: dict[str, float] | None = None,
     truncated_prompts: int | None = None,
+    add: Callable[[EvalMetrics], None] = lambda _: None,
 ) -> Manifest:
     """Writes samples, results and manifest, and publishes the folder.
 
@@ -83,6 +84,7 @@ def finish_run(
         work: The working folder, with the journal of all samples.
         seconds: By model; None where none was run.
         truncated_prompts: Number of them; None where no model was run.
+        add: Adds to the metrics what else was measured of the models.
     """
     task = run.task
     samples = order_samples(task, manifest.settings["models"], journal)
@@ -90,6 +92,7 @@ def finish_run(
     journal.remove_others()
     groups = [item.groups for item in task.items]
     metrics = summarize_samples(task.match, samples, groups, run.options.k)
+    add(metrics)
     counts: EvalCounts = {
         "items": len(task.items),
         "without_reference": task.without_reference,

@@ -142,6 +142,16 @@ class EvalOptions(Options):
         recorded=False,
     )
     attention: Attention | None = attention_option(recorded=False)
+    forgetting: bool = option(
+        True,
+        "Measure beside accuracy what adapters made the base model forget: loss on records, distance "
+        "from the base model, loss on neutral text.",
+    )
+    neutral: Path | None = option(
+        None,
+        "Text on which forgetting is measured, its first 8,192 tokens. Default: a novel of 1865.",
+        recorded=False,
+    )
     shard: bool = shard_option()
     device_map: DeviceMap | None = device_map_option()
     allow_code_execution: bool = option(

@@ -168,6 +168,9 @@ def prediction_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
     # PEFT calls what it wraps without its hooks, with which sharded weights are gathered.
     inner = transformers_model(model)
+    if not hasattr(inner, "get_output_embeddings"):
+        # Virtual tokens stand before the first one, and their LM's logits are theirs to cut.
+        return inner(**batch.inputs, use_cache=False).logits[batch.rows, batch.columns]
     handle = inner.get_output_embeddings().register_forward_pre_hook(keep_predictions)
     try:
         return inner(**batch.inputs, use_cache=False).logits[0]

@@ -5,6 +5,8 @@ that decoding and likelihoods of this package would pass them by; `VirtualTokens
 every forward pass sees them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,6 +147,23 @@ def load_for_evaluation(base: torch.nn.Module, folder: Path) -> Any:
     ):
         model = PeftModel.from_pretrained(cast(Any, base), str(folder), config=config)
     return (model if isinstance(config, IA3Config) else VirtualTokens(model)).eval()
+
+
+def has_adapter(model: torch.nn.Module) -> bool:
+    """Returns whether an adapter is on the model."""
+    return isinstance(model, PeftModel | VirtualTokens)
+
+
+@contextmanager
+def without_adapter(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Yields the base model of a model with or without an adapter, which stays on it."""
+    if isinstance(model, VirtualTokens):
+        yield model.inner
+    elif isinstance(model, PeftModel):
+        with model.disable_adapter():
+            yield model
+    else:
+        yield model
 
 
 def save_peft_adapter(model: PeftModel, folder: Path) -> None:

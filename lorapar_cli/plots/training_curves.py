@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Key and title of each panel, drawn if the run has logged the key.
+# Key and title of each panel, drawn if the run has logged the key; a key that ends in `/` stands for
+# all that begin with it, a line each.
 _PANELS = (
     ("loss", "loss"),
     ("reward", "mean reward"),
@@ -16,9 +17,16 @@ _PANELS = (
     ("completions/mean_length", "completion length, tokens"),
     ("completions/clipped_ratio", "share of completions cut off"),
     ("kl", "KL from the starting adapter"),
+    ("validation_loss/", "loss on the validation part"),
+    ("validation_accuracy/", "accuracy on the validation part"),
+    ("heldout_loss/", "loss on held-out records"),
+    ("kl_from_base/", "KL from the base model"),
+    ("neutral_loss", "loss on neutral text"),
     ("grad_norm", "gradient norm of active elements"),
     ("learning_rate", "learning rate"),
 )
+_MEASURED = {key for key, _ in _PANELS if key.endswith("/")} | {"neutral_loss"}
+_COLOURS = ("#1f77b4", "#d62728", "#2ca02c")
 _SMOOTHING = 0.9
 _COLUMNS = 2
 
@@ -51,7 +59,15 @@ def draw_curves(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> li
 
 def logged_panels(metrics: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Returns key -> title of the metrics that the run has logged, in the order of the panels."""
-    return {key: title for key, title in _PANELS if any(key in line for line in metrics)}
+    return {key: title for key, title in _PANELS if _lines_of(metrics, key)}
+
+
+def _lines_of(metrics: Sequence[dict[str, Any]], key: str) -> list[str]:
+    """Returns the keys that a panel draws, a line each."""
+    logged = dict.fromkeys(name for line in metrics for name in line)
+    if not key.endswith("/"):
+        return [key] if key in logged else []
+    return sorted(name for name in logged if name.startswith(key))
 
 
 def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
@@ -64,11 +80,19 @@ def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
 
 
 def _draw_panel(axes: Any, metrics: Sequence[dict[str, Any]], key: str) -> None:
-    steps, values = zip(*((m["step"], m[key]) for m in metrics if key in m), strict=True)
-    noisy = key != "learning_rate"
-    axes.plot(steps, values, color="#1f77b4", linewidth=0.8, alpha=0.45 if noisy else 1)
-    if noisy:
-        axes.plot(steps, smooth(values), color="#1f77b4", linewidth=1.8)
+    for name, colour in zip(_lines_of(metrics, key), _COLOURS * len(metrics), strict=False):
+        steps, values = zip(*((m["step"], m[name]) for m in metrics if name in m), strict=True)
+        if key in _MEASURED:
+            # Measured at some steps, on the same records each time: there is nothing to smooth.
+            label = name.removeprefix(key).replace("$", r"\$")
+            axes.plot(steps, values, color=colour, linewidth=1.4, marker="o", ms=3, label=label)
+            continue
+        noisy = key != "learning_rate"
+        axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.45 if noisy else 1)
+        if noisy:
+            axes.plot(steps, smooth(values), color=colour, linewidth=1.8)
+    if key.endswith("/"):
+        axes.legend(fontsize=7, frameon=False)
     axes.grid(alpha=0.3)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)

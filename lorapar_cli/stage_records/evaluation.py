@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
+from lorapar_cli.stage_records.forgetting import Forgetting, ForgettingBasis
+
 
 class Problems(TypedDict):
     """Numbers of completions, all of those of each item, by what is wrong with them.
@@ -97,11 +99,13 @@ class ModelRow(Accuracy, GroupAccuracies, RuleAccuracies, SampledAccuracies):
     Keys:
         completions: Number of completions, all of those of each item.
         cut: Number of completions that `--max-new-tokens` truncated; also among `problems`.
+        forgetting: Where it was measured.
     """
 
     model: str
     completions: int
     cut: int
+    forgetting: NotRequired[Forgetting]
 
 
 class Difference(TypedDict):
@@ -235,12 +239,14 @@ class EvalMetrics(TypedDict):
 
     Keys:
         harness: In place of both, which are empty, on tasks of lm-evaluation-harness by name.
+        forgetting_basis: What forgetting was measured on, where it was.
     """
 
     seconds: NotRequired[dict[str, float]]
     models: list[ModelRow]
     pairs: list[PairRow]
     harness: NotRequired[list[HarnessRow]]
+    forgetting_basis: NotRequired[ForgettingBasis]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from lorapar_cli.stage_records.score import ScoreRecord
 from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.tools.forgetting import UNITS, model_columns, stage_rows, stage_sentence
 from lorapar_cli.tools.markdown import (
     accuracy_cell,
     harness_table,
@@ -134,8 +135,19 @@ def _accuracy(name: str, manifest: Manifest) -> str:
         table(heads, rows),
         _several_draws(models),
         differences,
+        _forgetting(models),
         list_notes(manifest),
     )
+
+
+def _forgetting(models: list[ModelRow]) -> str:
+    """Returns what each model has forgotten, empty where nothing was measured."""
+    found = {row["model"]: row["forgetting"] for row in models if "forgetting" in row}
+    if not found:
+        return ""
+    heads, cells = model_columns(found)
+    lines = [[name, *row] for name, row in cells.items()]
+    return f"Forgetting; {UNITS}:\n\n" + table(["model", *heads], lines)
 
 
 def _several_draws(models: list[ModelRow]) -> str:
@@ -266,12 +278,19 @@ def _training(run: RunResults) -> str:
         ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
         ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
         ["completions cut off", *(_clipped(stage, m) for stage, m in trained.items())],
+        *stage_rows([record.metrics for record in records]),
         ["active elements", *map(share_active, manifests)],
         ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
         ["processes", *(f"{record.metrics['processes']}" for record in records)],
     ]
     notes = map(list_notes, manifests)
-    return section("Training", table(["", *(stage.value for stage in trained)], rows), *notes)
+    sentences = [
+        f"`{stage}`, {stage_sentence(found)}."
+        for stage, record in zip(trained, records, strict=True)
+        if (found := record.metrics.get("forgetting")) is not None
+    ]
+    heads = ["", *(stage.value for stage in trained)]
+    return section("Training", table(heads, rows), *sentences, *notes)
 
 
 def learning_rate(manifest: Manifest) -> float:

@@ -78,7 +78,10 @@ def train_sft(
         progress(TokenView([shown_tokens(tokenizer, item) for item in shown]))
     if done is not None:
         return done
-    plan, dropout = plan_watch(options, tokenizer, base, records), options.lora_dropout
+    plan, dropout = (
+        plan_watch(options, tokenizer, base, records, manifest.notes),
+        options.lora_dropout,
+    )
     job = jobs.TrainingJob(
         source.folder, manifest, options, base, start, data.counts(), dropout, sft.SHOWN, plan
     )

@@ -56,7 +56,7 @@ def evaluate_in():
     """Evaluates with short completions and small batches, unless told otherwise."""
 
     def call(run_dir, *, progress=lambda _: None, **options):
-        short = {"max_new_tokens": 12, "batch_size": 5}
+        short = {"max_new_tokens": 12, "batch_size": 5, "forgetting": False}
         return evaluate(run_dir, EvalOptions(**(short | options)), progress=progress)
 
     return call

@@ -6,6 +6,7 @@ import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.backends import LOADERS, check_backend, predict_all
+from lorapar_cli.evaluation.forgetting import ForgettingOfModels
 from lorapar_cli.evaluation.options import Backend, EvalOptions
 from lorapar_cli.evaluation.predict import prepare_prompts
 from lorapar_cli.evaluation.sample_journal import SampleJournal
@@ -29,8 +30,9 @@ def predict(tiny_model_dir, adapters):
         journal = SampleJournal(folder, rank)
         known, events = set(journal.known), []
         processes = Processes(rank, count)
+        nothing = ForgettingOfModels(None, compared=True)
         seconds = predict_all(
-            predictor, models, base, OPTIONS, WHOLE, journal, processes, events.append
+            predictor, models, base, OPTIONS, WHOLE, journal, nothing, processes, events.append
         )
         assert list(seconds) == ["base", "mine"]
         return [key for key in journal.known if key not in known], events

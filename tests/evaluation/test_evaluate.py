@@ -77,6 +77,7 @@ def test_the_manifest_holds_what_decides_the_result(run_dir, evaluate_in, tiny_m
         ("temperature", 0.0),
         ("top_p", 1.0),
         ("k", (1,)),
+        ("forgetting", False),
         ("code_packages", ()),
         ("code_timeout", 10.0),
         ("code_memory", 512),

@@ -48,3 +48,26 @@ def test_panels_show_the_logged_values_and_their_mean(tmp_path, monkeypatch):
     assert mean.get_ydata() == pytest.approx(smooth([0.1, 0.3, 0.5, 0.7]))
     # A schedule has no noise to smooth.
     assert len(panels["learning rate"]) == 1
+
+
+def test_what_is_measured_has_a_line_for_each_system_and_no_mean(tmp_path, monkeypatch):
+    from matplotlib import figure
+
+    drawn = []
+
+    class Kept(figure.Figure):
+        def savefig(self, *args, **kwargs):
+            drawn.append(self)
+
+    monkeypatch.setattr(figure, "Figure", Kept)
+    lines = [
+        {"step": n, "validation_loss/system1": 1.0 - n, "validation_loss/a$b": n + 0.5}
+        for n in (0, 4)
+    ] + [{"step": 4, "loss": 1.0, "neutral_loss": 2.0}]
+    titles = draw_curves(lines, "run", tmp_path / "x.png")
+    assert titles == ["loss", "loss on the validation part", "loss on neutral text"]
+    panel = drawn[0].axes[1]
+    assert {tuple(line.get_ydata()) for line in panel.get_lines()} == {(1.0, -3.0), (0.5, 4.5)}
+    assert [list(line.get_xdata()) for line in panel.get_lines()] == [[0, 4]] * 2
+    assert {text.get_text() for text in panel.get_legend().get_texts()} == {"system1", r"a\$b"}
+    assert len(drawn[0].axes[2].get_lines()) == 1

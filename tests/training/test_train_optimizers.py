@@ -4,6 +4,7 @@ Matrices here have more than 4,096 elements, below which 8-bit optimizers keep 3
 """
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -271,3 +272,26 @@ def test_optimizer_has_one_name_a_run(run_dir):
     with pytest.raises(UsageError) as caught:
         train_sft(run_dir, SftOptions(training=("optim=sgd",)), given=["optimizer"])
     assert "--optimizer" in caught.value.found
+
+
+@pytest.mark.extra("schedulefree")
+def test_measuring_leaves_a_schedule_free_optimizer_where_it_was(run_dir, tmp_path):
+    """It is measured at the point to evaluate at, and trains on from the other one."""
+    plain = copy(run_dir, tmp_path / "plain")
+    options = options_for("schedule_free_adamw", SFT)
+    neutral = tmp_path / "neutral.txt"
+    neutral.write_text("The sun rose over the hills.")
+    watched = dataclasses.replace(options, forgetting=True, watch=2, neutral=neutral)
+    outcome = train_sft(run_dir, watched)
+    train_sft(plain, options)
+    assert adapter_path(run_dir, Stage.TRAIN_SFT).read_bytes() == (
+        adapter_path(plain, Stage.TRAIN_SFT).read_bytes()
+    )
+    # The last step's figures are those of what is published.
+    log = (run_dir.folder(Stage.TRAIN_SFT) / "metrics.jsonl").read_text().splitlines()
+    last = [json.loads(line) for line in log if "neutral_loss" in line][-1]
+    after = outcome.manifest.metrics["forgetting"]["after"]
+    assert last["neutral_loss"] == after["neutral_loss"]
+    again = dataclasses.replace(watched, watch=None)
+    shutil.rmtree(run_dir.folder(Stage.TRAIN_SFT))
+    assert train_sft(run_dir, again).manifest.metrics["forgetting"]["after"] == after

@@ -7,7 +7,12 @@ import typer
 from lorapar_cli.cli.console import progress_display, show_dry_run, show_outcome, two_columns
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
 from lorapar_cli.cli.stage_command import stage_command
-from lorapar_cli.cli.training_tables import dry_run_tables, records_trained_on, training_rows
+from lorapar_cli.cli.training_tables import (
+    dry_run_tables,
+    records_trained_on,
+    training_rows,
+    watched_lines,
+)
 from lorapar_cli.stage_records.training import SftRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -43,4 +48,5 @@ def _render(manifest: Manifest) -> list[Any]:
             f"{replay['asked']:,} answers, {replay['tokens']:,} tokens, {replay['seconds']:.0f} s"
         )
         rows.insert(after_steps, ("sampled for replay", cost))
-    return [two_columns(f"SFT on {records_trained_on(manifest)}", rows)]
+    table = two_columns(f"SFT on {records_trained_on(manifest)}", rows)
+    return [table, *watched_lines(record)]

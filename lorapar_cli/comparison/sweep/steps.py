@@ -90,6 +90,10 @@ def steps_of(cell: Cell, *, code: bool, trust: bool) -> CellSteps:
         raise UsageError(f"cell `{cell.name}`: {error.what}", error.found, error.hint) from error
 
 
+_MEASURING = (Stage.TRAIN_SFT, Stage.TRAIN_RL, Stage.EVAL)
+"""Stages that measure forgetting unless they are told not to."""
+
+
 class _Builder:
     def __init__(self, cell: Cell, code: bool, trust: bool) -> None:
         self._cell, self._code, self._trust = cell, code, trust
@@ -170,6 +174,9 @@ class _Builder:
 
     def _options(self, stage: Stage, **own: Any) -> Any:
         stated = dict(self._cell.section(stage)) | own
+        if stage in _MEASURING and "watch" not in stated:
+            # A table shows accuracies; what its grid does not ask for takes no time.
+            stated.setdefault("forgetting", False)
         for each in options_of(OPTIONS[stage]):
             # 1 and 1.0 are the same setting, and must have the same name.
             if each.kind is float and isinstance(stated.get(each.name), int):

@@ -87,6 +87,10 @@ def evaluate_harness_tasks(
     with working_in(folder):
         work = open_working_folder(folder, manifest, overwrite=True)
         results, seconds = {}, {}
+        if options.forgetting:
+            manifest.notes.append(
+                "forgetting is not measured on tasks that lm-evaluation-harness runs by itself"
+            )
         loaded = load_base(base, options.dtype, options.trust_remote_code)
         for name, model in adapt_models(loaded, models):
             progress(Advance(f"eval {name}", 0, len(tasks.tasks)))

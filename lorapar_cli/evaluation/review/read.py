@@ -11,6 +11,7 @@ from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.settings import accuracy_of, describe_settings
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.stage_records.evaluation import EvalRecord, EvalSettings
+from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.store.disk.regular_files import open_regular
 from lorapar_cli.store.manifest import Manifest, read_manifest
 from lorapar_cli.store.verify import check_written
@@ -25,6 +26,7 @@ class Evaluation:
     Attributes:
         accuracy_of: Which completion of each item `accuracy` is about, in words.
         settings: As results.json has them.
+        forgetting: Model -> its figures; empty where none were measured.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class Evaluation:
     accuracy_of: str
     models: list[str]
     settings: EvalSettings
+    forgetting: dict[str, Forgetting]
 
     def samples(self) -> Iterator[Sample]:
         """Yields the samples in the order of the file.
@@ -118,7 +121,12 @@ def read_evaluation(folder: Path) -> Evaluation:
     record = manifest.record(EvalRecord)
     try:
         rows = record.metrics.get("harness") or record.metrics["models"]
-        return _read(folder, manifest, [row["model"] for row in rows])
+        forgotten = {
+            row["model"]: row["forgetting"]
+            for row in record.metrics["models"]
+            if "forgetting" in row
+        }
+        return _read(folder, manifest, [row["model"] for row in rows], forgotten)
     except (KeyError, TypeError, AttributeError) as cause:
         raise LoraparError(
             f"the settings of `{folder}` cannot be read",
@@ -127,7 +135,9 @@ def read_evaluation(folder: Path) -> Evaluation:
         ) from cause
 
 
-def _read(folder: Path, manifest: Manifest, models: list[str]) -> Evaluation:
+def _read(
+    folder: Path, manifest: Manifest, models: list[str], forgetting: dict[str, Forgetting]
+) -> Evaluation:
     settings: Mapping[str, str] = manifest.settings
     return Evaluation(
         folder,
@@ -136,6 +146,7 @@ def _read(folder: Path, manifest: Manifest, models: list[str]) -> Evaluation:
         accuracy_of(settings),
         models,
         describe_settings(manifest),
+        forgetting,
     )
 
 

@@ -48,6 +48,7 @@ def load_own_records(options: EvalOptions) -> Task:
         items,
         {"data": source.describe()},
         without_reference=len(records) - len(items),
+        records=records,
     )
 
 

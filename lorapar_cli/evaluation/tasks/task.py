@@ -11,7 +11,7 @@ from lorapar_cli.evaluation.options import EvalOptions, Match, TaskName
 from lorapar_cli.grading.grade import Grade, grade
 from lorapar_cli.grading.programs import Code
 from lorapar_cli.grading.sandbox.runner import Sandbox
-from lorapar_cli.store.records import Message
+from lorapar_cli.store.records import Message, Record
 
 GroupKind = Literal["group", "steps", "subject", "system"]
 Rule = Literal[Match, "likelihood", "code"]
@@ -75,6 +75,7 @@ class Task:
         questions, examples: Rows as published, for the harness's own task.
         shown: Of each question the examples that it is asked with; empty where none are.
         redrawn: Whether some of them are not what the harness would show: the question itself.
+        records: Your own records, those without a reference answer among them.
     """
 
     name: TaskName
@@ -89,6 +90,7 @@ class Task:
     examples: list[dict[str, Any]] = field(default_factory=list)
     shown: list[list[dict[str, Any]]] = field(default_factory=list)
     redrawn: bool = False
+    records: list[Record] = field(default_factory=list)
 
 
 def fewshot_source(options: EvalOptions, what: str) -> str | None:

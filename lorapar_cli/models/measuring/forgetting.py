@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from torch.nn.functional import log_softmax
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +17,7 @@ from lorapar_cli.models.batches import (
     sample_losses,
 )
 from lorapar_cli.models.distributed import ALONE, Processes
+from lorapar_cli.models.peft_adapter import without_adapter
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.store.disk.regular_files import read_text
 
@@ -26,6 +26,7 @@ NEUTRAL_TEXT = Path(__file__).with_name("neutral.txt")
 
 # Tokens of a batch, padding included: bounds the logits, which are as wide as the vocabulary.
 _BATCH_TOKENS = 2048
+_ROWS = 256
 
 
 @torch.no_grad()
@@ -50,7 +51,7 @@ def record_losses(
 
 @torch.no_grad()
 def kl_from_base(
-    model: PeftModel,
+    model: torch.nn.Module,
     samples: Sequence[Encoded],
     pad_token_id: int,
     processes: Processes = ALONE,
@@ -71,14 +72,24 @@ def kl_from_base(
     divergences = [0.0] * len(samples)
     for indices, batch in _batches(model, samples, pad_token_id, processes):
         adapted = log_softmax(prediction_logits(model, batch).float(), dim=-1)
-        with model.disable_adapter():
-            base = log_softmax(prediction_logits(model, batch).float(), dim=-1)
-        # Rounding can make the sum of a distribution that has not moved slightly negative.
-        by_token = (base.exp() * (base - adapted)).sum(-1).clamp(min=0)
+        with without_adapter(model) as plain:
+            base = log_softmax(prediction_logits(plain, batch).float(), dim=-1)
+        by_token = _divergences(base, adapted)
         means = by_token.new_zeros(batch.size).index_add(0, batch.owners, by_token * batch.weights)
         for index, value in zip(indices, means.tolist(), strict=True):
             divergences[index] = value
     return processes.complete(divergences, transformers_model(model).device)
+
+
+def _divergences(base: torch.Tensor, adapted: torch.Tensor) -> torch.Tensor:
+    """Returns KL(base || adapted) of each row of log-probabilities `[tokens, vocabulary]`."""
+    # In parts: what lies between is as large as the logits, of which there are two already.
+    parts = [
+        (b.exp() * (b - a)).sum(-1)
+        for b, a in zip(base.split(_ROWS), adapted.split(_ROWS), strict=True)
+    ]
+    # Rounding can make the sum of a distribution that has not moved slightly negative.
+    return torch.cat(parts).clamp(min=0)
 
 
 def text_windows(

@@ -1,14 +1,16 @@
 """What is measured of forgetting, prepared once and then asked of one adapter after another."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.distributed import ALONE, Processes
 from lorapar_cli.models.measuring.forgetting import (
     NEUTRAL_TEXT,
@@ -18,9 +20,12 @@ from lorapar_cli.models.measuring.forgetting import (
 )
 from lorapar_cli.models.measuring.records import RecordSet
 from lorapar_cli.models.measuring.written import MOST_KL_PROMPTS, base_completions
+from lorapar_cli.models.peft_adapter import has_adapter
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.stage_records.forgetting import Forgetting, ForgettingBasis
 from lorapar_cli.store.disk.digests import sha256_file
+
+T = TypeVar("T")
 
 MOST_RECORDS = 200
 """Records of a system that losses are means over."""
@@ -51,7 +56,7 @@ class ForgettingProbe:
 
     Args:
         records: What losses are measured on; None for none.
-        prompts: Where the distance from the base model is measured; at most 100 of a system are.
+        prompts: Where the distance from the base model is measured: the first 100 of each system.
         neutral: A text of one's own; None for that of the package.
         sources: Name of what was read -> sha256, for the record.
         processes: Each of them does its share.
@@ -69,7 +74,7 @@ class ForgettingProbe:
     ) -> None:
         self._tokenizer, self._max_length = tokenizer, max_length
         self._records, self._processes = records, processes
-        self._prompts = first_of_each(prompts, MOST_KL_PROMPTS)
+        self._prompts = prompts
         self._windows = _first_windows(text_windows(tokenizer, neutral or NEUTRAL_TEXT, max_length))
         self._sources = dict(sources or {})
         if neutral is not None:
@@ -84,6 +89,7 @@ class ForgettingProbe:
         self._written = {}
         for system in dict.fromkeys(prompts.systems):
             own = [t for t, s in zip(prompts.tokens, prompts.systems, strict=True) if s == system]
+            own = own[:MOST_KL_PROMPTS]
             found = base_completions(
                 model,
                 self._tokenizer,
@@ -103,14 +109,26 @@ class ForgettingProbe:
 
         Args:
             model: In evaluation mode.
+
+        Raises:
+            LoraparError: The GPU has not enough memory.
         """
+        try:
+            return self._measure(model)
+        except torch.OutOfMemoryError as cause:
+            raise LoraparError(
+                "not enough GPU memory to measure forgetting",
+                hint="`--no-forgetting` leaves it out; an unfinished training resumes with it",
+            ) from cause
+
+    def _measure(self, model: torch.nn.Module) -> Forgetting:
         pad, processes = self._tokenizer.pad_token_id, self._processes
         losses = {} if self._records is None else self._records.losses(model, processes)
         found: Forgetting = {
             "loss": {system: _mean(values) for system, values in sorted(losses.items())},
             "neutral_loss": text_loss(model, self._windows, pad, processes),
         }
-        if isinstance(model, PeftModel) and self._written:
+        if has_adapter(model) and self._written:
             found["kl"] = {
                 system: _mean(kl_from_base(model, own, pad, processes))
                 for system, own in sorted(self._written.items())
@@ -128,23 +146,19 @@ class ForgettingProbe:
         }
 
 
-def first_of_each(prompts: Prompts, most: int) -> Prompts:
-    """Returns the first `most` prompts of each system."""
-    seen: dict[str, int] = {}
-    systems, tokens = [], []
-    for system, own in zip(prompts.systems, prompts.tokens, strict=True):
-        seen[system] = seen.get(system, 0) + 1
+def first_of_each(items: Sequence[T], systems: Sequence[str], most: int) -> list[T]:
+    """Returns the first `most` items of each system, in their order.
+
+    Args:
+        systems: Of each item.
+    """
+    seen: Counter[str] = Counter()
+    kept = []
+    for item, system in zip(items, systems, strict=True):
+        seen[system] += 1
         if seen[system] <= most:
-            systems.append(system)
-            tokens.append(own)
-    return Prompts(
-        systems,
-        tokens,
-        prompts.max_new_tokens,
-        prompts.batch_size,
-        prompts.seed,
-        prompts.memory_hint,
-    )
+            kept.append(item)
+    return kept
 
 
 def _first_windows(windows: Sequence[Encoded]) -> list[Encoded]:

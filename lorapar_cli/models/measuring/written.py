@@ -1,14 +1,13 @@
 """What a base model writes to prompts: where its distance from an adapter is measured."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.models.distributed import ALONE, Processes
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
+from lorapar_cli.models.peft_adapter import without_adapter
 from lorapar_cli.models.rendering.encoding import Encoded
 
 MOST_KL_PROMPTS = 100
@@ -41,13 +40,13 @@ def base_completions(
     kept = [n for n, prompt in enumerate(prompts) if not max_length or len(prompt) < max_length]
     written: dict[int, Encoded] = {}
     batches = plan_batches([len(prompts[n]) for n in kept], batch_size)
-    with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+    with without_adapter(model) as plain:
         for number, batch in processes.share(list(enumerate(batches))):
             places = [kept[index] for index in batch]
             asked = [prompts[n] for n in places]
             decoding = Decoding(max_new_tokens, temperature=1.0).within(max_length, asked)
             done = complete_batch(
-                model,
+                plain,
                 tokenizer,
                 asked,
                 decoding,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorapar_cli.models.measuring.held_out import HeldOut, read_held_out
 from lorapar_cli.names import System
 from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.records import Record, read_records
@@ -17,12 +18,10 @@ from lorapar_cli.training.inputs import (
 )
 from lorapar_cli.training.options import TrainingOptions
 from lorapar_cli.training.watching.records import (
-    HeldOut,
     Select,
     ValidationPart,
     check_apart,
     draw_validation,
-    read_held_out,
 )
 
 

@@ -8,7 +8,13 @@ from transformers import PreTrainedTokenizerBase
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.base_model import BaseModel
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.measuring.probe import MOST_RECORDS, ForgettingProbe, Prompts
+from lorapar_cli.models.measuring.held_out import HeldOut
+from lorapar_cli.models.measuring.probe import (
+    MOST_RECORDS,
+    ForgettingProbe,
+    Prompts,
+    first_of_each,
+)
 from lorapar_cli.models.measuring.records import Answering, RecordSet, encode_set
 from lorapar_cli.models.measuring.written import MOST_KL_PROMPTS
 from lorapar_cli.models.rendering.tokenization import encode_prompt
@@ -66,6 +72,7 @@ def plan_watch(
     tokenizer: PreTrainedTokenizerBase,
     base: BaseModel,
     read: StageRecords,
+    notes: list[str],
     *,
     gradable: bool = True,
 ) -> WatchPlan | None:
@@ -73,47 +80,71 @@ def plan_watch(
 
     Args:
         read: The stage's records.
+        notes: Where a sentence is added if held-out records cannot be measured on.
         gradable: Whether completions have final answers that `eval_match` can judge.
 
     Raises:
         LoraparError: What is to be best cannot be measured.
     """
-    held_out, part = read.held_out, read.validation
+    part = read.validation
     if not options.forgetting and part is None:
         return None
     stage = Stage.TRAIN_RL if isinstance(options, RlOptions) else Stage.TRAIN_SFT
     own = _own_systems(options.data, read.all)
-    tokens = options.eval_max_new_tokens or (
-        options.max_completion_length if isinstance(options, RlOptions) else _MAX_NEW_TOKENS
+    answering = Answering(
+        options.eval_match, _answer_tokens(options), options.eval_batch_size, _MEMORY_HINT
     )
-    answering = (
-        Answering(options.eval_match, tokens, options.eval_batch_size, _MEMORY_HINT)
-        if gradable
-        else None
-    )
-    records = [] if held_out is None else _first_of_each(held_out.records, MOST_RECORDS)
-    asked = _of(own, records) or _of(own, read.all)
+    measured, records = None, list[Record]()
+    if options.forgetting and read.held_out is not None:
+        measured, records = _encode_held_out(tokenizer, read.held_out, base, notes)
+    asked = _first(records, MOST_KL_PROMPTS, own) or _first(read.all, MOST_KL_PROMPTS, own)
     plan = WatchPlan(
         options,
         stage,
         tokenizer,
         base,
         own,
-        _encode(tokenizer, records, base, None) if records and options.forgetting else None,
-        {} if held_out is None else {"heldout": held_out.sha256},
-        Prompts(
-            [system_of(record) for record in asked],
-            [encode_prompt(tokenizer, r.prompt, r.tools, r.id) for r in asked],
-            tokens,
-            options.eval_batch_size,
-            options.seed,
-            f"{_MEMORY_HINT}, or `--no-forgetting`",
-        ),
-        None if part is None else _encode(tokenizer, part.records, base, answering),
+        measured,
+        {} if read.held_out is None else {"heldout": read.held_out.sha256},
+        _prompts(tokenizer, asked, options),
+        _encode(tokenizer, part.records, base, answering if gradable else None) if part else None,
         "accuracy" if stage is Stage.TRAIN_RL else "loss",
     )
     _require_measure(plan)
     return plan
+
+
+def _answer_tokens(options: TrainingOptions) -> int:
+    if options.eval_max_new_tokens is not None:
+        return options.eval_max_new_tokens
+    return options.max_completion_length if isinstance(options, RlOptions) else _MAX_NEW_TOKENS
+
+
+def _encode_held_out(
+    tokenizer: PreTrainedTokenizerBase, held_out: HeldOut, base: BaseModel, notes: list[str]
+) -> tuple[RecordSet | None, list[Record]]:
+    """Returns the records that are measured on, in tokens and as they are; none if none can be."""
+    records = _first(held_out.records, MOST_RECORDS)
+    try:
+        return _encode(tokenizer, records, base, None), records
+    except LoraparError as error:
+        # The stage itself renders none of them; it need not fail for their sake.
+        notes.append(f"forgetting: held-out records are not measured on: {error.what}")
+        return None, []
+
+
+def _prompts(
+    tokenizer: PreTrainedTokenizerBase, asked: Sequence[Record], options: TrainingOptions
+) -> Prompts:
+    """Returns the prompts on which the adapter is compared with the base model."""
+    return Prompts(
+        [system_of(record) for record in asked],
+        [encode_prompt(tokenizer, r.prompt, r.tools, r.id) for r in asked],
+        _answer_tokens(options),
+        options.eval_batch_size,
+        options.seed,
+        f"{_MEMORY_HINT}, or `--no-forgetting`",
+    )
 
 
 def _own_systems(data: str, trained: Sequence[Record]) -> list[str]:
@@ -122,20 +153,13 @@ def _own_systems(data: str, trained: Sequence[Record]) -> list[str]:
     return sorted({system_of(record) for record in trained})
 
 
-def _of(systems: Sequence[str], records: Sequence[Record]) -> list[Record]:
-    """Returns the first records of these systems, as many as prompts are needed."""
-    return _first_of_each([r for r in records if system_of(r) in systems], MOST_KL_PROMPTS)
-
-
-def _first_of_each(records: Sequence[Record], most: int) -> list[Record]:
-    seen: dict[str, int] = {}
-    kept = []
-    for record in records:
-        system = system_of(record)
-        seen[system] = seen.get(system, 0) + 1
-        if seen[system] <= most:
-            kept.append(record)
-    return kept
+def _first(
+    records: Sequence[Record], most: int, systems: Sequence[str] | None = None
+) -> list[Record]:
+    """Returns the first records of each system, or of each of these."""
+    named = [system_of(record) for record in records]
+    kept = first_of_each(records, named, most)
+    return [each for each in kept if systems is None or system_of(each) in systems]
 
 
 def _encode(

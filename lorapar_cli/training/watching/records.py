@@ -7,12 +7,10 @@ from pathlib import Path
 from lorapar_cli.data.formats import source_label
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.measuring.held_out import HeldOut
 from lorapar_cli.models.measuring.validation import choose_validation, common_prompts, prompt_key
-from lorapar_cli.names import Artifact, Stage, System, split_file
-from lorapar_cli.store.disk.digests import sha256_file
-from lorapar_cli.store.records import Record, read_records
-from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.store.verify import check_written
+from lorapar_cli.names import System, split_file
+from lorapar_cli.store.records import Record
 from lorapar_cli.training.watching.options import WatchOptions
 
 UNLABELLED = "unlabelled"
@@ -22,33 +20,6 @@ VALIDATION_INPUT = "validation"
 
 Select = Callable[[list[Record], Path], list[Record]]
 """Returns those of a file's records that a stage can use."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Records that neither training nor any choice sees.
-
-    Attributes:
-        sha256: Of their file.
-    """
-
-    records: list[Record]
-    sha256: str
-
-
-def read_held_out(run_dir: RunDir) -> HeldOut | None:
-    """Returns the records that `classify` held out, None where there are none.
-
-    Raises:
-        LoraparError: Their file is damaged.
-    """
-    path = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
-    if not path.is_file():
-        return None
-    digest = sha256_file(path)
-    check_written(path, digest)
-    records = read_records(path)
-    return HeldOut(records, digest) if records else None
 
 
 def system_of(record: Record) -> str:

@@ -24,13 +24,16 @@ def sample(item, correct, model="base", draw=0, **more) -> dict:
     }
 
 
-def write_evaluation(folder: Path, samples: list[dict], **settings) -> Path:
+def write_evaluation(
+    folder: Path, samples: list[dict], forgetting: dict | None = None, **settings
+) -> Path:
     """Writes the folder of an evaluation with these samples; returns it."""
     folder.mkdir(parents=True)
     write_jsonl(folder / Artifact.SAMPLES, samples)
     names = list(dict.fromkeys(each["model"] for each in samples))
     accuracy = {"n": 1, "correct": 0, "accuracy": 0.0, "interval": [0.0, 1.0]}
-    rows = [{"model": name, **accuracy, "completions": 1, "cut": 0} for name in names]
+    measured = {} if forgetting is None else {"forgetting": forgetting}
+    rows = [{"model": name, **accuracy, "completions": 1, "cut": 0, **measured} for name in names]
     manifest = Manifest(
         "eval",
         SETTINGS | {"models": names} | settings,

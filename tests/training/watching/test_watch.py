@@ -1,5 +1,6 @@
 """Watched trainings: what is measured, that it disturbs nothing, and which step is published."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from lorapar_cli.models.measuring.records import RecordSet
 from lorapar_cli.models.rendering.encoding import encode_records
 from lorapar_cli.names import Artifact, Flag, Stage
 from lorapar_cli.stage_records.training import RlRecord, SftRecord
-from lorapar_cli.store.records import read_records
+from lorapar_cli.store.disk.digests import sha256_file
+from lorapar_cli.store.records import read_records, write_records
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
 from lorapar_cli.training.watching.watch import Watch
@@ -253,3 +255,21 @@ def test_torch_has_no_gradients_left_and_takes_them_again(run_dir, tmp_path):
         patch.setattr(Watch, "_forgetting", spied)
         train_sft(run_dir, sft(tmp_path, watch=3))
     assert seen == [True, True]
+
+
+def test_held_out_records_that_cannot_be_rendered_cost_their_figures_only(run_dir, tmp_path):
+    """The stage does not train on them, and its own records are fine."""
+    path = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
+    records = read_records(path)
+    records[0].tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    write_records(path, records)
+    manifest_of = run_dir.folder(Stage.CLASSIFY) / Artifact.MANIFEST
+    content = json.loads(manifest_of.read_text())
+    described = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    content["outputs"][Artifact.HELD_OUT.value] = described
+    manifest_of.write_text(json.dumps(content))
+    manifest = train_sft(run_dir, sft(tmp_path)).manifest
+    assert any("held-out records are not measured on" in note for note in manifest.notes)
+    found = manifest.metrics["forgetting"]
+    assert found["after"]["loss"] == {}
+    assert found["basis"]["prompts"] == {"system1": 12}

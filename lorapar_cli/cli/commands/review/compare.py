@@ -8,6 +8,7 @@ import typer
 from lorapar_cli.cli.commands.review.show import describe_sample
 from lorapar_cli.cli.console import print_json, print_text, say, stdout
 from lorapar_cli.cli.eval_tables import difference, heading_of
+from lorapar_cli.cli.forgetting_tables import forgetting_table
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.errors import UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from lorapar_cli.evaluation.review.pair import Comparison, PairedModels
     from lorapar_cli.evaluation.review.read import Evaluation
+    from lorapar_cli.stage_records.forgetting import Forgetting
 
 _LISTED = 10
 
@@ -68,6 +70,8 @@ def compare(
     console.print(f"second: {evaluations[1].folder}")
     ways = dict.fromkeys(each.accuracy_of for each in evaluations)
     console.print(_table(comparison.pairs, " against ".join(ways)))
+    if forgotten := _forgotten(evaluations, comparison.pairs):
+        console.print(forgetting_table(forgotten))
     for pair in comparison.pairs:
         for line in _changed_lines(pair):
             console.print(line)
@@ -113,12 +117,26 @@ def _as_json(
         "accuracy_of": [each.accuracy_of for each in evaluations],
         "notes": comparison.notes,
         "pairs": comparison.pairs,
+        "forgetting": [each.forgetting for each in evaluations],
     }
     if show:
         found["changed"] = [
             [{"first": each.first, "second": each.second} for each in changed[:show]]
             for changed in comparison.changed
         ]
+    return found
+
+
+def _forgotten(
+    evaluations: tuple["Evaluation", "Evaluation"], pairs: list["PairedModels"]
+) -> dict[str, "Forgetting"]:
+    """Returns what the paired models have forgotten, by side and model, where it was measured."""
+    found = {}
+    for pair in pairs:
+        named = (("first", pair["first_model"]), ("second", pair["second_model"]))
+        for (side, model), evaluation in zip(named, evaluations, strict=True):
+            if model in evaluation.forgetting:
+                found[f"{side}, {model}"] = evaluation.forgetting[model]
     return found
 
 

@@ -63,3 +63,15 @@ def test_what_cannot_be_compared_says_what_could(run):
     assert code == 2
     assert "`b` has 2 evaluations" in err
     assert run("a", "b", "--against", "sft")[0] == 2
+
+
+def test_what_both_have_forgotten_stands_beside(run, tmp_path):
+    _, out, _ = run("a", "b")
+    assert "forgetting" not in out
+    measured = {"loss": {"system1": 0.5}, "kl": {"system1": 0.125}, "neutral_loss": 3.0}
+    write_evaluation(tmp_path / "c" / "eval" / "heldout", [sample("q0", True)], measured)
+    _, out, _ = run("c", "c")
+    for part in ("first, base", "second, base", "0.5000", "0.1250", "3.0000"):
+        assert part in out
+    _, out, _ = run("c", "c", "--json")
+    assert json.loads(out)["forgetting"] == [{"base": measured}] * 2
