@@ -1,8 +1,12 @@
 """Plots of a training run's metrics.jsonl."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lorapar_cli.names import Region, System
+from lorapar_cli.plots.partition_plots import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +30,12 @@ _PANELS = (
     ("learning_rate", "learning rate"),
 )
 _MEASURED = {key for key, _ in _PANELS if key.endswith("/")} | {"neutral_loss"}
-_COLOURS = ("#1f77b4", "#d62728", "#2ca02c")
+_COLOUR = "#1f77b4"
+_SYSTEM_COLOURS: dict[str, str] = {
+    System.SYSTEM1: COLOURS[Region.S1_ONLY],
+    System.SYSTEM2: COLOURS[Region.S2_ONLY],
+}
+_OTHER_COLOURS = ("#2ca02c", "#9467bd", "#ff7f0e", "#7f7f7f")
 _SMOOTHING = 0.9
 _COLUMNS = 2
 
@@ -80,17 +89,20 @@ def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
 
 
 def _draw_panel(axes: Any, metrics: Sequence[dict[str, Any]], key: str) -> None:
-    for name, colour in zip(_lines_of(metrics, key), _COLOURS * len(metrics), strict=False):
+    others = cycle(_OTHER_COLOURS)
+    for name in _lines_of(metrics, key):
         steps, values = zip(*((m["step"], m[name]) for m in metrics if name in m), strict=True)
         if key in _MEASURED:
             # Measured at some steps, on the same records each time: there is nothing to smooth.
-            label = name.removeprefix(key).replace("$", r"\$")
-            axes.plot(steps, values, color=colour, linewidth=1.4, marker="o", ms=3, label=label)
+            label = name.removeprefix(key)
+            colour = _SYSTEM_COLOURS.get(label) or (next(others) if label else _COLOUR)
+            shown = {"color": colour, "label": label.replace("$", r"\$")}
+            axes.plot(steps, values, linewidth=1.4, marker="o", ms=3, **shown)
             continue
         noisy = key != "learning_rate"
-        axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.45 if noisy else 1)
+        axes.plot(steps, values, color=_COLOUR, linewidth=0.8, alpha=0.45 if noisy else 1)
         if noisy:
-            axes.plot(steps, smooth(values), color=colour, linewidth=1.8)
+            axes.plot(steps, smooth(values), color=_COLOUR, linewidth=1.8)
     if key.endswith("/"):
         axes.legend(fontsize=7, frameon=False)
     axes.grid(alpha=0.3)

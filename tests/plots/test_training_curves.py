@@ -2,6 +2,8 @@
 
 import pytest
 
+from lorapar_cli.names import Region
+from lorapar_cli.plots.partition_plots import COLOURS
 from lorapar_cli.plots.training_curves import draw_curves, smooth
 
 METRICS = [
@@ -69,5 +71,9 @@ def test_what_is_measured_has_a_line_for_each_system_and_no_mean(tmp_path, monke
     panel = drawn[0].axes[1]
     assert {tuple(line.get_ydata()) for line in panel.get_lines()} == {(1.0, -3.0), (0.5, 4.5)}
     assert [list(line.get_xdata()) for line in panel.get_lines()] == [[0, 4]] * 2
+    # One system has one colour in every picture.
+    colours = {line.get_label(): line.get_color() for line in panel.get_lines()}
+    assert colours["system1"] == COLOURS[Region.S1_ONLY]
+    assert colours[r"a\$b"] not in COLOURS.values()
     assert {text.get_text() for text in panel.get_legend().get_texts()} == {"system1", r"a\$b"}
     assert len(drawn[0].axes[2].get_lines()) == 1
