@@ -69,3 +69,14 @@ def test_something_wrong_ends_with_exit_code_1(capsys):
     output = capsys.readouterr()
     assert "run directory" in output.out
     assert output.err.startswith("error: 1 of ")
+
+
+def test_hints_are_printed_as_they_are_to_be_typed(tmp_path, monkeypatch, capsys):
+    def pretend(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", pretend)
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["doctor", "--run-dir", str(tmp_path)])
+    assert "pip install 'lorapar[quantize]'" in capsys.readouterr().out

@@ -41,7 +41,6 @@ def doctor(
 
 
 def _table(findings: "list[Finding]") -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
@@ -49,7 +48,7 @@ def _table(findings: "list[Finding]") -> Any:
         table.add_column(heading)
     for finding in findings:
         found = finding.found + (f"\n-> {finding.hint}" if finding.hint else "")
-        table.add_row(finding.topic, finding.state.value, escape(found))
+        table.add_row(finding.topic, finding.state.value, found)
     return table
 
 
