@@ -1,4 +1,4 @@
-"""Writes the table of public layouts to stdout; with `--update`, into docs/data.md."""
+"""Writes the table of public layouts to stdout; with `--update`, into docs/reference/data.md."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from lorapar_cli.store.records import Record, read_jsonl
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "tests" / "data" / "layouts"
-PAGE = ROOT / "docs" / "data.md"
+PAGE = ROOT / "docs" / "reference" / "data.md"
 BEGIN, END = "<!-- layouts: written by `make docs` -->\n", "<!-- end of layouts -->\n"
 
 

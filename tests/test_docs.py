@@ -22,6 +22,9 @@ PACKAGE = Path(lorapar_cli.__file__).parent
 OPTIONS_OF_OTHER_TOOLS = {
     *("--check", "--nproc_per_node", "--nnodes", "--multi_gpu", "--config_file", "--per-system"),
     *("--help", "--version"),
+    # pip, pipx and uv
+    *("--constraint", "--constraints", "--pip-args", "--python", "--no-deps", "--wheel-dir"),
+    *("--index-url", "--no-index", "--find-links", "--torch-backend", "--with"),
     # `python -m evidence`
     *("--work",),
     # `python -m tests.faults`
