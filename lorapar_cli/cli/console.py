@@ -11,16 +11,18 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lorapar_cli.cli.display.words import wrap
 from lorapar_cli.cli.sparkline import sparkline, time_left
 from lorapar_cli.events import Advance, Event, Note, Progress, TokenView
-from lorapar_cli.launcher import is_main
+from lorapar_cli.launcher import is_launched, is_main
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.text_safety import escape_json, make_inert
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
     from rich.table import Table
+
+    from lorapar_cli.cli.display.tasks import Tasks
 
 Render = Callable[[Manifest], list[Any]]
 """Turns a manifest into rich renderables (tables, lines)."""
@@ -31,6 +33,8 @@ _COURSE_SECONDS = 60.0
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
 # Where results go while the output of libraries is redirected; None otherwise.
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+# Console and callback of the display that is drawn at the moment; None for none.
+_drawn: "tuple[Console, Progress] | None" = None
 
 
 @contextmanager
@@ -52,6 +56,8 @@ def stdout(width: int = 100) -> "Console":
     from lorapar_cli.cli.inert_console import InertConsole
 
     file = _results.get() or sys.stdout
+    if _drawn is not None and file.isatty():
+        return _drawn[0]  # Results of one stage of several stand above what is drawn.
     return InertConsole(file=file, width=None if file.isatty() else width)
 
 
@@ -63,6 +69,13 @@ def print_json(value: Any) -> None:
 def print_text(text: str, end: str = "\n") -> None:
     """Prints text to stdout without wrapping it."""
     print(make_inert(text), end=end)
+
+
+def print_sentence(text: str) -> None:
+    """Prints a sentence to stdout: one line, on a terminal broken between words."""
+    console = stdout()
+    broken = wrap(make_inert(text), console.width) if console.file.isatty() else text
+    console.print(broken, soft_wrap=True)
 
 
 @contextmanager
@@ -108,67 +121,79 @@ def stderr() -> "Console":
     """Returns the console for progress, notes and errors; honours NO_COLOR."""
     from lorapar_cli.cli.inert_console import InertConsole
 
-    return InertConsole(stderr=True, soft_wrap=True)
+    return InertConsole(stderr=True, soft_wrap=True) if _drawn is None else _drawn[0]
 
 
 def say(text: str) -> None:
-    """Writes one line to stderr verbatim, without markup."""
-    stderr().print(text)
+    """Writes text to stderr without markup: one line, on a terminal broken between words."""
+    console = stderr()
+    console.print(wrap(make_inert(text), console.width) if sys.stderr.isatty() else text)
+
+
+@contextmanager
+def drawing(console: "Console", progress: Progress) -> Iterator[None]:
+    """Has every event and line go to one display, which is redrawn below the lines."""
+    global _drawn  # noqa: PLW0603 - there is one terminal, whichever thread reports.
+    if _drawn is not None:
+        raise AssertionError("two displays at a time")
+    _drawn = (console, progress)
+    try:
+        yield
+    finally:
+        _drawn = None
+
+
+def can_be_redrawn() -> bool:
+    """Returns whether stderr is a terminal that can be drawn on, and this process alone draws."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return (
+        terminal
+        and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+        and not is_launched()
+    )
 
 
 @contextmanager
 def progress_display() -> Iterator[Progress]:
-    """Yields the progress callback: bars on a terminal, an occasional line elsewhere.
+    """Yields the progress callback: a line a task on a terminal, an occasional line elsewhere.
 
     Meanwhile stdout is reserved for results.
     """
-    display = _bars() if sys.stderr.isatty() else _lines()
-    with _results_alone(), display as progress:
-        yield progress
+    with _results_alone():
+        if _drawn is not None:
+            yield _drawn[1]
+            return
+        display = _tasks() if can_be_redrawn() else _lines()
+        with display as progress:
+            yield progress
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _tasks() -> Iterator[Progress]:
+    from lorapar_cli.cli.display.live import live_lines
+    from lorapar_cli.cli.display.tasks import Tasks
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=stderr()) as bars:
-
-        def show(event: Event) -> None:
-            if isinstance(event, Note):
-                bars.console.print(f"note: {event.text}")
-                return
-            if isinstance(event, TokenView):
-                _show_tokens(event)
-                return
-            if event.task not in tasks:
-                for earlier in tasks.values():
-                    # A task without a total is over once another one begins.
-                    if bars.tasks[earlier].total is None:
-                        bars.update(earlier, total=1, completed=1)
-                tasks[event.task] = bars.add_task(_in_words(event), total=event.total)
-            bars.update(
-                tasks[event.task],
-                description=_in_words(event),
-                completed=event.done,
-                total=event.total,
-            )
-
+    tasks = Tasks(sys.stderr.encoding)
+    show = showing(tasks)
+    with live_lines(
+        lambda width, height: [(line, "") for line in tasks.lines(width)][:height], show
+    ):
         yield show
+        tasks.close()
+
+
+def showing(tasks: "Tasks") -> Progress:
+    """Returns the callback of a display that shows tasks, and notes above them."""
+
+    def show(event: Event) -> None:
+        if isinstance(event, Note):
+            say(f"note: {event.text}")
+        elif isinstance(event, TokenView):
+            _show_tokens(event)
+        else:
+            tasks.advance(event)
+
+    return show
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import shutil
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from lorapar_cli import __version__
+from lorapar_cli.cli.display.words import wrap
 from lorapar_cli.cli.interrupts import keep_interrupts
 from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.cli.subcommands import SubcommandGroup
@@ -135,5 +137,8 @@ def _versions_json() -> str:
 
 def _fail(error: LoraparError) -> NoReturn:
     """Shows an expected error and ends with its exit code."""
-    print(make_inert(redact(str(error))), file=sys.stderr)
+    text = make_inert(redact(str(error)))
+    if sys.stderr.isatty():
+        text = wrap(text, shutil.get_terminal_size().columns)
+    print(text, file=sys.stderr)
     sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -41,8 +41,8 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome], page: Path | N
         f"accuracies, intervals, differences: {folder / Artifact.RESULTS}",
         f"every completion: {folder / Artifact.SAMPLES}",
         f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
-        *([] if page is None else [f"report: {page}"]),
         f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
+        *([] if page is None else [f"report: {page}"]),
     ]
 
 

@@ -41,7 +41,11 @@ def time_left(done: int, total: int | None, since: int, seconds: float) -> str:
     """
     if total is None or done <= since or done >= total:
         return ""
-    left = round(seconds / (done - since) * (total - done))
-    hours, minutes = divmod(left // 60, 60)
-    clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{clock}:{left % 60:02}"
+    return clock(seconds / (done - since) * (total - done))
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as `1:05:09` or `0:42`."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{f'{hours}:{minutes:02}' if hours else minutes}:{whole % 60:02}"

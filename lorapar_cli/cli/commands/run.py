@@ -9,10 +9,12 @@ from typer.core import TyperGroup
 
 from lorapar_cli.cli import console
 from lorapar_cli.cli.config import Step, plan_steps, read_config
+from lorapar_cli.cli.display.board import run_display
 from lorapar_cli.cli.options import given_options
 from lorapar_cli.cli.run_summary import closing_report
 from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.events import Advance
 from lorapar_cli.launcher import is_main
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.scoring.options import ScoreOptions
@@ -127,20 +129,27 @@ def run_stages(
     """Runs the stages of a configuration and prints the closing report."""
     steps = _plan(ctx, content, run_dir, overwrite)
     outcomes: dict[Stage, Outcome] = {}
-    with console.brief_results():
-        for number, step in enumerate(steps, 1):
-            console.say(f"[{number}/{len(steps)}] {step.stage}")
+    root = _run_dir_of(steps)
+    title = f"lorapar {ctx.info_name} in {root}"
+    with (
+        console.brief_results(),
+        run_display(title, [step.stage for step in steps]) as (display, progress),
+    ):
+        for step in steps:
+            display.begin(step.stage)
             outcome = step.invoke()
             if outcome is None:
                 # A dry run or a sweep in a stage's section leaves nothing for later stages.
                 return
             outcomes[step.stage] = outcome
-            console.say(f"      {_one_line(outcome)}")
-    root = _run_dir_of(steps)
-    page = _write_report(root) if is_main() else None
-    output = console.stdout()
+            display.end(step.stage, outcome)
+        progress(Advance("writing the report"))
+        page = _write_report(root) if is_main() else None
     for renderable in closing_report(root, outcomes, page):
-        output.print(renderable, soft_wrap=isinstance(renderable, str))
+        if isinstance(renderable, str):
+            console.print_sentence(renderable)
+        else:
+            console.stdout().print(renderable)
 
 
 def _write_report(root: Path) -> Path | None:
@@ -154,8 +163,3 @@ def _write_report(root: Path) -> Path | None:
         console.say(f"note: no report was written: {error}")
         return None
     return path
-
-
-def _one_line(outcome: Outcome) -> str:
-    seconds = outcome.manifest.seconds()
-    return f"done in {seconds:.0f} s" if outcome.fresh else f"up to date (took {seconds:.0f} s)"

@@ -1,0 +1,116 @@
+"""What a stage is doing at the moment, one line a task, no wider than the terminal."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lorapar_cli.cli.display.words import cut, fit
+from lorapar_cli.cli.sparkline import clock, sparkline, time_left
+from lorapar_cli.events import Advance
+from lorapar_cli.text_safety import make_inert
+
+_BAR = 10
+_MOST_LINES = 6
+_BARS = "━╸"
+
+
+@dataclass
+class _Task:
+    event: Advance
+    began: float
+    since: int
+    changed: float
+    ended: float | None = None
+
+
+@dataclass
+class Tasks:
+    """The tasks that were reported, in the order of their first reports.
+
+    Any thread may report, while another one draws.
+
+    Args:
+        encoding: Of the stream; some have no characters to draw with.
+        now: Returns seconds.
+    """
+
+    encoding: str = "utf-8"
+    now: Callable[[], float] = time.monotonic
+    _tasks: dict[str, _Task] = field(default_factory=dict)
+
+    def advance(self, event: Advance) -> None:
+        """Takes in one report."""
+        now = self.now()
+        task = self._tasks.get(event.task)
+        if task is None:
+            self.close()
+            task = self._tasks[event.task] = _Task(event, now, event.done, now)
+        task.event, task.changed = event, now
+        finished = event.total is not None and event.done >= event.total
+        task.ended = now if finished else None
+
+    def close(self) -> None:
+        """Ends the tasks without a total: such a one is over once another begins."""
+        for task in self._known():
+            if task.ended is None and task.event.total is None:
+                task.ended = self.now()
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._tasks.clear()
+
+    def _known(self) -> list[_Task]:
+        return list(self._tasks.values())
+
+    def figure(self) -> str:
+        """Returns the figure of the latest task that has a course, with the course drawn."""
+        drawn = [task for task in self._known() if task.event.course]
+        if not drawn:
+            return ""
+        event = max(drawn, key=lambda task: task.changed).event
+        return make_inert(" ".join([*event.figures[:1], *self._course(event)]))
+
+    def lines(self, width: int, running_only: bool = False) -> list[str]:
+        """Returns a line for each task, the latest ones where there are many.
+
+        Args:
+            width: In columns.
+            running_only: Leaves out those that have ended, and the figures that `figure` returns.
+        """
+        shown = [task for task in self._known() if not (running_only and task.ended)]
+        left_out = shown[:-_MOST_LINES]
+        lines = [self._line(task, width, running_only) for task in shown[-_MOST_LINES:]]
+        return [*([f"{len(left_out)} more above"] if left_out else []), *lines]
+
+    def _line(self, task: _Task, width: int, briefly: bool) -> str:
+        event = task.event
+        figures = list(event.figures)
+        if event.course and briefly:
+            figures = figures[1:]
+        elif event.course:
+            figures[0] = " ".join([figures[0], *self._course(event)])
+        counted = f"{self._bar(event)}{event.done:,} of {event.total:,}" if event.total else ""
+        if event.total is None and event.done:
+            counted = f"{event.done:,}"
+        seconds = (self.now() if task.ended is None else task.ended) - task.began
+        left = "" if task.ended else time_left(event.done, event.total, task.since, seconds)
+        parts = [event.task, counted, f"{left} left" if left else clock(seconds)]
+        parts += [*figures[:1], event.remark, *figures[1:]]
+        # A name of others can hold anything; on a terminal a line is a line.
+        safe = [make_inert(part).replace("\n", "\\n") for part in parts if part]
+        return fit(safe, width, " | ") or cut(safe[0], width)
+
+    def _course(self, event: Advance) -> list[str]:
+        drawn = sparkline(event.course, self.encoding)
+        return [drawn] if drawn else []
+
+    def _bar(self, event: Advance) -> str:
+        try:
+            _BARS.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return ""
+        if not event.total:
+            return ""
+        halves = min(int(2 * _BAR * event.done / event.total), 2 * _BAR)
+        drawn = _BARS[0] * (halves // 2) + _BARS[1] * (halves % 2)
+        return f"{drawn:<{_BAR}} "
