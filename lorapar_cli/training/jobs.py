@@ -209,6 +209,7 @@ def load_run(
         trust=options.trust_remote_code,
         engine=launch.engine,
         attention=options.attention,
+        device_map=options.device_map is not None,
     )
     logs: dict[str, StepLog] = {}
     if main and dry is None:

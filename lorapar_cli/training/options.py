@@ -34,6 +34,7 @@ from lorapar_cli.training.recipes.options import (
     idle_options,
 )
 from lorapar_cli.training.rewards.builtin import reward_names
+from lorapar_cli.training.speed.options import SpeedOptions
 from lorapar_cli.training.watching.options import WatchOptions, idle_watching
 
 TRACKERS = ("none", "wandb", "tensorboard", "trackio", "mlflow", "swanlab")
@@ -44,7 +45,7 @@ _RUN = {"panel": "Run", "recorded": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(RecipeOptions, WatchOptions):
+class TrainingOptions(RecipeOptions, WatchOptions, SpeedOptions):
     """Options that both training stages have; a stage gives the defaults in which they differ.
 
     Raises:

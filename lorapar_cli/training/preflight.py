@@ -14,6 +14,7 @@ from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
+from lorapar_cli.training.speed.requirements import require_placement
 
 _NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to"}
 
@@ -30,6 +31,7 @@ def check_training_options(options: TrainingOptions, given: Sequence[str]) -> No
         UsageError: An option, reward or trainer argument is unknown or does not fit the others.
     """
     options = adopt_options(options, given)
+    require_placement(options, requested_engine(), world_size())
     if isinstance(options, RlOptions):
         find_rewards(options)
     if _NEEDS_LIBRARIES & set(given):
@@ -55,8 +57,10 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
         # Without a number: which GPU is this process's is settled later.
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         require_attention(options.attention, pick_dtype(options.dtype, device), device)
+    engine = requested_engine()
+    require_placement(options, engine, world_size())
     require_tracker(options.report_to)
-    require_optimizer(options, requested_engine())
+    require_optimizer(options, engine)
     config_class = GRPOConfig if isinstance(options, RlOptions) else SFTConfig
     return parse_training_arguments(options.training, config_class)
 

@@ -112,9 +112,13 @@ def build_config(config_class: type[Config], own: dict[str, Any], extra: dict[st
         UsageError: The config's own checks refuse them.
     """
     try:
-        return config_class(**(own | extra))
+        config = config_class(**(own | extra))
     except (ValueError, TypeError) as cause:
         raise UsageError("training arguments do not fit together", str(cause)) from cause
+    # One process trains on one GPU, or on all by a device map. The library would run a thread for
+    # each GPU that it sees, which TRL refuses.
+    config._n_gpu = min(config.n_gpu, 1)
+    return config
 
 
 def common_arguments(options: TrainingOptions, work: Path, device: torch.device) -> dict[str, Any]:

@@ -47,6 +47,13 @@ def test_arguments_that_would_break_a_promise_are_refused(pair, reason):
     assert reason in caught.value.found
 
 
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_one_process_trains_on_at_most_one_gpu(monkeypatch, tmp_path, gpus):
+    monkeypatch.setattr(SFTConfig, "n_gpu", gpus)
+    config = build_config(SFTConfig, {"output_dir": str(tmp_path), "use_cpu": True}, {})
+    assert config._n_gpu == min(gpus, 1)
+
+
 def test_every_problem_is_in_one_message():
     with pytest.raises(UsageError) as caught:
         parse_training_arguments(("lr_schduler_kwargs={}", "bf16=true"), SFTConfig)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import LoraparError, UsageError
 
 _LAUNCHER = "`accelerate launch --config_file sample_configs/accelerate-{}.yaml -m lorapar_cli ...`"
 INSTEAD = f"use FSDP2: {_LAUNCHER.format('fsdp2')}, or plain data parallelism: `torchrun`"
@@ -71,6 +71,28 @@ def requested_engine(environment: Mapping[str, str] = os.environ) -> Engine:
 
 ZERO_STAGES = {2: Engine.ZERO2, 3: Engine.ZERO3}
 """Stage of DeepSpeed -> engine; frozen elements cannot be kept under the others."""
+
+
+def require_one_process(
+    device_map: str | None,
+    count: int,
+    hint: str = "omit the launcher, or `--device-map`: each process then uses one GPU",
+) -> None:
+    """Refuses several processes that would each distribute a model over the same GPUs.
+
+    Args:
+        device_map: As given; None for none.
+        count: Number of processes.
+
+    Raises:
+        UsageError: There are several, and a device map.
+    """
+    if device_map is not None and count > 1:
+        raise UsageError(
+            f"`--device-map {device_map}` gives all GPUs to one process",
+            f"{count} processes were launched",
+            hint,
+        )
 
 
 def _requested_zero(environment: Mapping[str, str]) -> Engine:

@@ -1,10 +1,10 @@
-"""Where a base model lies while it is scored or evaluated, and what of that is refused."""
+"""Where a base model lies, and what of that is refused."""
 
 from dataclasses import dataclass
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.placement.engines import Engine, requested_engine
+from lorapar_cli.models.placement.engines import Engine, requested_engine, require_one_process
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,7 @@ def find_placement(
             "uses all GPUs of its machine with `--device-map auto`",
         )
     sharded = processes.count > 1 and (shard or engine.divides_parameters)
-    if device_map is not None and processes.count > 1:
-        raise UsageError(
-            "`--device-map auto` gives all GPUs to one process",
-            f"{processes.count} processes were launched",
-            "omit the launcher, or use `--shard` instead",
-        )
+    require_one_process(device_map, processes.count, "omit the launcher, or use `--shard` instead")
     if sharded and quantize is not None:
         raise UsageError(
             "a quantised base model cannot be sharded",

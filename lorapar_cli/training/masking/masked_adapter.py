@@ -19,6 +19,8 @@ from lorapar_cli.models.adapter import (
 )
 from lorapar_cli.models.base_model import BaseModel, load_base
 from lorapar_cli.models.placement.engines import Engine
+from lorapar_cli.models.placement.loading import load_placed
+from lorapar_cli.models.placement.placement import Placement
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Attention, Flag
 from lorapar_cli.store.mask_file import active_elements, read_mask, require_same_layout
 from lorapar_cli.store.tensor_files import read_shapes, read_tensors
@@ -125,14 +127,21 @@ def load_masked_model(
     trust: bool,
     engine: Engine,
     attention: Attention | None = None,
+    device_map: bool = False,
 ) -> MaskedModel:
     """Returns base and adapter, ready for a masked trainer.
 
-    They are on this process's device, or on the CPU if the engine divides them first.
+    They are on this process's device, distributed over all GPUs with `device_map`, or on the CPU if
+    the engine divides them first.
+
+    Raises:
+        LoraparError: The base model cannot be loaded, or does not fit on the GPUs.
     """
-    loaded = load_base(
-        base, dtype, trust, quantize, keep_on_cpu=engine.divides_parameters, attention=attention
-    )
+    if engine.divides_parameters:
+        loaded = load_base(base, dtype, trust, quantize, keep_on_cpu=True, attention=attention)
+    else:
+        place = Placement(device_map=device_map)
+        loaded = load_placed(base, place, dtype, trust, quantize, attention)
     model = load_adapter(loaded, start.folder, trainable=True, dropout=dropout)
     for name, parameter in adapter_parameters(model).items():
         if not torch.equal(parameter.detach().cpu(), start.weights[name]):

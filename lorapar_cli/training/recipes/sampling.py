@@ -16,8 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance
 from lorapar_cli.models.adapter import load_adapter
-from lorapar_cli.models.base_model import free_memory, load_base, pick_device
+from lorapar_cli.models.base_model import free_memory, pick_device
 from lorapar_cli.models.generation import Decoding, decode_batch, end_tokens, plan_batches
+from lorapar_cli.models.placement.loading import load_placed
+from lorapar_cli.models.placement.placement import Placement
 from lorapar_cli.models.rendering.tokenization import decode_text
 from lorapar_cli.store.journal import Journal, digest_of
 from lorapar_cli.training.jobs import Preparation
@@ -201,9 +203,8 @@ def _load_model(preparation: Preparation, adapter: bool) -> torch.nn.Module:
             "omit them, or launch plain data parallel with `torchrun`",
         )
     options = job.options
-    model: torch.nn.Module = load_base(
-        job.base, options.dtype, options.trust_remote_code, options.quantize
-    )
+    place = Placement(device_map=options.device_map is not None)
+    model = load_placed(job.base, place, options.dtype, options.trust_remote_code, options.quantize)
     if adapter:
         model = load_adapter(model, job.start.folder, trainable=False)
     return model.eval()
