@@ -25,6 +25,7 @@ class Size:
         sft: Records and tokens of a batch.
         prompts: Of one GRPO step, eight completions each.
         completion: Tokens of a completion.
+        steps: Of SFT; GRPO takes half of them.
     """
 
     shape: dict[str, int] = field(
@@ -41,7 +42,7 @@ class Size:
     rounds: int = 3
     sft: tuple[int, int] = (8, 512)
     prompts: int = 2
-    completion: int = 128
+    completion: int = 48
     steps: int = 8
 
 
@@ -59,7 +60,7 @@ TINY = Size(
     sft=(2, 32),
     prompts=1,
     completion=8,
-    steps=3,
+    steps=6,
 )
 
 

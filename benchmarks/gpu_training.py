@@ -29,11 +29,11 @@ def adapted(base: Any) -> Any:
     return get_peft_model(base, LoraConfig(**ADAPTER, init_lora_weights="orthogonal"))
 
 
-def trainer_arguments(folder: Path, size: Size) -> dict[str, Any]:
+def trainer_arguments(folder: Path, steps: int) -> dict[str, Any]:
     """Returns what all trainings share."""
     return {
         "output_dir": str(folder),
-        "max_steps": size.steps,
+        "max_steps": steps,
         "use_cpu": not torch.cuda.is_available(),
         "bf16": torch.cuda.is_available(),
         "report_to": "none",
@@ -68,7 +68,7 @@ def train_sft(base: Any, size: Size, folder: Path, masked: bool, checkpointing: 
     times = StepTimes()
     arguments = {
         "args": SFTConfig(
-            **trainer_arguments(folder, size),
+            **trainer_arguments(folder, size.steps),
             per_device_train_batch_size=batch,
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
@@ -96,14 +96,14 @@ def train_grpo(base: Any, size: Size, folder: Path, masked: bool) -> Any:
     """Returns the figures of one GRPO with eight completions a prompt."""
     model = adapted(base)
     tokenizer = load_tokenizer(BaseModel("embedded", str(MODEL_DIR), None))
-    words = " ".join(["seven plus two"] * 12)
-    records = [Record(str(i), f"{words} {i}", "", str(i)) for i in range(size.prompts * size.steps)]
+    words, steps = " ".join(["seven plus two"] * 12), size.steps // 2 + 1
+    records = [Record(str(i), f"{words} {i}", "", str(i)) for i in range(size.prompts * steps)]
     times = StepTimes()
     log = CompletionLog(None, {"spread": 1.0}, 8, lambda _event: None)
     reward = trl_reward("spread", _by_tokens, log)
     arguments = {
         "args": GRPOConfig(
-            **trainer_arguments(folder, size),
+            **trainer_arguments(folder, steps),
             per_device_train_batch_size=size.prompts * 8,
             num_generations=8,
             max_completion_length=size.completion,
@@ -138,7 +138,7 @@ def unload(trainer: Any) -> bool:
             torch.equal(now[name].detach().cpu()[~active], start.weights[name][~active])
             for name, active in start.active.items()
         )
-    model.unload()
+    model.unload().gradient_checkpointing_disable()
     return kept
 
 

@@ -94,7 +94,9 @@ def _real(chosen: argparse.Namespace) -> None:
     about = {"inputs": {"model": model.WEIGHTS_SHA256, **data.digests(folder)}}
     studies = (
         noise.noise_study(chosen.work, base, folder, noise.Size(), say, **about),
-        training.training_study(chosen.work, base, folder, training.Size(), say, **about),
+        training.training_study(
+            chosen.work, base, folder, training.Size(), chosen.jobs, say, **about
+        ),
     )
     units = {unit.name: study for study in studies for unit in study.units}
     if unknown := [name for name in _only(chosen) if name not in units]:

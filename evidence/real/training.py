@@ -81,15 +81,15 @@ def measured_rows(data: Path, size: Size) -> list[Row]:
 
 
 def training_study(
-    work: Path, model: Path, data: Path, size: Size, say: Say, **about: Any
+    work: Path, model: Path, data: Path, size: Size, jobs: int, say: Say, **about: Any
 ) -> Study:
-    """Returns the study; a unit for each budget."""
+    """Returns the study; a unit for each budget, of which `jobs` trainings run side by side."""
     root = work / "real-training"
 
     def unit(budget: str) -> Unit:
         def measure(folder: Path) -> Mapping[str, Any]:
             run = _scored_run(root / "run", model, data, size)
-            asked = _asked(run, root, data, budget, size)
+            asked = _asked(run, root, data, budget, size, jobs)
             comparison = run_comparison(asked, folder, say)
             say("  choices of ARC")
             choices = _choices(asked, folder, comparison, model, data, size)
@@ -117,7 +117,7 @@ def _scored_run(root: Path, model: Path, data: Path, size: Size) -> RunDir:
     return run
 
 
-def _asked(run: RunDir, root: Path, data: Path, budget: str, size: Size) -> Asked:
+def _asked(run: RunDir, root: Path, data: Path, budget: str, size: Size, jobs: int) -> Asked:
     neutral = root / "neutral.txt"
     with atomic_file(neutral) as file:
         file.write(NEUTRAL_TEXT.read_text(encoding="utf-8")[: size.neutral])
@@ -130,6 +130,7 @@ def _asked(run: RunDir, root: Path, data: Path, budget: str, size: Size) -> Aske
         validation=0.1,
         max_new_tokens=size.max_new_tokens,
         batch_size=16,
+        jobs=jobs,
     )
     sections = {
         "partition": {"budget_s1": budget, "budget_s2": budget},

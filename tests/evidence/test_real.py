@@ -63,7 +63,7 @@ def test_training_and_choices(folder, tmp_path):
         built_in=("paper", "random"),
         budgets=("36%",),
     )
-    made = training.training_study(tmp_path / "work", MODEL_DIR, folder, size, lambda _: None)
+    made = training.training_study(tmp_path / "work", MODEL_DIR, folder, size, 1, lambda _: None)
     found = measure(made, tmp_path, ["36"])["36"]
     assert found["choices"]["questions"] == 3
     assert set(found["choices"]["accuracy"]) == {"paper", "random"}
