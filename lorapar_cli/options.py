@@ -8,13 +8,16 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
 
 _KEY = "option"
+UNCHANGED = object()
+"""Of an option whose default makes the same results as those that are older than the option."""
 LARGEST_SEED = 2**32 - 1
 """Of all the generators that take a seed, NumPy's takes the fewest."""
 LEAST_TEMPERATURE = 0.01
@@ -40,6 +43,8 @@ class Statement:
         repeatable: Whether a tuple is given by repeating the option; else separated by commas.
         recorded: Whether the manifest holds the value as it stands here.
         decides: Whether a result depends on the value, so that another one means another result.
+        earlier: What results that are older than the option count as made with; the default if
+            `UNCHANGED`.
         trainer: Name of the TRL or transformers trainer argument that it sets; None for none.
     """
 
@@ -56,6 +61,7 @@ class Statement:
     repeatable: bool = False
     recorded: bool = True
     decides: bool = True
+    earlier: Any = UNCHANGED
     trainer: str | None = None
 
 
@@ -177,6 +183,34 @@ class Options:
         return cls(
             **{each.name: values[each.name] for each in options_of(cls) if each.name in values}
         )
+
+
+def as_recorded(default: Any) -> Any:
+    """Returns an option's default as a manifest holds it; None where there is none."""
+    if isinstance(default, tuple):
+        return list(default)
+    return None if default is MISSING else str(default) if isinstance(default, Path) else default
+
+
+def fill_defaults(
+    settings: Mapping[str, Any], kind: type[Options], names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Returns recorded settings, and the values that stand for options that did not exist then.
+
+    These are the options' defaults, or what an option states as `earlier`.
+
+    Args:
+        names: Of the settings to fill; None for all that a manifest records.
+    """
+    wanted = None if names is None else set(names)
+    return {
+        each.name: as_recorded(
+            each.default if each.stated.earlier is UNCHANGED else each.stated.earlier
+        )
+        for each in options_of(kind)
+        if each.default is not MISSING
+        and (each.stated.recorded if wanted is None else each.name in wanted)
+    } | dict(settings)
 
 
 def find_problem(each: Option, value: Any) -> str | None:

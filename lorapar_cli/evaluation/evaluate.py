@@ -95,7 +95,7 @@ def _evaluate_models(
         run, given, settings, describe_inputs(adapter_files(models) | _neutral(options))
     )
     manifest.base_model = base.to_manifest()
-    if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
+    if (done := _find_result(run, manifest)) is not None:
         return done
     processes = join_processes()
     if processes.count > 1 and options.backend != "transformers":
@@ -106,7 +106,7 @@ def _evaluate_models(
     tokenizer = load_tokenizer(base, trust, template, manifest.notes)
     predictor = prepare_prompts(run.task, options, tokenizer, base.max_length, run.sandbox)
     with working_in(run.folder):
-        work = processes.on_main(lambda: open_working_folder(run.folder, manifest, overwrite=True))
+        work = processes.on_main(lambda: _open_work(run, manifest))
         journal = SampleJournal(work, processes.rank)
         # Only the first of several processes reports progress.
         shown = progress if processes.rank == 0 else silent
@@ -125,6 +125,14 @@ def _evaluate_models(
             )
 
         return Outcome(run.folder, processes.on_main(finish))
+
+
+def _find_result(run: EvaluationRun, manifest: Manifest) -> Outcome | None:
+    return reuse(run.folder, manifest.settings, manifest.inputs, kind=EvalOptions)
+
+
+def _open_work(run: EvaluationRun, manifest: Manifest) -> Path:
+    return open_working_folder(run.folder, manifest, overwrite=True, kind=EvalOptions)
 
 
 def _model_settings(
@@ -160,10 +168,10 @@ def _evaluate_completions(
     completions = read_completions(path, run.task, run.options.k)
     inputs = describe_inputs({"completions": path})
     manifest = start_manifest(run, given, {"models": [GIVEN]}, inputs)
-    if (done := reuse(run.folder, manifest.settings, manifest.inputs)) is not None:
+    if (done := _find_result(run, manifest)) is not None:
         return done
     with working_in(run.folder):
-        work = open_working_folder(run.folder, manifest, overwrite=True)
+        work = _open_work(run, manifest)
         journal = SampleJournal(work)
         if run.options.forgetting:
             manifest.notes.append("forgetting is not measured: no model is run")

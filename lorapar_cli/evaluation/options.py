@@ -146,6 +146,7 @@ class EvalOptions(Options):
         True,
         "Measure beside accuracy what adapters made the base model forget: loss on records, distance "
         "from the base model, loss on neutral text.",
+        earlier=False,
     )
     neutral: Path | None = option(
         None,

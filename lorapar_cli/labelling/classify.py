@@ -60,7 +60,7 @@ def classify(
     resolved = resolve(run_dir, options)
 
     def find() -> Outcome | None:
-        done = reuse(resolved.folder, resolved.settings, resolved.inputs)
+        done = reuse(resolved.folder, resolved.settings, resolved.inputs, kind=ClassifyOptions)
         complete = done is not None and not _can_be_completed(done.manifest, resolved.teachers)
         return done if complete else None
 

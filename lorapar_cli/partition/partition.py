@@ -52,7 +52,9 @@ def partition(
             _write(target, source, options, manifest, pending)
             return Outcome(target, manifest)
 
-        return reuse_or_make(target, lambda: reuse(target, settings, pending), make)
+        return reuse_or_make(
+            target, lambda: reuse(target, settings, pending, kind=PartitionOptions), make
+        )
 
 
 def _write(

@@ -49,7 +49,7 @@ def score(
     )
 
     def find() -> Outcome | None:
-        done = reuse(target, settings, inputs)
+        done = reuse(target, settings, inputs, kind=ScoreOptions)
         return done if done is not None and _has_weights(name, done.manifest) else None
 
     def make() -> Outcome:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
+from lorapar_cli.options import Options, fill_defaults
 from lorapar_cli.store.atomic import (
     atomic_file,
     building_folder,
@@ -31,13 +32,20 @@ _OWN_NAMES = {UNFINISHED, *Artifact}
 
 
 def open_working_folder(
-    folder: Path, manifest: Manifest, overwrite: bool, deciding: Deciding = dict
+    folder: Path,
+    manifest: Manifest,
+    overwrite: bool,
+    deciding: Deciding = dict,
+    kind: type[Options] = Options,
 ) -> Path:
     """Returns the folder to train in, where an unfinished run of the same settings resumes.
+
+    A run that is older than an option counts as started with the option's default.
 
     Args:
         manifest: A sentence is added to its notes if the record of the unfinished run was damaged.
         deciding: Returns those of the settings that the result depends on.
+        kind: The stage's options.
 
     Raises:
         LoraparError: A finished result, or an unfinished run with checkpoints, was made with other
@@ -47,22 +55,14 @@ def open_working_folder(
     folder = real_folder(folder)
     recover(folder)
     finished = _read_finished(folder, overwrite)
-    if finished is not None and finished.stage != manifest.stage:
-        raise LoraparError(
-            f"`{folder}` contains a result of `{finished.stage}`",
-            hint="name a new folder with `--out`",
-        )
-    if finished is not None and not overwrite:
-        raise LoraparError(
-            f"`{folder}` contains a result of other settings or inputs",
-            _differences(finished, manifest, deciding),
-            "give `--overwrite` to train again (the old result is kept until the new one is done)",
-        )
+    if finished is not None and (finished.stage != manifest.stage or not overwrite):
+        raise _of_a_finished_run(folder, finished, manifest, deciding, kind)
     work = folder if finished is None else building_folder(folder)
     identity = _identity(manifest, deciding)
     digest = identity_digest(manifest, deciding)
     unfinished, damage = _read_identity(work)
-    ours = unfinished != identity and has_checkpoint(work, digest)
+    same = _is_same(unfinished, identity, kind)
+    ours = not same and has_checkpoint(work, digest)
     if ours:
         manifest.notes.append(f"`{UNFINISHED}` {damage or 'was damaged'} and was restored")
     elif work == folder and not _is_ours(folder):
@@ -70,7 +70,7 @@ def open_working_folder(
             f"`{folder}` is not empty and does not contain a training run",
             hint="name a new or empty folder with `--out`",
         )
-    elif unfinished != identity:
+    elif not same:
         if has_checkpoint(work) and not overwrite:
             raise _of_another_run(work, damage)
         if damage and any(path.name != UNFINISHED for path in work.iterdir()):
@@ -78,7 +78,7 @@ def open_working_folder(
         elif unfinished is None and exists(work) and any(work.glob(f"{UNFINISHED_PREFIX}*")):
             manifest.notes.append(f"`{UNFINISHED}` was missing: the run was started over")
         _clear(work)
-    if unfinished != identity:
+    if not same:
         _write_identity(work, identity)
     for path in _leftovers(work):
         remove(path)
@@ -93,14 +93,54 @@ def _identity(manifest: Manifest, deciding: Deciding) -> dict[str, Any]:
     }
 
 
+def _is_same(unfinished: Any, identity: dict[str, Any], kind: type[Options]) -> bool:
+    """Returns whether what an unfinished run was started with is `identity`, or older and the same."""
+    if not isinstance(unfinished, dict) or not isinstance(unfinished.get("settings"), dict):
+        return False
+    settings = fill_defaults(unfinished["settings"], kind, identity["settings"])
+    return unfinished | {"settings": settings} == identity
+
+
 def identity_digest(manifest: Manifest, deciding: Deciding = dict) -> str:
     """Returns the hex sha256 of the settings and inputs of a run, by which its checkpoints know it.
 
     Args:
         deciding: Returns those of the settings that the result depends on.
     """
-    content = json.dumps(_identity(manifest, deciding), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return _digest(_identity(manifest, deciding))
+
+
+def run_digest(
+    work: Path, manifest: Manifest, deciding: Deciding = dict, kind: type[Options] = Options
+) -> str:
+    """Returns the same of the run in a working folder, which may be older than some options.
+
+    Args:
+        deciding: Returns those of the settings that the result depends on.
+        kind: The stage's options.
+    """
+    identity = _identity(manifest, deciding)
+    unfinished, _ = _read_identity(work)
+    return _digest(unfinished if _is_same(unfinished, identity, kind) else identity)
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _of_a_finished_run(
+    folder: Path, finished: Manifest, manifest: Manifest, deciding: Deciding, kind: type[Options]
+) -> LoraparError:
+    if finished.stage != manifest.stage:
+        return LoraparError(
+            f"`{folder}` contains a result of `{finished.stage}`",
+            hint="name a new folder with `--out`",
+        )
+    return LoraparError(
+        f"`{folder}` contains a result of other settings or inputs",
+        _differences(finished, manifest, deciding, kind),
+        "give `--overwrite` to train again (the old result is kept until the new one is done)",
+    )
 
 
 def _of_another_run(work: Path, damage: str | None) -> LoraparError:
@@ -188,8 +228,9 @@ def _read_identity(work: Path) -> tuple[Any, str | None]:
         return None, "was damaged"
 
 
-def _differences(old: Manifest, new: Manifest, deciding: Deciding) -> str:
+def _differences(old: Manifest, new: Manifest, deciding: Deciding, kind: type[Options]) -> str:
     now, then = json.loads(json.dumps(asdict(new))), asdict(old)
+    then["settings"] = fill_defaults(then["settings"], kind, now["settings"])
     now["settings"], then["settings"] = deciding(now["settings"]), deciding(then["settings"])
     lines = [
         f"`{name}` was {then['settings'].get(name)}, is {now['settings'].get(name)}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.options import Options, fill_defaults
 from lorapar_cli.store.disk.digests import sha256_file
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists, require_regular
 from lorapar_cli.store.manifest import (
@@ -113,14 +114,17 @@ def reuse(
     settings: dict[str, Any],
     inputs: Inputs | PendingInputs,
     deciding: Deciding = dict,
+    kind: type[Options] = Options,
 ) -> Outcome | None:
     """Returns the finished result of these settings and inputs, None where `folder` has none.
 
-    Inputs are compared by content, not by path; every output must be what the stage wrote.
+    Inputs are compared by content, not by path; every output must be what the stage wrote. A result
+    that is older than an option counts as made with the option's default, and is returned so.
 
     Args:
         inputs: Pending ones are waited for only if there is a result of these settings.
         deciding: Returns those of the settings that the result depends on.
+        kind: The stage's options.
 
     Raises:
         LoraparError: As of pending inputs.
@@ -132,8 +136,10 @@ def reuse(
         raise
     except LoraparError:
         return None  # What cannot be read is made again; training asks for `--overwrite` first.
-    wanted = deciding(json.loads(json.dumps(settings)))
-    if manifest is None or deciding(manifest.settings) != wanted:
+    if manifest is None:
+        return None
+    manifest.settings = fill_defaults(manifest.settings, kind, settings)
+    if deciding(manifest.settings) != deciding(json.loads(json.dumps(settings))):
         return None
     current = inputs.result() if isinstance(inputs, PendingInputs) else inputs
     if {k: v["sha256"] for k, v in manifest.inputs.items()} != {

@@ -1,28 +1,13 @@
 """Where a run comes from: machines, versions, settings, files, as sections of its report."""
 
-from dataclasses import MISSING
-from pathlib import Path
 from typing import Any
 
-from lorapar_cli.evaluation.options import EvalOptions
-from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.names import Stage
-from lorapar_cli.options import options_of
-from lorapar_cli.partition.options import PartitionOptions
-from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.options import as_recorded, options_of
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.tools.markdown import section, table
-from lorapar_cli.tools.run_results import RunResults
-from lorapar_cli.training.options import RlOptions, SftOptions
+from lorapar_cli.tools.run_results import STAGE_OPTIONS, RunResults
 
-_OPTIONS: dict[Stage, type] = {
-    Stage.CLASSIFY: ClassifyOptions,
-    Stage.SCORE: ScoreOptions,
-    Stage.PARTITION: PartitionOptions,
-    Stage.TRAIN_SFT: SftOptions,
-    Stage.TRAIN_RL: RlOptions,
-    Stage.EVAL: EvalOptions,
-}
 _SHOWN_DIGITS = 12
 
 
@@ -86,9 +71,9 @@ def _other_settings(manifests: dict[str, Manifest]) -> str:
     """Returns the settings whose value is not the option's default."""
     rows = []
     for name, manifest in manifests.items():
-        for each in options_of(_OPTIONS[Stage(manifest.stage)]):
+        for each in options_of(STAGE_OPTIONS[Stage(manifest.stage)]):
             value = manifest.settings.get(each.name)
-            default = _as_recorded(each.default)
+            default = as_recorded(each.default)
             if not _is_default(value, default):
                 shown = "none" if default in (None, []) else f"`{_in_words(default)}`"
                 rows.append([name, each.flag, f"`{_in_words(value)}`", shown])
@@ -104,13 +89,6 @@ def _is_default(value: Any, default: Any) -> bool:
     if isinstance(value, list) and isinstance(default, list):
         return sorted(map(str, value)) == sorted(map(str, default))
     return value is None or value == default
-
-
-def _as_recorded(default: Any) -> Any:
-    """Returns a default as the manifest holds it."""
-    if isinstance(default, tuple):
-        return list(default)
-    return None if default is MISSING else str(default) if isinstance(default, Path) else default
 
 
 def _in_words(value: Any) -> str:

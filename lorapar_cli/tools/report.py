@@ -236,8 +236,7 @@ def _importance(manifest: Manifest | None) -> str:
         return ""
     settings, counts = manifest.settings, manifest.record(ScoreRecord).counts
     samples = ", ".join(f"{counts['samples'][system]:,} {title_of(system)}" for system in System)
-    # Scores of earlier builds have no rule.
-    rule = settings.get("rule", "importance")
+    rule = settings["rule"]
     sentence = (
         f"`{settings['formula'] if rule == 'importance' else rule}` of {counts['elements']:,} elements in {counts['matrices']} "
         f"matrices, init `{settings['init']}`, r {settings['r']}, lora_alpha "

@@ -3,13 +3,27 @@
 from dataclasses import dataclass
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.evaluation.options import EvalOptions
+from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.names import Stage
+from lorapar_cli.options import Options, fill_defaults
+from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.training.options import RlOptions, SftOptions
 
 TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
+STAGE_OPTIONS: dict[Stage, type[Options]] = {
+    Stage.CLASSIFY: ClassifyOptions,
+    Stage.SCORE: ScoreOptions,
+    Stage.PARTITION: PartitionOptions,
+    Stage.TRAIN_SFT: SftOptions,
+    Stage.TRAIN_RL: RlOptions,
+    Stage.EVAL: EvalOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,8 @@ class RunResults:
 
 def read_run(run_dir: RunDir) -> RunResults:
     """Returns what has finished in a run directory.
+
+    Settings of a result that is older than an option are filled with the option's default.
 
     Raises:
         LoraparError: Nothing has finished.
@@ -42,30 +58,32 @@ def read_run(run_dir: RunDir) -> RunResults:
             f"no stage has finished in run directory `{run_dir.root}`",
             hint="name another one with `--run-dir`, or start with `lorapar classify`",
         )
+    for manifest in [*stages.values(), *evaluations.values()]:
+        kind = STAGE_OPTIONS[Stage(manifest.stage)]
+        manifest.settings = fill_defaults(manifest.settings, kind)
     return RunResults(run_dir, stages, evaluations)
 
 
 def selection_in_words(manifest: Manifest) -> str:
     """Returns how a partition selected its elements."""
-    settings = manifest.settings
+    settings = fill_defaults(manifest.settings, PartitionOptions)
     thetas = [settings[f"theta_s{n}"] or settings["theta"] for n in (1, 2)]
     if (found := manifest.record(PartitionRecord).metrics.get("theta_of_budget")) is not None:
         thetas = [found, found]
-    # Partitions of earlier builds have no such settings.
-    budgets = [settings.get(f"budget_s{n}") for n in (1, 2)]
+    budgets = [settings[f"budget_s{n}"] for n in (1, 2)]
     sizes = [
         f"theta {theta:g}" if budget is None else f"budget {budget}"
         for theta, budget in zip(thetas, budgets, strict=True)
     ]
-    scopes = [settings["scope"], settings.get("scope_s2") or settings["scope"]]
+    scopes = [settings["scope"], settings["scope_s2"] or settings["scope"]]
     parts = [
         settings["select"],
         _join(sizes),
         f"alpha {settings['alpha']:g}",
         f"beta {settings['beta']:g}",
         "" if scopes == ["global"] * 2 else f"one cut per {_scopes_in_words(scopes)}",
-        f"{settings['only']} only" if settings.get("only") else "",
-        f"protect {settings['protect']:g}" if settings.get("protect") else "",
+        f"{settings['only']} only" if settings["only"] else "",
+        f"protect {settings['protect']:g}" if settings["protect"] else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -51,6 +51,7 @@ class TrainingInputs:
         base_id: Base model; `revision` is the one that the run knows, None where unknown.
         template: How conversations are rendered, by the user's options or as the run did.
         settings: What the manifest holds of the options.
+        kind: Of the options.
         described: The manifest's `inputs`.
         validation: Name -> file that the validation part is taken from besides `files`.
     """
@@ -63,6 +64,7 @@ class TrainingInputs:
     revision: str | None
     template: ChatTemplate
     settings: dict[str, Any]
+    kind: type[TrainingOptions]
     described: dict[str, dict[str, str]]
     validation: dict[str, Path]
 
@@ -74,7 +76,7 @@ class TrainingInputs:
 
     def find_result(self) -> Outcome | None:
         """Returns the stage's finished result of these inputs, None where there is none."""
-        return reuse(self.folder, self.settings, self.described, deciding)
+        return reuse(self.folder, self.settings, self.described, deciding, self.kind)
 
 
 def find_training_inputs(
@@ -119,6 +121,7 @@ def find_training_inputs(
         revision,
         template,
         options.settings(model=base_id, template=template.text, template_arg=template.given),
+        type(options),
         describe_inputs(paths),
         validation,
     )

@@ -24,7 +24,7 @@ from lorapar_cli.stage_records.training import (
 )
 from lorapar_cli.store.checkpoints import read_mark
 from lorapar_cli.store.manifest import Manifest
-from lorapar_cli.store.resumable_folder import identity_digest
+from lorapar_cli.store.resumable_folder import run_digest
 from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import GradientMonitor, StageCallback
@@ -72,7 +72,7 @@ class TrainingJob:
     def is_done(self) -> bool:
         """Returns whether the stage folder has the finished result of this job."""
         settings, inputs = self.manifest.settings, self.manifest.inputs
-        return reuse(self.folder, settings, inputs, deciding) is not None
+        return reuse(self.folder, settings, inputs, deciding, type(self.options)) is not None
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def load_run(
         watch = open_watch(job.plan, launch.engine, launch.processes, heard, job.manifest.notes)
     callback = StageCallback(
         logs,
-        identity_digest(job.manifest, deciding),
+        run_digest(work, job.manifest, deciding, type(options)),
         job.manifest.stage,
         job.shown,
         heard,

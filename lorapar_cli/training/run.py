@@ -21,8 +21,8 @@ from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.resumable_folder import (
     finish_working_folder,
-    identity_digest,
     open_working_folder,
+    run_digest,
 )
 from lorapar_cli.store.tensor_files import layout_fingerprint
 from lorapar_cli.store.working import working_in
@@ -167,11 +167,11 @@ def _run_dry(
 
 def _open_work(job: TrainingJob, launch: Launch) -> tuple[Path, Path | None]:
     """Returns the working folder and the checkpoint to resume from; notes what is to be said of it."""
-    manifest = job.manifest
+    manifest, kind = job.manifest, type(job.options)
 
     def find() -> tuple[Path, Path | None, list[str]]:
-        work = open_working_folder(job.folder, manifest, job.options.overwrite, deciding)
-        return work, *last_checkpoint(work, identity_digest(manifest, deciding))
+        work = open_working_folder(job.folder, manifest, job.options.overwrite, deciding, kind)
+        return work, *last_checkpoint(work, run_digest(work, manifest, deciding, kind))
 
     work, checkpoint, damaged = launch.processes.on_main(find)
     manifest.notes += damaged

@@ -282,4 +282,6 @@ def test_the_table_of_the_documentation_is_current():
         check=True,
     ).stdout
     assert made.count("\n") > len(EXPECTED)
-    assert made in (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert made in (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8"), (
+        "run `make docs`"
+    )

@@ -1,17 +1,20 @@
 """Folders of training runs: what is cleared, what is kept, what a run resumes from."""
 
 import os
+from dataclasses import dataclass
 
 import pytest
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
+from lorapar_cli.options import Options, option
 from lorapar_cli.store.checkpoints import has_checkpoint, last_checkpoint
 from lorapar_cli.store.manifest import Manifest, read_manifest, write_manifest
 from lorapar_cli.store.resumable_folder import (
     finish_working_folder,
     identity_digest,
     open_working_folder,
+    run_digest,
 )
 from tests.store import checkpoint_parts
 
@@ -199,3 +202,48 @@ def test_a_folder_that_was_removed_meanwhile_is_not_published(tmp_path):
     with pytest.raises(LoraparError, match="removed or replaced"):
         finish_working_folder(work, folder, sft())
     assert read_manifest(folder) is None
+
+
+@dataclass(frozen=True)
+class GrownOptions(Options):
+    """Options of a stage that has got two since some runs were made."""
+
+    seed: int = option(0, "Seed.")
+    source: str = option("other", "Where from.")
+    packages: tuple[str, ...] = option((), "Which.", recorded=False)
+
+
+def grown(**settings) -> Manifest:
+    return sft(**{"seed": 0, "source": "other", "packages": []} | settings)
+
+
+def test_an_unfinished_run_that_is_older_than_an_option_resumes_with_its_default(tmp_path):
+    work = open_working_folder(tmp_path, sft(seed=0), False)
+    write_checkpoint(work, 1, seed=0)
+    assert open_working_folder(work, grown(), False, kind=GrownOptions) == work
+    older = run_digest(work, grown(), kind=GrownOptions)
+    assert last_checkpoint(work, older)[0].name == "checkpoint-1"
+    # Its next checkpoints belong to the same run, so that a second kill costs no more than one.
+    checkpoint_parts.write_checkpoint(work, 2, belongs_to=older)
+    open_working_folder(work, grown(), False, kind=GrownOptions)
+    found = last_checkpoint(work, run_digest(work, grown(), kind=GrownOptions))[0]
+    assert found.name == "checkpoint-2"
+    with pytest.raises(LoraparError, match="unfinished run with other settings"):
+        open_working_folder(work, grown(source="self"), False, kind=GrownOptions)
+
+
+def test_a_finished_run_that_is_older_than_an_option_differs_in_what_was_chosen_alone(tmp_path):
+    finish_working_folder(open_working_folder(tmp_path, sft(seed=0), False), tmp_path, sft(seed=0))
+    with pytest.raises(LoraparError) as caught:
+        open_working_folder(tmp_path, grown(seed=1), False, kind=GrownOptions)
+    assert caught.value.found == "`seed` was 0, is 1"
+    with pytest.raises(LoraparError) as caught:
+        open_working_folder(tmp_path, grown(packages=["numpy"]), False, kind=GrownOptions)
+    assert caught.value.found == "`packages` was [], is ['numpy']"
+
+
+@pytest.mark.parametrize("record", ["[]", '{"settings": 3}', '{"settings": {"seed": 0}}', "null"])
+def test_a_record_of_an_unfinished_run_of_another_shape_is_another_run(tmp_path, record):
+    work = open_working_folder(tmp_path, grown(), False, kind=GrownOptions)
+    (work / "unfinished.json").write_text(record)
+    assert run_digest(work, grown(), kind=GrownOptions) == identity_digest(grown())

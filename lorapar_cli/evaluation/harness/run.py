@@ -81,11 +81,11 @@ def evaluate_harness_tasks(
     with _quiet():
         tasks = HarnessTasks(options.harness_tasks, options.lm_eval_include)
         manifest = _start_manifest(options, given, models, base, tasks)
-    if (done := reuse(folder, manifest.settings, manifest.inputs)) is not None:
+    if (done := reuse(folder, manifest.settings, manifest.inputs, kind=EvalOptions)) is not None:
         return done
     tokenizer = load_tokenizer(base, options.trust_remote_code)
     with working_in(folder):
-        work = open_working_folder(folder, manifest, overwrite=True)
+        work = open_working_folder(folder, manifest, True, kind=EvalOptions)
         results, seconds = {}, {}
         if options.forgetting:
             manifest.notes.append(

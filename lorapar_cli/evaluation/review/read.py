@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import cast
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.settings import accuracy_of, describe_settings
 from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.options import fill_defaults, options_of
 from lorapar_cli.stage_records.evaluation import EvalRecord, EvalSettings
 from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.store.disk.regular_files import open_regular
@@ -138,6 +140,10 @@ def read_evaluation(folder: Path) -> Evaluation:
 def _read(
     folder: Path, manifest: Manifest, models: list[str], forgetting: dict[str, Forgetting]
 ) -> Evaluation:
+    # What concerns models is recorded where models were run.
+    names = [each.name for each in options_of(EvalOptions)]
+    wanted = names if "base_model" in manifest.settings else None
+    manifest.settings = fill_defaults(manifest.settings, EvalOptions, wanted)
     settings: Mapping[str, str] = manifest.settings
     return Evaluation(
         folder,

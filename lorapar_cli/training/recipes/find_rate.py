@@ -24,7 +24,7 @@ from lorapar_cli.stage_records.training import RateSearch, RateTrial
 from lorapar_cli.store.disk.regular_files import remove
 from lorapar_cli.store.journal import Journal, digest_of
 from lorapar_cli.store.records import write_jsonl
-from lorapar_cli.store.resumable_folder import UNFINISHED_PREFIX, identity_digest
+from lorapar_cli.store.resumable_folder import UNFINISHED_PREFIX, run_digest
 from lorapar_cli.training.jobs import Preparation, TrainingRun, load_run
 from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.recipes import rate_search
@@ -116,7 +116,7 @@ class _Search:
         manifest = preparation.job.manifest
         self._belongs_to = digest_of(
             {
-                "run": identity_digest(manifest, deciding),
+                "run": run_digest(preparation.work, manifest, deciding, type(options)),
                 "base_model": preparation.job.base.to_manifest(),
                 "device": pick_device().type,
                 "processes": preparation.launch.processes.count,

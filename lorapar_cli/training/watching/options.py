@@ -24,6 +24,7 @@ class WatchOptions(Options):
     forgetting: bool = option(
         True,
         "Measure before and after training what the stage makes the model forget.",
+        earlier=False,
         decides=False,
         **_WATCH,
     )
