@@ -7,13 +7,37 @@ run in turns on the same model within one process. Opacus is compared where it i
 
 import json
 import sys
+import tempfile
 from typing import Any
 
 import torch
 
 from benchmarks.gpu_score import measure_score
-from benchmarks.gpu_size import TINY, Size, build_base, measured
+from benchmarks.gpu_size import ADAPTER, GIB, TINY, Size, build_base, describe_base, measured
 from benchmarks.gpu_training import measure_training
+from lorapar_cli.models.base_model import BaseModel
+from lorapar_cli.models.memory.footprint import plan
+from lorapar_cli.models.memory.outline import Drawn
+
+
+def estimate(size: Size) -> dict[str, float]:
+    """Returns the peak memory in GiB that `lorapar doctor` expects of what is measured."""
+    rows, tokens = size.sft
+    # A batch of `score` has at most 4,096 tokens on a GPU.
+    with tempfile.TemporaryDirectory() as folder:
+        describe_base(size).save_pretrained(folder)
+        base = BaseModel("random", folder, None)
+        planner = plan(Drawn(base, torch.bfloat16, ADAPTER["r"], tuple(ADAPTER["target_modules"])))
+        found = {"score": planner.score(16, 256).total}
+        for name, checkpointing in (("sft plain", False), ("sft plain checkpointed", True)):
+            found[name] = planner.train(
+                rows,
+                tokens,
+                active=planner.sizes.elements,
+                checkpointing=checkpointing,
+                autocast=True,
+            ).total
+    return {name: size / GIB for name, size in found.items()}
 
 
 def main(size: Size | None = None) -> None:
@@ -33,6 +57,7 @@ def main(size: Size | None = None) -> None:
     say("base", found | {"device": device, "elements": sum(p.numel() for p in base.parameters())})
     say("score", measure_score(base, size))
     measure_training(base, size, say)
+    say("estimated_gib", estimate(size))
 
 
 if __name__ == "__main__":

@@ -64,16 +64,22 @@ TINY = Size(
 )
 
 
+def describe_base(size: Size) -> LlamaConfig:
+    """Returns the configuration of the base model."""
+    return LlamaConfig(
+        **size.shape, pad_token_id=0, dtype="bfloat16", architectures=["LlamaForCausalLM"]
+    )
+
+
 def build_base(size: Size) -> LlamaForCausalLM:
     """Returns the base model, made on the GPU in bfloat16."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    config = LlamaConfig(**size.shape, pad_token_id=0, dtype="bfloat16")
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(device):
-            model = LlamaForCausalLM(config)
+            model = LlamaForCausalLM(describe_base(size))
     finally:
         torch.set_default_dtype(before)
     return model.eval()
