@@ -33,7 +33,7 @@ class GradientPass:
         halves: Sample -> the half it belongs to, 0 or 1.
         sums: This process's sums.
         batch_tokens: Maximum number of tokens per batch, padding included; 0 for a default.
-        packing: Whether a batch is one row without padding; `logit_checks.check_packing` refuses
+        packing: Whether a batch is one row without padding; `models.packing.check_packing` refuses
             models that mix the samples of a row.
         done: Indices of the samples that are in `sums`.
     """

@@ -13,10 +13,11 @@ from lorapar_cli.models.base_model import load_base
 from lorapar_cli.models.data_inits import NEEDS_SAMPLES, InitData, choose_samples
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.lora_inits import changes_base
+from lorapar_cli.models.packing import check_packing
 from lorapar_cli.models.placement.loading import load_placed
 from lorapar_cli.models.placement.placement import find_placement
 from lorapar_cli.scoring.gradients import scored_values
-from lorapar_cli.scoring.logit_checks import check_packing, step0_difference
+from lorapar_cli.scoring.logit_checks import step0_difference
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.student import EncodedSystem, Student
 

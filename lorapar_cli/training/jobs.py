@@ -36,6 +36,7 @@ from lorapar_cli.training.masking.masked_adapter import (
 )
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.options import TrainingOptions, deciding
+from lorapar_cli.training.speed.kernels import require_kernels
 from lorapar_cli.training.trackers import adapt_trackers
 from lorapar_cli.training.watching.plan import WatchPlan
 from lorapar_cli.training.watching.watch import Watch, open_watch
@@ -211,6 +212,8 @@ def load_run(
         attention=options.attention,
         device_map=options.device_map is not None,
     )
+    if options.liger:
+        require_kernels(masked.model)
     logs: dict[str, StepLog] = {}
     if main and dry is None:
         logs[Artifact.METRICS] = _open_log(work / Artifact.METRICS, checkpoint)

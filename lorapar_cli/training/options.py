@@ -34,7 +34,11 @@ from lorapar_cli.training.recipes.options import (
     idle_options,
 )
 from lorapar_cli.training.rewards.builtin import reward_names
-from lorapar_cli.training.speed.options import SpeedOptions
+from lorapar_cli.training.speed.options import (
+    SftSpeedOptions,
+    SpeedOptions,
+    require_packed_attention,
+)
 from lorapar_cli.training.watching.options import WatchOptions, idle_watching
 
 TRACKERS = ("none", "wandb", "tensorboard", "trackio", "mlflow", "swanlab")
@@ -159,7 +163,7 @@ class TrainingOptions(RecipeOptions, WatchOptions, SpeedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftOptions(TrainingOptions, SftRecipeOptions):
+class SftOptions(TrainingOptions, SftRecipeOptions, SftSpeedOptions):
     """Options of `train-sft`; the defaults are the paper's where it gives them.
 
     Source: LoRA-PAR, experimental settings (learning rate, schedule, warm-up, length, dropout,
@@ -191,6 +195,10 @@ class SftOptions(TrainingOptions, SftRecipeOptions):
         metavar="N",
         **_RUN,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_packed_attention(self.packing, self.attention)
 
 
 @dataclass(frozen=True, kw_only=True)

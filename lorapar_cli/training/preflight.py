@@ -14,9 +14,9 @@ from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
-from lorapar_cli.training.speed.requirements import require_placement
+from lorapar_cli.training.speed.requirements import require_placement, require_speed
 
-_NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to"}
+_NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to", "compile", "liger"}
 
 
 def check_training_options(options: TrainingOptions, given: Sequence[str]) -> None:
@@ -59,6 +59,7 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
         require_attention(options.attention, pick_dtype(options.dtype, device), device)
     engine = requested_engine()
     require_placement(options, engine, world_size())
+    require_speed(options, engine, torch.cuda.is_available())
     require_tracker(options.report_to)
     require_optimizer(options, engine)
     config_class = GRPOConfig if isinstance(options, RlOptions) else SFTConfig

@@ -4,7 +4,8 @@ How this differs from a plain TRL run:
 1. The optimizer owns only the active elements (`training.masking.masked_trainer.MaskedTrainer`).
 2. Records are tokenized by `models.rendering.tokenization`, so that scoring and training see the same tokens,
    and come with their labels: loss on the completion and the end of sequence, in every data format.
-3. Nothing is packed or truncated: a record that is too long is left out beforehand and counted.
+3. Nothing is truncated: a record that is too long is left out beforehand and counted. Packing
+   concatenates the records of a batch; TRL's would put other records into it.
 """
 
 from collections.abc import Iterable
@@ -20,8 +21,10 @@ from transformers import (
     TrainingArguments,
 )
 from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from lorapar_cli.models.measuring.forgetting import record_losses
+from lorapar_cli.models.packing import check_packing
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.stage_records.training import (
     RateMetrics,
@@ -43,6 +46,7 @@ from lorapar_cli.training.trainer_arguments import (
     logged,
 )
 
+Collator = DataCollatorForSeq2Seq | DataCollatorForLanguageModeling
 IGNORED_LABEL = -100
 SHOWN = {"loss": "loss", "learning_rate": "lr"}
 
@@ -84,8 +88,13 @@ def to_dataset(encoded: Iterable[Encoded]) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def collator(tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
-    """Returns what pads rows of `to_dataset` to the longest of a batch."""
+def collator(tokenizer: PreTrainedTokenizerBase, packing: bool = False) -> Collator:
+    """Returns what makes a batch of rows of `to_dataset`: padded to the longest, or packed into one.
+
+    Either way a batch has the same records, and they the same labels.
+    """
+    if packing:
+        return DataCollatorForLanguageModeling(cast(int, tokenizer.pad_token_id), padding_free=True)
     return DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED_LABEL)
 
 
@@ -108,13 +117,17 @@ def fit_sft(
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
     config = build_config(SFTConfig, own, extra)
+    if options.packing:
+        # Without dropout; the trainer switches it on again.
+        run.masked.model.eval()
+        check_packing(run.masked.model, encoded, cast(int, tokenizer.pad_token_id))
     with checked_arguments(extra):
         trainer = MaskedSFTTrainer(
             run.masked,
             args=config,
             train_dataset=to_dataset(encoded),
             processing_class=tokenizer,
-            data_collator=collator(tokenizer),
+            data_collator=collator(tokenizer, options.packing),
         )
     run.run_trainer(trainer)
     losses = logged(trainer, "loss")

@@ -1,7 +1,6 @@
 """Arguments of TRL's trainers: those that options decide, and those that a user adds."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +41,9 @@ _REASONS = {
     "refused: records are rendered and tokenized by lorapar (`--template`)": (
         *("dataset_kwargs", "dataset_text_field", "dataset_num_proc", "remove_unused_columns"),
         *("completion_only_loss", "assistant_only_loss", "chat_template_path", "eos_token"),
-        *("pad_token", "truncation_mode", "packing", "packing_strategy", "padding_free"),
+        *("pad_token", "truncation_mode"),
     ),
+    "set by `--packing`": ("packing", "packing_strategy", "padding_free"),
     "refused: the base model is loaded by lorapar": ("model_init_kwargs",),
     "refused: an interrupted run could not resume to the same numbers": (
         *("save_only_model", "ignore_data_skip", "auto_find_batch_size"),
@@ -86,8 +86,6 @@ def parse_training_arguments(
                 arguments[key] = _read_value(value, str(known[key].type))
             except ValueError:
                 problems.append(f"`{pair}` is not valid YAML")
-    if arguments.get("use_liger_kernel") and not importlib.util.find_spec("liger_kernel"):
-        problems.append("`use_liger_kernel` needs a package: `pip install liger-kernel`")
     if problems:
         raise UsageError(
             f"training arguments that `{config_class.__name__}` does not take", "\n".join(problems)

@@ -13,8 +13,8 @@ from lorapar_cli.models.batches import (
     prediction_logits,
     sample_losses,
 )
+from lorapar_cli.models.packing import check_packing
 from lorapar_cli.scoring.gradients import capture_gradients
-from lorapar_cli.scoring.logit_checks import check_packing
 from tests.scoring.architectures import FAMILIES, adapted, build, samples
 from tests.scoring.gradient_parts import one_by_one, relative_norm, scored, top_set
 

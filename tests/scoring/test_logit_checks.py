@@ -6,7 +6,8 @@ import transformers
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import create_adapter
-from lorapar_cli.scoring.logit_checks import check_packing, step0_difference
+from lorapar_cli.models.packing import check_packing
+from lorapar_cli.scoring.logit_checks import step0_difference
 from tests.scoring.architectures import FAMILIES, adapted, build, samples
 from tests.scoring.gradient_parts import relative_norm, scored
 
