@@ -40,6 +40,7 @@ docs: .venv/installed
 	$(BIN)/python docs/generate_layouts.py --update
 	$(BIN)/python -m tests.grading.case_table --update
 	$(BIN)/python -m evidence page
+	$(BIN)/python docs/build_site.py
 
 faults: .venv/installed
 	$(BIN)/python -m tests.faults
