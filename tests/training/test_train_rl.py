@@ -70,6 +70,7 @@ def test_the_manifest_holds_every_option_that_decides_and_none_of_how_it_ran(run
         *("refill", "refill_limit", "min_pass", "max_pass", "pass_samples"),
         *("forgetting", "watch", "eval_steps", "validation", "keep", "stop_after"),
         *("eval_match", "eval_max_new_tokens", "eval_batch_size", "attention"),
+        *("compile", "liger"),
     }
 
 
