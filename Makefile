@@ -38,6 +38,8 @@ format: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/generate_commands.py > docs/commands.md
 	$(BIN)/python docs/generate_layouts.py --update
+	$(BIN)/python docs/generate_recipes.py
+	$(BIN)/python docs/generate_schemas.py
 	$(BIN)/python -m tests.grading.case_table --update
 	$(BIN)/python -m evidence page
 	$(BIN)/python docs/build_site.py

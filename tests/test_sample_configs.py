@@ -81,6 +81,7 @@ def mmlu(n: int) -> dict:
 
 
 ROWS = {
+    "train.jsonl": gsm8k,
     "gsm8k/train.jsonl": gsm8k,
     "gsm8k/test.jsonl": gsm8k,
     "dolly/databricks-dolly-15k.jsonl": dolly,

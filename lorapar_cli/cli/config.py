@@ -23,7 +23,7 @@ from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.training.options import RlOptions, SftOptions
 
-_OPTIONS: dict[Stage, type[Options]] = {
+OPTIONS: dict[Stage, type[Options]] = {
     Stage.CLASSIFY: ClassifyOptions,
     Stage.SCORE: ScoreOptions,
     Stage.PARTITION: PartitionOptions,
@@ -90,7 +90,8 @@ def plan_steps(
     shared |= {_dashed(key): value for key, value in overriding.items() if value is not None}
     steps = []
     for stage in Stage:
-        section = config.get(stage.value) or {}
+        section = config.get(stage.value)
+        section = {} if section is None else section
         if not isinstance(section, dict):
             problems.append(f"`{stage.value}` is not a mapping of options to values")
             continue
@@ -129,6 +130,14 @@ def _plan_step(
     ]
     values = {key: value for key, value in shared.items() if key in options} | given
     arguments: list[str] = []
+    unfit = [
+        f"`{stage.value}.{key}` is {value!r}, not {wanted}"
+        for key, value in values.items()
+        if key in options and (wanted := _wanted(options[key], value)) is not None
+    ]
+    if unfit:
+        problems += unfit
+        return None
     for key, value in values.items():
         if key in options:
             arguments += _as_arguments(options[key], value)
@@ -140,12 +149,29 @@ def _plan_step(
         return None
     try:
         # What the command line's parser does not know: exclusive limits, options that do not fit.
-        read_options(_OPTIONS[stage], context.params)
+        read_options(OPTIONS[stage], context.params)
     except UsageError as error:
         said = [error.what, *(error.found or "").splitlines()]
         problems.append(f"`{stage.value}`: {'; '.join(said)}")
         return None
     return Step(stage, context)
+
+
+def _wanted(option: Any, value: Any) -> str | None:
+    """Returns what a YAML value is not, where the command line could not tell; None where it fits."""
+    if value is None:
+        return None
+    if option.param_type_name != "argument":
+        if option.is_flag:
+            return None if isinstance(value, bool) else "true or false"
+        if option.multiple:
+            listed = value if isinstance(value, list) else [value]
+            pairs = all(isinstance(each, str) and "=" in each for each in listed)
+            return None if isinstance(value, dict) or pairs else "a mapping or `KEY=VALUE`"
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, dict | list | bool) or part is None for part in parts):
+        return "a value or a list of values"
+    return None
 
 
 def _as_arguments(option: Any, value: Any) -> list[str]:
@@ -158,7 +184,8 @@ def _as_arguments(option: Any, value: Any) -> list[str]:
     if option.is_flag:
         return [flag] if value else list(option.secondary_opts[:1])
     if option.multiple:
-        pairs = value.items() if isinstance(value, dict) else [_pair(each) for each in value]
+        listed = value if isinstance(value, list) else [value]
+        pairs = value.items() if isinstance(value, dict) else [_pair(each) for each in listed]
         return [part for k, v in pairs for part in (flag, f"{k}={json.dumps(v, default=str)}")]
     if isinstance(value, list):
         value = ",".join(map(str, value))

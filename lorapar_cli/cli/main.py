@@ -64,6 +64,7 @@ def register() -> None:
     )
     from lorapar_cli.cli.commands.review import compare as review_compare
     from lorapar_cli.cli.commands.review import inspect, plot, report, show
+    from lorapar_cli.cli.commands.start import init, recipes
 
     app.command("classify")(classify.classify)
     app.command("score")(score.score)
@@ -75,6 +76,8 @@ def register() -> None:
     app.command("eval compare")(review_compare.compare)
     app.command("compare")(compare.compare)
     app.command("sweep")(sweep.sweep)
+    app.command("recipes")(recipes.recipes)
+    app.command("init")(init.init)
     app.command("run")(run.run)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)

@@ -94,7 +94,7 @@ def run_in_terminal(
     interrupt_at: str | None = None,
     send: int = signal.SIGINT,
     typed: dict[str, str] | None = None,
-    seconds: float = 120,
+    seconds: float = 60,
     **environment: str,
 ) -> Screen:
     """Returns the screen after a Python command.
@@ -128,7 +128,7 @@ def run_in_terminal(
             if interrupt_at is not None and interrupt_at in screen.text:
                 os.kill(pid, send)
                 interrupt_at = None
-            for prompt in [each for each in waiting if each in screen.text]:
+            for prompt in [each for each in waiting if each in screen.raw]:
                 os.write(descriptor, waiting.pop(prompt).encode())
         else:
             os.kill(pid, signal.SIGKILL)

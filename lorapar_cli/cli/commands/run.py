@@ -50,7 +50,7 @@ def run(
     """Run all stages of CONFIG in order; stages that are up to date are skipped."""
     content = _with_own_teachers(read_config(config), config)
     if dry_run:
-        steps = _plan(ctx, content, run_dir, overwrite)
+        steps = plan_run(ctx, content, run_dir, overwrite)
         console.say(f"`{config}` is valid: {', '.join(step.stage for step in steps)}")
         return
     run_stages(ctx, content, run_dir, overwrite)
@@ -67,8 +67,8 @@ def _with_own_teachers(content: dict[str, Any], config: Path) -> dict[str, Any]:
     return content | {"classify": {"teachers_file": str(config)} | section}
 
 
-def _plan(
-    ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool
+def plan_run(
+    ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
 ) -> list[Step]:
     """Returns the steps; what can be known to fail fails before the first of them runs.
 
@@ -127,7 +127,7 @@ def run_stages(
     ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
 ) -> None:
     """Runs the stages of a configuration and prints the closing report."""
-    steps = _plan(ctx, content, run_dir, overwrite)
+    steps = plan_run(ctx, content, run_dir, overwrite)
     outcomes: dict[Stage, Outcome] = {}
     root = _run_dir_of(steps)
     title = f"lorapar {ctx.info_name} in {root}"

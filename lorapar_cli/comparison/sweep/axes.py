@@ -107,6 +107,12 @@ class Draft:
     special: dict[str, Any]
 
 
+def option_of_short_name(name: str) -> Option:
+    """Returns the option that a short name other than the special ones stands for."""
+    stage, option = _SHORT[name]
+    return next(each for each in options_of(OPTIONS[stage]) if each.name == option)
+
+
 def is_setting(key: str) -> bool:
     """Returns whether a key, with dashes, is a short name or has the form `stage.option`."""
     return key in SHORT_NAMES or "." in key

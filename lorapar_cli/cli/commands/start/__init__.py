@@ -1,0 +1,1 @@
+"""Commands that begin a run: a configuration is listed, chosen and written."""

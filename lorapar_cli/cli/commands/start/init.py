@@ -1,0 +1,148 @@
+"""`lorapar init`: writes a configuration that `lorapar run` takes, from a recipe and a few answers."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorapar_cli.cli import console
+from lorapar_cli.cli.commands.run import plan_run
+from lorapar_cli.cli.options import JsonOption, split_list
+from lorapar_cli.cli.recipes.catalog import RECIPES, Recipe, find_recipe
+from lorapar_cli.cli.recipes.fill import Choices, fill, own_choices
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.disk.regular_files import exists
+
+Ask = Callable[[str, str], str]
+"""From a question and the answer that Enter gives to the answer."""
+
+
+def init(
+    ctx: typer.Context,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe to begin with; `lorapar recipes` lists them. Default: is asked."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Base model: a folder, a hub id, or `embedded`. Default: is asked."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Training records, file or data set. Default: is asked.")
+    ] = None,
+    teachers: Annotated[
+        str | None, typer.Option(help="Teachers, comma-separated. Default: is asked.")
+    ] = None,
+    run_dir: Annotated[
+        str | None, typer.Option(help="Run directory. Default: the recipe's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("lorapar.yaml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there already.")
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Ask nothing: the recipe's own values, and `--force`."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented configuration for `lorapar run`, from a recipe."""
+    asks = not yes and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if out.is_dir():
+        raise UsageError(f"`--out` is the folder `{out}`", hint="name a file")
+    chosen = _choose_recipe(recipe, asks, yes)
+    choices = _choose(chosen, Choices(model, data, _listed(teachers), run_dir), asks)
+    if exists(out) and not (force or yes) and not (asks and _agrees(f"replace `{out}`?")):
+        raise LoraparError(f"`{out}` is there already", hint="name another `--out`, or `--force`")
+    text = fill(chosen, choices, out)
+    _check(ctx, text)
+    with atomic_file(out) as file:
+        file.write(text)
+    if as_json:
+        console.print_json({"schema": 1, "recipe": chosen.name, "path": str(out)})
+        return
+    run = f"lorapar run {shlex.quote(str(out))}"
+    console.say(f"written: `{out}`, next: `{run} --dry-run`, then `{run}`")
+
+
+def _listed(teachers: str | None) -> list[str] | None:
+    return None if teachers is None else split_list(teachers, "--teachers")
+
+
+def _choose_recipe(name: str | None, asks: bool, yes: bool) -> Recipe:
+    if name is not None:
+        return find_recipe(name)
+    if yes:
+        return RECIPES[0]
+    if not asks:
+        raise UsageError(
+            "`lorapar init` needs `--recipe` where nobody can be asked",
+            hint="`lorapar recipes` lists them; `--yes` takes the first one",
+        )
+    for each in RECIPES:
+        console.say(f"{each.name}: {each.purpose}")
+    while True:
+        try:
+            return find_recipe(_ask("recipe", RECIPES[0].name))
+        except UsageError as error:
+            console.say(str(error))
+
+
+def _choose(recipe: Recipe, given: Choices, asks: bool) -> Choices:
+    """Returns the values that are not the recipe's own, asking for those that were not given."""
+    if not asks:
+        return given
+    own = own_choices(recipe)
+    model = given.model or _ask("base model: folder, hub id or `embedded`", own.model or "")
+    data = given.data or _ask("training records: file or data set", own.data or "")
+    teachers = given.teachers
+    while teachers is None:
+        try:
+            teachers = _listed(_ask("teachers, comma-separated", ",".join(own.teachers or ())))
+        except UsageError as error:
+            console.say(str(error))
+    return Choices(model, data, teachers, given.run_dir)
+
+
+def _ask(question: str, default: str) -> str:
+    """Returns a line from the terminal, the default where it is empty."""
+    console.stderr().print(f"{question} [{default}]: ", end="")
+    try:
+        line = sys.stdin.readline()
+        if not line:
+            raise typer.Abort
+    except (KeyboardInterrupt, typer.Abort):
+        console.say("")
+        raise
+    return line.strip() or default
+
+
+def _agrees(question: str) -> bool:
+    return _ask(question, "no").lower() in ("y", "yes")
+
+
+def _check(ctx: typer.Context, text: str) -> None:
+    """Checks a configuration as `lorapar run` will.
+
+    Raises:
+        UsageError: It does not fit.
+    """
+    from lorapar_cli.labelling.teachers.catalog import find_teachers
+    from lorapar_cli.store.yaml_file import parse_yaml
+
+    try:
+        content = parse_yaml(text)
+        plan_run(ctx, content, None)
+        section = content["classify"]
+        find_teachers(section["teachers"], None, content["model"], False)
+        if Path(section["data"]).suffix and not Path(section["data"]).exists():
+            console.say(f"note: there is no file `{section['data']}` yet")
+    except UsageError:
+        raise
+    except LoraparError as error:
+        # The file may be meant for another machine, which has what is missing here.
+        console.say(f"note: not on this machine yet: {error.what}")

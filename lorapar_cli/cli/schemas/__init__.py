@@ -1,0 +1,1 @@
+"""JSON schemas, generated: of configurations and grids for editors, of results for programs."""
