@@ -137,14 +137,6 @@ def _make_cell(
     )
     if method != "lora-par" or not draft.special.get("split", True):
         _train_on_all(draft.sections)
-    if method in PEFT_METHODS and draft.sections[Stage.TRAIN_SFT].get("replay"):
-        raise UsageError(f"cell `{cell.name}`: `{method}` has no `replay`")
-    if method in PEFT_METHODS and "rl" in cell.order:
-        raise UsageError(
-            f"cell `{cell.name}`: `{method}` is trained by SFT only",
-            f"`order` is {cell.order}",
-            "give `order: sft`, or `order: sft-sft` for two epochs",
-        )
     return cell
 
 

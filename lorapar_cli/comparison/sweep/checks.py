@@ -56,6 +56,11 @@ def _check_options(options: Options, given: list[str]) -> None:
             "`--task humaneval` runs code that a model wrote",
             "allow it, in a sandbox, with `--allow-code-execution`",
         )
+    if isinstance(options, EvalOptions) and options.harness_tasks:
+        raise UsageError(
+            "a sweep measures the accuracy of lorapar's own tasks",
+            f"`{options.task}` is of lm-evaluation-harness, whose tasks have metrics of their own",
+        )
 
 
 def _named_files(options: Options) -> Iterator[str]:

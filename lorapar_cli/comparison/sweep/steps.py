@@ -3,7 +3,7 @@
 Cells whose first stages have the same settings have the same steps, which run once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,28 @@ def steps_of(cell: Cell, *, code: bool, trust: bool) -> CellSteps:
         trust: Whether code of the model's repository may run.
 
     Raises:
-        UsageError: Settings that do not fit together; the message names the cell.
+        UsageError: Settings that do not fit together.
     """
-    try:
-        return _Builder(cell, code, trust).build()
-    except UsageError as error:
-        raise UsageError(f"cell `{cell.name}`: {error.what}", error.found, error.hint) from error
+    return _Builder(cell, code, trust).build()
+
+
+def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSteps]:
+    """Returns the steps of all cells.
+
+    Raises:
+        UsageError: Settings of cells do not fit together; each problem with the first such cell.
+    """
+    found: list[CellSteps] = []
+    problems: dict[str, str] = {}
+    for cell in cells:
+        try:
+            found.append(steps_of(cell, code=code, trust=trust))
+        except UsageError as error:
+            parts = filter(None, (error.what, error.found, error.hint))
+            problems.setdefault(str(error), f"cell `{cell.name}`: {'; '.join(parts)}")
+    if problems:
+        raise UsageError("settings do not fit together", "\n".join(problems.values()))
+    return found
 
 
 _MEASURING = (Stage.TRAIN_SFT, Stage.TRAIN_RL, Stage.EVAL)
@@ -106,6 +122,7 @@ class _Builder:
         evaluated: dict[str, str] = {}
         partition = None
         if cell.method in PEFT_METHODS:
+            self._require_plain_sft()
             splits = self._classify()
             for number, _ in enumerate(_phases(cell.order), 1):
                 trained.append(self._train_peft(splits, number))
@@ -129,6 +146,20 @@ class _Builder:
             evaluated[name] = self._evaluate(key)
         needed = self._reached([*trained, *evaluated.values(), *([partition] if partition else [])])
         return CellSteps(cell, needed, partition, tuple(trained), evaluated)
+
+    def _require_plain_sft(self) -> None:
+        """Refuses what PEFT's methods are not trained with here."""
+        method, section = self._cell.method, self._cell.section(Stage.TRAIN_SFT)
+        if "rl" in self._cell.order:
+            raise UsageError(
+                f"`{method}` is trained by SFT only",
+                f"`order` is {self._cell.order}",
+                "give `order: sft`, or `order: sft-sft` for two epochs",
+            )
+        if named := [name for name in ("replay", "quantize") if section.get(name)]:
+            raise UsageError(
+                f"`{method}` is trained without `{named[0]}`", hint="omit it in `train-sft`"
+            )
 
     def _reached(self, wanted: list[str]) -> tuple[Step, ...]:
         """Returns the steps that something wanted depends on, in the order of their making."""
@@ -296,6 +327,12 @@ class _Builder:
 
     def _held_out(self, trained: str | None) -> str:
         """Returns the labelled records, some of which are held out."""
+        if self._cell.section(Stage.CLASSIFY).get("holdout") == 0:
+            raise UsageError(
+                "there is nothing to evaluate on",
+                "`classify` holds out no records, and `eval` names none",
+                "add `eval: {data: FILE}` or another task",
+            )
         return self._classify() if trained is None else self._steps[trained].needs[Stage.CLASSIFY]
 
 

@@ -24,7 +24,7 @@ from lorapar_cli.comparison.sweep.schedule import (
     count_shared,
     run_steps,
 )
-from lorapar_cli.comparison.sweep.steps import CellSteps, steps_of
+from lorapar_cli.comparison.sweep.steps import CellSteps, plan_cells
 from lorapar_cli.comparison.sweep.workers import start_processes
 from lorapar_cli.embedded.corpus import training_records
 from lorapar_cli.errors import LoraparError, UsageError
@@ -69,8 +69,7 @@ def open_plan(options: SweepOptions) -> Plan:
     cells = make_cells(file, options.model, data, seeds)
     if not cells:
         raise UsageError(f"grid `{file.path}` has no cells for the embedded model")
-    allowed = {"code": options.allow_code_execution, "trust": options.trust_remote_code}
-    steps = [steps_of(cell, **allowed) for cell in cells]
+    steps = plan_cells(cells, code=options.allow_code_execution, trust=options.trust_remote_code)
     distinct = {step.key: step for each in steps for step in each.steps}
     if problems := check(distinct.values(), () if data is None else (str(data),)):
         raise UsageError(f"grid `{file.path}` cannot be run", "\n".join(problems))

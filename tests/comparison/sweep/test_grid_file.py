@@ -4,7 +4,7 @@ import pytest
 
 from lorapar_cli.comparison.sweep.cells import make_cells
 from lorapar_cli.comparison.sweep.grid_file import read_grid_file
-from lorapar_cli.comparison.sweep.steps import steps_of
+from lorapar_cli.comparison.sweep.steps import plan_cells, steps_of
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import TARGET_MODULES, Stage
 
@@ -265,15 +265,33 @@ def test_what_is_no_grid_is_refused(read, text):
         read(text)
 
 
-def test_settings_that_do_not_fit_name_the_cell(cells):
-    with pytest.raises(UsageError, match="cell `seed 0`: `ia3` is trained by SFT only"):
-        cells("method: ia3\norder: sft-rl\n")
-    (cell,) = cells("classify: {data: d.jsonl}\n")
-    with pytest.raises(UsageError, match="cell `seed 0`: no teachers"):
-        steps_of(cell, code=False, trust=False)
-    (cell,) = cells("theta: 0.5\n")
-    with pytest.raises(UsageError, match="there is no data"):
-        steps_of(cell, code=False, trust=False)
+DATA = "classify: {data: d.jsonl, teachers: [rules-shape]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (DATA + "method: ia3\norder: sft-rl\n", "`ia3` is trained by SFT only"),
+        (DATA + "method: p-tuning\ntrain-sft: {quantize: 4bit}\n", "without `quantize`"),
+        ("classify: {data: d.jsonl}\n", "no teachers"),
+        ("theta: 0.5\n", "there is no data"),
+        (DATA.replace("}", ", holdout: 0}"), "there is nothing to evaluate on"),
+    ],
+)
+def test_settings_that_do_not_fit_name_the_cell(cells, text, problem):
+    with pytest.raises(UsageError) as caught:
+        plan_cells(cells(text), code=False, trust=False)
+    assert caught.value.found.startswith("cell `seed 0`: ")
+    assert problem in caught.value.found
+
+
+def test_problems_of_several_cells_are_in_one_message(cells):
+    text = DATA + "method: ia3\ngrid: {order: [sft, rl, sft-rl], score.r: [1, 2]}\n"
+    with pytest.raises(UsageError) as caught:
+        plan_cells(cells(text), code=False, trust=False)
+    # One line for each problem, with the first cell that has it.
+    assert len(caught.value.found.splitlines()) == 2
+    assert "order rl, score.r 1, seed 0" in caught.value.found
 
 
 def test_a_grid_without_a_model_is_refused(read):
