@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
     from lorapar_cli.training.recipes.learning_rate import LearningRate, ToTrials
 
-PROMPTS = 32
+PROMPTS = 64
 """Most prompts by whose rewards learning rates are measured."""
 
 

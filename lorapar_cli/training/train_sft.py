@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lorapar_cli.training.jobs import Preparation
     from lorapar_cli.training.recipes.learning_rate import LearningRate, ToTrials
 
-HELD_OUT = 64
+HELD_OUT = 256
 """Most records that learning rates are measured by."""
 
 

@@ -254,8 +254,8 @@ class _Search:
         if chosen == best:
             return f"best held-out {measure} after {steps} steps"
         return (
-            f"lowest rate whose held-out {measure} after {steps} steps is within one standard error "
-            f"of the best, {self._rate(best):g}"
+            f"held-out {measure} after {steps} steps is within one standard error of the best, at "
+            f"{self._rate(best):g}, and short trials favour low rates"
         )
 
 

@@ -11,6 +11,9 @@ from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.recipes.pass_rates import reward_columns
 from lorapar_cli.training.rewards.load import WeightedRewards, call_reward
 
+DRAWS = 4
+"""Completions of each prompt: for the same cost, more prompts say more than more completions."""
+
 
 def held_out_rewards(
     model: torch.nn.Module,
@@ -21,7 +24,7 @@ def held_out_rewards(
     room: int | None,
     processes: Processes,
 ) -> list[float]:
-    """Returns each prompt's mean reward over a group of completions, weighted as in training.
+    """Returns each prompt's mean reward over a few completions, weighted as in training.
 
     The random stream of each batch is the same for every model, so that differences between models
     are less noisy than their rewards.
@@ -31,7 +34,7 @@ def held_out_rewards(
         room: Number of the model's positions, None where there is no limit.
         processes: Each of them samples its share of the batches.
     """
-    asked = [record for record in records for _ in range(options.num_generations)]
+    asked = [record for record in records for _ in range(DRAWS)]
     prompts = [encode_prompt(tokenizer, record.prompt) for record in asked]
     decoding = Decoding(options.max_completion_length, options.temperature)
     batches = plan_batches([len(prompt) for prompt in prompts], options.sample_batch_size)
@@ -56,5 +59,4 @@ def held_out_rewards(
             total = [so_far + weight * value for so_far, value in zip(total, values, strict=True)]
         found |= dict(zip(batch, total, strict=True))
     every = list(processes.merge(found).values())
-    group = options.num_generations
-    return [sum(every[n : n + group]) / group for n in range(0, len(every), group)]
+    return [sum(every[n : n + DRAWS]) / DRAWS for n in range(0, len(every), DRAWS)]

@@ -44,25 +44,24 @@ def next_rung(tried: Mapping[int, Values]) -> int | None:
 
 
 def choose_rung(tried: Mapping[int, Values], untrained: Sequence[float]) -> int | None:
-    """Returns the lowest rung within one standard error of the best, None if none helps.
+    """Returns the rung of the best mean or, of equals, the one above; None if none helps.
 
-    A short training forgives rates that a long one does not, so that of equals the lowest is taken.
+    One is equal whose values are within one standard error of the best. A trial warms up and decays
+    within few steps, which favours rates that are too low for many; but no rate further up is taken,
+    however noisy the values are.
 
     Args:
         untrained: Values of the same items without training; what is not clearly better than these
             does not help.
     """
-    best = tried[best_rung(tried)]
+    rung = best_rung(tried)
+    best, above = tried[rung], tried.get(rung + 1)
     if best is None or not is_worse(untrained, best):
         return None
-    for rung in sorted(tried):
-        values = tried[rung]
-        if values is None:
-            continue
-        difference, error = paired(values, best)
-        if difference <= error:
-            return rung
-    raise AssertionError("the best rate is not within its own error")
+    if above is None:
+        return rung
+    difference, error = paired(above, best)
+    return rung + 1 if difference <= error else rung
 
 
 def best_rung(tried: Mapping[int, Values]) -> int:

@@ -81,10 +81,13 @@ def test_what_does_not_help_beyond_its_noise_is_not_chosen():
     assert choose_rung(tried, list(ITEMS)) == 0
 
 
-def test_of_equals_the_lowest_is_chosen():
+def test_of_equals_the_one_above_is_chosen_and_none_further_up():
     noise = np.array([0.1, -0.1] * 8)
-    tried = {0: list(ITEMS), 1: list(ITEMS - 0.99 + noise), 2: list(ITEMS - 1)}
+    tried = {0: list(ITEMS - 1), 1: list(ITEMS - 0.99 + noise), 2: list(ITEMS - 0.99 + noise)}
     assert choose_rung(tried, list(ITEMS + 1)) == 1
+    assert choose_rung(tried | {1: list(ITEMS - 0.9)}, list(ITEMS + 1)) == 0
+    assert choose_rung(tried | {1: None}, list(ITEMS + 1)) == 0
+    assert choose_rung({0: list(ITEMS - 1)}, list(ITEMS + 1)) == 0
 
 
 @given(
