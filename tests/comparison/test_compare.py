@@ -17,6 +17,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
+from tests.comparison.small_data import write_products
 
 CONFIG = """
 train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 3}
@@ -26,17 +27,7 @@ train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation
 @pytest.fixture
 def setup(run_dir, tmp_path):
     """The run, records that it has not seen, and settings for a training of a second."""
-    rows = [
-        {
-            "id": f"m{n}",
-            "prompt": f"What is {n} times 3?",
-            "completion": f"#### {3 * n}",
-            "reference_answer": str(3 * n),
-            "label": "system1" if n % 2 else "system2",
-        }
-        for n in range(8)
-    ]
-    (tmp_path / "measured.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_products(tmp_path / "measured.jsonl", 8, 3)
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "neutral.txt").write_text("The sun rose over the hills. " * 20)
     return run_dir

@@ -52,11 +52,18 @@ def _list_cells(plan: "Plan", rows: list[tuple[str, str, str]]) -> None:
 
 
 def _show(plan: "Plan", result: "SweepResult") -> None:
-    from lorapar_cli.comparison.sweep.layout import sentences, table_lines
+    from lorapar_cli.comparison.sweep.layout import (
+        FORGOTTEN,
+        forgetting_lines,
+        sentences,
+        table_lines,
+    )
 
     heads, rows = table_lines(result, plan.file.table)
     console = stdout()
     console.print(_table(result["title"], heads, rows))
+    if (forgotten := forgetting_lines(result, plan.file.table)) is not None:
+        console.print(_table(FORGOTTEN, *forgotten))
     for sentence in sentences(result):
         console.print(sentence)
 

@@ -4,16 +4,19 @@ import csv
 import io
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lorapar_cli.comparison.report.tables import inert
 from lorapar_cli.comparison.sweep.results import CellRow, SweepResult, TableCell
-from lorapar_cli.comparison.sweep.table_spec import TableSpec
+from lorapar_cli.comparison.sweep.table_spec import FIGURES, FORGETTING, TableSpec
 from lorapar_cli.tools.markdown import table
 
 Head = tuple[tuple[str, ...], str, bool]
 """A column: labels of the axes across, figure, and whether it is the published one."""
 
 PAPER = "paper"
+FORGOTTEN = "Forgetting by the last stage: losses minus the base model's; nats per token"
+_FORMS = {"jaccard": ".3f", "kl": ".4f"} | {name: "+.4f" for name in FORGETTING if name != "kl"}
 
 
 def table_lines(result: SweepResult, spec: TableSpec) -> tuple[list[str], list[list[str]]]:
@@ -39,6 +42,16 @@ def table_lines(result: SweepResult, spec: TableSpec) -> tuple[list[str], list[l
     return [*spec.rows, *(_head(heads[n], spec.figures) for n in kept)], rows
 
 
+def forgetting_lines(
+    result: SweepResult, spec: TableSpec
+) -> tuple[list[str], list[list[str]]] | None:
+    """Returns a table of what was forgotten; None where nothing was measured, or the table has it."""
+    figures = {name: FIGURES[name] for name in FORGETTING if name not in spec.figures}
+    heads, rows = table_lines(result, replace(spec, figures=figures, published=()))
+    measured = any(name in cell["mean"] for cell in result["table"] for name in figures)
+    return (heads, rows) if measured else None
+
+
 def _place(labels: Mapping[str, str], axes: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels.get(axis, "") for axis in axes)
 
@@ -55,9 +68,9 @@ def _text(cell: TableCell | None, figure: str, published: bool) -> str:
         value = cell["published"].get(figure)
         return "" if value is None else f"{value:g}"
     if figure in cell["mean"]:
-        form = ".3f" if figure == "jaccard" else ".2f"
+        form = _FORMS.get(figure, ".2f")
         deviation = cell["deviation"].get(figure)
-        spread = "" if deviation is None else f" ± {deviation:{form}}"
+        spread = "" if deviation is None else f" ± {deviation:{form.removeprefix('+')}}"
         return f"{cell['mean'][figure]:{form}}{spread}"
     return "failed" if "failed" in cell else ""
 
@@ -65,7 +78,10 @@ def _text(cell: TableCell | None, figure: str, published: bool) -> str:
 def to_markdown(result: SweepResult, spec: TableSpec) -> str:
     """Returns the page of a sweep."""
     heads, rows = table_lines(result, spec)
-    parts = [f"# {result['title']}", table(heads, rows, len(spec.rows)), *sentences(result)]
+    parts = [f"# {result['title']}", table(heads, rows, len(spec.rows))]
+    if (forgotten := forgetting_lines(result, spec)) is not None:
+        parts += [f"{FORGOTTEN}:", table(*forgotten, len(spec.rows))]
+    parts += sentences(result)
     parts += [
         f"[{_describe(row)}](../stages/{row['picture']})"
         for row in result["cells"]

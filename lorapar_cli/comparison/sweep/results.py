@@ -10,8 +10,9 @@ from lorapar_cli.comparison.sweep.run_step import manifest_of
 from lorapar_cli.comparison.sweep.schedule import Progressed
 from lorapar_cli.comparison.sweep.steps import CellSteps, Step
 from lorapar_cli.comparison.sweep.table_spec import TableSpec
-from lorapar_cli.names import Artifact
+from lorapar_cli.names import Artifact, System
 from lorapar_cli.stage_records.evaluation import EvalRecord
+from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
 
@@ -25,12 +26,14 @@ class Evaluated(TypedDict):
         accuracy: Share of correct answers; of MMLU the mean of the subjects' shares.
         interval: Both ends of the 95 % interval of the share of all items.
         by_system: System -> share, where the records have one.
+        forgetting: Where it was measured.
     """
 
     n: int
     accuracy: float
     interval: list[float]
     by_system: NotRequired[dict[str, float]]
+    forgetting: NotRequired[Forgetting]
 
 
 class CellRow(TypedDict):
@@ -173,6 +176,8 @@ class Reader:
             found["by_system"] = {
                 system: each["accuracy"] for system, each in model["by_system"].items()
             }
+        if "forgetting" in model:
+            found["forgetting"] = model["forgetting"]
         return found
 
     def _figures(
@@ -192,7 +197,26 @@ class Reader:
         if steps.partition is not None and steps.partition in state.done:
             metrics = self._record(by_key[steps.partition], PartitionRecord).metrics
             figures["jaccard"] = metrics["jaccard"]
+        return figures | _forgotten(evaluations)
+
+
+def _forgotten(evaluations: Mapping[str, Evaluated]) -> dict[str, float]:
+    """Returns what the last stage's adapter has forgotten: distance, and changes of losses."""
+    last = evaluations.get("second") or evaluations.get("first")
+    if last is None or "forgetting" not in last:
+        return {}
+    found = last["forgetting"]
+    distances = found.get("kl", {}).values()
+    figures = {"kl": fmean(distances)} if distances else {}
+    if "base" not in evaluations or "forgetting" not in evaluations["base"]:
         return figures
+    base = evaluations["base"]["forgetting"]
+    figures["neutral"] = found["neutral_loss"] - base["neutral_loss"]
+    return figures | {
+        f"loss-{system}": loss - base["loss"][system]
+        for system, loss in found["loss"].items()
+        if system in tuple(System)
+    }
 
 
 def table_of(rows: Sequence[CellRow], spec: TableSpec) -> list[TableCell]:

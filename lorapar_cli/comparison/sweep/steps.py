@@ -106,8 +106,7 @@ def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSt
     return found
 
 
-_MEASURING = (Stage.TRAIN_SFT, Stage.TRAIN_RL, Stage.EVAL)
-"""Stages that measure forgetting unless they are told not to."""
+_TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
 class _Builder:
@@ -205,8 +204,8 @@ class _Builder:
 
     def _options(self, stage: Stage, **own: Any) -> Any:
         stated = dict(self._cell.section(stage)) | own
-        if stage in _MEASURING and "watch" not in stated:
-            # A table shows accuracies; what its grid does not ask for takes no time.
+        if stage in _TRAINING and "watch" not in stated:
+            # The evaluation that follows measures the same of the same adapter.
             stated.setdefault("forgetting", False)
         for each in options_of(OPTIONS[stage]):
             # 1 and 1.0 are the same setting, and must have the same name.

@@ -14,8 +14,15 @@ FIGURES = {
     "active": "active %",
     "active-second": "active % in the second stage",
     "jaccard": "Jaccard",
+    "kl": "KL from base",
+    "neutral": "neutral loss",
+    "loss-system1": "loss System 1",
+    "loss-system2": "loss System 2",
 }
 """Figure of a cell -> head of its column. `first` of the method `base` is the base model's accuracy."""
+
+FORGETTING = ("kl", "neutral", "loss-system1", "loss-system2")
+"""Figures of the last stage; losses are changes from the base model's."""
 
 _KEYS = ("rows", "columns", "figures", "published", "note")
 _DEFAULT = ("first", "second")

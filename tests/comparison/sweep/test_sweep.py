@@ -12,9 +12,11 @@ import time
 import pytest
 
 from lorapar_cli.comparison.sweep import run_step as steps_run
+from lorapar_cli.comparison.sweep.layout import forgetting_lines, table_lines
 from lorapar_cli.comparison.sweep.options import SweepOptions
 from lorapar_cli.comparison.sweep.sweep import describe, open_plan, require_success, sweep
 from lorapar_cli.errors import LoraparError, UsageError
+from tests.comparison.small_data import write_products
 
 GRID = """
 title: A small grid
@@ -22,7 +24,7 @@ classify: {{data: {data}, holdout: 0.2}}
 splitter: labels
 score: {{r: 4, lora_alpha: 8, samples: 4, dtype: float32}}
 train-sft: {{learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 2}}
-eval: {{max_new_tokens: 4}}
+eval: {{max_new_tokens: 4, neutral: {neutral}}}
 order: sft
 grid:
   theta: [0.3, 0.9]
@@ -32,23 +34,15 @@ grid:
 
 @pytest.fixture
 def grid(tmp_path, tiny_model_dir):
-    """A function from the text of a grid, with `{data}`, to its options."""
-    rows = [
-        {
-            "id": f"r{n}",
-            "prompt": f"What is {n} plus {n}?",
-            "completion": f"#### {2 * n}",
-            "reference_answer": str(2 * n),
-            "label": "system1" if n % 2 else "system2",
-        }
-        for n in range(24)
-    ]
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    """A function from the text of a grid, with `{data}` and `{neutral}`, to its options."""
+    data = write_products(tmp_path / "data.jsonl", 24, 2)
+    # Short, for the sake of time.
+    neutral = tmp_path / "neutral.txt"
+    neutral.write_text("The sun rose over the hills. " * 4)
 
     def options(text: str = GRID, **changes):
         path = tmp_path / "grid.yaml"
-        path.write_text(text.format(data=data))
+        path.write_text(text.format(data=data, neutral=neutral))
         stated = {"grid": path, "out": tmp_path / "out", "model": str(tiny_model_dir)}
         return SweepOptions(**(stated | changes))
 
@@ -105,7 +99,8 @@ def test_cells_share_what_has_the_same_settings(grid, ran, tmp_path):
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(result))
     page = (folder / "sweep.md").read_text()
     assert page.startswith("# A small grid\n\n| theta | alpha | accuracy % after the first stage |")
-    assert page.count("\n| 0.") == 4
+    # Accuracies, and below them what was forgotten.
+    assert page.count("\n| 0.") == 8
     with open(folder / "sweep.csv") as file:
         lines = list(csv.DictReader(file))
     assert [(line["theta"], line["alpha"], line["seed"]) for line in lines] == [
@@ -115,6 +110,38 @@ def test_cells_share_what_has_the_same_settings(grid, ran, tmp_path):
         ("0.9", "1", "0"),
     ]
     assert float(lines[0]["active"]) == active[0]
+
+
+def test_each_cell_says_what_it_forgot(grid, capsys):
+    plan = open_plan(grid(SMALL))
+    result = sweep(plan)
+    for row in result["cells"]:
+        base, first = (row["evaluations"][name]["forgetting"] for name in ("base", "first"))
+        found = row["figures"]
+        assert found["kl"] == pytest.approx(sum(first["kl"].values()) / len(first["kl"]))
+        assert found["kl"] > 0
+        assert found["neutral"] == first["neutral_loss"] - base["neutral_loss"] != 0
+        for system, loss in first["loss"].items():
+            assert found[f"loss-{system}"] == loss - base["loss"][system]
+        # The evaluation has measured it: the training need not.
+        trained = next(step for step in row["steps"] if step["folder"].startswith("train-sft"))
+        manifest = json.loads(
+            (plan.options.out / "stages" / trained["folder"] / "manifest.json").read_text()
+        )
+        assert "forgetting" not in manifest["metrics"]
+    heads, rows = forgetting_lines(result, plan.file.table)
+    assert heads[:3] == ["theta", "KL from base", "neutral loss"]
+    assert [row[2] for row in rows] == [
+        f"{row['figures']['neutral']:+.4f}" for row in result["cells"]
+    ]
+    # A table of one's own with all of it has no second one beside it; without measuring there is none.
+    asked = SMALL + "table: {{figures: [first, kl, neutral, loss-system1, loss-system2]}}\n"
+    plan = open_plan(grid(asked))
+    again = sweep(plan)
+    assert forgetting_lines(again, plan.file.table) is None
+    assert table_lines(again, plan.file.table)[0][2:4] == ["KL from base", "neutral loss"]
+    plan = open_plan(grid(SMALL.replace("max_new_tokens: 4,", "forgetting: false,")))
+    assert forgetting_lines(sweep(plan), plan.file.table) is None
 
 
 def test_the_same_command_runs_nothing_and_more_cells_run_what_they_lack(grid, ran):
