@@ -1,17 +1,19 @@
 """Labelled splits, and a run directory that is scored and partitioned, for later stages."""
 
+import json
 import shutil
 from functools import cache
 
 import pytest
 
 from lorapar_cli.models.base_model import find_base_model
-from lorapar_cli.names import Stage, System
+from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.score import score
 from lorapar_cli.store.atomic import new_folder
+from lorapar_cli.store.disk.digests import sha256_file
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.records import write_records
 from lorapar_cli.store.run_dir import RunDir
@@ -27,6 +29,17 @@ def write_splits(run_dir: RunDir, records, model: str) -> None:
         write_records(built / "heldout.jsonl", records[:4])
         base = find_base_model(model).to_manifest()
         write_manifest(built, Manifest(Stage.CLASSIFY, {}, base_model=base))
+
+
+def hold_out(run_dir: RunDir, records) -> None:
+    """Replaces the records that `classify` has held out."""
+    folder = run_dir.folder(Stage.CLASSIFY)
+    path, manifest = folder / Artifact.HELD_OUT, folder / Artifact.MANIFEST
+    write_records(path, records)
+    content = json.loads(manifest.read_text())
+    described = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    content["outputs"][Artifact.HELD_OUT.value] = described
+    manifest.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="session")

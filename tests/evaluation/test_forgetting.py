@@ -13,8 +13,9 @@ from lorapar_cli.models.measuring.written import base_completions
 from lorapar_cli.models.peft_adapter import load_for_evaluation, save_peft_adapter
 from lorapar_cli.models.rendering.encoding import Encoded, encode_records
 from lorapar_cli.models.rendering.tokenization import encode_prompt
-from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.evaluation import EvalRecord
+from tests.pipeline_runs import hold_out
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_other_tasks_have_the_losses_of_the_held_out_records(run_dir, evaluate_i
     assert found["rl"]["forgetting"]["kl"].keys() == {"unlabelled"}
     assert set(outcome.manifest.metrics["forgetting_basis"]["sources"]) == {"heldout", "neutral"}
     # Without held-out records there are no losses, and the rest is measured all the same.
-    (run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT).unlink()
+    hold_out(run_dir, [])
     found = rows(evaluate_in(run_dir, **short, task="gsm8k", data=str(path), name="apart"))
     assert found["rl"]["forgetting"]["loss"] == {}
     assert found["rl"]["forgetting"]["kl"]["unlabelled"] > 0

@@ -5,7 +5,7 @@ models and records is shown as text, whatever markup it contains.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -214,16 +214,17 @@ def _importance(run: RunResults) -> Path:
 
 def _add_curves(run: RunResults, section: Section, _: str) -> None:
     for stage in TRAINING:
-        for path in _metrics_of(run, stage):
+        if stage not in run.stages:
+            continue
+        path = run.directory.folder(stage) / Artifact.METRICS
+        try:
             check_written(path)
             lines = [line for _, line in read_jsonl(path)]
-            section.pictures.extend(
-                draw(partial(panel_figure, lines, key), f"{stage}: {title}, by step", small=True)
-                for key, title in logged_panels(lines).items()
-            )
-
-
-def _metrics_of(run: RunResults, stage: Stage) -> Iterator[Path]:
-    path = run.directory.folder(stage) / Artifact.METRICS
-    if stage in run.stages and path.is_file():
-        yield path
+        except LoraparError as error:
+            # The other stage's curves are worth as much.
+            section.remarks.append(f"Not shown: {error.what}")
+            continue
+        section.pictures.extend(
+            draw(partial(panel_figure, lines, key), f"{stage}: {title}, by step", small=True)
+            for key, title in logged_panels(lines).items()
+        )

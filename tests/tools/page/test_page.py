@@ -54,6 +54,21 @@ def test_a_run_without_files_still_has_a_page_that_says_so(run):
     assert "<figure><svg xmlns" in page  # Accuracies come from the manifest alone.
 
 
+def test_curves_of_one_stage_are_shown_where_those_of_the_other_are_gone(run):
+    for stage in (Stage.TRAIN_SFT, Stage.TRAIN_RL):
+        lines = '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
+        (run.folder(stage) / "metrics.jsonl").write_text(lines)
+    page = run_page(run)
+    assert "train-rl: loss, by step" in page
+    assert "train-sft: loss, by step" in page
+    missing = run.folder(Stage.TRAIN_SFT) / "metrics.jsonl"
+    missing.unlink()
+    page = run_page(run)
+    assert "train-rl: loss, by step" in page
+    assert "train-sft: loss, by step" not in page
+    assert re.search(rf"Not shown: [^<]*(<code>)?{missing}", page)
+
+
 def test_partition_and_answers_are_drawn_from_the_files(tmp_path):
     root = write_partitioned_run(tmp_path / "run")
     write_samples(root.folder("eval/test"))

@@ -1,6 +1,5 @@
 """Watched trainings: what is measured, that it disturbs nothing, and which step is published."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +14,11 @@ from lorapar_cli.models.measuring.records import RecordSet
 from lorapar_cli.models.rendering.encoding import encode_records
 from lorapar_cli.names import Artifact, Flag, Stage
 from lorapar_cli.stage_records.training import RlRecord, SftRecord
-from lorapar_cli.store.disk.digests import sha256_file
-from lorapar_cli.store.records import read_records, write_records
+from lorapar_cli.store.records import read_records
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
 from lorapar_cli.training.watching.watch import Watch
+from tests.pipeline_runs import hold_out
 from tests.training.test_train_resume import copy
 from tests.training.training_runs import Killed, adapter_bytes, kill_at, lines, moved
 from tests.training.watching.watched_runs import rl, sft, write_validation
@@ -216,13 +215,26 @@ def test_the_choice_needs_a_figure(run_dir, tmp_path):
 
 
 def test_a_run_without_held_out_records_says_what_it_can(run_dir, tmp_path):
-    (run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT).unlink()
+    hold_out(run_dir, [])
     found = train_sft(run_dir, sft(tmp_path)).manifest.metrics["forgetting"]
     assert found["before"]["loss"] == {}
     assert found["others"] == []
     # The distance is then measured on the prompts that the stage trains on.
     assert found["basis"]["prompts"] == {"system1": 12}
     assert found["after"]["kl"]["system1"] > 0
+
+
+@pytest.mark.parametrize("way", ["gone", "a folder", "another"])
+def test_held_out_records_that_were_damaged_are_not_taken_for_none(run_dir, tmp_path, way):
+    path = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
+    path.rename(tmp_path / "kept")
+    if way == "a folder":
+        path.mkdir()
+    elif way == "another":
+        path.write_text("")
+    with pytest.raises(LoraparError) as caught:
+        train_sft(run_dir, sft(tmp_path))
+    assert "heldout.jsonl" in caught.value.what
 
 
 def test_other_figures_do_not_make_another_result(run_dir, tmp_path):
@@ -259,15 +271,9 @@ def test_torch_has_no_gradients_left_and_takes_them_again(run_dir, tmp_path):
 
 def test_held_out_records_that_cannot_be_rendered_cost_their_figures_only(run_dir, tmp_path):
     """The stage does not train on them, and its own records are fine."""
-    path = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
-    records = read_records(path)
+    records = read_records(run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT)
     records[0].tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-    write_records(path, records)
-    manifest_of = run_dir.folder(Stage.CLASSIFY) / Artifact.MANIFEST
-    content = json.loads(manifest_of.read_text())
-    described = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-    content["outputs"][Artifact.HELD_OUT.value] = described
-    manifest_of.write_text(json.dumps(content))
+    hold_out(run_dir, records)
     manifest = train_sft(run_dir, sft(tmp_path)).manifest
     assert any("held-out records are not measured on" in note for note in manifest.notes)
     found = manifest.metrics["forgetting"]
