@@ -9,7 +9,6 @@ from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.stage_records.training import RlRecord
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import check_training_options, find_rewards
-from lorapar_cli.training.recipes import sampling
 from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.builtin import REWARDS
 from lorapar_cli.training.rewards.load import resolve_rewards
@@ -45,22 +44,6 @@ def sometimes_right(monkeypatch):
     monkeypatch.setitem(REWARDS, "answer", right)
 
 
-@pytest.fixture
-def batches(monkeypatch):
-    """Sizes of the batches that were sampled; `at` holds numbers of batches to be killed at once."""
-    made, at, real = [], [], sampling.decode_batch
-
-    def decode(model, tokenizer, prompts, *arguments, **named):
-        if len(made) in at:
-            at.clear()
-            raise Killed
-        made.append(len(prompts))
-        return real(model, tokenizer, prompts, *arguments, **named)
-
-    monkeypatch.setattr(sampling, "decode_batch", decode)
-    return made, at
-
-
 def test_only_prompts_within_the_limits_are_trained_on(run_dir, batches):
     manifest = train_rl(run_dir, FILTER).manifest
     record = manifest.record(RlRecord)
@@ -68,7 +51,7 @@ def test_only_prompts_within_the_limits_are_trained_on(run_dir, batches):
         record.metrics["pass_filter"],
         lines(run_dir, Stage.TRAIN_RL, Artifact.PASS_RATES),
     )
-    assert sum(batches[0]) == found["completions"] == 12 * 4
+    assert sum(batches.sizes) == found["completions"] == 12 * 4
     assert [line["rate"] for line in rates] == [line["passed"] / 4 for line in rates]
     assert [line["kept"] for line in rates] == [0.25 <= line["rate"] <= 0.75 for line in rates]
     assert (found["never"], found["always"]) == (
@@ -88,16 +71,15 @@ def test_only_prompts_within_the_limits_are_trained_on(run_dir, batches):
 
 
 def test_a_kill_loses_no_sample_and_none_is_made_twice(run_dir, tmp_path, batches):
-    made, at = batches
     straight = copy(run_dir, tmp_path / "straight")
     train_rl(straight, FILTER)
-    whole = list(made)
-    made.clear()
-    at.append(5)
+    whole = list(batches.sizes)
+    batches.sizes.clear()
+    batches.kill_at.add(5)
     with pytest.raises(Killed):
         train_rl(run_dir, FILTER)
     train_rl(run_dir, FILTER)
-    assert made == whole
+    assert batches.sizes == whole
     for name in (Artifact.PASS_RATES, Artifact.COMPLETIONS):
         assert lines(run_dir, Stage.TRAIN_RL, name) == lines(straight, Stage.TRAIN_RL, name)
     assert adapter_bytes(run_dir, Stage.TRAIN_RL) == adapter_bytes(straight, Stage.TRAIN_RL)
@@ -119,7 +101,7 @@ def test_one_limit_is_enough_and_limits_count_as_within(run_dir):
 
 def test_a_dry_run_samples_nothing_and_says_how_much_it_would(run_dir, batches):
     manifest = train_rl(run_dir, replace(FILTER, dry_run=True)).manifest
-    assert batches[0] == []
+    assert batches.sizes == []
     assert any("48 completions of 12 prompts are sampled" in note for note in manifest.notes)
 
 

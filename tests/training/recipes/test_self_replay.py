@@ -22,28 +22,11 @@ from tests.training.training_runs import SFT, Killed, adapter_bytes, lines
 SELF = replace(SFT, max_steps=2, replay=0.25, replay_source="self", sample_batch_size=2)
 
 
-@pytest.fixture
-def batches(monkeypatch):
-    """Sizes of the batches that were sampled, and what samples them: killed once at each of `at`."""
-    made, real = [], sampling.decode_batch
-
-    def decode(model, tokenizer, prompts, *arguments, **named):
-        if len(made) in decode.at:
-            decode.at = []
-            raise Killed
-        made.append(len(prompts))
-        return real(model, tokenizer, prompts, *arguments, **named)
-
-    decode.at = []
-    monkeypatch.setattr(sampling, "decode_batch", decode)
-    return made, decode
-
-
 def test_the_base_models_answers_are_trained_on_and_kept(run_dir, batches):
     manifest = train_sft(run_dir, SELF).manifest
     record = manifest.record(SftRecord)
     figures = record.metrics["replay"]
-    assert figures["asked"] == sum(batches[0]) == 4
+    assert figures["asked"] == sum(batches.sizes) == 4
     assert figures["asked"] == figures["answered"] + figures["unfinished"] + figures["empty"]
     kept = read_records(run_dir.folder(Stage.TRAIN_SFT) / Artifact.REPLAY)
     assert len(kept) == figures["answered"] == record.counts["replayed_records"] > 0
@@ -87,39 +70,37 @@ def test_answers_are_those_of_the_base_without_the_adapter(
 
 
 def test_a_kill_loses_no_answer_and_none_is_sampled_twice(run_dir, tmp_path, batches):
-    made, decode = batches
     straight = copy(run_dir, tmp_path / "straight")
     train_sft(straight, SELF)
-    whole = list(made)
-    made.clear()
-    decode.at = [1]
+    whole = list(batches.sizes)
+    batches.sizes.clear()
+    batches.kill_at.add(1)
     with pytest.raises(Killed):
         train_sft(run_dir, SELF)
     train_sft(run_dir, SELF)
-    assert made == whole
+    assert batches.sizes == whole
     for name in (Artifact.REPLAY, Artifact.METRICS):
         assert lines(run_dir, Stage.TRAIN_SFT, name) == lines(straight, Stage.TRAIN_SFT, name)
     assert adapter_bytes(run_dir, Stage.TRAIN_SFT) == adapter_bytes(straight, Stage.TRAIN_SFT)
 
 
 def test_answers_of_another_base_model_are_not_used(run_dir, batches, monkeypatch):
-    made, decode = batches
-    decode.at = [1]
+    batches.kill_at.add(1)
     with pytest.raises(Killed):
         train_sft(run_dir, SELF)
-    assert made == [2]
+    assert batches.sizes == [2]
     # The same folder, settings and inputs; only the model's bytes are others.
     monkeypatch.setattr(
         "lorapar_cli.models.base_model.BaseModel.to_manifest",
         lambda base: {"id": base.id, "revision": "local:other"},
     )
     train_sft(run_dir, SELF)
-    assert made == [2, 2, 2]
+    assert batches.sizes == [2, 2, 2]
 
 
 def test_a_dry_run_samples_and_writes_nothing(run_dir, batches):
     manifest = train_sft(run_dir, replace(SELF, dry_run=True)).manifest
-    assert batches[0] == []
+    assert batches.sizes == []
     assert not run_dir.folder(Stage.TRAIN_SFT).exists()
     assert any("is asked 4 prompts" in note for note in manifest.notes)
     assert manifest.counts["trained_records"] == 12
