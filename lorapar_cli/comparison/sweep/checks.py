@@ -1,9 +1,10 @@
 """What the stages of a sweep would refuse, found before the first of them runs."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lorapar_cli.comparison.sweep.steps import Step, is_file
+from lorapar_cli.comparison.sweep.cells import Cell
+from lorapar_cli.comparison.sweep.steps import CellSteps, Step, is_file, steps_of
 from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.options import EvalOptions
@@ -15,6 +16,25 @@ from lorapar_cli.training.options import TrainingOptions
 
 # Of a value that names several files.
 _PATTERN = set("*?[")
+
+
+def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSteps]:
+    """Returns the steps of all cells.
+
+    Raises:
+        UsageError: Settings of cells do not fit together; each problem with the first such cell.
+    """
+    found: list[CellSteps] = []
+    problems: dict[str, str] = {}
+    for cell in cells:
+        try:
+            found.append(steps_of(cell, code=code, trust=trust))
+        except UsageError as error:
+            parts = filter(None, (error.what, error.found, error.hint))
+            problems.setdefault(str(error), f"cell `{cell.name}`: {'; '.join(parts)}")
+    if problems:
+        raise UsageError("settings do not fit together", "\n".join(problems.values()))
+    return found
 
 
 def check(steps: Iterable[Step], written: Collection[str]) -> list[str]:

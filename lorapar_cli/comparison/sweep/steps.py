@@ -3,7 +3,7 @@
 Cells whose first stages have the same settings have the same steps, which run once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,25 +85,6 @@ def steps_of(cell: Cell, *, code: bool, trust: bool) -> CellSteps:
         UsageError: Settings that do not fit together.
     """
     return _Builder(cell, code, trust).build()
-
-
-def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSteps]:
-    """Returns the steps of all cells.
-
-    Raises:
-        UsageError: Settings of cells do not fit together; each problem with the first such cell.
-    """
-    found: list[CellSteps] = []
-    problems: dict[str, str] = {}
-    for cell in cells:
-        try:
-            found.append(steps_of(cell, code=code, trust=trust))
-        except UsageError as error:
-            parts = filter(None, (error.what, error.found, error.hint))
-            problems.setdefault(str(error), f"cell `{cell.name}`: {'; '.join(parts)}")
-    if problems:
-        raise UsageError("settings do not fit together", "\n".join(problems.values()))
-    return found
 
 
 _TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)

@@ -10,7 +10,7 @@ from lorapar_cli import __version__
 from lorapar_cli.comparison.planning.budget import read_time
 from lorapar_cli.comparison.sweep.budget import Budget
 from lorapar_cli.comparison.sweep.cells import make_cells
-from lorapar_cli.comparison.sweep.checks import check
+from lorapar_cli.comparison.sweep.checks import check, plan_cells
 from lorapar_cli.comparison.sweep.grid_file import GridFile, read_grid_file
 from lorapar_cli.comparison.sweep.layout import to_csv, to_markdown
 from lorapar_cli.comparison.sweep.options import SweepOptions
@@ -24,7 +24,7 @@ from lorapar_cli.comparison.sweep.schedule import (
     count_shared,
     run_steps,
 )
-from lorapar_cli.comparison.sweep.steps import CellSteps, plan_cells
+from lorapar_cli.comparison.sweep.steps import CellSteps
 from lorapar_cli.comparison.sweep.workers import start_processes
 from lorapar_cli.embedded.corpus import training_records
 from lorapar_cli.errors import LoraparError, UsageError

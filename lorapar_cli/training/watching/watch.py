@@ -257,8 +257,8 @@ class Watch(TrainerCallback):
         last = self._of_trainer().state.global_step
         if self._is_time_to_stop() and last < self._of_trainer().state.max_steps:
             self._notes.append(
-                f"stopped at step {last}: {self._choice.without} evaluations in a row were not "
-                f"better than step {step}"
+                f"stopped at step {last}: none of the last {self._choice.without} evaluations was better "
+                f"than step {step}"
             )
         if self._options.keep == "best":
             self._notes.append(

@@ -3,8 +3,9 @@
 import pytest
 
 from lorapar_cli.comparison.sweep.cells import make_cells
+from lorapar_cli.comparison.sweep.checks import plan_cells
 from lorapar_cli.comparison.sweep.grid_file import read_grid_file
-from lorapar_cli.comparison.sweep.steps import plan_cells, steps_of
+from lorapar_cli.comparison.sweep.steps import steps_of
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import TARGET_MODULES, Stage
 
