@@ -7,6 +7,7 @@ import typer
 
 from lorapar_cli.cli.console import print_json, print_text, say
 from lorapar_cli.cli.options import JsonOption, RunDirOption, split_list
+from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
 
 if TYPE_CHECKING:
@@ -82,7 +83,13 @@ def show(
 def _find(run_dir: Path, evaluation: str | None) -> "Evaluation":
     from lorapar_cli.evaluation.review.read import choose_evaluation
 
-    if evaluation is not None and Path(evaluation).is_dir():
+    # Data of a task often lies in a folder of the task's name; the name is then the evaluation's.
+    is_name = (
+        evaluation is not None
+        and Path(evaluation).name == evaluation
+        and (run_dir / Stage.EVAL / evaluation / Artifact.MANIFEST).is_file()
+    )
+    if evaluation is not None and not is_name and Path(evaluation).is_dir():
         return choose_evaluation(Path(evaluation), None, "its folder")
     return choose_evaluation(run_dir, evaluation, "`lorapar eval show NAME`")
 

@@ -50,6 +50,13 @@ def test_json_has_the_samples_as_they_are(run):
     assert shown == sample(1, True) | {"why": "the extracted answer is an accepted one"}
 
 
+def test_a_name_goes_before_a_folder_of_data_and_a_folder_may_be_given(run, tmp_path, monkeypatch):
+    (tmp_path / "here" / "heldout").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert run("heldout", "--id", "1")[0] == 0
+    assert run("../eval/heldout", "--id", "1")[0] == 0
+
+
 def test_nothing_to_show_is_said(run):
     _, out, err = run("--id", "1", "--wrong", "1")
     assert out == ""
