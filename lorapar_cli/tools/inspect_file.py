@@ -87,7 +87,12 @@ def inspect_file(
     return _inspect_importance(ImportanceFile(path), tensor, top)
 
 
-def _find(wanted: str, names: list[str], path: Path) -> str:
+def find_tensor(wanted: str, names: list[str], path: Path) -> str:
+    """Returns the one name that is, or has, what was asked for.
+
+    Raises:
+        LoraparError: None does, or several.
+    """
     found = [name for name in names if wanted in name]
     if wanted in names or len(found) == 1:
         return wanted if wanted in names else found[0]
@@ -111,7 +116,7 @@ def _inspect_mask(file: TensorFile, tensor: str | None) -> MaskReport:
         "matrices": len(names),
     }
     if tensor is not None:
-        names = [_find(tensor, names, file.path)]
+        names = [find_tensor(tensor, names, file.path)]
         header["tensor"], header["shape"] = names[0], list(file.shapes[names[0]])
     kinds = _count_flags(file, names)
     total = np.sum(list(kinds.values()), axis=0)
@@ -159,7 +164,7 @@ def _inspect_importance(file: ImportanceFile, tensor: str | None, top: int) -> I
         "matrices": len(names),
     }
     if tensor is not None:
-        names = [_find(tensor, names, file.path)]
+        names = [find_tensor(tensor, names, file.path)]
         header["tensor"], header["shape"] = names[0], list(file.layout[names[0]])
     systems = {system.value: _inspect_system(file, system, names, top) for system in System}
     return {**header, "systems": systems}

@@ -14,30 +14,40 @@ from lorapar_cli.stage_records.partition import RegionRow
 if TYPE_CHECKING:
     from lorapar_cli.tools.inspect_file import MaskReport, SystemReport
 
+_WIDTH = 80
 _REGIONS = (Region.S1_ONLY, Region.S2_ONLY, Region.SHARED, Region.UNSELECTED)
 
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="importance.safetensors, mask.safetensors, or their folder.")
+        Path,
+        typer.Argument(
+            help="Run directory, stage folder, adapter of PEFT, or a file that a command wrote."
+        ),
     ],
     tensor: Annotated[
         str | None,
-        typer.Option(help="Show one matrix: its name, or a part that only one name has."),
+        typer.Option(help="Show one tensor: its name, or a part that only one name has."),
     ] = None,
     top: Annotated[
         int, typer.Option(min=0, max=10_000, help="Number of most important elements to list.")
     ] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the contents of an importance or mask file: header, regions, top elements."""
-    from lorapar_cli.tools.inspect_file import inspect_file
+    """Show what a file or folder holds: importance, mask, adapter, stage, records, results, run."""
+    from lorapar_cli.tools.inspecting.artifact import inspect_artifact
 
-    report = inspect_file(path, tensor=tensor, top=top)
+    report = inspect_artifact(path, tensor=tensor, top=top)
     if as_json:
         print_json(report)
         return
-    console = stdout()
+    console = stdout(_WIDTH)
+    if report["kind"] not in ("mask", "importance"):
+        from lorapar_cli.cli.artifact_tables import artifact_tables
+
+        for renderable in artifact_tables(report):
+            console.print(renderable)
+        return
     console.print(
         f"{report['kind']} of {report['matrices']} matrices: `{report['path']}`", markup=False
     )

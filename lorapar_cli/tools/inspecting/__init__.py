@@ -1,0 +1,1 @@
+"""`inspect` of artifacts other than importance and masks: adapters, stages, lines, results."""

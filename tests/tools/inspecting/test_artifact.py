@@ -1,0 +1,149 @@
+"""`lorapar inspect` of every artifact but importance and masks."""
+
+import json
+
+import pytest
+
+from lorapar_cli.cli.main import main
+from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.tools.inspecting.artifact import inspect_artifact
+from tests.tools.inspecting.artifacts import LINES, NAME, write_adapter, write_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+KINDS = {
+    ".": "run",
+    "classify": "stage",
+    "classify/manifest.json": "stage",
+    "train-sft": "stage",
+    "eval/test": "stage",
+    "train-sft/adapter": "adapter",
+    "train-sft/adapter/adapter_model.safetensors": "adapter",
+    "train-sft/adapter/adapter_config.json": "adapter",
+    "classify/labels.jsonl": "records",
+    "classify/votes.jsonl": "votes",
+    "train-sft/metrics.jsonl": "metrics",
+    "train-sft/replay.jsonl": "replay",
+    "train-rl/pass-rates.jsonl": "pass rates",
+    "train-rl/refill.jsonl": "refill",
+    "train-rl/learning-rates.jsonl": "learning rates",
+    "train-rl/completions.jsonl": "completions",
+    "eval/test/samples.jsonl": "samples",
+    "eval/test/results.json": "evaluation",
+    "compare": "comparison",
+    "compare/results.json": "comparison",
+    "sweep": "sweep",
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_artifact_is_known_and_shown_in_80_columns(run, name, capfd):
+    assert inspect_artifact(run / name)["kind"] == KINDS[name]
+    for flags in ((), ("--json",)):
+        with pytest.raises(SystemExit) as ended:
+            main(["inspect", str(run / name), *flags])
+        assert ended.value.code == 0
+        out = capfd.readouterr().out
+        if flags:
+            assert json.loads(out)["kind"] == KINDS[name]
+        else:
+            # A path that is longer than the line is continued by the terminal.
+            lines = [line for line in out.splitlines() if str(run) not in line]
+            assert max(map(len, lines), default=0) <= 80
+
+
+def test_fields_have_their_values_and_ranges(run):
+    fields = inspect_artifact(run / "classify/labels.jsonl")["fields"]
+    assert fields["label"]["values"] == {"system1": 1, "system2": 1}
+    assert fields["agreement"]["values"] is None
+    assert [fields["agreement"][key] for key in ("least", "mean", "most")] == [0.5, 0.75, 1.0]
+    assert fields["votes.y"] == {
+        "lines": 1,
+        "null": 1,
+        "values": None,
+        "least": None,
+        "mean": None,
+        "most": None,
+    }
+    assert inspect_artifact(run / "train-rl/refill.jsonl")["lines"] == 0
+    assert (
+        inspect_artifact(run / "train-sft/metrics.jsonl")["first"]
+        == LINES["train-sft/metrics.jsonl"][0]
+    )
+
+
+def test_many_or_long_values_are_not_listed(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = [{"id": str(n), "text": "word " * 20, "few": n % 2 == 0} for n in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = inspect_artifact(path)
+    assert report["kind"] == "lines"
+    assert report["fields"]["id"]["values"] is report["fields"]["text"]["values"] is None
+    assert report["fields"]["few"]["values"] == {"true": 20, "false": 20}
+
+
+def test_an_adapter_of_peft_needs_no_run(tmp_path):
+    report = inspect_artifact(write_adapter(tmp_path / "adapter"))
+    assert (report["tensors"], report["elements"], report["stage"]) == (2, 28, None)
+    assert report["by_kind"] == {"q_proj A": 16, "q_proj B": 12}
+    assert (report["base_model"], report["settings"]) == ("someone/model", {"r": 2})
+    one = inspect_artifact(tmp_path / "adapter", tensor="lora_B")
+    assert (one["tensor"], one["shape"], one["dtype"]) == (NAME.format("B"), [6, 2], "F32")
+    with pytest.raises(LoraparError, match="no tensor"):
+        inspect_artifact(tmp_path / "adapter", tensor="embedding")
+
+
+def test_a_method_without_matrices_lists_its_tensors(tmp_path):
+    report = inspect_artifact(write_adapter(tmp_path / "adapter", "PROMPT_TUNING"))
+    assert report["by_kind"] == {"prompt_embeddings": 32}
+    assert report["dtypes"] == ["F16"]
+
+
+def test_the_stage_that_wrote_an_adapter_is_named(run):
+    assert inspect_artifact(run / "train-sft/adapter")["stage"] == "train-sft"
+
+
+def test_a_changed_file_is_named(run):
+    (run / "classify/labels.jsonl").write_text('{"id": "c"}\n')
+    report = inspect_artifact(run / "classify")
+    assert list(report["damaged"]) == ["labels.jsonl"]
+    with pytest.raises(LoraparError, match="is not the file that `classify` wrote"):
+        inspect_artifact(run / "classify/labels.jsonl")
+
+
+def test_what_cannot_be_inspected_is_refused(run, tmp_path):
+    (tmp_path / "page.html").write_text("")
+    (tmp_path / "other.json").write_text("[1]")
+    (tmp_path / "broken.jsonl").write_text('{"a": 1}\nno\n')
+    (tmp_path / "empty").mkdir()
+    for name, said in {
+        "page.html": "nothing that can be inspected",
+        "empty": "nothing that can be inspected",
+        "other.json": "holds no results",
+        "broken.jsonl": "broken.jsonl:2",
+        "missing.jsonl": "no such file",
+    }.items():
+        with pytest.raises(LoraparError, match=said):
+            inspect_artifact(tmp_path / name)
+    with pytest.raises(UsageError, match="has no tensors"):
+        inspect_artifact(run / "classify", tensor="x")
+    adapter = write_adapter(tmp_path / "pickled")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(LoraparError, match="are pickled"):
+        inspect_artifact(adapter)
+    write_adapter(tmp_path / "odd")
+    (tmp_path / "odd/adapter_config.json").write_text("{}")
+    with pytest.raises(LoraparError, match="no `peft_type`"):
+        inspect_artifact(tmp_path / "odd")
+
+
+def test_damaged_results_are_an_error(tmp_path):
+    (tmp_path / "results.json").write_text(
+        json.dumps({"task": "x", "models": [{"n": 1}], "settings": {}})
+    )
+    with pytest.raises(LoraparError, match="is damaged"):
+        inspect_artifact(tmp_path / "results.json")
