@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.machine import describe
 from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
@@ -162,9 +164,10 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 def _made_with() -> dict[str, str]:
     libraries = {name: version(name) for name in _LIBRARIES}
-    return {"lorapar": __version__, "machine": describe(), "python": platform.python_version()} | (
-        libraries
-    )
+    made = {"lorapar": __version__, "machine": describe(), "python": platform.python_version()}
+    if torch.cuda.is_available():
+        made["gpu"] = torch.cuda.get_device_name()
+    return made | libraries
 
 
 def _cpu_seconds() -> float:

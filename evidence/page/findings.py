@@ -1,31 +1,17 @@
 """What the results say, in sentences that are computed from them; negative ones are marked."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from evidence.curve_published import PUBLISHED
 from evidence.page.corrected import corrected
+from evidence.page.finding import Finding, in_words
+from evidence.page.findings_real import of_controls, of_noise, of_real_training
 from evidence.page.results_files import Results, Row, is_better
 
 YARDSTICKS = ("paper", "random", "full")
 _SYSTEMS = ("system1", "system2")
 # Points of per cent by which two curves may differ and still be called alike.
 _ALIKE = 5.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence.
-
-    Attributes:
-        negative: Whether it speaks against the method or a recipe of ours.
-        claim: Whether the README says it too: a claim about quality.
-    """
-
-    text: str
-    negative: bool
-    claim: bool = False
 
 
 def find_all(results: Mapping[str, Results]) -> list[Finding]:
@@ -38,8 +24,9 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
         *_of_tables(results["tables"]),
         *_of_faults(results["authors"]),
         *_of_curve(results["curve"]),
-        *_of_noise(results["real-noise"]),
-        *_of_real_training(results["real-training"]),
+        *of_noise(results["real-noise"]),
+        *of_controls(results["real-noise"]),
+        *of_real_training(results["real-training"]),
     ]
     return sorted(found, key=lambda finding: not finding.negative)
 
@@ -75,11 +62,6 @@ def _verdict(rows: Sequence[Row], cell: str, against: str, system: str) -> bool 
     wanted = {"cell": cell, "against": against, "system": system, "measure": "accuracy"}
     found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return is_better(found[0]) if found else None
-
-
-def in_words(names: Sequence[str]) -> str:
-    """Returns a list as in a sentence."""
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
 def _budgets(names: Sequence[str]) -> str:
@@ -252,53 +234,3 @@ def _of_curve(study: Results) -> Iterator[Finding]:
 
 def _largest_gap(first: Sequence[float], second: Sequence[float]) -> float:
     return max(abs(a - b) for a, b in zip(first, second, strict=True))
-
-
-def _of_noise(study: Results) -> Iterator[Finding]:
-    by_splitter: dict[str, dict[int, str]] = {}
-    for found in study.units.values():
-        name = found.get("splitter") or found.get("control")
-        if name is not None:
-            by_splitter.setdefault(name, {})[found["asked"]] = found["verdict"]
-    for name, verdicts in by_splitter.items():
-        trail = in_words([f"{_NOISE[verdicts[n]]} with {n} samples" for n in sorted(verdicts)])
-        yield Finding(
-            f"Real model, {_SPLITS.get(name, f'control {name!r}')}: sampling noise is {trail}.",
-            verdicts[max(verdicts)] != "above" and name != "same kind, same form",
-            claim=study.complete and name in ("truth", "rules, GSM8K alone"),
-        )
-
-
-_NOISE = {
-    "above": "clearly exceeded by the partition",
-    "barely": "barely exceeded by the partition",
-    "not": "all that the partition shows",
-    "no split": "not defined, as one system is empty,",
-}
-_SPLITS = {
-    "truth": "ARC and BoolQ against GSM8K, split by source",
-    "rules": "the same records split by rules",
-    "student": "the same records split by rules and the student",
-    "rules, GSM8K alone": "GSM8K alone, split by rules",
-}
-
-
-def _of_real_training(study: Results) -> Iterator[Finding]:
-    for budget, found in study.units.items():
-        rows: list[Any] = [
-            row
-            for row in found["differences"]
-            if row["against"] == "random" and (row["measure"], row["system"]) == ("loss", "system1")
-        ]
-        for row in rows:
-            if row["cell"] == "full":
-                continue
-            verdict = is_better(row)
-            relation = {True: "better than", False: "worse than", None: "not different from"}
-            yield Finding(
-                f"Real model, SFT at {budget} % of the elements: `{row['cell']}` is "
-                f"{relation[verdict]} a random mask of the same size (loss {row['difference']:+.3f}, "
-                f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}).",
-                verdict is not True,
-                claim=row["cell"] == "paper",
-            )

@@ -102,9 +102,9 @@ CATALOGUE = (
         "real-training",
         "Real model, SFT: does the mask pay?",
         "make real DATA=folder",
-        "SmolLM2-135M-Instruct, SFT on ARC and BoolQ. Differences are in the loss on held-out "
-        "records of the same kind; `choices` is the share of ARC's test questions whose right "
-        "option is the likeliest.",
+        "SmolLM2-135M-Instruct, SFT on ARC and BoolQ. Losses are on held-out records of ARC and "
+        "BoolQ (S1) and of GSM8K (S2); `choices` is the share of ARC's test questions whose right "
+        "option is the likeliest, about 25 % by chance.",
         4.0,
     ),
 )

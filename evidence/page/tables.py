@@ -222,7 +222,7 @@ def _noise(study: Results) -> str:
             [
                 kind,
                 name,
-                str(found["samples"]),
+                " and ".join(map(str, dict.fromkeys(found["samples_by_system"].values()))),
                 *(f"{found[key]:.2f}" for key in ("within1", "within2", "between", "chance")),
                 f"{100 * found['beyond']:.0f} %",
                 found["verdict"],

@@ -96,7 +96,10 @@ def _about(study: Results) -> str:
     seeds = content["seeds"]
     shown = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     settings = "".join(f", {name} {value}" for name, value in content["settings"].items())
-    machines = dict.fromkeys(unit["made_with"]["machine"] for unit in content["units"].values())
+    made = [unit["made_with"] for unit in content["units"].values()]
+    machines = dict.fromkeys(
+        f"{each['gpu']}; {each['machine']}" if "gpu" in each else each["machine"] for each in made
+    )
     facts = (
         f"`{content['command']}`; seed{'s' if len(seeds) > 1 else ''} {shown}; "
         f"{study.cpu_hours:.2g} hours of processor time; {'; '.join(machines)}{settings}."

@@ -194,6 +194,43 @@ def test_noise_is_claimed_once_the_study_is_complete():
     assert not findings.find_all(found)[0].claim
 
 
+@pytest.mark.parametrize(
+    ("form", "negative", "said"),
+    [("above", True, "no sign of two ways"), ("barely", False, "does not make a partition")],
+)
+def test_the_controls_say_whether_form_alone_makes_a_partition(form, negative, said):
+    controls = {"same kind, other form": form, "other kind, same form": "above"}
+    units = {
+        f"{name}-{n}": {"control": name, "asked": n, "verdict": verdict, "beyond": n / 200}
+        for name, verdict in controls.items()
+        for n in (50, 100)
+    }
+    found = findings.find_all(results(real_noise=units))
+    (finding,) = [each for each in found if "another form differ beyond" in each.text]
+    assert said in finding.text
+    assert "by 50 %" in finding.text
+    assert "(100 samples)" in finding.text
+    assert finding.negative is negative
+
+
+def test_what_a_mask_costs_the_other_system_is_found_where_it_is_significant():
+    units = {
+        "7": {
+            "differences": [
+                row("paper", -0.2, measure="loss", system="system2"),
+                row("movement", 0.3, measure="loss", system="system2"),
+                row("full", 0.3, 0.2, measure="loss", system="system2"),
+                row("movement", -0.4, against="paper", measure="loss", system="system2"),
+            ]
+        }
+    }
+    found = findings.find_all(results(real_training=units))
+    assert [("less" in each.text, each.negative, each.claim) for each in found] == [
+        (False, True, False),
+        (True, False, True),
+    ]
+
+
 def paper_table(second):
     """Returns Table 7 as a sweep leaves it: two orders, with our figures after the second stage."""
     return {
