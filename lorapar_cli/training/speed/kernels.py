@@ -1,9 +1,15 @@
 """Whether Liger has kernels for a model: where it has none, it does nothing and says nothing."""
 
+import warnings
+
 import torch
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.base_model import transformers_model
+
+# TRL's advice is to download kernels when training starts (docs/decisions.md), and the warning
+# carries the name of whoever called its trainer.
+warnings.filterwarnings("ignore", r"`use_liger_kernel=True` is deprecated", FutureWarning)
 
 
 def require_kernels(model: torch.nn.Module) -> None:

@@ -85,8 +85,8 @@ def test_a_model_that_mixes_records_is_refused(run_dir, attention, monkeypatch):
     def without_positions(samples, *arguments, **options):
         batch = make(samples, *arguments, **options)
         if "position_ids" in batch.inputs:
-            length = batch.inputs["input_ids"].shape[1]
-            batch.inputs["position_ids"] = torch.arange(length)[None]
+            ids = batch.inputs["input_ids"]
+            batch.inputs["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None]
         return batch
 
     monkeypatch.setattr(checks, "make_batch", without_positions)
