@@ -75,4 +75,4 @@ bench: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-extras build dist *.egg-info
+	rm -rf .venv .venv-extras build dist site *.egg-info
