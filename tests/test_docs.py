@@ -25,6 +25,8 @@ OPTIONS_OF_OTHER_TOOLS = {
     # pip, pipx and uv
     *("--constraint", "--constraints", "--pip-args", "--python", "--no-deps", "--wheel-dir"),
     *("--index-url", "--no-index", "--find-links", "--torch-backend", "--with"),
+    # vLLM
+    *("--enable-lora", "--max-lora-rank", "--max-loras", "--logprobs-mode"),
     # `python -m evidence`
     *("--work",),
     # `python -m tests.faults`

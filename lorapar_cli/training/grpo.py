@@ -12,11 +12,12 @@ How this differs from a plain TRL run:
 import importlib.util
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
@@ -60,6 +61,20 @@ SHOWN = {
     CLIPPED: "clipped",
     "kl": "kl",
 }
+
+
+Fit = Callable[
+    [
+        TrainingRun,
+        PreTrainedTokenizerBase,
+        list[Record],
+        WeightedRewards,
+        RlOptions,
+        dict[str, Any],
+    ],
+    RlFigures,
+]
+"""A function as `fit_grpo`."""
 
 
 class MaskedGRPOTrainer(MaskedTrainer, RefillingTrainer, GRPOTrainer):
@@ -153,13 +168,13 @@ def fit_grpo(
             callbacks=[monitor],
         )
     run.run_trainer(trainer)
-    figures = _figures(trainer, options, run.notes)
+    figures = rl_figures(trainer, options, run.notes)
     if options.refill and run.main:
         figures["refill"] = _refill_cost(run.work / Artifact.REFILL, options, run.notes)
     return figures
 
 
-def _figures(trainer: MaskedGRPOTrainer, options: RlOptions, notes: list[str]) -> RlFigures:
+def rl_figures(trainer: Trainer, options: RlOptions, notes: list[str]) -> RlFigures:
     """Returns what a finished training measured; notes that many completions were cut off."""
     rewarded, clipped = logged(trainer, "reward"), logged(trainer, CLIPPED)
     share = statistics.fmean(clipped) if clipped else None

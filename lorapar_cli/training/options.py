@@ -259,8 +259,11 @@ class RlOptions(TrainingOptions, RlRecipeOptions):
     code_packages: tuple[str, ...] = code_packages_option()
     code_timeout: float = code_timeout_option()
     code_memory: int = code_memory_option()
-    vllm: Literal["colocate", "server"] | None = option(
-        None, "Generate with vLLM, in this process or on a server; needs `lorapar[vllm]`."
+    vllm: Literal["colocate", "server", "async"] | None = option(
+        None,
+        "Generate with vLLM: in this process (colocate), on a server that waits for every step "
+        "(server), both with `lorapar[vllm]`, or on one that writes ahead while this process trains "
+        "(async).",
     )
     max_prompt_length: int = option(
         512, "Maximum tokens of a prompt; records with longer ones are left out.", at_least=1

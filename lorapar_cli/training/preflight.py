@@ -14,9 +14,10 @@ from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.recipes.judges import find_judges
 from lorapar_cli.training.rewards.load import WeightedRewards, resolve_rewards
+from lorapar_cli.training.rollouts.requirements import ASYNC, require_async
 from lorapar_cli.training.speed.requirements import require_placement, require_speed
 
-_NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to", "compile", "liger"}
+_NEEDS_LIBRARIES = {"attention", "training", "optimizer", "report_to", "compile", "liger", "vllm"}
 
 
 def check_training_options(options: TrainingOptions, given: Sequence[str]) -> None:
@@ -46,6 +47,7 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
         UsageError: The optimizer or a trainer argument is unknown, or does not fit the options.
     """
     import torch
+    from transformers import TrainingArguments
     from trl import GRPOConfig, SFTConfig
 
     from lorapar_cli.models.base_model import pick_dtype, require_attention
@@ -60,9 +62,16 @@ def read_trainer_arguments(options: TrainingOptions) -> dict[str, Any]:
     engine = requested_engine()
     require_placement(options, engine, world_size())
     require_speed(options, engine, torch.cuda.is_available())
+    config_class: type[TrainingArguments] = SFTConfig
+    if isinstance(options, RlOptions):
+        require_async(options, engine, world_size())
+        config_class = GRPOConfig
+        if options.vllm == ASYNC:
+            from lorapar_cli.training.rollouts.async_grpo import AsyncGRPOConfig
+
+            config_class = AsyncGRPOConfig
     require_tracker(options.report_to)
     require_optimizer(options, engine)
-    config_class = GRPOConfig if isinstance(options, RlOptions) else SFTConfig
     return parse_training_arguments(options.training, config_class)
 
 

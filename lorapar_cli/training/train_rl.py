@@ -26,9 +26,11 @@ from lorapar_cli.training.recipes.init_warning import init_of, rl_init_warning
 from lorapar_cli.training.rewards.builtin import CODE
 from lorapar_cli.training.rewards.code import check_record_tests, with_tests
 from lorapar_cli.training.rewards.load import WeightedRewards
+from lorapar_cli.training.rollouts.requirements import ASYNC
 from lorapar_cli.training.watching.parts import StageRecords, count_validation, read_stage_records
 
 if TYPE_CHECKING:
+    from lorapar_cli.training.grpo import Fit
     from lorapar_cli.training.jobs import Preparation
     from lorapar_cli.training.recipes.learning_rate import LearningRate, ToTrials
 
@@ -87,15 +89,26 @@ def train_rl(
     job = jobs.TrainingJob(
         source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN, plan
     )
-    rate = LearningRate(options, given, start, manifest.notes)
+    rate, fit = LearningRate(options, given, start, manifest.notes), _fitting(options)
     trials = partial(grpo.rate_trials, tokenizer, rewards, options, extra)
     return run.run_training(
         job,
-        lambda loaded: grpo.fit_grpo(loaded, tokenizer, data.records, rewards, rate.options, extra),
+        lambda loaded: fit(loaded, tokenizer, data.records, rewards, rate.options, extra),
         lambda trained: grpo.to_record(data.counts(), trained, rate.metrics(), data.pass_filter),
         progress,
         lambda preparation: data.prepare(preparation, rate, partial(trials, preparation)),
     )
+
+
+def _fitting(options: RlOptions) -> "Fit":
+    """Returns what trains the model: asynchronously, or sampling for every step."""
+    from lorapar_cli.training.grpo import fit_grpo
+
+    if options.vllm != ASYNC:
+        return fit_grpo
+    from lorapar_cli.training.rollouts.async_grpo import fit_async
+
+    return fit_async
 
 
 class _RlData:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers import Trainer
-from trl import GRPOConfig, SFTConfig
+from transformers import Trainer, TrainingArguments
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Artifact
@@ -17,7 +16,7 @@ from lorapar_cli.store.yaml_file import parse_yaml
 from lorapar_cli.training.option_aliases import to_float
 from lorapar_cli.training.options import TrainingOptions, argument_name
 
-Config = TypeVar("Config", SFTConfig, GRPOConfig)
+Config = TypeVar("Config", bound=TrainingArguments)
 
 # Arguments that a user cannot set -> the option that decides them, or the reason.
 _OWNED = {
@@ -61,7 +60,7 @@ _OWNED |= {key: reason for reason, keys in _REASONS.items() for key in keys}
 
 
 def parse_training_arguments(
-    pairs: Sequence[str], config_class: type[SFTConfig] | type[GRPOConfig]
+    pairs: Sequence[str], config_class: type[TrainingArguments]
 ) -> dict[str, Any]:
     """Returns `KEY=VALUE` pairs as arguments of a trainer's config class, values read as YAML.
 

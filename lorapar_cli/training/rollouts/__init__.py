@@ -1,0 +1,1 @@
+"""Completions that a server writes while this process trains: asynchronous GRPO."""
