@@ -48,6 +48,17 @@ scheme = "slate"
 toggle.icon = "lucide/moon"
 toggle.name = "Switch to light"
 
+# As on GitHub: the same anchors, and no symbols or emoji made from letters.
+[project.markdown_extensions.tables]
+
+[project.markdown_extensions.toc]
+permalink = true
+slugify = {{ object = "pymdownx.slugs.slugify", kwds = {{ case = "lower" }} }}
+
+[project.markdown_extensions.pymdownx.highlight]
+
+[project.markdown_extensions.pymdownx.superfences]
+
 [project.plugins.search]
 
 [project.plugins.offline]

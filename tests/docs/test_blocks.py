@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lorapar_cli.cli.main import main
+from lorapar_cli.data.readers import open_source
 from lorapar_cli.embedded.corpus import training_records
 from tests.docs.blocks import (
     PAGES,
@@ -140,6 +142,19 @@ def test_blocks_of_python_run(page, text, place):
         values = names[name](["4 apples", "none"], [["4"], ["5"]])
         assert len(values) == 2
         assert values[0] != values[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_blocks_of_data_are_read(page, tmp_path):
+    for text in blocks(page, {"jsonl"}):
+        (tmp_path / "data.jsonl").write_text(text)
+        records = list(open_source(str(tmp_path / "data.jsonl")).records())
+        assert len(records) == len(text.splitlines())
+        assert all(record.reference_answer for record in records)
+    for text in blocks(page, {"yaml"}):
+        assert isinstance(yaml.safe_load(text), dict)
+    for text in blocks(page, {"json"}):
+        json.loads(text)
 
 
 def test_every_entry_is_of_a_line_that_is_there():

@@ -1,6 +1,7 @@
 """The site: whole, without dead links, and without anything that it fetches from elsewhere."""
 
 import re
+import shutil
 
 import pytest
 
@@ -35,6 +36,24 @@ def test_parts_are_those_that_readers_look_for(site):
     for part in ("Guides", "Concepts", "Reference", "Benchmarks", "Decisions"):
         assert part in titles
     assert (site / "results.html").is_file()
+
+
+@needs_zensical
+def test_pages_are_read_as_github_reads_them(tmp_path, monkeypatch):
+    build_site = builder()
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs" / "web", docs / "web")
+    (docs / "README.md").write_text(
+        "# A & B - c\n\n[here](#a--b---c) (c) a ~b~ +/- :smile:\n\n| x |\n|---|\n| y |\n"
+    )
+    for name, value in {"ROOT": tmp_path, "DOCS": docs, "WEB": docs / "web"}.items():
+        monkeypatch.setattr(build_site, name, value)
+    monkeypatch.setattr(build_site, "INDEX", docs / "README.md")
+    build_site.build(tmp_path / "work", tmp_path / "site")
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert 'id="a--b---c"' in page
+    assert "(c) a ~b~ +/- :smile:" in page
+    assert "<td>y</td>" in page
 
 
 def test_dead_links_and_loads_from_elsewhere_are_found(tmp_path):
