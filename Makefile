@@ -40,6 +40,7 @@ docs: .venv/installed
 	$(BIN)/python docs/generate_layouts.py --update
 	$(BIN)/python docs/generate_recipes.py
 	$(BIN)/python docs/generate_schemas.py
+	$(BIN)/python docs/generate_json.py > docs/reference/json.md
 	$(BIN)/python -m tests.grading.case_table --update
 	$(BIN)/python -m evidence page
 	$(BIN)/python docs/build_site.py

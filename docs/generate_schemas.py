@@ -1,4 +1,4 @@
-"""Writes the JSON schemas of YAML files into the package, for editors."""
+"""Writes the JSON schemas of YAML files and of results into the package."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import typer
 
 from lorapar_cli.cli import main
 from lorapar_cli.cli.schemas.config import run_schema, sweep_schema
+from lorapar_cli.cli.schemas.outputs import output_schema
 
 FOLDER = Path(main.__file__).parent / "schemas"
 
@@ -16,6 +17,7 @@ def schemas() -> dict[str, str]:
     main.register()
     commands = typer.main.get_command(main.app).commands
     written = {"run.schema.json": run_schema(commands), "sweep.schema.json": sweep_schema()}
+    written["results.schema.json"] = output_schema()
     return {name: json.dumps(schema, indent=1) + "\n" for name, schema in written.items()}
 
 

@@ -1,8 +1,12 @@
 """A small validator of JSON schemas: the keywords that ours use, and an error for any other."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from lorapar_cli.cli import schemas
 
 _TYPES = {
     "object": lambda value: isinstance(value, dict),
@@ -22,6 +26,29 @@ _LIMITS = {
     "exclusiveMaximum": lambda value, limit: value < limit,
 }
 _SAY_NOTHING = {"$schema", "$id", "title", "description", "default", "definitions"}
+
+
+def unfit(name: str, value: Any) -> list[str]:
+    """Returns what of a command's JSON output its schema does not say, unnamed keys among them.
+
+    Args:
+        name: Of the command, as in `results.schema.json`.
+    """
+    place = Path(schemas.__file__).parent / "results.schema.json"
+    closed = _closed(json.loads(place.read_text(encoding="utf-8")))
+    return problems(closed | {"anyOf": [{"$ref": f"#/definitions/{name}"}]}, value)
+
+
+def _closed(schema: Any) -> Any:
+    """Returns a schema that takes no key that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed["additionalProperties"] = False
+    return closed
 
 
 def problems(schema: dict, value: Any) -> list[str]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Render = Callable[[Manifest], list[Any]]
 """Turns a manifest into rich renderables (tables, lines)."""
+OUTPUT_VERSION = 1
+"""Of what `--json` prints: a new one says that a key is gone or means something else."""
 _PLAIN_SECONDS = 15.0
 # Training tells more in a line, and takes hours.
 _COURSE_SECONDS = 60.0
@@ -62,8 +64,15 @@ def stdout(width: int = 100) -> "Console":
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as one line of JSON to stdout."""
-    print(escape_json(json.dumps(value, ensure_ascii=False)))
+    """Prints a command's result as one line of JSON to stdout, with the version of its form.
+
+    Args:
+        value: An object, or a list of objects, each of which gets the version.
+    """
+    rows = value if isinstance(value, list) else [value]
+    versioned = [{"schema": OUTPUT_VERSION} | row for row in rows]
+    shown = versioned if isinstance(value, list) else versioned[0]
+    print(escape_json(json.dumps(shown, ensure_ascii=False)))
 
 
 def print_text(text: str, end: str = "\n") -> None:

@@ -18,6 +18,7 @@ from lorapar_cli.names import Stage
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
 from tests.comparison.small_data import write_products
+from tests.json_schema import unfit
 
 CONFIG = """
 train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 3}
@@ -299,4 +300,6 @@ def test_the_command_prints_tables_of_80_columns_and_the_sentence(setup, tmp_pat
     again = subprocess.run(
         [*command(setup, tmp_path), "--json"], capture_output=True, text=True, check=True
     )
-    assert json.loads(again.stdout)["sentence"].startswith("In SFT ")
+    result = json.loads(again.stdout)
+    assert result["sentence"].startswith("In SFT ")
+    assert unfit("compare", result) == []

@@ -1,7 +1,7 @@
 """`lorapar teachers`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -34,7 +34,36 @@ def teachers(
     )
 
 
-def _describe(teacher: "Teacher") -> dict[str, Any]:
+class PriceRow(TypedDict):
+    """US dollars per million tokens, as published on a date."""
+
+    input: float
+    output: float
+    date: str | None
+
+
+class TeacherRow(TypedDict):
+    """A teacher that `classify` knows by name.
+
+    Keys:
+        kind: `rule`, `api` or `hf`.
+        model: The provider's model name, a rule's name and version, or a folder.
+        key_env: Environment variable of the key; None where none is needed.
+        structured: Kind of structured output that the endpoint supports.
+        missing: What it lacks here, in words; None for nothing.
+    """
+
+    name: str
+    kind: str
+    model: str
+    base_url: str | None
+    key_env: str | None
+    structured: str
+    price: PriceRow | None
+    missing: str | None
+
+
+def _describe(teacher: "Teacher") -> TeacherRow:
     return {
         "name": teacher.name,
         "kind": teacher.kind,
@@ -42,9 +71,16 @@ def _describe(teacher: "Teacher") -> dict[str, Any]:
         "base_url": teacher.base_url,
         "key_env": teacher.key_env,
         "structured": teacher.structured,
-        "price": None if teacher.price is None else vars(teacher.price),
+        "price": _price_row(teacher),
         "missing": teacher.missing(),
     }
+
+
+def _price_row(teacher: "Teacher") -> PriceRow | None:
+    price = teacher.price
+    if price is None:
+        return None
+    return {"input": price.input, "output": price.output, "date": price.date}
 
 
 def _table(known: "list[Teacher]") -> Any:

@@ -8,6 +8,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.intervals import paired_difference
 from lorapar_cli.evaluation.review.read import Evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
+from lorapar_cli.stage_records.forgetting import Forgetting
 
 # How answers are asked for and graded; which model gives them is what is compared.
 _MUST_AGREE = ("style", "num_fewshot", "max_new_tokens", "draws", "temperature", "top_p")
@@ -93,6 +94,33 @@ class Comparison:
     pairs: list[PairedModels]
     notes: list[str] = field(default_factory=list)
     changed: list[list[Changed]] = field(default_factory=list)
+
+
+class ChangedSamples(TypedDict):
+    """Both samples of an item that one evaluation gets right and the other one wrong."""
+
+    first: Sample
+    second: Sample
+
+
+class PairedEvaluations(TypedDict):
+    """Two evaluations, paired.
+
+    Keys:
+        first, second: Their folders.
+        accuracy_of: Which completion of each item the accuracies are about, of both.
+        notes: Differences between them that a reader must know.
+        forgetting: Model -> its figures, of both.
+        changed: Samples of items that changed, by the pair's place; with `--show`.
+    """
+
+    first: str
+    second: str
+    accuracy_of: list[str]
+    notes: list[str]
+    pairs: list[PairedModels]
+    forgetting: list[dict[str, Forgetting]]
+    changed: NotRequired[list[list[ChangedSamples]]]
 
 
 Samples = dict[str, dict[str, Sample]]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.problems import why_failed
@@ -29,6 +30,43 @@ class Choice:
     models: Sequence[str] = ()
     systems: Sequence[str] = ()
     ids: Sequence[str] = ()
+
+
+class ShownSample(Sample):
+    """A sample, and why it is right or wrong in words."""
+
+    why: str
+
+
+class ShownSamples(TypedDict):
+    """Samples of an evaluation.
+
+    Keys:
+        evaluation: Its folder.
+        match: How answers were compared.
+    """
+
+    evaluation: str
+    task: str
+    match: str
+    samples: list[ShownSample]
+
+
+def show_samples(evaluation: Evaluation, choice: Choice) -> ShownSamples:
+    """Returns the chosen samples for programs.
+
+    Raises:
+        LoraparError, UsageError: As `choose_samples`.
+    """
+    return {
+        "evaluation": str(evaluation.folder),
+        "task": evaluation.task,
+        "match": evaluation.match,
+        "samples": [
+            {**sample, "why": explain(sample, evaluation)}
+            for sample in choose_samples(evaluation, choice)
+        ],
+    }
 
 
 def choose_samples(evaluation: Evaluation, choice: Choice) -> list[Sample]:

@@ -17,6 +17,7 @@ from lorapar_cli.comparison.sweep.options import SweepOptions
 from lorapar_cli.comparison.sweep.sweep import describe, open_plan, require_success, sweep
 from lorapar_cli.errors import LoraparError, UsageError
 from tests.comparison.small_data import write_products
+from tests.json_schema import unfit
 
 GRID = """
 title: A small grid
@@ -96,7 +97,9 @@ def test_cells_share_what_has_the_same_settings(grid, ran, tmp_path):
         assert set(row["evaluations"]["first"]["by_system"]) <= {"system1", "system2"}
         assert row["steps"][0]["cells"] == 4
     folder = tmp_path / "out" / "grid"
-    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(result))
+    written = json.loads((folder / "results.json").read_text())
+    assert written == json.loads(json.dumps(result))
+    assert unfit("sweep", written) == []
     page = (folder / "sweep.md").read_text()
     assert page.startswith("# A small grid\n\n| theta | alpha | accuracy % after the first stage |")
     # Accuracies, and below them what was forgotten.

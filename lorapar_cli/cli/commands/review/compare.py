@@ -1,7 +1,7 @@
 """`lorapar eval compare`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ from lorapar_cli.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lorapar_cli.evaluation.review.pair import Comparison, PairedModels
+    from lorapar_cli.evaluation.review.pair import Comparison, PairedEvaluations, PairedModels
     from lorapar_cli.evaluation.review.read import Evaluation
     from lorapar_cli.stage_records.forgetting import Forgetting
 
@@ -110,8 +110,8 @@ def _choose(first: Path, second: Path, name: str | None) -> tuple["Evaluation", 
 
 def _as_json(
     evaluations: tuple["Evaluation", "Evaluation"], comparison: "Comparison", show: int
-) -> dict[str, Any]:
-    found: dict[str, Any] = {
+) -> "PairedEvaluations":
+    found: PairedEvaluations = {
         "first": str(evaluations[0].folder),
         "second": str(evaluations[1].folder),
         "accuracy_of": [each.accuracy_of for each in evaluations],

@@ -52,28 +52,24 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print completions of a finished evaluation: question, reference, answer found, and why."""
-    from lorapar_cli.evaluation.review.show import Choice, choose_samples, explain
+    from lorapar_cli.evaluation.review.show import Choice, choose_samples, show_samples
 
     found = _find(run_dir, evaluation)
     if wrong is None and right is None:
         wrong, right = (_DEFAULT_WRONG, 0) if id is None else (None, None)
     else:
         wrong, right = wrong or 0, right or 0
-    chosen = choose_samples(
-        found,
-        Choice(
-            wrong,
-            right,
-            models=split_list(model, "--model") if model is not None else (),
-            systems=split_list(system, "--system") if system is not None else (),
-            ids=split_list(id, "--id") if id is not None else (),
-        ),
+    choice = Choice(
+        wrong,
+        right,
+        models=split_list(model, "--model") if model is not None else (),
+        systems=split_list(system, "--system") if system is not None else (),
+        ids=split_list(id, "--id") if id is not None else (),
     )
     if as_json:
-        samples = [{**sample, "why": explain(sample, found)} for sample in chosen]
-        about = {"evaluation": str(found.folder), "task": found.task, "match": found.match}
-        print_json(about | {"samples": samples})
+        print_json(show_samples(found, choice))
         return
+    chosen = choose_samples(found, choice)
     for sample in chosen:
         print_text(describe_sample(sample, found, full))
     if not chosen:

@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -19,6 +19,18 @@ from lorapar_cli.store.disk.regular_files import exists
 
 Ask = Callable[[str, str], str]
 """From a question and the answer that Enter gives to the answer."""
+
+
+class InitOutput(TypedDict):
+    """The configuration that was written.
+
+    Keys:
+        recipe: Name of the recipe that it began with.
+        path: Of the file.
+    """
+
+    recipe: str
+    path: str
 
 
 def init(
@@ -63,7 +75,8 @@ def init(
     with atomic_file(out) as file:
         file.write(text)
     if as_json:
-        console.print_json({"schema": 1, "recipe": chosen.name, "path": str(out)})
+        written: InitOutput = {"recipe": chosen.name, "path": str(out)}
+        console.print_json(written)
         return
     run = f"lorapar run {shlex.quote(str(out))}"
     console.say(f"written: `{out}`, next: `{run} --dry-run`, then `{run}`")

@@ -52,6 +52,6 @@ def test_a_mask_is_shown_by_module(importance, tmp_path, inspect):
 
 def test_json_is_the_report(importance, inspect):
     report = json.loads(inspect(importance, "--json"))
-    assert list(report) == ["path", "kind", "metadata", "matrices", "systems"]
+    assert list(report) == ["schema", "path", "kind", "metadata", "matrices", "systems"]
     report = json.loads(inspect(importance, "--json", "--tensor", "up_proj"))
     assert list(report)[4:] == ["tensor", "shape", "systems"]
