@@ -45,7 +45,7 @@ def render(manifest: Manifest) -> list[Any]:
     if pairs:
         tables.append(_difference_table(pairs))
     if forgotten := measured(models):
-        tables.append(forgetting_table(forgotten))
+        tables.append(forgetting_table(forgotten, record.metrics.get("forgetting_seconds")))
     if problems := _problems(models):
         tables.append(_by_model("completions with a problem", "problem", problems, models))
     return [*tables, "; ".join(_depends_on(manifest))]

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def forgetting_table(models: Mapping[str, Forgetting]) -> "Table":
+def forgetting_table(models: Mapping[str, Forgetting], seconds: float | None = None) -> "Table":
     """Returns a table with a row per model.
 
     Args:
         models: Label -> figures.
+        seconds: That measuring them took, where it is to be said.
     """
     from rich.table import Table
 
     from lorapar_cli.tools.forgetting import UNITS, model_columns
 
     heads, cells = model_columns(models)
-    table = Table(title=f"forgetting; {UNITS}", title_justify="left")
+    took = "" if seconds is None else f"; measured in {seconds:.1f} s"
+    table = Table(title=f"forgetting; {UNITS}{took}", title_justify="left")
     table.add_column("model")
     for head in heads:
         table.add_column(head, justify="right")

@@ -65,10 +65,9 @@ def predict_all(
     for name, predict, model in loaded:
         batches = processes.share(predictor.batches)
         _predict_pending(name, predict, batches, predictor.task, journal, progress)
+        seconds[name] = round(time.monotonic() - started, 3)
         forgetting.measure(name, model)
-        ended = time.monotonic()
-        seconds[name] = round(ended - started, 3)
-        started = ended
+        started = time.monotonic()
     return seconds
 
 

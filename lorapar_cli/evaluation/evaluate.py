@@ -121,7 +121,8 @@ def _evaluate_models(
         def finish() -> Manifest:
             journal.read_others()
             return finish_run(
-                run, work, manifest, journal, seconds, predictor.truncated, forgetting.add_to
+                *(run, work, manifest, journal, seconds, predictor.truncated),
+                *(forgetting.add_to, forgetting.seconds),
             )
 
         return Outcome(run.folder, processes.on_main(finish))

@@ -77,6 +77,7 @@ def finish_run(
     seconds: dict[str, float] | None = None,
     truncated_prompts: int | None = None,
     add: Callable[[EvalMetrics], None] = lambda _: None,
+    adding_seconds: float = 0.0,
 ) -> Manifest:
     """Writes samples, results and manifest, and publishes the folder.
 
@@ -84,7 +85,8 @@ def finish_run(
         work: The working folder, with the journal of all samples.
         seconds: By model; None where none was run.
         truncated_prompts: Number of them; None where no model was run.
-        add: Adds to the metrics what else was measured of the models.
+        add: Adds to the metrics what they have forgotten.
+        adding_seconds: That measuring this took.
     """
     task = run.task
     samples = order_samples(task, manifest.settings["models"], journal)
@@ -115,6 +117,8 @@ def finish_run(
         file.write("\n")
     if seconds is not None:
         metrics = {"seconds": seconds, **metrics}
+    if "forgetting_basis" in metrics:
+        metrics["forgetting_seconds"] = round(adding_seconds, 3)
     record = EvalRecord(counts, metrics)
     manifest.keep(record)
     manifest.notes += _notes(run, record)

@@ -1,5 +1,6 @@
 """What adapters have made the base model forget, measured beside their accuracy."""
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -36,20 +37,24 @@ class ForgettingOfModels:
 
     Attributes:
         found: Model -> its figures.
+        seconds: That measuring all of them took.
     """
 
     def __init__(self, probe: ForgettingProbe | None, compared: bool) -> None:
         self._probe, self._compared = probe, compared
         self.found: dict[str, Forgetting] = {}
+        self.seconds = 0.0
 
     def measure(self, name: str, model: torch.nn.Module | None) -> None:
         """Measures a model with that name, if anything is measured; None is no model to measure."""
         if self._probe is None or model is None:
             return
+        started = time.monotonic()
         with at_rest(model):
             if self._compared:
                 self._probe.write(model)
             self.found[name] = self._probe.measure(model)
+        self.seconds += time.monotonic() - started
 
     def add_to(self, metrics: EvalMetrics) -> None:
         """Adds the figures of each model to its row, and what they were measured on."""

@@ -240,6 +240,7 @@ class EvalMetrics(TypedDict):
     Keys:
         harness: In place of both, which are empty, on tasks of lm-evaluation-harness by name.
         forgetting_basis: What forgetting was measured on, where it was.
+        forgetting_seconds: That measuring it took, of all models.
     """
 
     seconds: NotRequired[dict[str, float]]
@@ -247,6 +248,7 @@ class EvalMetrics(TypedDict):
     pairs: list[PairRow]
     harness: NotRequired[list[HarnessRow]]
     forgetting_basis: NotRequired[ForgettingBasis]
+    forgetting_seconds: NotRequired[float]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lorapar_cli.store.checkpoints import has_checkpoint
 from lorapar_cli.store.disk.links import real_folder
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists, read_json, remove
 from lorapar_cli.store.manifest import Deciding, Manifest, read_manifest, write_manifest
+from lorapar_cli.store.verify import find_damage
 
 UNFINISHED_PREFIX = "unfinished"
 """What the names begin with of files that are not part of a result."""
@@ -136,11 +137,12 @@ def _of_a_finished_run(
             f"`{folder}` contains a result of `{finished.stage}`",
             hint="name a new folder with `--out`",
         )
-    return LoraparError(
-        f"`{folder}` contains a result of other settings or inputs",
-        _differences(finished, manifest, deciding, kind),
-        "give `--overwrite` to train again (the old result is kept until the new one is done)",
-    )
+    hint = "give `--overwrite` to train again (the old result is kept until the new one is done)"
+    if differences := _differences(finished, manifest, deciding, kind):
+        what = f"`{folder}` contains a result of other settings or inputs"
+        return LoraparError(what, differences, hint)
+    damage = "\n".join(f"`{each.name}` {each.found}" for each in find_damage(folder, finished))
+    return LoraparError(f"`{folder}` contains a result whose files are damaged", damage, hint)
 
 
 def _of_another_run(work: Path, damage: str | None) -> LoraparError:
@@ -242,7 +244,7 @@ def _differences(old: Manifest, new: Manifest, deciding: Deciding, kind: type[Op
         for name in sorted(now["inputs"].keys() | then["inputs"].keys())
         if now["inputs"].get(name, {}).get("sha256") != then["inputs"].get(name, {}).get("sha256")
     ]
-    return "\n".join(lines) or "its files are damaged"
+    return "\n".join(lines)
 
 
 def finish_working_folder(work: Path, folder: Path, manifest: Manifest) -> Manifest:

@@ -65,7 +65,11 @@ def test_figures_are_those_of_each_model(
     )
     divergences = kl_from_base(model, written, tokenizer.pad_token_id)
     assert found["sft"]["kl"]["system2"] == pytest.approx(mean(divergences), rel=1e-6)
+    # What it took is told apart from what the models took, and is no result.
+    metrics = outcome.manifest.metrics
+    assert metrics["forgetting_seconds"] > 0
     results = json.loads((outcome.folder / Artifact.RESULTS).read_text())
+    assert "forgetting_seconds" not in results
     assert results["models"][1]["forgetting"] == found["sft"]
     assert results["forgetting_basis"]["records"] == {"system1": 12, "system2": 12}
     assert results["forgetting_basis"]["prompts"] == {"system1": 12, "system2": 12}

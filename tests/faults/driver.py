@@ -33,7 +33,9 @@ from tests.faults import (
     patterns,
     places,
     readers,
+    recipes,
     secrets,
+    sweeps,
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
 from tests.faults.results import PAGE, append, read_results, table, update_page
@@ -45,6 +47,8 @@ MODULES: tuple[ModuleType, ...] = (
     copies,
     corruption,
     checkpoints,
+    recipes,
+    sweeps,
     secrets,
     injection,
     hostile_models,

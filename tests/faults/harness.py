@@ -25,7 +25,8 @@ from pathlib import Path
 TIMEOUT_SECONDS = 60.0
 MOST_BYTES = 4 * 2**30
 _CAPABILITY_VERSION = 0x20080522
-_STEP_TIME = re.compile(rb'"step_time": [0-9.e-]+')
+_TIMES = re.compile(rb'"(step_time|refill/seconds|seconds)": [0-9.e-]+')
+_WITH_TIMES = ("metrics.jsonl", "refill.jsonl")
 
 
 class Lost(Exception):
@@ -185,10 +186,9 @@ def warm_up() -> None:
 
     torch.set_num_threads(1)
     import httpx2  # noqa: F401
-    import openai  # noqa: F401
-    import trl  # noqa: F401
 
     from lorapar_cli.cli import main
+    from lorapar_cli.comparison.sweep import sweep  # noqa: F401
     from lorapar_cli.evaluation import evaluate  # noqa: F401
     from lorapar_cli.labelling import classify  # noqa: F401
     from lorapar_cli.partition import partition  # noqa: F401
@@ -340,7 +340,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _without_times(path: Path) -> bytes:
     content = path.read_bytes()
-    return _STEP_TIME.sub(b"", content) if path.name == "metrics.jsonl" else content
+    return _TIMES.sub(b"", content) if path.name in _WITH_TIMES else content
 
 
 def fraction(*parts: object) -> float:

@@ -17,6 +17,7 @@ READS = {
     "partition": ["score/importance.safetensors", "score/manifest.json"],
     "train-sft": [
         "classify/system1.jsonl",
+        "classify/heldout.jsonl",
         "partition/mask.safetensors",
         "partition/manifest.json",
         "score/adapter/adapter_model.safetensors",
@@ -25,6 +26,7 @@ READS = {
     ],
     "train-rl": [
         "classify/system2.jsonl",
+        "classify/heldout.jsonl",
         "partition/mask.safetensors",
         "train-sft/adapter/adapter_model.safetensors",
         "train-sft/adapter/adapter_config.json",

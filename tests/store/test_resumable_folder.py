@@ -195,6 +195,18 @@ def test_a_damaged_result_is_replaced_on_request_only(tmp_path):
     assert not has_checkpoint(work)
 
 
+def test_files_of_a_result_that_are_damaged_are_named(tmp_path):
+    work = open_working_folder(tmp_path, sft(), False)
+    for name in ("replay.jsonl", "metrics.jsonl"):
+        (work / name).write_text("{}\n")
+    finish_working_folder(work, tmp_path, sft())
+    (tmp_path / "replay.jsonl").write_text("[]\n")
+    with pytest.raises(LoraparError, match="whose files are damaged") as caught:
+        open_working_folder(tmp_path, sft(), False)
+    assert caught.value.found == "`replay.jsonl` has other contents"
+    assert "--overwrite" in caught.value.hint
+
+
 def test_a_folder_that_was_removed_meanwhile_is_not_published(tmp_path):
     folder = tmp_path / "train-sft"
     work = open_working_folder(folder, sft(), False)

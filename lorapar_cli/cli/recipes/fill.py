@@ -40,19 +40,19 @@ def fill(recipe: Recipe, choices: Choices, out: Path) -> str:
     """
     text = recipe.text.replace(f"sample_configs/{recipe.name}.yaml", _in_a_line(str(out)))
     for key, value in (("model", choices.model), ("run_dir", choices.run_dir)):
-        text = _replace(text, rf"^{key}: .*$", f"{key}: ", value)
+        text = _replace(text, f"{key}: ", value)
     teachers = None if choices.teachers is None else list(choices.teachers)
     for key, listed in (("data", choices.data), ("teachers", teachers)):
         # The first such key: `classify` is the first section.
-        text = _replace(text, rf"^  {key}: .*$", f"  {key}: ", listed)
+        text = _replace(text, f"  {key}: ", listed)
     return f"# yaml-language-server: $schema={_in_a_line(str(SCHEMA))}\n{text}"
 
 
-def _replace(text: str, pattern: str, key: str, value: Any) -> str:
+def _replace(text: str, key: str, value: Any) -> str:
     if value is None:
         return text
     replaced, times = re.subn(
-        pattern, lambda _: key + _as_yaml(value), text, count=1, flags=re.MULTILINE
+        rf"^{key}.*$", lambda _: key + _as_yaml(value), text, count=1, flags=re.MULTILINE
     )
     if not times:
         raise AssertionError(f"the recipe has no `{key.strip()}`")

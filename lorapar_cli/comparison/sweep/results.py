@@ -10,6 +10,7 @@ from lorapar_cli.comparison.sweep.run_step import manifest_of
 from lorapar_cli.comparison.sweep.schedule import Progressed
 from lorapar_cli.comparison.sweep.steps import CellSteps, Step
 from lorapar_cli.comparison.sweep.table_spec import TableSpec
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, System
 from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.stage_records.forgetting import Forgetting
@@ -163,7 +164,15 @@ class Reader:
         manifest = manifest_of(self.root, step)
         if manifest is None:
             raise AssertionError(f"`{step.key}` has not finished")
-        return manifest.record(kind)
+        try:
+            return manifest.record(kind)
+        except LoraparError as error:
+            folder = self.root / step.key
+            raise LoraparError(
+                f"the `manifest.json` in `{folder}` is damaged",
+                error.found,
+                "remove this folder, and the same command makes it anew",
+            ) from error
 
     def _evaluated(self, step: Step) -> Evaluated:
         (model,) = self._record(step, EvalRecord).metrics["models"]

@@ -156,8 +156,8 @@ def _report(figures: PassFilter, low: float, high: float, notes: list[str]) -> N
         LoraparError: All was.
     """
     found = (
-        f"of {figures['asked']:,} prompts {figures['never']:,} pass never and "
-        f"{figures['always']:,} always, the mean pass rate is {figures['mean']:.3f}"
+        f"of {figures['asked']:,} prompts {figures['never']:,} never pass and "
+        f"{figures['always']:,} always do, the mean pass rate is {figures['mean']:.3f}"
     )
     if not figures["kept"]:
         raise LoraparError(
