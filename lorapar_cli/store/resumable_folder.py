@@ -68,7 +68,7 @@ def open_working_folder(
         manifest.notes.append(f"`{UNFINISHED}` {damage or 'was damaged'} and was restored")
     elif work == folder and not _is_ours(folder):
         raise LoraparError(
-            f"`{folder}` is not empty and does not contain a training run",
+            f"`{folder}` is not empty and does not contain a run of `{manifest.stage}`",
             hint="name a new or empty folder with `--out`",
         )
     elif not same:

@@ -36,7 +36,7 @@ def newest(work, **settings):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_with_other_files_is_never_cleared(tmp_path, overwrite):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(LoraparError, match="does not contain a training run"):
+    with pytest.raises(LoraparError, match="does not contain a run of `train-sft`"):
         open_working_folder(tmp_path, sft(), overwrite)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
