@@ -54,4 +54,4 @@ def test_json_is_the_report(importance, inspect):
     report = json.loads(inspect(importance, "--json"))
     assert list(report) == ["schema", "path", "kind", "metadata", "matrices", "systems"]
     report = json.loads(inspect(importance, "--json", "--tensor", "up_proj"))
-    assert list(report)[4:] == ["tensor", "shape", "systems"]
+    assert list(report)[5:] == ["tensor", "shape", "systems"]
