@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lorapar_cli
+from tests.docs.blocks import command_lines, is_command_of_ours, reason_not_to_run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -152,6 +153,13 @@ def test_named_studies_exist(page):
     code = "\n".join(code_of(page.read_text(encoding="utf-8")))
     for name in re.findall(r"python -m evidence ([a-z][a-z-]*)", code):
         assert name in (*COMMANDS, "page"), f"{name_of(page)}: {name}"
+
+
+def test_every_command_line_is_run_or_listed():
+    """`tests/docs/test_blocks.py` runs lines of `lorapar`; others are in `tests/docs/blocks.toml`."""
+    for line in command_lines():
+        listed = reason_not_to_run(line) is not None
+        assert listed or is_command_of_ours(line.text), f"{line.page}: {line.text}"
 
 
 def yaml_of(page: str) -> str:
