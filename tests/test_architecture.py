@@ -54,6 +54,7 @@ PURE = [
 HEAVY = {
     *("torch", "numpy", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors"),
     *("openai", "httpx2", "yaml", "jinja2", "rich", "matplotlib", "pyarrow", "tokenizers"),
+    "huggingface_hub",
 }
 COMMANDS = [
     "classify",

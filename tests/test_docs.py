@@ -28,6 +28,9 @@ OPTIONS_OF_OTHER_TOOLS = {
     *("--index-url", "--no-index", "--find-links", "--torch-backend", "--with"),
     # vLLM
     *("--enable-lora", "--max-lora-rank", "--max-loras", "--logprobs-mode"),
+    *("--lora-modules",),
+    # llama.cpp
+    *("--outfile", "--base", "--lora"),
     # `python -m evidence`
     *("--work",),
     # `python -m tests.faults`

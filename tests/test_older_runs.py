@@ -8,68 +8,31 @@ from dataclasses import replace
 import pytest
 
 from lorapar_cli import (
-    ClassifyOptions,
-    EvalOptions,
     LoraparError,
-    PartitionOptions,
-    RlOptions,
     RunDir,
-    ScoreOptions,
-    SftOptions,
-    classify,
     evaluate,
     partition,
-    score,
-    train_rl,
     train_sft,
 )
-from lorapar_cli.embedded.corpus import training_records
 from lorapar_cli.evaluation.review.read import read_evaluation
 from lorapar_cli.options import UNCHANGED, as_recorded, options_of
 from lorapar_cli.tools.page.page import run_page
 from lorapar_cli.tools.report import report
-from lorapar_cli.training.rewards.builtin import REWARDS
-from tests.labelling.classify_parts import write_rows
 from tests.training.training_runs import Killed, adapter_bytes, kill_at
-
-STAGES = {
-    "classify": (classify, ClassifyOptions(data=("",), teachers=("rules-operations",))),
-    "score": (score, ScoreOptions(r=2, lora_alpha=4, dtype="float32")),
-    "partition": (partition, PartitionOptions(theta=0.5)),
-    "train-sft": (
-        train_sft,
-        SftOptions(max_steps=2, per_device_batch_size=2, save_steps=1, forgetting=False),
-    ),
-    "train-rl": (
-        train_rl,
-        RlOptions(
-            **{"max_steps": 1, "per_device_batch_size": 4, "num_generations": 4},
-            **{"max_completion_length": 4, "forgetting": False, "rewards": "length"},
-        ),
-    ),
-    "eval/test": (evaluate, EvalOptions(max_new_tokens=4, name="test", limit=2)),
-}
+from tests.whole_run import STAGES, add_reward_with_spread, make_whole_run
 
 
 @pytest.fixture(scope="module", autouse=True)
 def reward_with_spread():
-    """A reward `length` that differs between the completions of a random model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(REWARDS, "length", lambda texts, _: [len(set(t)) / 10 for t in texts])
+        add_reward_with_spread(patch)
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_model_dir):
     """A run directory with every stage finished, and the options of each."""
-    root = tmp_path_factory.mktemp("older")
-    data = write_rows(root / "data.jsonl", training_records(per_system=20))
-    options = {name: chosen for name, (_, chosen) in STAGES.items()}
-    options["classify"] = replace(options["classify"], data=(str(data),), model=str(tiny_model_dir))
-    run_dir = RunDir(root / "run")
-    for name, (stage, _) in STAGES.items():
-        assert stage(run_dir, options[name]).fresh
-    return run_dir, options
+    return make_whole_run(tmp_path_factory.mktemp("older"), tiny_model_dir)
 
 
 def make_older(path, kind) -> set[str]:

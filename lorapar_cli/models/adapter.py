@@ -221,12 +221,27 @@ def model_fingerprint(model: PeftModel) -> str:
     return layout_fingerprint({n: tuple(p.shape) for n, p in adapter_parameters(model).items()})
 
 
+_README = """---
+library_name: peft
+pipeline_tag: text-generation
+tags:
+- lora
+- lora-par
+- lorapar
+---
+
+# LoRA adapter made with lorapar
+
+`manifest.json` next to this folder says how. `lorapar export --card` writes a model card from it.
+"""
+
+
 def save_adapter(
     model: PeftModel, folder: Path, values: dict[str, torch.Tensor] | None = None
 ) -> None:
     """Writes the adapter as a plain PEFT folder that loads on the unmodified base model.
 
-    What the folder held before is removed: PEFT would keep other files, and parts of its README.
+    What the folder held before is removed: PEFT would keep other files.
 
     Args:
         values: Name -> matrix, names as in the file; None for those of the model.
@@ -248,6 +263,8 @@ def save_adapter(
             state_dict=state,
         )
         _sort_targets(folder / ADAPTER_CONFIG)
+        # PEFT's own is an empty form with the path of the base model.
+        (folder / "README.md").write_text(_README, encoding="utf-8")
     finally:
         config.init_lora_weights, config.inference_mode = init, training
 

@@ -54,6 +54,39 @@ def _follows(tokenizer, digit):
     return dict(itertools.pairwise(ids))
 
 
+GGUF_NAMES = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+    "input_layernorm.weight": "attn_norm.weight",
+    "post_attention_layernorm.weight": "ffn_norm.weight",
+    "self_attn.q_proj.weight": "attn_q.weight",
+    "self_attn.k_proj.weight": "attn_k.weight",
+    "self_attn.v_proj.weight": "attn_v.weight",
+    "self_attn.o_proj.weight": "attn_output.weight",
+    "mlp.gate_proj.weight": "ffn_gate.weight",
+    "mlp.up_proj.weight": "ffn_up.weight",
+    "mlp.down_proj.weight": "ffn_down.weight",
+}
+
+
+def to_llama_cpp(tensor, inner, config):
+    """Returns a matrix with its rows where llama.cpp expects them.
+
+    It rotates neighbouring rows of queries and keys, transformers the two halves of a head.
+    """
+    heads = {
+        "self_attn.q_proj": config["num_attention_heads"],
+        "self_attn.k_proj": config["num_key_value_heads"],
+    }.get(inner.rpartition(".weight")[0].removesuffix(".lora_B"))
+    if heads is None:
+        return tensor
+    rows, columns = tensor.shape
+    return (
+        tensor.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    )
+
+
 def write_gguf(folder, path):
     """Writes the folder's model for llama.cpp."""
     import gguf
@@ -87,25 +120,37 @@ def write_gguf(folder, path):
     writer.add_pad_token_id(config["pad_token_id"])
     writer.add_add_bos_token(False)
     writer.add_chat_template((folder / "chat_template.jinja").read_text())
-    names = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-        "input_layernorm.weight": "attn_norm.weight",
-        "post_attention_layernorm.weight": "ffn_norm.weight",
-        "self_attn.q_proj.weight": "attn_q.weight",
-        "self_attn.k_proj.weight": "attn_k.weight",
-        "self_attn.v_proj.weight": "attn_v.weight",
-        "self_attn.o_proj.weight": "attn_output.weight",
-        "mlp.gate_proj.weight": "ffn_gate.weight",
-        "mlp.up_proj.weight": "ffn_up.weight",
-        "mlp.down_proj.weight": "ffn_down.weight",
-    }
     for name, tensor in load_file(folder / "model.safetensors").items():
         _, _, rest = name.partition("model.layers.")
         block, _, inner = rest.partition(".")
-        short = f"blk.{block}.{names[inner]}" if rest else names[name]
-        writer.add_tensor(short, np.ascontiguousarray(tensor.astype(np.float32)))
+        short = f"blk.{block}.{GGUF_NAMES[inner]}" if rest else GGUF_NAMES[name]
+        matrix = to_llama_cpp(tensor, inner, config)
+        writer.add_tensor(short, np.ascontiguousarray(matrix.astype(np.float32)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_lora_gguf(adapter, base, path):
+    """Writes a PEFT adapter of a folder's model for llama.cpp."""
+    import gguf
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    config = json.loads((base / "config.json").read_text())
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    alpha = json.loads((adapter / "adapter_config.json").read_text())["lora_alpha"]
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
+    for name, tensor in load_file(adapter / "adapter_model.safetensors").items():
+        block, _, inner = name.partition("model.layers.")[2].partition(".")
+        module, _, kind = inner.removesuffix(".weight").rpartition(".")
+        matrix = to_llama_cpp(tensor, inner, config) if kind == "lora_B" else tensor
+        short = f"blk.{block}.{GGUF_NAMES[f'{module}.weight']}.{kind.lower()}"
+        writer.add_tensor(short, np.ascontiguousarray(matrix.astype(np.float32)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -117,6 +162,10 @@ LLAMA_SERVER = """
 import sys, time, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
+if len(sys.argv) > 2:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = sys.argv[2], 1.0
+    params.lora_adapters = [adapter]
 params.n_ctx = 16384
 params.n_parallel = 2
 params.port = 0

@@ -1,0 +1,62 @@
+"""The command lines of a run's stages, as a model card may show them."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from lorapar_cli.names import Stage
+from lorapar_cli.options import Option, options_of
+from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.tools.run_results import STAGE_OPTIONS
+from lorapar_cli.tools.sharing.privacy import base_name, looks_like_path
+
+_LONGEST = 120
+
+
+def command_line(manifest: Manifest) -> str:
+    """Returns what was typed for a stage; files by name alone, without the run directory."""
+    stage = Stage(manifest.stage)
+    words = ["lorapar", stage.value]
+    for each in options_of(STAGE_OPTIONS[stage]):
+        if each.name in manifest.given:
+            words += _words(each, manifest)
+    return " ".join(words)
+
+
+def _words(each: Option, manifest: Manifest) -> Iterator[str]:
+    if each.name == "data" and each.name not in manifest.settings:
+        before = "" if each.stated.argument else f"{each.flag} "
+        yield from (f"{before}{shlex.quote(name)}" for name in data_names(manifest))
+    if each.name not in manifest.settings:
+        return
+    value = manifest.settings[each.name]
+    if isinstance(value, bool):
+        yield each.flag if value else each.flag.replace("--", "--no-", 1)
+    elif isinstance(value, (list, dict)):
+        parts = [_plain(part) for part in value]
+        if each.stated.repeatable:
+            yield from (f"{each.flag} {shlex.quote(part)}" for part in parts)
+        elif parts:
+            yield f"{each.flag} {shlex.quote(','.join(parts))}"
+    elif value is not None:
+        yield f"{each.flag} {shlex.quote(_plain(value))}"
+
+
+def _plain(value: Any) -> str:
+    """Returns a value for a command line: the name of a file, no text of a file."""
+    text = str(value)
+    if "\n" in text or len(text) > _LONGEST:
+        return "FILE"
+    name, equals, rest = text.partition("=")
+    if equals and looks_like_path(rest):
+        return f"{name}={base_name(rest)}"
+    return base_name(text) if looks_like_path(text) else text
+
+
+def data_names(manifest: Manifest) -> list[str]:
+    """Returns the data that a stage was given: names on the Hub, and names of files."""
+    return [
+        described["path"] if described.get("source") == "hub" else base_name(described["path"])
+        for name, described in manifest.inputs.items()
+        if name == "data" or name.startswith("data")
+    ]
