@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import classify, evaluate, gpu, partition, score, train, verify
+from benchmarks import classify, evaluate, gpu, partition, recipes, score, train, verify
 from benchmarks.machine import describe
 
 ALL = {
@@ -10,6 +10,7 @@ ALL = {
     "evaluate": evaluate.main,
     "gpu": gpu.main,
     "partition": partition.main,
+    "recipes": recipes.main,
     "score": score.main,
     "train": train.main,
     "verify": verify.main,
