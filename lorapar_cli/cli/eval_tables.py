@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
-from lorapar_cli.evaluation.review.pair import RunDifference
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.stage_records.evaluation import (
     Accuracy,
@@ -19,6 +18,8 @@ from lorapar_cli.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from lorapar_cli.evaluation.review.pair import RunDifference
 
 _PER_SUBJECT = "mmlu"
 _DIGITS = 12
@@ -233,7 +234,7 @@ def percent(value: float, interval: Sequence[float]) -> str:
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def difference(part: Difference | RunDifference) -> str:
+def difference(part: "Difference | RunDifference") -> str:
     """Returns a difference in points with its interval and p-value."""
     low, high = part["interval"]
     p = part["p_value"]

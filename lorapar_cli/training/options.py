@@ -33,7 +33,7 @@ from lorapar_cli.training.recipes.options import (
     SftRecipeOptions,
     idle_options,
 )
-from lorapar_cli.training.rewards.builtin import reward_names
+from lorapar_cli.training.rewards.names import reward_names
 from lorapar_cli.training.speed.options import (
     SftSpeedOptions,
     SpeedOptions,

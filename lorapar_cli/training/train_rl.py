@@ -23,9 +23,9 @@ from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions
 from lorapar_cli.training.preflight import find_rewards, read_trainer_arguments
 from lorapar_cli.training.recipes.init_warning import init_of, rl_init_warning
-from lorapar_cli.training.rewards.builtin import CODE
 from lorapar_cli.training.rewards.code import check_record_tests, with_tests
 from lorapar_cli.training.rewards.load import WeightedRewards
+from lorapar_cli.training.rewards.names import CODE
 from lorapar_cli.training.rollouts.requirements import ASYNC
 from lorapar_cli.training.watching.parts import StageRecords, count_validation, read_stage_records
 

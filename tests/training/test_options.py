@@ -16,7 +16,8 @@ from lorapar_cli.training.options import (
     argument_name,
     deciding,
 )
-from lorapar_cli.training.rewards.builtin import REWARDS, parse_weights, reward_names
+from lorapar_cli.training.rewards.builtin import REWARDS, parse_weights
+from lorapar_cli.training.rewards.names import BUILTIN, reward_names
 from lorapar_cli.training.watching.options import WatchOptions
 
 STAGES = [SftOptions, RlOptions]
@@ -67,6 +68,7 @@ def test_help_names_every_tracker_that_is_accepted(name):
 
 def test_help_names_every_reward_that_is_accepted():
     doc = stated(RlOptions)["rewards"].stated.doc
+    assert [*REWARDS] == [*BUILTIN]
     assert set(REWARDS) < set(reward_names())
     for name in reward_names():
         assert parse_weights(name) == {name: 1.0}

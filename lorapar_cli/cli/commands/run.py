@@ -9,9 +9,7 @@ from typer.core import TyperGroup
 
 from lorapar_cli.cli import console
 from lorapar_cli.cli.config import Step, plan_steps, read_config
-from lorapar_cli.cli.display.board import run_display
 from lorapar_cli.cli.options import given_options
-from lorapar_cli.cli.run_summary import closing_report
 from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance
@@ -127,6 +125,9 @@ def run_stages(
     ctx: typer.Context, content: dict[str, Any], run_dir: Path | None, overwrite: bool = False
 ) -> None:
     """Runs the stages of a configuration and prints the closing report."""
+    from lorapar_cli.cli.display.board import run_display
+    from lorapar_cli.cli.run_summary import closing_report
+
     steps = plan_run(ctx, content, run_dir, overwrite)
     outcomes: dict[Stage, Outcome] = {}
     root = _run_dir_of(steps)

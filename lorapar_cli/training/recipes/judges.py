@@ -1,8 +1,8 @@
 """Which of a run's rewards tell right from wrong."""
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.training.rewards.builtin import CODE, LATEX
 from lorapar_cli.training.rewards.load import WeightedRewards
+from lorapar_cli.training.rewards.names import CODE, LATEX
 
 _CORRECTNESS = ("answer", "choice", LATEX, CODE)
 

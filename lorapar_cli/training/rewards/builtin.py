@@ -19,6 +19,7 @@ from lorapar_cli.grading.answers import (
     parse_number,
     visible,
 )
+from lorapar_cli.training.rewards.names import reward_names
 
 Reward = Callable[[list[str], list[str | None]], list[float]]
 
@@ -106,13 +107,6 @@ REWARDS: dict[str, Reward] = {
     "tags": tags,
     "choice": choice,
 }
-LATEX, CODE = "latex", "code"
-
-
-def reward_names() -> list[str]:
-    """Returns the names of all rewards, with those that need a package or a permission."""
-    return [*REWARDS, LATEX, CODE]
-
 
 # Source: LoRA-PAR Sec. 4, GRPO rewards.
 PAPER_WEIGHTS = {

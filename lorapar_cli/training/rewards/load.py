@@ -14,8 +14,9 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.grading.latex import check_latex, latex
 from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
-from lorapar_cli.training.rewards.builtin import CODE, LATEX, REWARDS, Reward, parse_weights
+from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
+from lorapar_cli.training.rewards.names import CODE, LATEX
 
 UserReward = Callable[..., Any]
 """A reward as users and TRL write it; `call_reward` says how it is called."""
