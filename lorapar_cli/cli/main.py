@@ -5,17 +5,22 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
 from lorapar_cli import __version__
+from lorapar_cli.cli.command_index import CALL_OTHERS, COMMANDS
 from lorapar_cli.cli.display.words import wrap
 from lorapar_cli.cli.interrupts import keep_interrupts
 from lorapar_cli.cli.options import describe_refusal
 from lorapar_cli.cli.subcommands import SubcommandGroup
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.text_safety import make_inert, redact
+
+# Set by the shell when it asks for completions.
+_COMPLETION = "_LORAPAR_COMPLETE"
 
 app = typer.Typer(
     name="lorapar",
@@ -42,51 +47,22 @@ def _root(
         raise UsageError("`--json` before a command belongs to `--version`")
 
 
-def register() -> None:
-    """Adds the subcommands; separate from `main`, for whoever only inspects them."""
-    if app.registered_commands:
-        return
-    from lorapar_cli.cli.commands import (
-        classify,
-        compare,
-        demo,
-        doctor,
-        evaluate,
-        export,
-        partition,
-        run,
-        score,
-        status,
-        sweep,
-        teachers,
-        train_rl,
-        train_sft,
-    )
-    from lorapar_cli.cli.commands.review import compare as review_compare
-    from lorapar_cli.cli.commands.review import inspect, plot, report, show
-    from lorapar_cli.cli.commands.start import init, recipes
+def register(words: Sequence[str] | None = None) -> None:
+    """Adds the subcommands; separate from `main`, for whoever only inspects them.
 
-    app.command("classify")(classify.classify)
-    app.command("score")(score.score)
-    app.command("partition")(partition.partition)
-    app.command("train-sft")(train_sft.train_sft)
-    app.command("train-rl")(train_rl.train_rl)
-    app.command("eval")(evaluate.evaluate)
-    app.command("eval show")(show.show)
-    app.command("eval compare")(review_compare.compare)
-    app.command("compare")(compare.compare)
-    app.command("sweep")(sweep.sweep)
-    app.command("recipes")(recipes.recipes)
-    app.command("init")(init.init)
-    app.command("run")(run.run)
-    app.command("demo")(demo.demo)
-    app.command("status")(status.status)
-    app.command("inspect")(inspect.inspect)
-    app.command("export")(export.export)
-    app.command("plot")(plot.plot)
-    app.command("teachers")(teachers.teachers)
-    app.command("report")(report.report)
-    app.command("doctor")(doctor.doctor)
+    Args:
+        words: The command line. Commands that it cannot call are listed and not loaded, which takes
+            most of the time of `--help`. None to load all.
+    """
+    if getattr(app, "all_loaded", False):
+        return
+    first = words[0] if words else ""
+    everything = words is None or first in CALL_OTHERS or _COMPLETION in os.environ
+    app.registered_commands.clear()
+    for name, entry in COMMANDS.items():
+        loaded = everything or name.partition(" ")[0] == first
+        app.command(name)(entry.load() if loaded else entry.stand_in())
+    app.all_loaded = everything  # type: ignore[attr-defined]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -94,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Nothing about a run leaves the machine; and tokenizers warn when trainers fork.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    register()
+    register(sys.argv[1:] if arguments is None else arguments)
     keep_interrupts()
     try:
         code = app(arguments, prog_name="lorapar", standalone_mode=False)
