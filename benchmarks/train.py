@@ -3,19 +3,25 @@
 Both train the same LoRA adapter (r = 8 on all linear modules) of a random Llama for the same steps
 on the same token ids, in turns within one process, so that a machine whose speed drifts slows both
 alike. Plain: TRL's SFTTrainer with a PeftModel and AdamW. Masked: the same with our optimizer, 40 %
-of the elements active.
+of the elements active, and then with one option more. Seconds are those of the clock and those of
+the processor: the latter hardly depend on what else the machine does.
+
+What options of whole stages cost is measured by `train_options`.
 """
 
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks import train_options
 from lorapar_cli.embedded import MODEL_DIR
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import BaseModel, load_tokenizer
@@ -28,6 +34,11 @@ ROUNDS, STEPS, WARM_STEPS = 5, 12, 2
 BATCH, LENGTH = 4, 128
 HIDDEN, LAYERS = 512, 4
 ACTIVE_SHARE = 0.4
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--gradient-checkpointing": {"gradient_checkpointing": True},
+    "--attention eager": {"attention": "eager"},
+}
+"""What is measured against masked steps without it."""
 
 
 class StepTimes(TrainerCallback):
@@ -35,19 +46,38 @@ class StepTimes(TrainerCallback):
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.processor: list[float] = []
 
     def on_step_begin(self, *_, **__) -> None:
         """Starts the clock."""
-        self._began = time.perf_counter()
+        self._began = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_, **__) -> None:
         """Stops it, the device's work included."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - self._began)
+        wall, processor = self._began
+        self.seconds.append(time.perf_counter() - wall)
+        self.processor.append(time.process_time() - processor)
 
 
-def build_model() -> torch.nn.Module:
+@dataclass(frozen=True)
+class Cost:
+    """What the steps of one training cost.
+
+    Attributes:
+        seconds, processor: Medians of a step, on the clock and of the processor.
+        first: Seconds of the steps that do not count, on the clock.
+        held: Bytes of optimizer state.
+    """
+
+    seconds: float
+    processor: float
+    first: float
+    held: int
+
+
+def build_model(attention: str = "sdpa") -> torch.nn.Module:
     """Returns a random Llama with a LoRA adapter on it."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -56,6 +86,7 @@ def build_model() -> torch.nn.Module:
         intermediate_size=2 * HIDDEN,
         num_hidden_layers=LAYERS,
         num_attention_heads=8,
+        attn_implementation=attention,
     )
     lora = LoraConfig(
         r=8, lora_alpha=64, target_modules=list(TARGET_MODULES), init_lora_weights="orthogonal"
@@ -63,9 +94,14 @@ def build_model() -> torch.nn.Module:
     return get_peft_model(LlamaForCausalLM(config), lora)
 
 
-def train(masked: bool, folder: Path) -> tuple[float, int]:
-    """Returns the median seconds of a step and the bytes of optimizer state."""
-    model, tokenizer = build_model(), load_tokenizer(BaseModel("embedded", str(MODEL_DIR), None))
+def train(masked: bool, folder: Path, attention: str = "sdpa", **changes: Any) -> Cost:
+    """Returns what steps cost.
+
+    Args:
+        changes: Arguments of the trainer.
+    """
+    model = build_model(attention)
+    tokenizer = load_tokenizer(BaseModel("embedded", str(MODEL_DIR), None))
     generator = torch.Generator().manual_seed(1)
     rows = torch.randint(10, 700, (BATCH * STEPS, LENGTH), generator=generator).tolist()
     config = SFTConfig(
@@ -74,13 +110,13 @@ def train(masked: bool, folder: Path) -> tuple[float, int]:
         max_steps=STEPS,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        gradient_checkpointing=False,
         use_cpu=not torch.cuda.is_available(),
         bf16=torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=True,
         logging_strategy="no",
         save_strategy="no",
+        **{"gradient_checkpointing": False} | changes,
     )
     times = StepTimes()
     arguments = {
@@ -98,7 +134,12 @@ def train(masked: bool, folder: Path) -> tuple[float, int]:
     trainer.train()
     state = trainer.optimizer.state_dict()["state"].values()
     held = sum(t.numel() * t.element_size() for s in state for k, t in s.items() if k != "step")
-    return statistics.median(times.seconds[WARM_STEPS:]), held
+    return Cost(
+        statistics.median(times.seconds[WARM_STEPS:]),
+        statistics.median(times.processor[WARM_STEPS:]),
+        sum(times.seconds[:WARM_STEPS]),
+        held,
+    )
 
 
 def mask_at_random(model) -> MaskedModel:
@@ -119,20 +160,43 @@ def active_share() -> float:
 
 
 def main() -> None:
-    """Prints one line a round and the medians."""
+    """Prints one line a round, the medians, and what each option costs."""
     print(f"train: Llama, hidden {HIDDEN}, {LAYERS} layers, {BATCH} x {LENGTH} tokens a step")
-    ratios = []
+    clock, processor = [], []
+    found: dict[str, list[float]] = {name: [] for name in OPTIONS}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(ROUNDS):
-            plain, plain_bytes = train(False, Path(folder))
-            ours, our_bytes = train(True, Path(folder))
-            ratios.append(ours / plain)
+            plain, ours = train(False, Path(folder)), train(True, Path(folder))
+            clock.append(ours.seconds / plain.seconds)
+            processor.append(ours.processor / plain.processor)
             print(
-                f"  round {number + 1}: masked {ours * 1e3:.1f} ms, plain {plain * 1e3:.1f} ms a "
-                f"step, ratio {ratios[-1]:.3f}; optimizer state {our_bytes / plain_bytes:.4f} "
-                f"of plain's, active {active_share():.4f} of the elements"
+                f"  round {number + 1}: masked {ours.seconds * 1e3:.1f} ms, plain "
+                f"{plain.seconds * 1e3:.1f} ms a step, ratio {clock[-1]:.3f}, of the processor's "
+                f"time {processor[-1]:.3f}; optimizer state {ours.held / plain.held:.4f} of "
+                f"plain's, active {active_share():.4f} of the elements",
+                flush=True,
             )
-    print(f"  median ratio {statistics.median(ratios):.3f}")
+            for name, changes in OPTIONS.items():
+                found[name].append(train(True, Path(folder), **changes).processor / ours.processor)
+        print(f"  median ratio {_spread(clock)}; of the processor's time {_spread(processor)}")
+        for name, ratios in found.items():
+            print(f"  {name}: {_spread(ratios)} times the processor's time of a masked step")
+        _print_compiled(Path(folder))
+    train_options.main()
+
+
+def _print_compiled(folder: Path) -> None:
+    """Prints what compilation costs once and saves in every step."""
+    ours, compiled = train(True, folder), train(True, folder, torch_compile=True)
+    print(
+        f"  --compile: {compiled.processor / ours.processor:.2f} times the processor's time of a "
+        f"masked step, {compiled.seconds / ours.seconds:.2f} on the clock; the first {WARM_STEPS} "
+        f"steps {compiled.first:.1f} s instead of {ours.first:.1f} s"
+    )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":
