@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,21 +16,22 @@ ROOT = Path(lorapar_cli.__file__).parents[1]
 MAX_BYTES = 8 * 10**6
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the files that git tracks or would track."""
-    source = tmp_path_factory.mktemp("source")
+def copy_tracked(source) -> set[str]:
+    """Copies the files that git tracks or would track; returns their names."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    folder = tmp_path_factory.mktemp("wheel")
+    names = {n for n in listed.stdout.decode().split("\0") if n and (ROOT / n).is_file()}
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    return names
+
+
+def build_wheel(source, folder) -> Path:
     # Dependencies are those of this environment, so that no registry is asked.
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
     done = subprocess.run(
@@ -40,6 +42,28 @@ def wheel(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the files that git tracks or would track."""
+    source = tmp_path_factory.mktemp("source")
+    copy_tracked(source)
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The names of all tracked files, and the source distribution made of them, unpacked."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
+    names = copy_tracked(source)
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+    return names, folder / path.name.removesuffix(".tar.gz")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +115,45 @@ def test_the_package_runs_outside_the_checkout(installed, tmp_path):
         tmp_path, "classify", "data.jsonl", "--teachers", "rules-cues", "--model", "embedded"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_source_distribution_is_the_repository(unpacked):
+    names, folder = unpacked
+    for name in names:
+        assert (folder / name).is_file(), f"{name} is not in the sdist: see MANIFEST.in"
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_a_wheel_of_the_source_distribution_is_the_wheel(unpacked, wheel, tmp_path):
+    _, folder = unpacked
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(build_wheel(folder, tmp_path)) as second:
+        ours = {
+            each.filename: each.CRC for each in first.infolist() if "RECORD" not in each.filename
+        }
+        theirs = {each.filename: each.CRC for each in second.infolist()}
+    assert ours.items() <= theirs.items()
+
+
+def test_tests_of_the_source_distribution_can_be_run(unpacked):
+    _, folder = unpacked
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/elements/test_rules.py",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
 
 
 @pytest.mark.slow
