@@ -19,7 +19,7 @@ from lorapar_cli.grading.answers import (
     parse_number,
     visible,
 )
-from lorapar_cli.training.rewards.names import reward_names
+from lorapar_cli.training.rewards.names import CODE, LATEX
 
 Reward = Callable[[list[str], list[str | None]], list[float]]
 
@@ -125,14 +125,15 @@ def parse_weights(text: str, also: Sequence[str] = ()) -> dict[str, float]:
     count as hyphens.
 
     Args:
-        also: Names that are valid besides `reward_names`.
+        also: Names that are valid besides the known ones.
 
     Raises:
         UsageError: An unknown or repeated name, or a weight that is not a positive number.
     """
     if text.strip() == "paper":
         return dict(PAPER_WEIGHTS)
-    valid = [*reward_names(), *also]
+    # Of the functions that are there, and those that need more than a function.
+    valid = [*REWARDS, LATEX, CODE, *also]
     weights: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, weight = (piece.strip() for piece in part.partition("="))

@@ -4,12 +4,8 @@ import pytest
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.training.rewards import builtin as rewards
-from lorapar_cli.training.rewards.builtin import (
-    PAPER_WEIGHTS,
-    REWARDS,
-    parse_weights,
-    reward_names,
-)
+from lorapar_cli.training.rewards.builtin import PAPER_WEIGHTS, REWARDS, parse_weights
+from lorapar_cli.training.rewards.names import reward_names
 
 TAGGED = "<reasoning>\n2+2\nis 4\n</reasoning>\n<answer>\n4\n</answer>\n"
 ONE_LINE = "<reasoning>2+2</reasoning> <answer>4</answer>"
