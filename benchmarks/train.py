@@ -6,7 +6,7 @@ alike. Plain: TRL's SFTTrainer with a PeftModel and AdamW. Masked: the same with
 of the elements active, and then with one option more. Seconds are those of the clock and those of
 the processor: the latter hardly depend on what else the machine does.
 
-What options of whole stages cost is measured by `train_options`.
+What options of whole stages cost is measured by `recipes`.
 """
 
 import statistics
@@ -21,7 +21,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks import train_options
 from lorapar_cli.embedded import MODEL_DIR
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import BaseModel, load_tokenizer
@@ -182,7 +181,6 @@ def main() -> None:
         for name, ratios in found.items():
             print(f"  {name}: {_spread(ratios)} times the processor's time of a masked step")
         _print_compiled(Path(folder))
-    train_options.main()
 
 
 def _print_compiled(folder: Path) -> None:
