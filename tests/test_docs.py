@@ -1,5 +1,6 @@
 """The documentation is true: command reference, links, named commands, files and folders."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -87,14 +88,27 @@ def is_there(path: str) -> bool:
     return any(True for _ in ROOT.glob(pattern))
 
 
-def test_command_reference_is_current():
+@pytest.mark.parametrize(
+    ("generator", "page"),
+    [("generate_commands.py", "commands.md"), ("generate_json.py", "reference/json.md")],
+)
+def test_generated_references_are_current(generator, page):
     made = subprocess.run(
-        [sys.executable, str(DOCS / "generate_commands.py")],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, str(DOCS / generator)], capture_output=True, text=True, check=True
     ).stdout
-    assert made == (DOCS / "commands.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert made == (DOCS / page).read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_the_schemas_are_as_generated():
+    place = DOCS / "generate_schemas.py"
+    spec = importlib.util.spec_from_file_location("generate_schemas", place)
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    made = generator.schemas()
+    assert len(made) == 3
+    for name, text in made.items():
+        written = (PACKAGE / "cli" / "schemas" / name).read_text(encoding="utf-8")
+        assert written == text, "run `make docs`"
 
 
 @each_page

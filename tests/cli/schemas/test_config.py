@@ -1,6 +1,5 @@
 """The JSON schemas of YAML files: as generated, and of one mind with the commands."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -34,16 +33,6 @@ VALUES = [
 def commands():
     main.register()
     return typer.main.get_command(main.app).commands
-
-
-def test_the_schemas_are_as_generated():
-    """Mended by `make docs`."""
-    place = ROOT / "docs" / "generate_schemas.py"
-    spec = importlib.util.spec_from_file_location("generate_schemas", place)
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    for name, text in generator.schemas().items():
-        assert (FOLDER / name).read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What each command prints with `--json` is what its schema says, and no key more."""
 
-import importlib.util
 import json
 import os
 import re
@@ -16,7 +15,6 @@ from lorapar_cli.cli.schemas.outputs import OUTPUTS
 from tests.json_schema import problems, unfit
 from tests.tools.inspecting.artifacts import write_run
 
-ROOT = Path(main.__file__).parents[2]
 QUICK = ["--per-device-batch-size", "8", "--gradient-accumulation", "1", "--max-steps", "1"]
 RL = [*QUICK, "--num-generations", "8", "--max-completion-length", "8"]
 RULES = ["--teachers", "rules-cues,rules-shape"]
@@ -141,16 +139,6 @@ def test_each_artifact_fits_the_schema_of_inspect(tmp_path, capfd, name):
     with pytest.raises(SystemExit):
         main.main(["inspect", str(write_run(tmp_path / "run") / name), "--json"])
     assert unfit("inspect", json.loads(capfd.readouterr().out)) == []
-
-
-def test_the_reference_is_as_generated():
-    """Mended by `make docs`."""
-    place = ROOT / "docs" / "generate_json.py"
-    spec = importlib.util.spec_from_file_location("generate_json", place)
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    page = ROOT / "docs" / "reference" / "json.md"
-    assert page.read_text(encoding="utf-8") == generator.reference()
 
 
 def test_a_wrong_output_does_not_fit():
