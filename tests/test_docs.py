@@ -1,6 +1,7 @@
 """The documentation is true: command reference, links, named commands, files and folders."""
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lorapar_cli
+from lorapar_cli.cli.command_index import COMMANDS
 from tests.docs.blocks import command_lines, is_command_of_ours, reason_not_to_run
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +99,13 @@ def test_generated_references_are_current(generator, page):
         [sys.executable, str(DOCS / generator)], capture_output=True, text=True, check=True
     ).stdout
     assert made == (DOCS / page).read_text(encoding="utf-8"), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_of_a_command_is_that_of_its_docstring(name):
+    """`lorapar_cli/cli/command_index.py` repeats it, so that help imports no command."""
+    written = inspect.getdoc(COMMANDS[name].load()).split("\n\n")[0].replace("\n", " ")
+    assert COMMANDS[name].summary == written
 
 
 def test_the_schemas_are_as_generated():

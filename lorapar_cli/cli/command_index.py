@@ -123,7 +123,7 @@ COMMANDS = {
     "export": Entry(
         "export",
         "export",
-        "Write an adapter or merged weights for use without lorapar, checked against what was trained.",
+        "Write an adapter or merged weights for use without lorapar, or upload them to the Hub.",
     ),
     "plot": Entry(
         "review.plot",
