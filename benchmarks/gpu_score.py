@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_size import ADAPTER, Size, measured
+from benchmarks.score import loop_over_samples
 from lorapar_cli.elements.importance import GradientSums
 from lorapar_cli.models.adapter import create_adapter
 from lorapar_cli.models.batches import BatchLayout, make_batch, sample_losses
@@ -47,21 +48,8 @@ def by_score(model: Any, samples: list[Encoded], packing: bool = False) -> torch
 
 def by_loop(model: Any, samples: list[Encoded]) -> torch.Tensor:
     """One sample at a time with full logits, as the authors write it; returns the same sums."""
-    parameters = list(scored_values(model, None).values())
-    first = [torch.zeros_like(p) for p in parameters]
-    second = [torch.zeros_like(p) for p in parameters]
-    for sample in samples:
-        ids = torch.tensor([sample.input_ids], device=model.device)
-        labels = ids.clone()
-        labels[0, : sample.prompt_length] = -100
-        model.zero_grad()
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss.backward()
-        with torch.no_grad():
-            for place, parameter in enumerate(parameters):
-                first[place] += parameter.grad
-                second[place] += parameter.grad**2
-    model.zero_grad()
-    return torch.stack([torch.cat([t.flatten() for t in each]) for each in (first, second)])
+    sums = loop_over_samples(model, samples, list(scored_values(model, None).values()))
+    return torch.stack([torch.cat([t.flatten() for t in each]) for each in sums])
 
 
 def by_opacus(model: Any, samples: list[Encoded]) -> torch.Tensor:

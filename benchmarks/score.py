@@ -54,13 +54,15 @@ def draw_samples():
     ]
 
 
-def loop_over_samples(model, samples) -> None:
-    """One sample at a time, two accumulators a tensor."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def loop_over_samples(
+    model, samples, parameters=None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """One sample at a time with full logits, two accumulators a tensor: sums of g and of g²."""
+    parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     gradients = [torch.zeros_like(p) for p in parameters]
     fisher = [torch.zeros_like(p) for p in parameters]
     for sample in samples:
-        ids = torch.tensor([sample.input_ids])
+        ids = torch.tensor([sample.input_ids], device=model.device)
         labels = ids.clone()
         labels[0, : sample.prompt_length] = -100
         model.zero_grad()
@@ -69,6 +71,8 @@ def loop_over_samples(model, samples) -> None:
             for place, parameter in enumerate(parameters):
                 gradients[place] += parameter.grad
                 fisher[place] += parameter.grad**2
+    model.zero_grad()
+    return gradients, fisher
 
 
 def score_pass(model, samples, packing: bool = False):
