@@ -60,19 +60,24 @@ def probabilities_of(*files) -> dict[int, float]:
     """Returns token -> log-probability of the likeliest next tokens, as llama.cpp finds them."""
     command = [sys.executable, "-c", LLAMA_SERVER, *map(str, files)]
     asked = {"prompt": PROMPT, "n_predict": 1, "n_probs": 20, "temperature": 1.0, "top_k": 0}
+    answer: dict = {}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         try:
             address = server.stdout.readline().strip()
             assert address, server.stderr.read()
-            request = urllib.request.Request(
-                f"{address}/completion",
-                json.dumps(asked).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                answer = json.load(reply)
+            # Where the token that is drawn is a part of a character, the answer has no probabilities.
+            for seed in range(20):
+                request = urllib.request.Request(
+                    f"{address}/completion",
+                    json.dumps(asked | {"seed": seed}).encode(),
+                    {"Content-Type": "application/json"},
+                )
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    answer = json.load(reply)
+                if "completion_probabilities" in answer:
+                    break
         finally:
             server.kill()
     found = answer["completion_probabilities"][0]["top_logprobs"]

@@ -123,8 +123,8 @@ def _choose(recipe: Recipe, given: Choices, asks: bool) -> Choices:
 
 def _ask(question: str, default: str) -> str:
     """Returns a line from the terminal, the default where it is empty."""
-    console.stderr().print(f"{question} [{default}]: ", end="")
     try:
+        console.stderr().print(f"{question} [{default}]: ", end="")
         line = sys.stdin.readline()
         if not line:
             raise typer.Abort
