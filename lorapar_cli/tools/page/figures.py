@@ -63,7 +63,8 @@ def _inline(document: str, alt: str) -> str:
     svg = document[document.index("<svg") :]
     head, rest = svg.split(">", 1)
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
-    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    before, _, described = rest.partition("<metadata>")
+    rest = before + described.partition("</metadata>")[2]
     head += f' role="img" aria-label="{escape(alt)}"'
     return f"{head}>{rest}".replace(_TEXT, "currentColor").strip()
 

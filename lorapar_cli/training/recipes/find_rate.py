@@ -129,7 +129,8 @@ class _Search:
 
     def _read(self) -> list[_Trial]:
         self._journal = Journal(self._preparation.work, "learning-rates", self._belongs_to)
-        return list(self._journal.lines)
+        # A file that was put together by hand may hold a trial twice.
+        return list({line["rung"]: line for line in self._journal.lines}.values())
 
     @property
     def tried(self) -> dict[int, Values]:
