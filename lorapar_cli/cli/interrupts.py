@@ -1,6 +1,8 @@
 """Ctrl-C ends a command wherever it arrives, also where Python cannot raise it."""
 
+import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -48,3 +50,22 @@ def keep_interrupts() -> None:
     """
     if not isinstance(sys.unraisablehook, _Hook):
         sys.unraisablehook = _Hook(sys.unraisablehook)
+
+
+def read_answer() -> str:
+    """Returns a line from the terminal; empty where the person left it with Ctrl-D.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, also one that arrives just before the wait for the line begins. Python
+            raises it between two of its own steps only, and would not before the next key. So the
+            wait is also for the byte that Python's handler of the signal writes.
+    """
+    reads, writes = socket.socketpair()
+    with reads, writes:
+        writes.setblocking(False)
+        before = signal.set_wakeup_fd(writes.fileno())
+        try:
+            select.select([sys.stdin, reads], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
+    return sys.stdin.readline()

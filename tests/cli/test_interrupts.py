@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.cli.terminal import run_in_terminal
+
 # Each line makes Python call `interrupted` where it ignores what is raised.
 PLACES = {
     "finaliser": "Held()\n",
@@ -57,3 +59,18 @@ def test_other_exceptions_in_finalisers_are_reported_as_before():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "ValueError: told" in done.stderr
+
+
+def test_an_interrupt_just_before_the_wait_for_an_answer_ends_it():
+    # All within one call of `map`, which is C: Python takes no step of its own between the two.
+    code = (
+        "import ctypes, operator, select, signal\n"
+        "from functools import partial\n"
+        "from lorapar_cli.cli.interrupts import read_answer\n"
+        "late = partial(getattr(ctypes.CDLL(None), 'raise'), signal.SIGINT)\n"
+        "wait = select.select\n"
+        "select.select = lambda *to: [*map(operator.call, (late, partial(wait, *to)))]\n"
+        "try:\n    read_answer()\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    assert run_in_terminal(["-c", code], seconds=20).text == "interrupted"

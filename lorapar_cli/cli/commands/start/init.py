@@ -10,6 +10,7 @@ import typer
 
 from lorapar_cli.cli import console
 from lorapar_cli.cli.commands.run import plan_run
+from lorapar_cli.cli.interrupts import read_answer
 from lorapar_cli.cli.options import JsonOption, split_list
 from lorapar_cli.cli.recipes.catalog import RECIPES, Recipe, find_recipe
 from lorapar_cli.cli.recipes.fill import Choices, fill, own_choices
@@ -125,7 +126,7 @@ def _ask(question: str, default: str) -> str:
     """Returns a line from the terminal, the default where it is empty."""
     try:
         console.stderr().print(f"{question} [{default}]: ", end="")
-        line = sys.stdin.readline()
+        line = read_answer()
         if not line:
             raise typer.Abort
     except (KeyboardInterrupt, typer.Abort):
