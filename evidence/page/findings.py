@@ -31,6 +31,29 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
     return sorted(found, key=lambda finding: not finding.negative)
 
 
+def in_short(results: Mapping[str, Results]) -> str | None:
+    """Returns how often the paper's mask beats a random one, None where nothing is measured."""
+    verdicts = [
+        is_better(row)
+        for name, measure, system in (
+            ("embedded-sft", "loss", "system1"),
+            ("embedded-rl", "accuracy", "system2"),
+            ("real-training", "loss", "system1"),
+        )
+        for _, row in results[name].differences()
+        if (row["cell"], row["against"], row["measure"], row["system"])
+        == ("paper", "random", measure, system)
+    ]
+    if not verdicts:
+        return None
+    better, worse, same = (verdicts.count(verdict) for verdict in (True, False, None))
+    return (
+        "In short: on the system that it trains, the paper's mask was compared with a random mask of "
+        f"the same size in {len(verdicts)} setting{'s' * (len(verdicts) != 1)}. It is better in "
+        f"{better}, worse in {worse} and not significantly different in {same}."
+    )
+
+
 def strong_recipe(results: Mapping[str, Results]) -> str | None:
     """Returns the recipe that is significantly better than all yardsticks on both systems.
 

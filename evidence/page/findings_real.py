@@ -1,6 +1,7 @@
 """What the studies on the real model say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from evidence.page.finding import Finding, in_words
@@ -14,12 +15,25 @@ def of_noise(study: Results) -> Iterator[Finding]:
         if name is not None:
             by_splitter.setdefault(name, {})[found["asked"]] = found["verdict"]
     for name, verdicts in by_splitter.items():
-        trail = in_words([f"{_NOISE[verdicts[n]]} with {n} samples" for n in sorted(verdicts)])
+        trail = in_words(
+            [
+                f"{_NOISE[verdict]} with {in_words([str(n) for n in numbers])} samples"
+                for verdict, numbers in _runs_of(verdicts)
+            ]
+        )
         yield Finding(
-            f"Real model, {_SPLITS.get(name, f'control {name!r}')}: sampling noise is {trail}.",
+            f"Real model, {_SPLITS.get(name, f'control {name!r}')}: the partition is {trail}.",
             verdicts[max(verdicts)] != "above" and name != "same kind, same form",
             claim=study.complete and name in ("truth", "rules, GSM8K alone"),
         )
+
+
+def _runs_of(verdicts: Mapping[int, str]) -> list[tuple[str, list[int]]]:
+    """Returns verdicts by number of samples, numbers that follow each other together."""
+    return [
+        (verdict, list(numbers))
+        for verdict, numbers in groupby(sorted(verdicts), key=verdicts.__getitem__)
+    ]
 
 
 def of_controls(study: Results) -> Iterator[Finding]:
@@ -49,9 +63,9 @@ def of_controls(study: Results) -> Iterator[Finding]:
 
 _FORM, _KIND = "same kind, other form", "other kind, same form"
 _NOISE = {
-    "above": "clearly exceeded by the partition",
-    "barely": "barely exceeded by the partition",
-    "not": "all that the partition shows",
+    "above": "clearly above sampling noise",
+    "barely": "barely above sampling noise",
+    "not": "no more than sampling noise",
     "no split": "not defined, as one system is empty,",
 }
 _SPLITS = {

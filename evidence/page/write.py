@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evidence.page.findings import Finding, find_all, strong_recipe
+from evidence.page.findings import Finding, find_all, in_short, strong_recipe
 from evidence.page.results_files import CATALOGUE, Results, read_results
 from evidence.page.tables import tables_of
 from lorapar_cli.store.atomic import atomic_file
@@ -56,6 +56,8 @@ def page_of(results: Mapping[str, Results]) -> str:
     against = _bullets([finding for finding in findings if finding.negative])
     others = _bullets([finding for finding in findings if not finding.negative])
     parts = [_INTRO]
+    if short := in_short(results):
+        parts.append(short)
     parts.append(section("What speaks against it", against or "Nothing is measured yet."))
     parts.append(section("What else was found", others or "Nothing is measured yet."))
     parts.append(section("Not finished yet", _unfinished(results)))
@@ -111,6 +113,8 @@ def readme_block(results: Mapping[str, Results]) -> str:
     """Returns the README's sentences on quality, between their marks."""
     claims = [finding for finding in find_all(results) if finding.claim]
     parts = [START]
+    if short := in_short(results):
+        parts.append(short)
     if claims:
         parts.append(_bullets(claims))
     open_studies = [each.known.title for each in results.values() if not each.complete]

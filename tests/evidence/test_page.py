@@ -163,6 +163,22 @@ def test_the_papers_rule_budget_by_budget(units, negative, words):
     assert found.claim
 
 
+def test_the_short_answer_counts_the_papers_mask_against_a_random_one():
+    assert findings.in_short(results()) is None
+    units = {"2": masks(-0.1), "7": masks(-0.1), "20": masks(0.1, 0.9), "36": masks(0.1)}
+    units["36"]["differences"] += [
+        row("snr", -0.1, measure="loss"),
+        row("paper", -0.1, against="full", measure="loss"),
+        row("paper", -0.1, measure="loss", system="system2"),
+    ]
+    reinforced = {"2": {"differences": [row("paper", 0.1, system="system2"), row("paper", -0.1)]}}
+    found = results(embedded_sft=units, embedded_rl=reinforced)
+    text = findings.in_short(found)
+    assert "the same size in 5 settings. It is better in 3, worse in 1 and not" in text
+    assert text.endswith("different in 1.")
+    assert text in readme_block(found)
+
+
 def test_negative_findings_stand_first():
     units = {"2": masks(-0.1)}
     units["2"]["differences"].append(row("snr", 0.1, measure="loss"))
@@ -180,13 +196,13 @@ def test_faults_are_corrected_over_all_of_them():
 def test_noise_is_claimed_once_the_study_is_complete():
     units = {
         f"truth-{n}": {"splitter": "truth", "asked": n, "verdict": verdict}
-        for n, verdict in ((12, "not"), (100, "above"))
+        for n, verdict in ((12, "not"), (24, "not"), (100, "above"))
     }
     found = results(real_noise=units)
     (finding,) = findings.find_all(found)
     assert finding.text == (
-        "Real model, ARC and BoolQ against GSM8K, split by source: sampling noise is all that the "
-        "partition shows with 12 samples and clearly exceeded by the partition with 100 samples."
+        "Real model, ARC and BoolQ against GSM8K, split by source: the partition is no more than "
+        "sampling noise with 12 and 24 samples and clearly above sampling noise with 100 samples."
     )
     assert (finding.negative, finding.claim) == (False, True)
     content = copy.deepcopy(found["real-noise"].content) | {"unfinished": ["truth-50"]}
