@@ -20,6 +20,10 @@ UNCHANGED = object()
 """Of an option whose default makes the same results as those that are older than the option."""
 LARGEST_SEED = 2**32 - 1
 """Of all the generators that take a seed, NumPy's takes the fewest."""
+MOST_SEEDS = 1_000
+"""Trainings of one cell that a comparison or a sweep may be asked for."""
+MOST_JOBS = 256
+"""Processes that a comparison or a sweep may be asked to start."""
 LEAST_TEMPERATURE = 0.01
 """Below it, logits divided by the temperature leave the range of half precision."""
 # What fits in 64 bits; counters of Python's own libraries take no more.

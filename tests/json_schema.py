@@ -145,6 +145,11 @@ def _least(kind):
     return check
 
 
+def _most(stated, value, place, *_):
+    if isinstance(value, list) and len(value) > stated:
+        yield f"{place}: more than {stated}"
+
+
 def _unique(stated, value, place, *_):
     if stated and isinstance(value, list) and len({repr(each) for each in value}) < len(value):
         yield f"{place}: something is there twice"
@@ -170,6 +175,7 @@ _KEYWORDS = {
     "propertyNames": _names,
     "pattern": _pattern,
     "minItems": _least(list),
+    "maxItems": _most,
     "minProperties": _least(dict),
     "uniqueItems": _unique,
     **{keyword: _limit(keyword) for keyword in _LIMITS},

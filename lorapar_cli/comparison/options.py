@@ -6,7 +6,7 @@ from typing import Literal
 
 from lorapar_cli.evaluation.options import Match
 from lorapar_cli.model_options import trust_option
-from lorapar_cli.options import Options, option
+from lorapar_cli.options import LARGEST_SEED, MOST_JOBS, MOST_SEEDS, Options, option
 
 StageChoice = Literal["sft", "rl", "both"]
 
@@ -29,7 +29,9 @@ class CompareOptions(Options):
         "Cells to train, comma-separated: built-in names, which leave out the others, and YAML "
         "files of further cells. Default: all built-in ones.",
     )
-    seeds: int = option(3, "Trainings of each cell that are measured.", at_least=1)
+    seeds: int = option(
+        3, "Trainings of each cell that are measured.", at_least=1, at_most=MOST_SEEDS
+    )
     config: Path | None = option(
         None,
         "Configuration of `lorapar run` whose sections `partition`, `train-sft` and `train-rl` "
@@ -40,6 +42,7 @@ class CompareOptions(Options):
         "Maximum number of learning rates tried per cell, half a decade apart; 1 trains with the "
         "configured rate.",
         at_least=1,
+        at_most=100,
     )
     search_share: float = option(
         0.5, "Length of a training of the rate search, as a share of the whole.", above=0, at_most=1
@@ -71,6 +74,8 @@ class CompareOptions(Options):
         0,
         "Seed of the rate search and of the validation part; the measured trainings have the seeds "
         "after it.",
+        at_least=0,
+        at_most=LARGEST_SEED - MOST_SEEDS,
     )
     budget: str | None = option(
         None,
@@ -82,6 +87,7 @@ class CompareOptions(Options):
         1,
         "Trainings side by side, each in a process of its own, in turn on the visible GPUs.",
         at_least=1,
+        at_most=MOST_JOBS,
         panel="Run",
     )
     trust_remote_code: bool = trust_option()

@@ -112,7 +112,9 @@ class EvalOptions(Options):
         at_least=1,
     )
     max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
-    samples: int = option(1, "Completions per record, for pass@k and maj@k.", at_least=1)
+    samples: int = option(
+        1, "Completions per record, for pass@k and maj@k.", at_least=1, at_most=10_000
+    )
     temperature: float = option(
         0.0, "0 decodes greedily; tokens are sampled at 0.01 and above.", at_least=0
     )

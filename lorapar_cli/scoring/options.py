@@ -95,6 +95,7 @@ class ScoreOptions(Options):
         MOVEMENT_STEPS,
         "Optimizer steps on each system with `--rule movement`, after which the adapter is reset.",
         at_least=1,
+        at_most=100_000,
     )
     movement_rate: float = option(
         MOVEMENT_RATE, "Learning rate with `--rule movement`, constant.", above=0

@@ -10,6 +10,7 @@ from lorapar_cli.comparison.sweep.axes import (
     EXCLUDED,
     METHODS,
     MODULES,
+    MOST_VIRTUAL_TOKENS,
     ORDERS,
     SHORT_NAMES,
     SPECIAL,
@@ -18,7 +19,7 @@ from lorapar_cli.comparison.sweep.axes import (
 from lorapar_cli.comparison.sweep.table_spec import FIGURES
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED
 from lorapar_cli.names import Stage
-from lorapar_cli.options import LARGEST_SEED, Option, Options, options_of
+from lorapar_cli.options import LARGEST_SEED, MOST_SEEDS, Option, Options, options_of
 
 Schema = dict[str, Any]
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -150,7 +151,10 @@ def _teachers() -> Schema:
 def sweep_schema() -> Schema:
     """Returns the schema of a grid file; what names refer to, such as axes, it cannot check."""
     seeds: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED}
-    several: Schema = {"type": "array", "items": seeds, "minItems": 1, "uniqueItems": True}
+    several: Schema = {
+        **{"type": "array", "items": seeds, "uniqueItems": True},
+        **{"minItems": 1, "maxItems": MOST_SEEDS},
+    }
     embedded: Schema = {"anyOf": [{"enum": [False, "only"]}, {"$ref": "#/definitions/settings"}]}
     row: Schema = {
         "name": {"type": ["string", "number"]},
@@ -161,7 +165,7 @@ def sweep_schema() -> Schema:
     top: Schema = {
         "title": {"type": "string"},
         "model": {"type": ["string", "null"]},
-        "seeds": {"anyOf": [{"type": "integer", "minimum": 1}, several]},
+        "seeds": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}, several]},
         "grid": {"$ref": "#/definitions/grid"},
         "rows": rows,
         "table": _table(),
@@ -200,7 +204,7 @@ def _settings(own: Mapping[str, Schema], pointer: str) -> Schema:
         "splitter": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "method": {"enum": list(METHODS)},
         "order": {"enum": list(ORDERS)},
-        "virtual-tokens": {"type": "integer", "minimum": 1},
+        "virtual-tokens": {"type": "integer", "minimum": 1, "maximum": MOST_VIRTUAL_TOKENS},
     }
     short: Schema = {}
     for name in SHORT_NAMES:

@@ -67,6 +67,7 @@ SHORT_NAMES = (*_SHORT, *SPECIAL)
 """Names that a grid file may give values to wherever settings stand."""
 
 ALL_RECORDS = "all"
+MOST_VIRTUAL_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -202,15 +203,15 @@ def _one_of(known: tuple[str, ...]) -> Callable[[Any], str | None]:
     return check
 
 
-def _check_count(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+def _check_virtual_tokens(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_VIRTUAL_TOKENS:
         return None
-    return f"{value!r} is not a whole number of 1 or more"
+    return f"{value!r} is not a whole number from 1 to {MOST_VIRTUAL_TOKENS:,}"
 
 
 _SPECIAL_CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "splitter": _check_splitter,
     "method": _one_of(METHODS),
     "order": _one_of(ORDERS),
-    "virtual-tokens": _check_count,
+    "virtual-tokens": _check_virtual_tokens,
 }

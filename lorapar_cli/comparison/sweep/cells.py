@@ -1,6 +1,7 @@
 """From a grid file to its cells: every combination of rows and axes, with all its settings."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from lorapar_cli.store.yaml_file import read_yaml
 from lorapar_cli.training.inputs import ALL
 
 VIRTUAL_TOKENS = 20
+MOST_CELLS = 5_000
+"""Of a grid, counted with its seeds."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def make_cells(
             f"grid `{file.path}` names no base model",
             hint="add `model:` with a folder or a hub id, or give `--model` or `--embedded`",
         )
+    _require_countable(file, seeds, on_embedded)
     base = {} if data is None else _embedded_sections(data)
     chosen = [
         (row, values)
@@ -85,13 +89,33 @@ def make_cells(
     ]
 
 
+def _require_countable(file: GridFile, seeds: Sequence[int], on_embedded: bool) -> None:
+    """Refuses a grid whose cells are too many, before any of them is made."""
+    combinations = sum(
+        math.prod(map(len, _axes_of(file, row, on_embedded).values()))
+        for row in file.rows
+        if row.changes.are_for(on_embedded)
+    )
+    if (cells := combinations * len(seeds)) > MOST_CELLS:
+        raise UsageError(
+            f"grid `{file.path}` has more than {MOST_CELLS:,} cells",
+            f"{combinations:,} combinations with {len(seeds):,} seeds each are {cells:,}",
+            "give fewer seeds or values, or divide the grid among several files",
+        )
+
+
 def _combinations(file: GridFile, row: Row, on_embedded: bool) -> Iterator[dict[str, Value]]:
+    axes = _axes_of(file, row, on_embedded)
+    return (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def _axes_of(file: GridFile, row: Row, on_embedded: bool) -> dict[str, list[Value]]:
+    """Returns name -> values of each axis of a row, those of the chosen model."""
     axes = {**file.axes, **row.axes}
-    kept = [
-        [value for value in values if value.changes.are_for(on_embedded)]
-        for values in axes.values()
-    ]
-    return (dict(zip(axes, values, strict=True)) for values in itertools.product(*kept))
+    return {
+        name: [value for value in values if value.changes.are_for(on_embedded)]
+        for name, values in axes.items()
+    }
 
 
 def _embedded_sections(data: Path) -> dict[Stage, Settings]:

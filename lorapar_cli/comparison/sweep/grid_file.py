@@ -1,6 +1,7 @@
 """Reads a grid file: every key and value is checked, and all problems are in one message."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from lorapar_cli.comparison.sweep.axes import (
 from lorapar_cli.comparison.sweep.table_spec import FIGURES, TableSpec, read_table
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Stage
-from lorapar_cli.options import LARGEST_SEED
+from lorapar_cli.options import LARGEST_SEED, MOST_SEEDS
 from lorapar_cli.store.yaml_file import read_yaml
 
 ROW = "row"
@@ -151,14 +152,15 @@ def _read_model(value: Any, problems: list[str]) -> str | None:
 
 def _read_seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
     """Returns the seeds of a number of them, from 0, or of a list."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_SEEDS:
         return tuple(range(value))
     listed = value if isinstance(value, list) else []
     good = [n for n in listed if isinstance(n, int) and not isinstance(n, bool)]
-    fit = all(0 <= n <= LARGEST_SEED for n in good) and len(set(good)) == len(good)
+    fit = all(0 <= n <= LARGEST_SEED for n in good) and len(set(good)) == len(good) <= MOST_SEEDS
     if good and good == listed and fit:
         return tuple(good)
-    _refuse("seeds", value, "a number of seeds or a list of different ones", problems)
+    wanted = f"a number of seeds, at most {MOST_SEEDS:,}, or a list of as many different ones"
+    _refuse("seeds", value, wanted, problems)
     return (0,)
 
 
@@ -235,7 +237,7 @@ def _read_axes(value: Any, place: str, problems: list[str]) -> Axes:
         else:
             _refuse(where, values, "a list of values", problems)
         labels = [each.label for each in axes.get(name, ())]
-        problems += [f"`{where}` has {each} twice" for each in labels if labels.count(each) > 1]
+        problems += [f"`{where}` has {each} twice" for each in _repeated(labels)]
     return axes
 
 
@@ -266,16 +268,19 @@ def _read_rows(value: Any, problems: list[str]) -> list[Row]:
         changes = _read_changes(content, f"{place}.", problems, _ROW)
         axes = _read_axes(content.get("grid"), f"{place}.grid", problems)
         rows.append(Row(label_of(name), changes, axes))
-    names = [row.name for row in rows]
-    problems += [f"two rows are named `{each}`" for each in names if names.count(each) > 1]
+    repeated = _repeated(row.name for row in rows)
+    problems += [f"two rows are named `{each}`" for each in repeated]
     return rows
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _labels(axes: Axes, rows: Sequence[Row]) -> dict[str, list[str]]:
     """Returns axis -> labels of all its values, in order."""
-    found: dict[str, list[str]] = {ROW: [row.name for row in rows]} if rows else {}
+    found: dict[str, dict[str, None]] = {ROW: {row.name: None for row in rows}} if rows else {}
     for each in (axes, *(row.axes for row in rows)):
         for name, values in each.items():
-            known = found.setdefault(name, [])
-            known += [value.label for value in values if value.label not in known]
-    return found
+            found.setdefault(name, {}).update((value.label, None) for value in values)
+    return {name: [*labels] for name, labels in found.items()}

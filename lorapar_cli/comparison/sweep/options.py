@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.model_options import trust_option
-from lorapar_cli.options import Options, option, required
+from lorapar_cli.options import MOST_JOBS, MOST_SEEDS, Options, option, required
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class SweepOptions(Options):
         None, "Base model: a folder, a hub id, or `embedded`. Default: the file's."
     )
     seeds: int | None = option(
-        None, "Number of seeds of each cell, from 0. Default: the file's, else 1.", at_least=1
+        None,
+        "Number of seeds of each cell, from 0. Default: the file's, else 1.",
+        at_least=1,
+        at_most=MOST_SEEDS,
     )
     dry_run: bool = option(
         False, "List the cells and what they share; train and write nothing.", panel="Run"
@@ -41,6 +44,7 @@ class SweepOptions(Options):
         1,
         "Stages side by side, each in a process of its own, in turn on the visible GPUs.",
         at_least=1,
+        at_most=MOST_JOBS,
         panel="Run",
     )
     allow_code_execution: bool = option(

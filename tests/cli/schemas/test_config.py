@@ -153,6 +153,8 @@ def test_teachers_are_known_fields():
         {"grid": {"alpha": [1]}, "method": "lorra"},
         {"grid": {"alpha": [1]}, "seeds": 0},
         {"grid": {"alpha": [1]}, "seeds": [1, 1]},
+        {"grid": {"alpha": [1]}, "seeds": 1001},
+        {"grid": {"alpha": [1]}, "virtual-tokens": 10_001},
         {"grid": {"data": {"A": {"clasify": {}}}}},
         {"rows": [{"theta": 0.9}]},
         {"rows": [{"name": "a", "embedded": True}]},
@@ -163,6 +165,14 @@ def test_teachers_are_known_fields():
     ids=json.dumps,
 )
 def test_both_refuse_what_is_wrong_in_a_grid(tmp_path, content):
+    assert problems(SWEEP, content)
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError):
+        read_grid_file(tmp_path / "grid.yaml")
+
+
+def test_both_refuse_more_seeds_than_anybody_trains(tmp_path):
+    content = {"grid": {"alpha": [1]}, "seeds": [*range(1001)]}
     assert problems(SWEEP, content)
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UsageError):

@@ -298,3 +298,37 @@ def test_problems_of_several_cells_are_in_one_message(cells):
 def test_a_grid_without_a_model_is_refused(read):
     with pytest.raises(UsageError, match="names no base model"):
         make_cells(read("theta: 0.5\n"), None, None, (0,))
+
+
+@pytest.mark.parametrize("seeds", ["1001", "1000000000000", str([*range(1001)])])
+def test_more_seeds_than_anybody_trains_are_refused(read, seeds):
+    with pytest.raises(UsageError) as caught:
+        read(f"seeds: {seeds}\n")
+    assert "not a number of seeds, at most 1,000, or a list" in caught.value.found
+
+
+def test_more_cells_than_can_be_made_are_refused_before_they_are(read):
+    many = [*range(1, 1001)]
+    file = read(
+        f"grid: {{score.r: {many}, score.samples: {many[1:]}, score.max-length: {many[1:]}}}"
+    )
+    with pytest.raises(UsageError) as caught:
+        make_cells(file, "a-model", None, (0, 1))
+    assert caught.value.what.endswith("has more than 5,000 cells")
+    assert caught.value.found.endswith(
+        "998,001,000 combinations with 2 seeds each are 1,996,002,000"
+    )
+
+
+def test_cells_of_rows_are_counted_by_the_axes_that_they_have(cells):
+    text = f"grid: {{score.r: {[*range(1, 101)]}}}\nrows: [{{name: a}}, {{name: b, grid: {{score.r: [1]}}}}]"
+    assert len(cells(text, seeds=range(49))) == 49 * 101
+    with pytest.raises(UsageError, match="more than 5,000 cells"):
+        cells(text, seeds=range(50))
+
+
+def test_a_long_axis_is_read_in_no_time_whatever_is_given_twice(read):
+    values = [number % 10_000 for number in range(20_000)]
+    with pytest.raises(UsageError) as caught:
+        read(f"grid: {{score.seed-of-nothing: [1], score.max-length: {values}}}")
+    assert "`grid.score.max-length` has 9999 twice" in caught.value.found
