@@ -2,25 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_rate_curve(
     points: Sequence[Mapping[str, Any]], search: Mapping[str, Any] | None, title: str, path: Path
 ) -> None:
-    """Writes an image of the held-out measure by learning rate.
-
-    Bars are one standard error of the difference to the best rate; dotted lines are rates at which
-    training diverged.
+    """Writes an image of the held-out measure by learning rate, as `rate_figure` draws it.
 
     Args:
         points: Lines of learning-rates.jsonl.
         search: The manifest's `rate_search`, None for a run that has not finished.
         path: Its suffix gives the format: PNG, SVG or PDF.
     """
+    figure = rate_figure(points, search, size=(6, 4), dpi=120)
+    figure.axes[0].set_title(title, fontsize=10, loc="left")
+    figure.savefig(path)
+
+
+def rate_figure(
+    points: Sequence[Mapping[str, Any]],
+    search: Mapping[str, Any] | None,
+    size: tuple[float, float] = (5, 3),
+    dpi: int = 100,
+) -> "Figure":
+    """Returns a figure of the held-out measure by learning rate, without a title.
+
+    Bars are one standard error of the difference to the best rate; dotted lines are rates at which
+    training diverged.
+
+    Args:
+        size: Width and height in inches.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     axes = figure.add_subplot()
     measured = [point for point in points if point["value"] is not None]
     rates = [point["rate"] for point in measured]
@@ -38,10 +57,9 @@ def draw_rate_curve(
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"held-out {measure}")
-    axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         unique = dict(zip(labels, handles, strict=True))
         axes.legend(unique.values(), unique.keys(), fontsize=8)
-    figure.savefig(path)
+    return figure

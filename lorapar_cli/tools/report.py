@@ -23,6 +23,7 @@ from lorapar_cli.tools.markdown import (
     title_of,
 )
 from lorapar_cli.tools.provenance import files_section, provenance_section
+from lorapar_cli.tools.rate_search import search_section
 from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
@@ -31,7 +32,10 @@ from lorapar_cli.tools.run_results import (
     share_active,
 )
 
-_PICTURES = ("partition/plots/*.png", *(f"{stage}.png" for stage in TRAINING))
+_PICTURES = (
+    "partition/plots/*.png",
+    *(f"{stage}{curve}.png" for stage in TRAINING for curve in ("", "-learning-rates")),
+)
 
 
 def report(run_dir: RunDir, page_folder: Path) -> str:
@@ -288,8 +292,13 @@ def _training(run: RunResults) -> str:
         for stage, record in zip(trained, records, strict=True)
         if (found := record.metrics.get("forgetting")) is not None
     ]
+    searches = [
+        search_section(stage, search)
+        for stage, record in zip(trained, records, strict=True)
+        if (search := record.metrics.get("rate_search")) is not None
+    ]
     heads = ["", *(stage.value for stage in trained)]
-    return section("Training", table(heads, rows), *sentences, *notes)
+    return section("Training", table(heads, rows), *sentences, *searches, *notes)
 
 
 def learning_rate(manifest: Manifest) -> float:

@@ -49,6 +49,16 @@ TRAINING_COUNTS = {
     "records": {"system1": 57, "system2": 19},
     **{"trained_records": 76, "elements": 2_000, "active_moved": 500, "frozen_moved": 0},
 }
+RATE_SEARCH = {
+    **{"rate": 0.003, "reason": "best held-out loss after 20 steps", "found": True},
+    **{"measure": "loss", "held_out": 25, "steps": 20, "untrained": 1.5, "seconds": 61.0},
+    "belongs_to": "0123456789abcdef",
+    "curve": [
+        {"rate": 0.001, "value": 1.25, "behind": 0.25, "error": 0.0625},
+        {"rate": 0.003, "value": 1.0, "behind": 0.0, "error": 0.0},
+        {"rate": 0.009, "value": None, "behind": None, "error": None},
+    ],
+}
 
 
 def accuracy(correct: int, n: int) -> dict:
@@ -102,11 +112,12 @@ def finish(run: RunDir, stage: Stage, settings: dict, counts: dict, metrics: dic
     write_manifest(folder, manifest)
 
 
-def write_run(root, *, masked: bool = True) -> RunDir:
+def write_run(root, *, masked: bool = True, search: dict | None = None) -> RunDir:
     """Returns a run directory in which every stage is finished.
 
     Args:
         masked: Whether training had a mask; else all elements were active.
+        search: What `train-sft` records of a search for its learning rate, if it made one.
     """
     run = RunDir(root)
     data = root / "data.jsonl"
@@ -127,12 +138,13 @@ def write_run(root, *, masked: bool = True) -> RunDir:
     finish(run, Stage.PARTITION, PARTITION_SETTINGS, PARTITION_COUNTS, PARTITION_METRICS)
     mask = {"mask": inputs["data"]} if masked else {}
     active = (500, 600) if masked else (2_000, 2_000)
+    rate = {} if search is None else {"learning_rate": search["rate"], "rate_search": search}
     finish(
         run,
         Stage.TRAIN_SFT,
         TRAINING_SETTINGS,
         TRAINING_COUNTS | {"loss_tokens": 9, "active": active[0]},
-        {"processes": 1, "engine": "none", "steps": 10, "loss": 1.25},
+        {"processes": 1, "engine": "none", "steps": 10, "loss": 1.25} | rate,
         inputs=mask,
     )
     finish(

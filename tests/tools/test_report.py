@@ -8,7 +8,7 @@ from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.report import report
-from tests.tools.finished_runs import write_run
+from tests.tools.finished_runs import RATE_SEARCH, write_run
 
 
 @pytest.fixture
@@ -70,12 +70,29 @@ def test_a_changed_input_is_said_first(run, tmp_path):
 
 
 def test_pictures_are_linked_from_where_the_page_lies(run, tmp_path):
-    (run.root / "train-sft.png").write_bytes(b"")
+    for name in ("train-sft.png", "train-sft-learning-rates.png"):
+        (run.root / name).write_bytes(b"")
     (run.root / "partition" / "plots").mkdir()
     (run.root / "partition" / "plots" / "scatter.png").write_bytes(b"")
     page = report(run, tmp_path / "notes")
     assert "![train-sft](../run/train-sft.png)" in page
+    assert "![train-sft-learning-rates](../run/train-sft-learning-rates.png)" in page
     assert "![scatter](../run/partition/plots/scatter.png)" in page
+
+
+def test_a_search_for_the_learning_rate_is_laid_out(tmp_path):
+    page = report(write_run(tmp_path / "run", search=RATE_SEARCH), tmp_path)
+    for line in (
+        "| learning rate | 0.003 | 0.0002 |",
+        "`train-sft`, `--find-lr`: 0.003, best held-out loss after 20 steps. Each of 3 trials took 20 "
+        "steps, and was measured on 25 held-out records; all took 61 s.",
+        "| learning rate | held-out loss | behind the best, ± standard error |",
+        "| untrained | 1.5000 |  |",
+        "| 0.001 | 1.2500 | 0.2500 ± 0.0625 |",
+        "| 0.009 | diverged |  |",
+    ):
+        assert line in page.splitlines()
+    assert page.count("`--find-lr`") == 1
 
 
 def test_a_run_of_some_stages_has_their_sections_only(tmp_path):

@@ -18,8 +18,10 @@ from lorapar_cli import __version__
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.plots.partition_plots import draw_curve, draw_layers, draw_scatter
+from lorapar_cli.plots.rate_curve import rate_figure
 from lorapar_cli.plots.training_curves import logged_panels, panel_figure
 from lorapar_cli.stage_records.evaluation import EvalRecord
+from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.importance_file import ImportanceFile
 from lorapar_cli.store.mask_file import read_mask
@@ -35,6 +37,7 @@ from lorapar_cli.tools.page.examples import (
     sample_patterns,
 )
 from lorapar_cli.tools.page.figures import Picture, accuracy_figure, draw
+from lorapar_cli.tools.rate_search import search_alt
 from lorapar_cli.tools.report import report_sections
 from lorapar_cli.tools.run_results import TRAINING, RunResults, read_run, selection_in_words
 from lorapar_cli.tools.run_status import next_command, run_status
@@ -216,6 +219,13 @@ def _add_curves(run: RunResults, section: Section, _: str) -> None:
     for stage in TRAINING:
         if stage not in run.stages:
             continue
+        search = run.stages[stage].record(TrainingRecord).metrics.get("rate_search")
+        if search is not None:
+            # All of it is in the manifest: the file of the curve need not be there.
+            alt = search_alt(stage, search)
+            section.pictures.append(
+                draw(partial(rate_figure, search["curve"], search), alt, small=True)
+            )
         path = run.directory.folder(stage) / Artifact.METRICS
         try:
             check_written(path)

@@ -10,7 +10,7 @@ from lorapar_cli.names import Stage
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.page.examples import sample_patterns, shorten
 from lorapar_cli.tools.page.page import comparison_page, run_page, to_html, write_page
-from tests.tools.finished_runs import write_run
+from tests.tools.finished_runs import RATE_SEARCH, write_run
 from tests.tools.page.pages import (
     HOSTILE,
     outside_references,
@@ -67,6 +67,23 @@ def test_curves_of_one_stage_are_shown_where_those_of_the_other_are_gone(run):
     assert "train-rl: loss, by step" in page
     assert "train-sft: loss, by step" not in page
     assert re.search(rf"Not shown: [^<]*(<code>)?{missing}", page)
+
+
+def test_a_search_for_the_learning_rate_is_drawn_with_the_trainings(tmp_path):
+    page = run_page(write_run(tmp_path / "run", search=RATE_SEARCH))
+    alt = (
+        "train-sft: held-out loss by learning rate, 0.001 to 0.009, after 20 steps each; used 0.003"
+    )
+    training = page[page.index('<section id="training">') :]
+    training = training[: training.index("</section>")]
+    assert f'role="img" aria-label="{alt}"' in training
+    assert f"<figcaption>{alt}</figcaption>" in training
+    assert ">diverged</td>" in training
+    assert page.count("by learning rate, 0.001") == 2
+
+
+def test_nothing_is_drawn_of_a_search_that_was_not_made(run):
+    assert "by learning rate" not in run_page(run)
 
 
 def test_partition_and_answers_are_drawn_from_the_files(tmp_path):
