@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from lorapar_cli import __version__
 from lorapar_cli.comparison.cells import PAPER, Cell
 from lorapar_cli.comparison.grid import Grid, open_grid
 from lorapar_cli.comparison.options import CompareOptions
@@ -158,7 +159,7 @@ def _summarise(
         "verdicts": verdicts,
         "sentence": join_sentences(verdicts),
         "left_out": left_out,
-        "notes": _notes(grid),
+        "notes": [*_notes(grid), *_versions(outcomes)],
     }
 
 
@@ -207,6 +208,22 @@ def _notes(grid: Grid) -> list[str]:
                 f"nearest to that of `{PAPER}`"
             )
     return notes
+
+
+def _versions(outcomes: Mapping[str, Mapping[Stage, StageOutcome]]) -> list[str]:
+    """Returns a note where not all trainings that are reported are of this version."""
+    results = [
+        result
+        for stages in outcomes.values()
+        for outcome in stages.values()
+        for result in outcome.results.values()
+    ]
+    found = {result.get("lorapar", "an earlier version") for result in results}
+    if found <= {__version__}:
+        return []
+    return [
+        f"trained by lorapar {', '.join(sorted(found))}: remove `compare/cells` to train all anew"
+    ]
 
 
 def _write(grid: Grid, comparison: Comparison, progress: Progress) -> None:

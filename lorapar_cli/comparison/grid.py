@@ -1,6 +1,5 @@
 """What a comparison is about: the run, its settings, and what cells and trainings are named by."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,28 +11,37 @@ from lorapar_cli.comparison.cells import (
     OPTIONS,
     Cell,
     as_option_value,
-    canonical,
     choose_cells,
     read_sections,
 )
+from lorapar_cli.comparison.naming import Depends, find_folder
 from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.records import ComparedRecords, prepare_records
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.measuring.forgetting import NEUTRAL_TEXT
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
-from lorapar_cli.options import Options, options_of
+from lorapar_cli.options import Options, fill_defaults, options_of
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.inputs import ALL
-from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions
+from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions, deciding
 from lorapar_cli.training.watching.options import WatchOptions
 
 Chosen = TypeVar("Chosen", bound=Options)
 # What a manifest records as resolved, or what the comparison decides itself.
 _OWN = {"model", "template", "seed", "report_to", "find_lr", "find_lr_steps"} | {
     e.name for e in options_of(WatchOptions)
+}
+
+# Options of the comparison that its measurements depend on.
+_MEASURING = ("match", "max_new_tokens", "batch_size", "search_share", "seed")
+# Of what a cell depends on, the parts that are settings of a stage.
+_PARTS: dict[str, type[Options]] = {
+    "score": ScoreOptions,
+    "partition": PartitionOptions,
+    "size of paper": PartitionOptions,
 }
 
 
@@ -106,14 +114,41 @@ class Grid:
     def _changed(self, cell: Cell, stage: Stage, kind: type[Chosen]) -> Chosen:
         return cast(Chosen, replace(self.settings[stage], **cell.settings(stage)))
 
-    def digest(self, **parts: Any) -> str:
-        """Returns the name of an artifact that depends on `parts` and on the comparison's identity."""
-        return digest_of(self.identity | parts)
+    def depends(self, **parts: Any) -> dict[str, Any]:
+        """Returns what an artifact depends on that depends on `parts` and on the comparison."""
+        return self.identity | parts
+
+    def named_folder(self, kind: str, depends: Depends) -> Path:
+        """Returns the folder of an artifact, among those of its kind."""
+        return find_folder(self.root / kind, depends, _filled)
 
 
-def digest_of(value: Any) -> str:
-    """Returns 16 hex digits that stand for a value."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+def _filled(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Returns what an artifact of any version depends on, as this version would record it.
+
+    Stages take results of another version for theirs; so does a comparison.
+    """
+    found = {key: value for key, value in recorded.items() if key != "lorapar"}
+    return _filled_stage(fill_defaults(found, CompareOptions, _MEASURING))
+
+
+def _filled_stage(recorded: dict[str, Any]) -> dict[str, Any]:
+    found = dict(recorded)
+    for part, kind in _PARTS.items():
+        if isinstance(found.get(part), dict):
+            found[part] = fill_defaults(found[part], kind)
+    if "training" in found:
+        kind = OPTIONS[Stage(found["stage"])]
+        found["training"] = training_settings(fill_defaults(found["training"], kind))
+    if "sft" in found:
+        found["sft"] = _filled_stage(found["sft"])
+    return found
+
+
+def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a stage that all trainings of a cell have, and depend on."""
+    found = deciding(settings)
+    return {key: value for key, value in found.items() if key not in ("learning_rate", "seed")}
 
 
 def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
@@ -139,11 +174,7 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
         "template": [run_dir.template(Stage.SCORE), run_dir.template_arguments(Stage.SCORE)],
         "records": records.digest,
         "neutral": sha256_file(options.neutral or NEUTRAL_TEXT),
-        "match": options.match,
-        "max_new_tokens": options.max_new_tokens,
-        "batch_size": options.batch_size,
-        "search_share": options.search_share,
-        "seed": options.seed,
+        **{name: getattr(options, name) for name in _MEASURING},
     }
     grid = Grid(run_dir, root, options, cells, settings, records, identity)
     for cell in cells:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorapar_cli.comparison.cells import PAPER, Cell
-from lorapar_cli.comparison.grid import Grid, digest_of
+from lorapar_cli.comparison.grid import Grid
 from lorapar_cli.comparison.low_rank import nearest_rank, write_extended, write_low_rank
+from lorapar_cli.comparison.naming import digest_of, write_dependencies
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Region, Stage
 from lorapar_cli.partition.options import PartitionOptions
@@ -37,7 +38,8 @@ def scored_folder(grid: Grid, cell: Cell, progress: Progress = silent) -> Path:
         return own
     options = grid.score_options(cell)
     template = grid.run_dir.template(Stage.SCORE)
-    folder = grid.root / "scores" / grid.digest(score=options.settings(template=template))
+    depends = grid.depends(score=options.settings(template=template))
+    folder = grid.named_folder("scores", depends)
     if template is not None:
         path = grid.root / "templates" / f"{digest_of(template)}.jinja"
         if not path.is_file():
@@ -49,6 +51,7 @@ def scored_folder(grid: Grid, cell: Cell, progress: Progress = silent) -> Path:
         replace(options, out=folder, trust_remote_code=grid.options.trust_remote_code),
         progress=progress,
     )
+    write_dependencies(folder, depends)
     return folder
 
 

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorapar_cli import __version__
 from lorapar_cli.comparison.cells import Cell
-from lorapar_cli.comparison.grid import Grid, digest_of
+from lorapar_cli.comparison.grid import Grid
 from lorapar_cli.comparison.measure import Bench
+from lorapar_cli.comparison.naming import write_dependencies
 from lorapar_cli.comparison.starts import find_start
 from lorapar_cli.comparison.trials import (
     Trial,
     TrialResult,
+    cell_dependencies,
     read_result,
     trial_folder,
     write_result,
@@ -52,6 +55,8 @@ class Trainer:
     def run(self, trial: Trial) -> TrialResult:
         """Returns the result of a trial, which is trained unless it has finished before."""
         folder = trial_folder(self._grid, trial)
+        depends = cell_dependencies(self._grid, self._grid.cell(trial.cell), trial.stage)
+        write_dependencies(folder.parent, depends)
         if (done := read_result(folder)) is not None:
             return done
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +77,7 @@ class Trainer:
             result = _as_finite(result)
         free_memory()
         result["total_seconds"] = time.monotonic() - started
+        result["lorapar"] = __version__
         write_result(folder, result)
         _remove_bulk(folder / _TRAINED, keep_adapter=not trial.search and "diverged" not in result)
         return result
@@ -99,13 +105,16 @@ class Trainer:
         free_memory()
         with atomic_file(folder / _WRITTEN) as file:
             json.dump(written, file)
+        write_dependencies(folder, self._base_depends())
         write_result(folder, result)
         return result
 
     def _base_folder(self) -> Path:
-        grid = self._grid
-        same = {key: value for key, value in grid.identity.items() if key != "search_share"}
-        return grid.root / "base" / digest_of(same)
+        return self._grid.named_folder("base", self._base_depends())
+
+    def _base_depends(self) -> dict[str, Any]:
+        identity = self._grid.identity
+        return {key: value for key, value in identity.items() if key != "search_share"}
 
     def _written(self, systems: list[System]) -> list[Encoded]:
         """Returns what the base model wrote to the prompts of these systems."""

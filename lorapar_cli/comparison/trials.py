@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from lorapar_cli.comparison.cells import PAPER, Cell
-from lorapar_cli.comparison.grid import Grid
+from lorapar_cli.comparison.grid import Grid, training_settings
 from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage
@@ -15,7 +15,6 @@ from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.disk.regular_files import read_json
 from lorapar_cli.store.manifest import sha256_file
-from lorapar_cli.training.options import deciding
 
 RESULT = "result.json"
 
@@ -51,6 +50,7 @@ class TrialResult(TypedDict):
     """What one training came to.
 
     Keys:
+        lorapar: Version that trained it.
         seconds: Of the training, by the clock; of the part since the last interruption.
         total_seconds: The same with what was measured.
         diverged: Why there is no result: losses or gradients that are not finite.
@@ -60,6 +60,7 @@ class TrialResult(TypedDict):
         kl, neutral_loss: As `measure.Forgetting`.
     """
 
+    lorapar: NotRequired[str]
     seconds: float
     total_seconds: float
     diverged: NotRequired[str]
@@ -75,16 +76,20 @@ class TrialResult(TypedDict):
 
 def cell_folder(grid: Grid, cell: Cell, stage: Stage) -> Path:
     """Returns the folder of a cell's trials, named after everything that they depend on."""
-    return grid.root / "cells" / grid.digest(**_dependencies(grid, cell, stage))
+    return grid.named_folder("cells", cell_dependencies(grid, cell, stage))
+
+
+def cell_dependencies(grid: Grid, cell: Cell, stage: Stage) -> dict[str, Any]:
+    """Returns everything that a cell's trials depend on, but for their own rates and seeds."""
+    return grid.depends(**_dependencies(grid, cell, stage))
 
 
 def _dependencies(grid: Grid, cell: Cell, stage: Stage) -> dict[str, Any]:
-    settings = deciding(grid.training_options(cell, stage).settings())
     found: dict[str, Any] = {
         "stage": stage,
         "trains": cell.trains,
         "score": dict(grid.score_options(cell).settings()),
-        "training": {k: v for k, v in settings.items() if k not in ("learning_rate", "seed")},
+        "training": training_settings(grid.training_options(cell, stage).settings()),
     }
     if cell.trains == "selected":
         found["partition"] = grid.partition_options(cell).settings()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from lorapar_cli import __version__
 from lorapar_cli.comparison import train
 from lorapar_cli.comparison.compare import compare
 from lorapar_cli.comparison.options import CompareOptions
@@ -17,6 +18,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
+from tests.comparison.earlier_version import rename, without
 from tests.comparison.small_data import write_products
 from tests.json_schema import unfit
 
@@ -256,6 +258,61 @@ def test_a_budget_leaves_out_what_does_not_fit_and_decides_once(setup, tmp_path,
     plenty = compare(setup, options(tmp_path, cells=named, budget="9h"))
     assert plenty["left_out"] == []
     assert [row["cell"] for row in plenty["cells"]] == list(named)
+
+
+def as_earlier(setup, change):
+    """Makes the finished trainings those of an earlier version."""
+    folder = setup.folder("compare")
+    rename(folder / "cells", change)
+    (folder / "results.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("score", "packing"), ("partition", "protect"), ("training", "weight_decay")],
+)
+def test_an_option_that_is_new_trains_nothing_again(setup, tmp_path, trained, place, name):
+    first = compare(setup, options(tmp_path, seeds=1))
+    as_earlier(setup, without(name, place=place))
+    again = compare(setup, options(tmp_path, seeds=1))
+    assert len(trained) == 2
+    assert again["folders"] != first["folders"]
+    assert again | {"folders": 0} == first | {"folders": 0}
+    # Further seeds of old cells lie beside the old ones.
+    more = compare(setup, options(tmp_path, seeds=2))
+    assert len(trained) == 4
+    assert more["folders"] == again["folders"]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "then"),
+    [
+        ("score", "samples", 150),
+        ("partition", "scope", "module"),
+        ("training", "max_grad_norm", 0.5),
+        ("training", "an_option_that_is_gone", True),
+    ],
+)
+def test_a_default_that_is_another_now_trains_again(setup, tmp_path, trained, place, name, then):
+    compare(setup, options(tmp_path, seeds=1))
+
+    def change(recorded):
+        assert recorded[place].get(name) != then
+        recorded[place][name] = then
+
+    as_earlier(setup, change)
+    compare(setup, options(tmp_path, seeds=1))
+    assert len(trained) == 4
+
+
+def test_trainings_of_two_versions_are_told(setup, tmp_path):
+    found = compare(setup, options(tmp_path))
+    assert found["notes"] == []
+    for path in setup.folder("compare").glob("cells/*/rate-*-seed-1/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"lorapar": "0.0.1"}))
+    (note,) = compare(setup, options(tmp_path))["notes"]
+    assert note.startswith(f"trained by lorapar 0.0.1, {__version__}: ")
 
 
 def command(setup, tmp_path):

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from lorapar_cli.comparison.grid import Grid, digest_of
+from lorapar_cli.comparison.grid import Grid
+from lorapar_cli.comparison.naming import digest_of
 from lorapar_cli.comparison.planning.budget import Plan, fit_to_first_cell, fit_to_first_training
 from lorapar_cli.comparison.trials import TrialResult, cell_folder
 from lorapar_cli.store.atomic import atomic_file

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lorapar_cli.comparison.grid import digest_of
+from lorapar_cli.comparison.naming import digest_of
 from lorapar_cli.comparison.sweep.run_step import manifest_of
 from lorapar_cli.comparison.sweep.steps import CellSteps, Step
 from lorapar_cli.store.atomic import atomic_file

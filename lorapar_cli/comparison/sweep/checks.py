@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from lorapar_cli.comparison.naming import is_file
 from lorapar_cli.comparison.sweep.cells import Cell
-from lorapar_cli.comparison.sweep.steps import CellSteps, Step, is_file, steps_of
+from lorapar_cli.comparison.sweep.steps import CellSteps, Step, steps_of
 from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.options import EvalOptions
@@ -18,8 +19,11 @@ from lorapar_cli.training.options import TrainingOptions
 _PATTERN = set("*?[")
 
 
-def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSteps]:
+def plan_cells(cells: Sequence[Cell], root: Path, *, code: bool, trust: bool) -> list[CellSteps]:
     """Returns the steps of all cells.
+
+    Args:
+        root: Folder of the steps' folders.
 
     Raises:
         UsageError: Settings of cells do not fit together; each problem with the first such cell.
@@ -28,7 +32,7 @@ def plan_cells(cells: Sequence[Cell], *, code: bool, trust: bool) -> list[CellSt
     problems: dict[str, str] = {}
     for cell in cells:
         try:
-            found.append(steps_of(cell, code=code, trust=trust))
+            found.append(steps_of(cell, root, code=code, trust=trust))
         except UsageError as error:
             parts = filter(None, (error.what, error.found, error.hint))
             problems.setdefault(str(error), f"cell `{cell.name}`: {'; '.join(parts)}")

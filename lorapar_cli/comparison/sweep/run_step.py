@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lorapar_cli.comparison.naming import write_dependencies
 from lorapar_cli.comparison.processes import Job
 from lorapar_cli.comparison.sweep.peft_training import train_peft
 from lorapar_cli.comparison.sweep.steps import ADAPTER, START, TRAIN_PEFT, Step
@@ -65,6 +66,7 @@ def run_step(root: Path, step: Step) -> None:
     Args:
         root: Folder of the steps' folders.
     """
+    write_dependencies(root / step.key, step.depends)
     if manifest_of(root, step) is not None:
         return
     folders = {name: root / key for name, key in step.needs.items()}

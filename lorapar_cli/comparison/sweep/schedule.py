@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lorapar_cli.comparison.naming import write_dependencies
 from lorapar_cli.comparison.processes import Processes
 from lorapar_cli.comparison.sweep.budget import Budget
 from lorapar_cli.comparison.sweep.run_step import from_job, manifest_of, run_step, to_job
@@ -118,6 +119,7 @@ def run_steps(
             return False
         for step in cells[state.admitted].steps:
             if step.key not in state.done and manifest_of(root, step) is not None:
+                write_dependencies(root / step.key, step.depends)
                 state.done.add(step.key)
             if step.key not in state.done | running | state.failed.keys():
                 waiting.setdefault(step.key, step)

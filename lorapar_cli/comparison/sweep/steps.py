@@ -10,14 +10,13 @@ from typing import Any
 
 from lorapar_cli import __version__
 from lorapar_cli.comparison.cells import as_option_value
-from lorapar_cli.comparison.grid import digest_of
+from lorapar_cli.comparison.naming import digests_of_files, find_folder
 from lorapar_cli.comparison.sweep.axes import OPTIONS, PEFT_METHODS
 from lorapar_cli.comparison.sweep.cells import Cell
 from lorapar_cli.errors import UsageError
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import Stage
-from lorapar_cli.options import Options, options_of
-from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.options import Options, fill_defaults, options_of
 from lorapar_cli.training.options import SftOptions, deciding
 
 TRAIN_PEFT = "train-peft"
@@ -36,6 +35,7 @@ class Step:
         needs: Stage, `start` or `adapter` -> key of the step whose result is read.
         method: Of `train-peft`, with its number of virtual tokens.
         key: Name of its folder.
+        depends: Everything that its result depends on.
     """
 
     kind: str
@@ -43,11 +43,11 @@ class Step:
     needs: Mapping[str, str]
     key: str
     method: Mapping[str, Any] = field(default_factory=dict)
+    depends: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self) -> Options:
         """Returns the options of the stage."""
-        kind = SftOptions if self.kind == TRAIN_PEFT else OPTIONS[Stage(self.kind)]
-        return read_options(kind, self.settings)
+        return read_options(_options_class(self.kind), self.settings)
 
 
 @dataclass(frozen=True)
@@ -68,30 +68,36 @@ class CellSteps:
     evaluated: Mapping[str, str]
 
 
+def _options_class(kind: str) -> type[Options]:
+    return SftOptions if kind == TRAIN_PEFT else OPTIONS[Stage(kind)]
+
+
 def read_options(kind: type[Options], settings: Mapping[str, Any]) -> Any:
     """Returns options from values of JSON."""
     kinds = {each.name: each.kind for each in options_of(kind)}
     return kind(**{name: as_option_value(kinds[name], each) for name, each in settings.items()})
 
 
-def steps_of(cell: Cell, *, code: bool, trust: bool) -> CellSteps:
+def steps_of(cell: Cell, root: Path, *, code: bool, trust: bool) -> CellSteps:
     """Returns the steps of a cell.
 
     Args:
+        root: Folder of the steps' folders, where those that another version made are found.
         code: Whether generated programs may run.
         trust: Whether code of the model's repository may run.
 
     Raises:
         UsageError: Settings that do not fit together.
     """
-    return _Builder(cell, code, trust).build()
+    return _Builder(cell, root, code, trust).build()
 
 
 _TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 
 
 class _Builder:
-    def __init__(self, cell: Cell, code: bool, trust: bool) -> None:
+    def __init__(self, cell: Cell, root: Path, code: bool, trust: bool) -> None:
+        self._root = root
         self._cell, self._code, self._trust = cell, code, trust
         self._steps: dict[str, Step] = {}
         self._scored: str | None = None
@@ -165,22 +171,27 @@ class _Builder:
         Args:
             depends: What the result depends on besides recorded settings and needs.
         """
-        recorded = options.settings()
         identity = {
             "lorapar": __version__,
-            "settings": deciding(recorded) if kind.startswith("train") else recorded,
+            "settings": _kept(kind, options.settings()),
             "needs": dict(needs),
             "method": method or {},
             "depends": depends or {},
-            "files": _digests(options),
+            "files": digests_of_files(options),
         }
-        key = f"{kind}-{digest_of(identity)}"
+
+        def filled(then: dict[str, Any]) -> dict[str, Any]:
+            """Returns what a step of any version depends on, as this version would record it."""
+            stated = _kept(kind, fill_defaults(then["settings"], type(options)))
+            return then | {"settings": stated, "lorapar": None}
+
+        key = find_folder(self._root, identity, filled, f"{kind}-").name
         settings = {
             each.name: getattr(options, each.name)
             for each in options_of(type(options))
             if getattr(options, each.name) != each.default
         }
-        self._steps[key] = Step(kind, settings, dict(needs), key, method or {})
+        self._steps[key] = Step(kind, settings, dict(needs), key, method or {}, identity)
         return key
 
     def _options(self, stage: Stage, **own: Any) -> Any:
@@ -323,26 +334,12 @@ def _lengthen(options: Any, factor: int) -> Any:
     return replace(options, epochs=options.epochs * factor)
 
 
+def _kept(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that the result of a step depends on."""
+    return deciding(settings) if kind.startswith("train") else settings
+
+
 def _phases(order: str) -> list[Stage]:
     if order == "none":
         return []
     return [Stage.TRAIN_SFT if part == "sft" else Stage.TRAIN_RL for part in order.split("-")]
-
-
-def is_file(part: str | Path) -> bool:
-    """Returns whether a value names a file that is there."""
-    try:
-        return Path(part).is_file()
-    except (OSError, ValueError):
-        return False  # Too long for a path, or with a character that none has.
-
-
-def _digests(options: Options) -> dict[str, str]:
-    """Returns path -> sha256 of the files that values of options name."""
-    found = {}
-    for each in options_of(type(options)):
-        value = getattr(options, each.name)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, str | Path) and is_file(part):
-                found[str(part)] = sha256_file(Path(part))
-    return found

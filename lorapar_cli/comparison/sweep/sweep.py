@@ -69,12 +69,14 @@ def open_plan(options: SweepOptions) -> Plan:
     cells = make_cells(file, options.model, data, seeds)
     if not cells:
         raise UsageError(f"grid `{file.path}` has no cells for the embedded model")
-    steps = plan_cells(cells, code=options.allow_code_execution, trust=options.trust_remote_code)
+    stages = out / "stages"
+    code, trust = options.allow_code_execution, options.trust_remote_code
+    steps = plan_cells(cells, stages, code=code, trust=trust)
     distinct = {step.key: step for each in steps for step in each.steps}
     if problems := check(distinct.values(), () if data is None else (str(data),)):
         raise UsageError(f"grid `{file.path}` cannot be run", "\n".join(problems))
     name = f"{file.path.stem}-embedded" if options.embedded else file.path.stem
-    return Plan(file, options, out / name, out / "stages", seeds, steps)
+    return Plan(file, options, out / name, stages, seeds, steps)
 
 
 def describe(plan: Plan) -> list[tuple[str, str, str]]:

@@ -1,5 +1,7 @@
 """Grid files: what they mean, and every mistake of a file in one message."""
 
+from pathlib import Path
+
 import pytest
 
 from lorapar_cli.comparison.sweep.cells import make_cells
@@ -134,7 +136,7 @@ rows:
 
 
 def kinds(cell):
-    found = steps_of(cell, code=False, trust=False)
+    found = steps_of(cell, Path("stages"), code=False, trust=False)
     return [step.kind for step in found.steps]
 
 
@@ -169,7 +171,7 @@ def test_stages_go_on_from_one_another_in_their_order(cells):
     (cell,) = cells(
         "classify: {data: d.jsonl, teachers: [rules-shape]}\norder: rl-sft\nmethod: lora\n"
     )
-    found = steps_of(cell, code=False, trust=False)
+    found = steps_of(cell, Path("stages"), code=False, trust=False)
     by_key = {step.key: step for step in found.steps}
     first, second = (by_key[key] for key in found.trained)
     assert (first.kind, second.kind) == ("train-rl", "train-sft")
@@ -182,7 +184,7 @@ def test_twice_sft_is_one_training_of_twice_the_length(cells):
     (cell,) = cells(
         "classify: {data: d.jsonl, teachers: [rules-shape]}\norder: sft-sft\nmethod: lora\n"
     )
-    found = steps_of(cell, code=False, trust=False)
+    found = steps_of(cell, Path("stages"), code=False, trust=False)
     lengths = [step.options().epochs for step in found.steps if step.kind == "train-sft"]
     assert lengths == [1, 2]
     assert all("start" not in step.needs for step in found.steps)
@@ -193,7 +195,9 @@ def test_equal_numbers_are_equal_settings(cells):
         cells(f"classify: {{data: d.jsonl, teachers: [rules-shape]}}\ntheta: {text}\n")[0]
         for text in ("1", "1.0")
     )
-    keys = [steps_of(cell, code=False, trust=False).trained for cell in (one, other)]
+    keys = [
+        steps_of(cell, Path("stages"), code=False, trust=False).trained for cell in (one, other)
+    ]
     assert keys[0] == keys[1]
 
 
@@ -201,9 +205,9 @@ def test_a_changed_file_is_another_step(cells, tmp_path):
     data = tmp_path / "d.jsonl"
     text = f"classify: {{data: {data}, teachers: [rules-shape]}}\n"
     data.write_text("{}\n")
-    before = steps_of(cells(text)[0], code=False, trust=False).trained
+    before = steps_of(cells(text)[0], Path("stages"), code=False, trust=False).trained
     data.write_text("{} \n")
-    assert steps_of(cells(text)[0], code=False, trust=False).trained != before
+    assert steps_of(cells(text)[0], Path("stages"), code=False, trust=False).trained != before
 
 
 def test_every_problem_is_in_one_message(read):
@@ -281,7 +285,7 @@ DATA = "classify: {data: d.jsonl, teachers: [rules-shape]}\n"
 )
 def test_settings_that_do_not_fit_name_the_cell(cells, text, problem):
     with pytest.raises(UsageError) as caught:
-        plan_cells(cells(text), code=False, trust=False)
+        plan_cells(cells(text), Path("stages"), code=False, trust=False)
     assert caught.value.found.startswith("cell `seed 0`: ")
     assert problem in caught.value.found
 
@@ -289,7 +293,7 @@ def test_settings_that_do_not_fit_name_the_cell(cells, text, problem):
 def test_problems_of_several_cells_are_in_one_message(cells):
     text = DATA + "method: ia3\ngrid: {order: [sft, rl, sft-rl], score.r: [1, 2]}\n"
     with pytest.raises(UsageError) as caught:
-        plan_cells(cells(text), code=False, trust=False)
+        plan_cells(cells(text), Path("stages"), code=False, trust=False)
     # One line for each problem, with the first cell that has it.
     assert len(caught.value.found.splitlines()) == 2
     assert "order rl, score.r 1, seed 0" in caught.value.found

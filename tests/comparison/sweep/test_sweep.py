@@ -16,6 +16,7 @@ from lorapar_cli.comparison.sweep.layout import forgetting_lines, table_lines
 from lorapar_cli.comparison.sweep.options import SweepOptions
 from lorapar_cli.comparison.sweep.sweep import describe, open_plan, require_success, sweep
 from lorapar_cli.errors import LoraparError, UsageError
+from tests.comparison.earlier_version import rename, without
 from tests.comparison.small_data import write_products
 from tests.json_schema import unfit
 
@@ -193,6 +194,31 @@ def test_a_kill_repeats_no_finished_stage(grid, ran):
     assert {path: path.read_bytes() for path in finished} == finished
     shutil.rmtree(options.out)
     assert without_times(sweep(open_plan(options))) == without_times(found)
+
+
+def test_an_option_that_is_new_runs_nothing_again(grid, ran, tmp_path):
+    first = sweep(open_plan(grid(SMALL)))
+    ran.clear()
+    rename(tmp_path / "out" / "stages", without("packing", place="settings"), "score-")
+    again = sweep(open_plan(grid(SMALL)))
+    assert ran == []
+    assert again["table"] == first["table"]
+    # Steps that are added read the old ones.
+    sweep(open_plan(grid(GRID)))
+    assert {kind: ran.count(kind) for kind in ran} == {"partition": 2, "train_sft": 2, "eval": 2}
+
+
+def test_a_default_that_is_another_now_runs_again(grid, ran, tmp_path):
+    sweep(open_plan(grid(SMALL)))
+    before = list(ran)
+    rename(
+        tmp_path / "out" / "stages",
+        lambda recorded: recorded["settings"].update(max_length=1024),
+        "score-",
+    )
+    sweep(open_plan(grid(SMALL)))
+    # All but the labels and the base model's evaluation.
+    assert len(ran) == 2 * len(before) - 2
 
 
 def test_two_processes_give_the_table_of_one(grid, tmp_path):
