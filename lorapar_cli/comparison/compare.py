@@ -13,6 +13,7 @@ from lorapar_cli.comparison.planning.budget import Plan, describe_left_out, read
 from lorapar_cli.comparison.planning.timed_plan import TimedPlan
 from lorapar_cli.comparison.report.results import (
     ESTIMATOR,
+    BaseRow,
     CellRow,
     Comparison,
     DifferenceRow,
@@ -238,19 +239,28 @@ def _write(grid: Grid, comparison: Comparison, progress: Progress) -> None:
 
 
 def _points(comparison: Comparison) -> dict[str, list[Point]]:
-    """Returns stage -> a point for each of its cells that has figures."""
+    """Returns stage -> a point for the base model and for each of its cells that has figures."""
     points: dict[str, list[Point]] = {}
     for verdict in comparison["verdicts"]:
         measure, systems = verdict["measure"], verdict["systems"]
+
+        def learnt(
+            row: BaseRow | CellRow, measure: Measure = measure, of: list[str] = systems
+        ) -> float:
+            return sum(row[measure][system] for system in of) / len(of)
+
         points[f"{verdict['stage']}: {measure} on {' and '.join(systems)}"] = [
-            Point(
-                row["cell"],
-                sum(row[measure][system] for system in systems) / len(systems),
-                row["forgetting"]["kl"],
-                row["forgetting"]["neutral_loss_change"],
-            )
-            for row in comparison["cells"]
-            if row["stage"] == verdict["stage"] and "forgetting" in row
+            Point("base model", learnt(comparison["base"]), 0.0, 0.0),
+            *(
+                Point(
+                    row["cell"],
+                    learnt(row),
+                    row["forgetting"]["kl"],
+                    row["forgetting"]["neutral_loss_change"],
+                )
+                for row in comparison["cells"]
+                if row["stage"] == verdict["stage"] and "forgetting" in row
+            ),
         ]
     return points
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorapar_cli.store.atomic import atomic_file
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
+_FORMS = ("o", "s", "^", "D", "X")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class Point:
     learnt: float
     kl: float
     neutral: float
+
+
+def _style(place: int) -> dict[str, Any]:
+    """Returns color and form of the point at a place: no two are alike among the first 40."""
+    color, form = _COLORS[place % len(_COLORS)], _FORMS[place // len(_COLORS) % len(_FORMS)]
+    return {"color": color, "marker": form}
 
 
 def draw_learning_forgetting(points: Mapping[str, Sequence[Point]], path: Path) -> None:
@@ -46,16 +54,21 @@ def draw_learning_forgetting(points: Mapping[str, Sequence[Point]], path: Path) 
         for column, (label, forgotten) in enumerate(panels):
             axes = figure.add_subplot(len(points), 2, 2 * row + column + 1)
             for place, (each, x) in enumerate(zip(cells, forgotten, strict=True)):
-                axes.scatter([x], [each.learnt], color=_COLORS[place % len(_COLORS)], zorder=2)
-                # A name is text of the user's, never markup of formulas.
-                name = each.cell.replace("$", r"\$")
-                axes.annotate(
-                    name, (x, each.learnt), xytext=(4, 4), textcoords="offset points", fontsize=8
-                )
+                axes.scatter([x], [each.learnt], zorder=2, alpha=0.7, **_style(place))
             axes.set_xlabel(label, fontsize=8)
             axes.set_ylabel(title, fontsize=8)
             axes.grid(alpha=0.3)
             axes.tick_params(labelsize=8)
             axes.margins(0.15)
+        # Names beside points would cover each other where cells are alike.
+        # A name is text of the user's, never markup of formulas.
+        axes.legend(
+            axes.collections,
+            [each.cell.replace("$", r"\$") for each in cells],
+            loc="upper left",
+            bbox_to_anchor=(1.02, 1),
+            fontsize=8,
+            frameon=False,
+        )
     with atomic_file(path, "wb") as file:
         figure.savefig(file, format=path.suffix.removeprefix("."))

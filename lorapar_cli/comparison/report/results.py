@@ -17,7 +17,7 @@ ESTIMATOR = (
     "and seed; both are random effects: the variance of the mean is that clustered on records "
     "plus that between seeds less that of the rest, with Satterthwaite's degrees of freedom, and "
     "that clustered on records alone where the seeds add none; p-values are corrected by Holm for "
-    "all comparisons of one measure in one stage"
+    "all comparisons of one measure in one stage, intervals are not corrected"
 )
 
 

@@ -13,9 +13,16 @@ from lorapar_cli.comparison.report.results import (
 )
 from lorapar_cli.comparison.schedule import StageOutcome
 from lorapar_cli.names import Stage
+from lorapar_cli.tools.markdown import title_of
 
 _LEVEL = 0.05
 _PHASE = {Stage.TRAIN_SFT: "SFT", Stage.TRAIN_RL: "RL"}
+_ALIKE = "not different"
+_FINDINGS: Mapping[str, tuple[Finding, str]] = {
+    "better": ("earned", "earned its keep"),
+    "worse": ("worse", "did not earn its keep"),
+    _ALIKE: ("not shown", "did not show that it earns its keep"),
+}
 
 
 @dataclass(frozen=True)
@@ -100,14 +107,41 @@ def _judge_mask(stage: Judged) -> tuple[Finding, str]:
     if PAPER not in stage.means or RANDOM not in stage.means:
         missing = ", ".join(f"`{name}`" for name in (PAPER, RANDOM) if name not in stage.means)
         return "not compared", f"nothing can be said of the mask: there are no figures of {missing}"
-    row = _row_of(stage)
-    if row is None:
+    rows = [
+        row
+        for row in stage.differences
+        if (row["cell"], row["against"]) == (PAPER, RANDOM)
+        and row["measure"] == stage.measure
+        and row["system"] in stage.systems
+    ]
+    if not rows:
         return "not compared", "nothing can be said of the mask: there are too few records"
-    better = stage.sign * row["difference"]
-    words = "loss" if stage.measure == "loss" else "accuracy"
     sizes = [stage.costs[name][0] for name in (PAPER, RANDOM)]
-    size = "of the same size" if sizes[0] == sizes[1] else f"of {sizes[1]:,} elements"
-    shown = row["p_holm"] < _LEVEL
+    mask = f"a random mask {'of the same size' if sizes[0] == sizes[1] else f'of {sizes[1]:,} elements'}"
+    words = f"the {'loss' if stage.measure == 'loss' else 'accuracy'} of `paper`"
+    relations = [_relation(stage, row) for row in rows]
+    # Where a stage trains on both systems, both must show it.
+    relation = relations[0] if len(set(relations)) == 1 else None
+    finding, verb = _FINDINGS[relation or _ALIKE]
+    if len(rows) > 1:
+        found = " and ".join(
+            f"{each} on {title_of(row['system'])} ({_figures(row)})"
+            for each, row in zip(relations, rows, strict=True)
+        )
+        text = f"{words}, compared with that of {mask} at 95 % confidence, is {found}"
+    else:
+        than = "does not differ from" if relation == _ALIKE else f"is {relation} than"
+        text = f"{words} {than} that of {mask} at 95 % confidence ({_figures(rows[0])})"
+    return finding, f"the mask {verb}: {text}"
+
+
+def _relation(stage: Judged, row: DifferenceRow) -> str:
+    if row["p_holm"] >= _LEVEL:
+        return _ALIKE
+    return "better" if stage.sign * row["difference"] > 0 else "worse"
+
+
+def _figures(row: DifferenceRow) -> str:
     p_value = f"p = {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
     seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     figures = (
@@ -116,33 +150,7 @@ def _judge_mask(stage: Judged) -> tuple[Finding, str]:
     )
     if row["seeds"] == 1:
         figures += ", without the variance between trainings"
-    if not shown:
-        return "not shown", (
-            f"the mask did not show that it earns its keep: the {words} of `paper` does not differ "
-            f"from that of a random mask {size} at 95 % confidence ({figures})"
-        )
-    finding: Finding = "earned" if better > 0 else "worse"
-    verb = "earned its keep" if better > 0 else "did not earn its keep"
-    relation = "better" if better > 0 else "worse"
-    return finding, (
-        f"the mask {verb}: the {words} of `paper` is {relation} than that of a random mask {size} "
-        f"at 95 % confidence ({figures})"
-    )
-
-
-def _row_of(stage: Judged) -> DifferenceRow | None:
-    """Returns `paper` against `random` on the primary measure.
-
-    Where a stage trains on both systems, on the one with the larger p-value: both must show it.
-    """
-    rows = [
-        row
-        for row in stage.differences
-        if (row["cell"], row["against"]) == (PAPER, RANDOM)
-        and row["measure"] == stage.measure
-        and row["system"] in stage.systems
-    ]
-    return max(rows, key=lambda row: row["p_holm"], default=None)
+    return figures
 
 
 def join_sentences(verdicts: Sequence[Verdict]) -> str:

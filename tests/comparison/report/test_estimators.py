@@ -47,6 +47,16 @@ def test_seeds_that_add_nothing_leave_the_interval_clustered_on_records():
     assert (found.low, found.high) == pytest.approx(tuple(fit.conf_int()[0]), rel=1e-9)
 
 
+@pytest.mark.parametrize("records", [3, 7, 10, 24, 45])
+def test_seeds_that_differ_like_the_rest_add_nothing_whatever_the_rounding(records):
+    """One answer of one training differs: the seeds' mean square is the rest's."""
+    d = np.zeros((records, 2))
+    d[0, 0] = -1.0
+    found, fit = mean_difference(d.tolist()), clustered(d, 0)
+    assert found.degrees == records - 1
+    assert (found.low, found.high) == pytest.approx(tuple(fit.conf_int()[0]), rel=1e-9)
+
+
 def test_seeds_that_differ_add_their_variance():
     d = layout(40, 4, of_seeds=0.6, draw=5)
     found = mean_difference(d.tolist())

@@ -8,14 +8,21 @@ from lorapar_cli.names import Stage
 from tests.comparison.made_up import outcome
 
 
-def judged(means, *, margin=0.1, base=1.5, active=None, spread=0.01, seeds=3):
-    """Returns the verdict on cells of these mean losses."""
+def judged(
+    means, *, margin=0.1, base=1.5, active=None, spread=0.01, seeds=3, systems=("system1",), shift=0
+):
+    """Returns the verdict on cells of these mean losses.
+
+    Args:
+        shift: Of the losses of `paper` on System 2 against the same of other cells.
+    """
     sizes = dict.fromkeys(means, 100) | (active or {})
     cells = {
         name: outcome(mean, draw=n, active=sizes[name], spread=spread, seeds=seeds)
         for n, (name, mean) in enumerate(means.items())
     }
-    systems = ["system1"]
+    for each in cells["paper"].results.values():
+        each["losses"]["system2"] = [loss + shift for loss in each["losses"]["system2"]]
     return judge(
         Judged(
             Stage.TRAIN_SFT,
@@ -52,6 +59,30 @@ def test_no_difference_is_not_called_one():
     found = judged({"paper": 0.5, "random": 0.5}, spread=0.3)
     assert found["finding"] == "not shown"
     assert "the mask did not show that it earns its keep" in found["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("shift", "finding", "words"),
+    [
+        (
+            0,
+            "earned",
+            "earned its keep: the loss of `paper`, compared with that of a random mask of "
+            "the same size at 95 % confidence, is better on System 1 (difference -0.0",
+        ),
+        (0.1, "not shown", " 3 seeds) and not different on System 2 ("),
+        (0.3, "not shown", " 3 seeds) and worse on System 2 (difference +0.2"),
+    ],
+)
+def test_of_two_systems_both_must_show_it(shift, finding, words):
+    systems = ("system1", "system2")
+    found = judged({"paper": 0.4, "random": 0.5}, systems=systems, shift=shift)
+    assert found["finding"] == finding
+    assert words in found["sentence"]
+    assert found["sentence"].startswith(
+        "in SFT the mask "
+        + ("earned" if finding == "earned" else "did not show that it earns its keep: ")
+    )
 
 
 def test_the_cheapest_cell_within_the_margin():
