@@ -37,6 +37,8 @@ _OWN = {"model", "template", "seed", "report_to", "find_lr", "find_lr_steps"} | 
 
 # Options of the comparison that its measurements depend on.
 _MEASURING = ("match", "max_new_tokens", "batch_size", "search_share", "seed")
+# Fewer have no variance.
+_FEWEST_MEASURED = 2
 # Of what a cell depends on, the parts that are settings of a stage.
 _PARTS: dict[str, type[Options]] = {
     "score": ScoreOptions,
@@ -179,7 +181,9 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
     grid = Grid(run_dir, root, options, cells, settings, records, identity)
     for cell in cells:
         for stage in grid.stages:
-            _require_split(cell, stage, grid.training_options(cell, stage))
+            trained = grid.training_options(cell, stage)
+            _require_split(cell, stage, trained)
+            _require_measured(records, trained)
     if options.stage == "rl":
         run_dir.require(Stage.TRAIN_SFT, "adapter to start `train-rl` from", "--stage both")
         run_dir.require_current(Stage.TRAIN_SFT)
@@ -202,6 +206,17 @@ def _require_split(cell: Cell, stage: Stage, options: TrainingOptions) -> None:
             f"`{stage}` of cell `{cell.name}` trains on `{options.data}`",
             "give `data: system1`, `system2` or `all` in a file for `--config`",
         )
+
+
+def _require_measured(records: ComparedRecords, options: TrainingOptions) -> None:
+    """Refuses what nothing could be said of when it is trained."""
+    for system in System if options.data == ALL else (System(str(options.data)),):
+        if (count := records.measured.get(system, 0)) < _FEWEST_MEASURED:
+            raise LoraparError(
+                f"there are too few records of {system} to measure on",
+                f"`{records.source}` has {count}, a difference needs {_FEWEST_MEASURED}",
+                "name more with `--data`, or run `lorapar classify` with a larger `--holdout`",
+            )
 
 
 def _settings(run_dir: RunDir, config: Path | None) -> dict[Stage, Options]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,14 @@ class ComparedRecords:
     Attributes:
         folder: Has `system1.jsonl` and `system2.jsonl`, on which cells train.
         digest: Of all of them.
+        measured: Number of records of each system that cells are measured on.
+        source: Where these are from.
     """
 
     folder: Path
     digest: str
+    measured: Mapping[str, int]
+    source: str
 
     @property
     def validation(self) -> Path:
@@ -74,7 +79,8 @@ def prepare_records(
     if not (folder / _COMPLETE).is_file():
         with new_folder(folder) as built:
             _write_parts(built, splits, held_out, share, seed)
-    return ComparedRecords(folder, digest)
+    counts = Counter(str(record.label) for record in held_out)
+    return ComparedRecords(folder, digest, counts, source)
 
 
 def _write_parts(

@@ -177,12 +177,20 @@ def _own_id(row: Row, field: str) -> str | None:
 
 
 def _extra(row: Row, used: set[str]) -> Row:
-    """Returns the fields that the record does not use; `source_` is added to names of ours."""
-    return {
-        f"source_{key}" if key in (*RECORD_FIELDS, *OPTIONAL_FIELDS) else str(key): value
-        for key, value in row.items()
-        if key not in used
-    }
+    """Returns the fields that the record does not use; `source_` is added to names of ours.
+
+    And to names that are then taken, as in our own files that are read as data: no field is lost.
+    """
+    ours = (*RECORD_FIELDS, *OPTIONAL_FIELDS)
+    rest = [key for key in row if key not in used]
+    names = {key: f"source_{key}" for key in rest if key in ours}
+    for key in rest:
+        if key not in ours:
+            name = str(key)
+            while name in names.values():
+                name = f"source_{name}"
+            names[key] = name
+    return {names[key]: row[key] for key in rest}
 
 
 def empty_side(record: Record) -> str | None:

@@ -164,9 +164,15 @@ def test_a_rate_that_diverges_is_no_candidate(setup, tmp_path):
         ({"cells": ("paper",)}, UsageError, "needs two cells or more"),
         ({"stage": "rl"}, LoraparError, "no adapter to start `train-rl` from"),
         ({"data": "nothing.jsonl"}, LoraparError, "nothing.jsonl"),
+        ({"data": "{}/one_system.jsonl"}, LoraparError, "too few records of system1 to measure on"),
     ],
 )
 def test_mistakes_are_refused_before_training(setup, tmp_path, trained, changes, error, part):
+    lines = (tmp_path / "measured.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"system2"' in line]
+    assert len(kept) > 1
+    (tmp_path / "one_system.jsonl").write_text("".join(kept))
+    changes = {k: v.format(tmp_path) if k == "data" else v for k, v in changes.items()}
     with pytest.raises(error, match=part):
         compare(setup, options(tmp_path, **changes))
     assert trained == []

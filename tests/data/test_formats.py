@@ -132,6 +132,18 @@ def test_a_label_of_the_source_is_kept_apart():
     assert source_label(read_row(row | {"label": "hard"}, Fields())) is None
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_our_own_lines_are_read_by_their_own_label(reverse):
+    """A line of `labels.jsonl` keeps the label of the data that it was made from, under another name."""
+    row = {"prompt": "2+2?", "completion": "4", "label": "system1", "source_label": "system2"}
+    row["source_source_label"] = "hard"
+    if reverse:
+        row = dict(reversed(row.items()))
+    record = read_row(row, Fields())
+    assert source_label(record) == "system1"
+    assert sorted(record.extra.values()) == ["hard", "system1", "system2"]
+
+
 def test_field_options_override_the_format():
     row = {"key": "k1", "task": "Do.", "solution": "Done.", "question": "q", "answer": "a"}
     record = read_row(row, Fields(prompt="task", completion="solution", id="key"))
