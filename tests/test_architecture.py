@@ -23,6 +23,7 @@ FLOORS = [
         "model_options",
         "stage_records",
         "launcher",
+        "libraries",
         "text_safety",
         "embedded",
     },

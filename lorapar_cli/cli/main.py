@@ -90,6 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read the output has seen enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except ImportError as error:
+        from lorapar_cli.libraries import explain_import
+
+        explained = explain_import(error)
+        if explained is None:
+            raise
+        _fail(explained)
     except OSError as error:
         from lorapar_cli.store.disk.errors import as_expected
 

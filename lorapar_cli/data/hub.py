@@ -9,6 +9,7 @@ from lorapar_cli.data.folders import check_files
 from lorapar_cli.data.rows import BadRow, Row
 from lorapar_cli.data.tables import plain_row
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.libraries import require_libraries
 
 
 class LoadedData:
@@ -27,6 +28,7 @@ class LoadedData:
 
     def _load(self) -> Any:
         if self._loaded is None:
+            require_libraries(["datasets"], f"reading `{self.name}`")
             import datasets
 
             datasets.disable_progress_bars()

@@ -24,6 +24,7 @@ from lorapar_cli.events import Note, Progress, silent
 from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.launcher import world_size
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.manifest import Manifest, Outcome
@@ -53,6 +54,8 @@ def evaluate(
             nothing has been written then.
     """
     folder = run_dir.folder(Stage.EVAL) / _folder_name(options)
+    if options.completions is None:
+        require_libraries(MODELS, "`lorapar eval`")
     if options.harness_tasks:
         from lorapar_cli.evaluation.harness.run import evaluate_harness_tasks
 

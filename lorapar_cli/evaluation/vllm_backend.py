@@ -9,6 +9,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.tasks.task import Task
+from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.adapter import read_lora_config
 from lorapar_cli.models.base_model import BaseModel
 from lorapar_cli.models.generation import Completion, Decoding
@@ -34,6 +35,7 @@ def check_vllm(task: Task) -> None:
         raise LoraparError(
             "`--backend vllm` needs vLLM", hint="install it with `pip install 'lorapar[vllm]'`"
         ) from cause
+    require_libraries(["vllm"], "`--backend vllm`")
 
 
 class VllmEngine:

@@ -9,6 +9,7 @@ import re
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.answers import answers_match, extract_answer, read_reference
+from lorapar_cli.libraries import require_libraries
 
 _SECONDS = 5
 # Of answers that are numbers, more than this share of the larger one is a difference.
@@ -36,6 +37,7 @@ def check_latex() -> None:
             "comparing expressions needs math-verify",
             hint="install it with `pip install 'lorapar[latex]'`",
         ) from cause
+    require_libraries(["math-verify"], "comparing expressions")
 
 
 def latex_match(found: str | None, reference: str | None) -> bool:

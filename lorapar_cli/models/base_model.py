@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, require_size
 from lorapar_cli.models.rendering.prompt_end import leave_prompts_open
 from lorapar_cli.models.safe_loading import (
@@ -208,6 +209,7 @@ def _quantization(quantize: str, dtype: torch.dtype, device: torch.device) -> di
             f"`--quantize {quantize}` needs bitsandbytes",
             hint="pip install 'lorapar[quantize]'",
         )
+    require_libraries(["bitsandbytes"], f"`--quantize {quantize}`")
     config = (
         BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype

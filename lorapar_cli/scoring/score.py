@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Progress, silent
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.models.weights_digest import local_revision
 from lorapar_cli.names import EMBEDDED, Stage, System, split_file
@@ -53,6 +54,7 @@ def score(
         return done if done is not None and _has_weights(name, done.manifest) else None
 
     def make() -> Outcome:
+        require_libraries(MODELS, "`lorapar score`")
         records = {system: _read(path) for system, path in paths.items()}
         manifest = Manifest(Stage.SCORE, settings, list(given), inputs, seed=options.seed)
         # It imports torch, which a result that is up to date does not need.

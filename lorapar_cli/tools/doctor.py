@@ -9,14 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import metadata
 from pathlib import Path
-
-from packaging.requirements import Requirement
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.sandbox.runner import find_backend
 from lorapar_cli.labelling.teachers.catalog import known_teachers
+from lorapar_cli.libraries import Library, read_libraries
 from lorapar_cli.store.atomic import exchange
 from lorapar_cli.store.run_dir import RunDir
 
@@ -52,10 +50,11 @@ def doctor(run_dir: RunDir) -> list[Finding]:
 
     The only thing it writes is a temporary folder where the run directory is or would be.
     """
+    libraries = list(read_libraries())
     return [
         Finding("python", State.OK, f"{platform.python_version()}, {sys.executable}"),
-        *_packages(),
-        *_extras(),
+        *_packages(libraries),
+        *_extras(libraries),
         *_gpus(),
         *_run_directory(run_dir.root),
         _hub(),
@@ -64,70 +63,43 @@ def doctor(run_dir: RunDir) -> list[Finding]:
     ]
 
 
-def _requirements() -> Iterator[tuple[Requirement, str | None]]:
-    """Yields each requirement of the installed lorapar, and its extra or None."""
-    distribution = metadata.distribution("lorapar")
-    extras = distribution.metadata.get_all("Provides-Extra") or []
-    for line in distribution.requires or []:
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield requirement, None
+def _packages(libraries: list[Library]) -> Iterator[Finding]:
+    if not libraries:
+        yield Finding(
+            "packages",
+            State.NOTE,
+            "lorapar runs from its files alone: versions are not compared",
+            "install it: docs/guides/install.md",
+        )
+    for library in libraries:
+        if library.extra is not None:
             continue
-        for extra in extras:
-            if extra != "dev" and requirement.marker.evaluate({"extra": extra}):
-                yield requirement, extra
-
-
-def _installed(name: str) -> str | None:
-    """Returns the version of an installed package, None where it is missing."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _packages() -> Iterator[Finding]:
-    for requirement, extra in _requirements():
-        if extra is not None:
-            continue
-        version = _installed(requirement.name)
-        if version is None:
+        if library.installed is None:
+            hint = f"pip install '{library.required}'"
+            yield Finding(library.name, State.PROBLEM, "not installed", hint)
+        elif not library.fits:
             yield Finding(
-                requirement.name, State.PROBLEM, "not installed", f"pip install '{requirement}'"
-            )
-        elif not requirement.specifier.contains(version, prereleases=True):
-            yield Finding(
-                requirement.name,
+                library.name,
                 State.PROBLEM,
-                f"{version} is installed, {requirement.specifier} is required",
+                f"{library.installed} is installed, {library.required.specifier} is required",
                 "install with `-c constraints.txt`, which names the tested versions",
             )
         else:
-            yield Finding(requirement.name, State.OK, version)
+            yield Finding(library.name, State.OK, library.installed)
 
 
-def _extras() -> Iterator[Finding]:
-    for requirement, extra in _requirements():
-        if extra is None:
+def _extras(libraries: list[Library]) -> Iterator[Finding]:
+    for library in libraries:
+        if library.extra is None:
             continue
-        version = _installed(requirement.name)
-        topic = f"extra {extra}"
-        if version is None:
-            yield Finding(
-                topic,
-                State.NOTE,
-                f"{requirement.name} is not installed",
-                f"pip install 'lorapar[{extra}]' if you need it",
-            )
-        elif not requirement.specifier.contains(version, prereleases=True):
-            yield Finding(
-                topic,
-                State.PROBLEM,
-                f"{requirement.name} {version} is installed, {requirement.specifier} is required",
-                f"pip install 'lorapar[{extra}]'",
-            )
+        topic, hint = f"extra {library.extra}", f"pip install 'lorapar[{library.extra}]'"
+        if library.installed is None:
+            found = f"{library.name} is not installed"
+            yield Finding(topic, State.NOTE, found, f"{hint} if you need it")
+        elif not library.fits:
+            yield Finding(topic, State.PROBLEM, str(library), hint)
         else:
-            yield Finding(topic, State.OK, f"{requirement.name} {version}")
+            yield Finding(topic, State.OK, f"{library.name} {library.installed}")
 
 
 def _gpus() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance, Note, Progress, silent
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.model_options import model_option, trust_option
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import ADAPTER_CONFIG, Artifact, Dtype
@@ -144,6 +145,7 @@ def build(run_dir: RunDir, options: ExportOptions, built: Path, progress: Progre
     base_id, revision = run_dir.base_of_adapter(options.model)
     check_folder(folder / Artifact.ADAPTER)
     adapter = folder / Artifact.ADAPTER
+    require_libraries(MODELS, "`lorapar export`")
     progress(Advance("merging" if options.merge else "copying the adapter"))
     from lorapar_cli.models import export as exporting
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.model_options import quantize_option, trust_option
 from lorapar_cli.names import TARGET_MODULES, Dtype, Quantize, Stage
 from lorapar_cli.options import Options, option
@@ -112,6 +113,7 @@ def examine(options: MemoryOptions) -> ModelMemory:
     Raises:
         LoraparError: There is no such model, or no module has one of the target names.
     """
+    require_libraries(MODELS, "`lorapar doctor --model`")
     import torch
 
     from lorapar_cli.models.base_model import find_base_model, pick_dtype

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
 from lorapar_cli.stage_records.training import (
@@ -276,4 +277,5 @@ def _vllm_arguments(mode: str) -> dict[str, Any]:
         raise LoraparError(
             f"`--vllm {mode}` needs vLLM", hint="install it with `pip install 'lorapar[vllm]'`"
         )
+    require_libraries(["vllm"], f"`--vllm {mode}`")
     return {"use_vllm": True, "vllm_mode": mode}

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Note, Progress, silent
+from lorapar_cli.libraries import TRAINING, require_libraries
 from lorapar_cli.models.rendering.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.stage_records.training import PassFilter, TrainedRecords
@@ -63,6 +64,7 @@ def train_rl(
     source = find_training_inputs(run_dir, options, Stage.TRAIN_RL, "sft")
     if not options.dry_run and (done := source.find_result()) is not None:
         return done
+    require_libraries(TRAINING, "`lorapar train-rl`")
     manifest = source.new_manifest(Stage.TRAIN_RL, given)
     parts = read_stage_records(
         run_dir,

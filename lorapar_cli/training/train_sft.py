@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.events import Advance, Progress, TokenView, silent
+from lorapar_cli.libraries import TRAINING, require_libraries
 from lorapar_cli.models.rendering.encoding import (
     Encoded,
     describe_encoding,
@@ -60,6 +61,7 @@ def train_sft(
     done = None if options.dry_run else source.find_result()
     if done is not None and not options.show_tokens:
         return done
+    require_libraries(TRAINING, "`lorapar train-sft`")
     manifest = source.new_manifest(Stage.TRAIN_SFT, given)
     records = read_stage_records(run_dir, source, options, manifest.notes)
 

@@ -6,6 +6,7 @@ from lorapar_cli.cli.console import print_json, progress_display, say, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.comparison.options import CompareOptions
+from lorapar_cli.libraries import TRAINING, require_libraries
 from lorapar_cli.names import System
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
@@ -20,6 +21,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train the mask's rivals at equal size and say whether the mask pays."""
+    require_libraries(TRAINING, "`lorapar compare`")
     from lorapar_cli.comparison.compare import compare as run
 
     with progress_display() as progress:

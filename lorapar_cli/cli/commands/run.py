@@ -14,6 +14,7 @@ from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance
 from lorapar_cli.launcher import is_main
+from lorapar_cli.libraries import MODELS, TRAINING, require_libraries
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import Outcome
@@ -89,7 +90,9 @@ def plan_run(
 
 
 def _check_options(steps: Sequence[Step]) -> None:
-    """Refuses inits, rewards, optimizers, trackers and trainer arguments that a stage would refuse."""
+    """Refuses libraries, inits, rewards, optimizers and so on that a stage would refuse."""
+    trains = any(step.stage in _TRAINING for step in steps)
+    require_libraries(TRAINING if trains else MODELS, "`lorapar run`")
     from lorapar_cli.scoring.score_run import check_options
     from lorapar_cli.training.preflight import check_training_options
     from lorapar_cli.training.recipes.init_warning import rl_init_warning

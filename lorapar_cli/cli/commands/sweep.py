@@ -7,6 +7,7 @@ from lorapar_cli.cli.console import print_json, progress_display, say, stdout
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.comparison.sweep.options import SweepOptions
+from lorapar_cli.libraries import TRAINING, require_libraries
 
 if TYPE_CHECKING:
     from lorapar_cli.comparison.sweep.results import SweepResult
@@ -19,6 +20,7 @@ def sweep(options: SweepOptions, as_json: JsonOption = False) -> None:
     if options.embedded:
         # As in the demo: on one thread, figures do not depend on the number of cores or processes.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    require_libraries(TRAINING, "`lorapar sweep`")
     from lorapar_cli.comparison.sweep import sweep as stage
 
     plan = stage.open_plan(options)

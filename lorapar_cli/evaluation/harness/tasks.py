@@ -9,6 +9,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.tasks.examples import others, question_form
+from lorapar_cli.libraries import require_libraries
 
 Doc = dict[str, Any]
 _SHOWN_REASON = 300
@@ -27,6 +28,7 @@ def require_harness() -> None:
             "`--backend lm-eval` needs lm-evaluation-harness",
             hint="install it with `pip install 'lorapar[harness]'`",
         ) from cause
+    require_libraries(["lm-eval"], "`--backend lm-eval`")
 
 
 class HarnessTasks:

@@ -3,6 +3,7 @@
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.labelling.teachers.endpoint.reply import Reply
 from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.store.records import Message
 
@@ -21,6 +22,7 @@ class LocalTeacher:
     """
 
     def __init__(self, teacher: Teacher, trust_remote_code: bool = False) -> None:
+        require_libraries(MODELS, f"teacher `{teacher.name}`")
         # torch and transformers take seconds to import, and other teachers need neither.
         from lorapar_cli.models.base_model import (
             find_base_model,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.answers import extract_answer
 from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Record
@@ -91,6 +92,7 @@ class StudentVoter:
     """
 
     def __init__(self, teacher: Teacher, with_chain: bool, trust_remote_code: bool = False) -> None:
+        require_libraries(MODELS, f"teacher `{teacher.name}`")
         # torch and transformers take seconds to import, and other teachers need neither.
         from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 

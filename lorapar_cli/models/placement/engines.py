@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.libraries import require_libraries
 
 _LAUNCHER = "`accelerate launch --config_file sample_configs/accelerate-{}.yaml -m lorapar_cli ...`"
 INSTEAD = f"use FSDP2: {_LAUNCHER.format('fsdp2')}, or plain data parallelism: `torchrun`"
@@ -119,6 +120,7 @@ def _requested_zero(environment: Mapping[str, str]) -> Engine:
             "DeepSpeed was requested but is not installed",
             hint="`pip install 'lorapar[deepspeed]'`",
         )
+    require_libraries(["deepspeed"], "DeepSpeed's engine")
     return ZERO_STAGES[int(stage)]
 
 

@@ -7,6 +7,7 @@ import sysconfig
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.placement.engines import Engine, require_one_process
 from lorapar_cli.training.speed.options import SftSpeedOptions, SpeedOptions
 
@@ -93,3 +94,4 @@ def _require_liger(on_gpu: bool) -> None:
             "liger-kernel is not installed",
             "`pip install 'lorapar[liger]'`",
         )
+    require_libraries(["liger-kernel"], "`--liger`")
