@@ -6,7 +6,7 @@ EXTRAS := quantize,deepspeed,harness,latex,trackers,optimizers
 # A worker for each core, up to eight of them: each loads torch. A file's tests share their fixtures.
 PARALLEL := -n logical --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow test-extras test-all lint format docs bench faults real clean
+.PHONY: demo test test-slow test-extras test-all check-extras lint format docs bench faults real clean
 
 demo: .venv/installed
 	$(BIN)/lorapar demo --run-dir lorapar-demo
@@ -25,6 +25,10 @@ test-extras: .venv-extras/installed
 # Everything that needs neither a GPU nor the internet; takes hours.
 test-all: .venv-extras/installed
 	.venv-extras/bin/python -m pytest $(PARALLEL) --with-extras -m "not gpu and not network"
+
+# An environment for each extra, with `pip check` in each; takes some GB and the package index.
+check-extras: .venv/installed
+	$(BIN)/python -m tests.extra_environments
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -86,8 +86,7 @@ def train_rl(
     base, start = run.read_starting_adapter(source, Flag.RL, options.trust_remote_code)
     tokenizer = load_tokenizer(base, options.trust_remote_code, source.template, manifest.notes)
     data = _RlData(tokenizer, options, rewards, parts, manifest.notes)
-    graded = CODE not in rewards
-    plan = plan_watch(options, tokenizer, base, parts, manifest.notes, gradable=graded)
+    plan = plan_watch(options, tokenizer, base, parts, manifest.notes, gradable=CODE not in rewards)
     job = jobs.TrainingJob(
         source.folder, manifest, options, base, start, data.counts(), 0.0, grpo.SHOWN, plan
     )
