@@ -29,8 +29,10 @@ def compare(
     if as_json:
         print_json(comparison)
         return
-    for note in (*comparison["notes"], *comparison["left_out"]):
+    for note in comparison["notes"]:
         say(f"note: {note}")
+    for each in comparison["left_out"]:
+        say(f"note: left out to fit into `--budget`: {each}")
     console = stdout()
     for stage in (verdict["stage"] for verdict in comparison["verdicts"]):
         console.print(_cell_table(comparison, stage))
