@@ -67,9 +67,7 @@ def register(words: Sequence[str] | None = None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits 0 done, 1 expected error, 2 usage, 130 interrupted."""
-    # Nothing about a run leaves the machine; and tokenizers warn when trainers fork.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _prepare_libraries()
     register(sys.argv[1:] if arguments is None else arguments)
     keep_interrupts()
     try:
@@ -104,6 +102,16 @@ def main(arguments: list[str] | None = None) -> None:
         if expected is None:
             raise
         _fail(expected)
+
+
+def _prepare_libraries() -> None:
+    """Sets what libraries read from the environment when they are loaded, unless the user did."""
+    # Nothing about a run leaves the machine; and tokenizers warn when trainers fork.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads of torch that wait for one another sleep. By default they spin, and where another
+    # process needs the cores, they spin through the time in which the others could have finished.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _versions_json() -> str:
