@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import dispatch_model
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -24,6 +25,8 @@ from trl import SFTConfig, SFTTrainer
 from lorapar_cli.embedded import MODEL_DIR
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import BaseModel, load_tokenizer
+from lorapar_cli.models.placement.loading import load_placed
+from lorapar_cli.models.placement.placement import Placement
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.names import TARGET_MODULES
 from lorapar_cli.training.masking.masked_adapter import MaskedAdapter, MaskedModel
@@ -36,8 +39,15 @@ ACTIVE_SHARE = 0.4
 OPTIONS: dict[str, dict[str, Any]] = {
     "--gradient-checkpointing": {"gradient_checkpointing": True},
     "--attention eager": {"attention": "eager"},
+    "--device-map auto": {"device_map": "auto"},
+    "the hooks of a device map on every layer": {"device_map": "hooks"},
 }
-"""What is measured against masked steps without it."""
+"""What is measured against masked steps without it.
+
+`auto` leaves a model whole where there is one device. A map over several has hooks, which move what
+a layer is given to its device: here all of them are the CPU, so that they cost what they do and
+nothing is moved.
+"""
 
 
 class StepTimes(TrainerCallback):
@@ -76,8 +86,12 @@ class Cost:
     held: int
 
 
-def build_model(attention: str = "sdpa") -> torch.nn.Module:
-    """Returns a random Llama with a LoRA adapter on it."""
+def build_model(attention: str = "sdpa", device_map: str | None = None) -> torch.nn.Module:
+    """Returns a random Llama with a LoRA adapter on it.
+
+    Args:
+        device_map: `auto` loads it as the option does, `hooks` also puts a hook on every layer.
+    """
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=700,
@@ -90,16 +104,38 @@ def build_model(attention: str = "sdpa") -> torch.nn.Module:
     lora = LoraConfig(
         r=8, lora_alpha=64, target_modules=list(TARGET_MODULES), init_lora_weights="orthogonal"
     )
-    return get_peft_model(LlamaForCausalLM(config), lora)
+    model = LlamaForCausalLM(config)
+    if device_map:
+        model = _placed(model, attention)
+    if device_map == "hooks":
+        names = ["model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"]
+        layers = [f"model.layers.{number}" for number in range(LAYERS)]
+        model = dispatch_model(model, dict.fromkeys([*names, *layers], "cpu"), force_hooks=True)
+    return get_peft_model(model, lora)
 
 
-def train(masked: bool, folder: Path, attention: str = "sdpa", **changes: Any) -> Cost:
+def _placed(model: torch.nn.Module, attention: str) -> torch.nn.Module:
+    """Returns the model as `--device-map auto` loads it from a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        base = BaseModel("benchmark", folder, None)
+        return load_placed(base, Placement(device_map=True), "float32", attention=attention)
+
+
+def train(
+    masked: bool,
+    folder: Path,
+    attention: str = "sdpa",
+    device_map: str | None = None,
+    **changes: Any,
+) -> Cost:
     """Returns what steps cost.
 
     Args:
+        attention, device_map: As `build_model` takes them.
         changes: Arguments of the trainer.
     """
-    model = build_model(attention)
+    model = build_model(attention, device_map)
     tokenizer = load_tokenizer(BaseModel("embedded", str(MODEL_DIR), None))
     generator = torch.Generator().manual_seed(1)
     rows = torch.randint(10, 700, (BATCH * STEPS, LENGTH), generator=generator).tolist()
