@@ -4,6 +4,7 @@ Where a chat template writes blocks of reasoning (`<think>...</think>`), the pro
 a completion without reasoning get an empty one.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Literal, cast
 from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.rendering.kept_text import continues_prompt, keeps_words
 from lorapar_cli.models.rendering.tokenization import (
     decode_text,
     encode_prompt,
@@ -31,6 +33,8 @@ _EMPTY = re.compile(rf"\A\s*([<\[])({_NAMES})[>\]]\s*[<\[]/\2[>\]]\s*")
 _CLOSED = "\n{}\n\n"
 # More tokens than an empty block of reasoning has, even one a character.
 _BLOCK_TOKENS = 40
+# Characters of a prompt's end that a message shows.
+_SHOWN_ENDING = 30
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
     closed. An empty block is context: trained on, it would teach the model not to reason.
 
     Raises:
-        UnusableCompletion: The chat template changes the completion, or leaves no room for its
-            reasoning.
+        UnusableCompletion: The chat template changes the completion or leaves it out, ends its
+            prompt with text that no answer follows, or leaves no room for reasoning.
         LoraparError: The chat template refuses the messages, or takes no tools.
     """
     prompt = encode_prompt(tokenizer, record.prompt, record.tools, record.id)
@@ -88,7 +92,7 @@ def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]
     """Returns the tokens of several records.
 
     Raises:
-        LoraparError: As `encode`; what makes completions unusable is counted first.
+        LoraparError: As `encode`; completions that are unusable for one reason are counted first.
     """
     encoded: list[Encoded] = []
     unusable: list[UnusableCompletion] = []
@@ -99,7 +103,8 @@ def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]
             unusable.append(cause)
     if unusable:
         first = unusable[0]
-        found = f"{len(unusable)} of {len(records)} records, such as `{first.record_id}`"
+        alike = sum(one.what == first.what for one in unusable)
+        found = f"{alike} of {len(records)} records, such as `{first.record_id}`"
         raise LoraparError(first.what, found, first.hint)
     return encoded
 
@@ -161,7 +166,8 @@ def _encode_reasoning(
     """Returns the tokens of a record whose prompt opens a block of reasoning."""
     ending = _end_of_turn(tokenizer, record)
     if _closes_block(record.completion):
-        text = _without_opening(record.completion)
+        written = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])
+        text = _without_opening(record.completion, written)
         return _join(tokenizer, prompt, [], _encode_text(tokenizer, text + ending))
     opened = _opens_block(decode_text(tokenizer, prompt[-_BLOCK_TOKENS:]))
     closing = _encode_text(tokenizer, _CLOSED.format(opened))
@@ -206,8 +212,15 @@ def _completion_from_template(
     """
     whole = render_conversation(tokenizer, _conversation(record), record.tools)
     if whole[: len(prompt)] != prompt:
+        _require_continuation(tokenizer, record, prompt, whole)
         return _encode_text(tokenizer, record.completion + _end_of_turn(tokenizer, record))
     completion = whole[len(prompt) :]
+    if not keeps_words(record.completion, decode_text(tokenizer, completion)):
+        raise UnusableCompletion(
+            record.id,
+            "the chat template leaves completions out",
+            "give another template with `--template`",
+        )
     # A newline that the template adds after the end of sequence is never generated. Words there
     # belong to the answer, which contains the end of sequence.
     if tokenizer.eos_token_id in completion:
@@ -215,6 +228,30 @@ def _completion_from_template(
         if not decode_text(tokenizer, completion[after:]).strip():
             completion = completion[:after]
     return completion
+
+
+def _require_continuation(
+    tokenizer: PreTrainedTokenizerBase, record: Record, prompt: list[int], whole: list[int]
+) -> None:
+    """Refuses a template that ends prompts with text which it writes before no answer.
+
+    It may open a block of reasoning there, which an answer that simply follows would not close.
+
+    Raises:
+        UnusableCompletion: It does.
+    """
+    texts = (decode_text(tokenizer, tokens) for tokens in (prompt, whole))
+    last = to_messages(record.prompt)[-1]["content"]
+    if not continues_prompt(*texts, last, record.completion):
+        ending = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])[-_SHOWN_ENDING:]
+        raise UnusableCompletion(
+            record.id,
+            "the chat template ends prompts with text that it does not write before an answer, so "
+            "that what an answer continues is unknown",
+            f"prompts end with {json.dumps(ending, ensure_ascii=False)}; turn reasoning off with "
+            "`--template-arg` if the template has a variable for that, or give another template "
+            "with `--template`",
+        )
 
 
 def _count_block(tokenizer: PreTrainedTokenizerBase, completion: list[int]) -> int:
@@ -242,10 +279,15 @@ def _closes_block(text: str) -> bool:
     return _CLOSING.search(text) is not None
 
 
-def _without_opening(text: str) -> str:
-    """Returns a completion without the tag that its prompt has already written."""
+def _without_opening(text: str, prompt: str) -> str:
+    """Returns a completion without the tag, and the blanks behind it, that its prompt ends with."""
     found = _OPENING.match(text)
-    return text[found.end() :].lstrip("\n") if found else text
+    if found is None:
+        return text
+    rest, blanks = text[found.end() :], prompt[len(prompt.rstrip()) :]
+    while blanks and not rest.startswith(blanks):
+        blanks = blanks[:-1]
+    return rest.removeprefix(blanks)
 
 
 def _empty_block(text: str) -> str:

@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.rendering.kept_text import keeps_words
 from lorapar_cli.store.records import Message
 
 Tools = list[dict[str, Any]] | None
@@ -49,8 +50,8 @@ def encode_prompt(
         record_id: Of the record whose prompt it is, for messages.
 
     Raises:
-        LoraparError: The chat template refuses the messages, makes nothing of them, or takes no
-            tools.
+        LoraparError: The chat template refuses the messages, makes nothing of them, leaves the last
+            one out, or takes no tools.
     """
     _require_tool_support(tokenizer, prompt, tools, record_id)
     if tokenizer.chat_template:
@@ -62,8 +63,32 @@ def encode_prompt(
                 f"record `{record_id}`" if record_id else None,
                 "give another template with `--template`",
             )
+        _require_content(tokenizer, messages[-1], rendered, record_id)
         return rendered
     return tokenizer(to_text(prompt))["input_ids"]
+
+
+def _require_content(
+    tokenizer: PreTrainedTokenizerBase,
+    message: Message,
+    rendered: list[int],
+    record_id: str | None,
+) -> None:
+    """Refuses a template that leaves out what is asked, as those for lists of contents do.
+
+    Raises:
+        LoraparError: It does.
+    """
+    content = message["content"]
+    unknown = tokenizer.unk_token_id
+    if not isinstance(content, str) or (unknown is not None and unknown in rendered):
+        return
+    if not keeps_words(content, decode_text(tokenizer, rendered)):
+        raise LoraparError(
+            "the chat template leaves out what the last message of a prompt says",
+            f"record `{record_id}`" if record_id else None,
+            "give a template for texts with `--template`",
+        )
 
 
 def has_tools(prompt: str | list[Message], tools: Tools = None) -> bool:

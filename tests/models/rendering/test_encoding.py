@@ -192,3 +192,69 @@ def test_blocks_that_stand_for_no_reasoning_are_counted():
     (empty,) = describe_encoding(encode_records(build_tokenizer(QWEN3), records), "System 1")
     assert "1 of 2 System 1 records" in empty
     assert describe_encoding(encode_records(build_tokenizer(LLAMA3), records)) == []
+
+
+# What stands at the end of the prompt, where the model goes on, and before no answer.
+OPENINGS = {
+    "another tag": "◁think▷",
+    "one token": "<|START_THINKING|>",
+    "a channel": "<|open|>think<|sep|>\n",
+    "words": "Here are my reasoning steps:\n",
+}
+
+
+def with_opening(opening):
+    """A template that drops the reasoning of earlier turns and ends prompts with `opening`."""
+    return (
+        "{% for m in messages %}<|{{ m.role }}|>"
+        "{{ m.content if m.role == 'user' or loop.last else 'dropped' }}"
+        "{% if m.role == 'assistant' %}<eos>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>" + opening + "{% endif %}"
+    )
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS.keys())
+def test_a_prompt_that_no_answer_follows_is_refused_with_the_number_of_records(opening):
+    tokenizer = build_tokenizer(with_opening(opening))
+    records = [Record(id=str(i), prompt=f"{i} plus 1?", completion=str(i + 1)) for i in range(3)]
+    with pytest.raises(LoraparError, match="does not write before an answer") as caught:
+        encode_records(tokenizer, records)
+    assert caught.value.found == "3 of 3 records, such as `0`"
+    assert opening.strip() in caught.value.hint
+    assert "--template-arg" in caught.value.hint
+
+
+def test_prompts_that_end_in_blanks_and_rewritten_turns_are_no_reason_to_refuse():
+    tokenizer = build_tokenizer(with_opening("\n"))
+    turns = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user")]
+    for prompt in ("6*7?", turns, "<|assistant|>"):
+        encoded = encode(tokenizer, Record(id="r", prompt=prompt, completion="42"))
+        assert tokenizer.decode(encoded.input_ids[encoded.prompt_length :]) == "42<eos>"
+
+
+def test_reasoning_keeps_the_newline_that_its_prompt_does_not_write():
+    opened = DEEPSEEK_R1.replace("<think>\n{% endif", "<think>{% endif")
+    assert parts(opened, REASONED) == (
+        "<User>6*7?<Assistant><think>",
+        "\n6*7\n</think>\n\n42<eos>",
+    )
+
+
+# Reads lists of contents, and a text as a list without any.
+FOR_LISTS = (
+    "{% for m in messages %}{{ m.role }}:{% if m.role in whole %}{{ m.content }}{% else %}"
+    "{% for c in m.content %}{{ c.text }}{% endfor %}{% endif %}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("whole", "what"),
+    [("[]", "leaves out what the last message"), ("['user']", "leaves completions out")],
+)
+def test_a_template_that_leaves_texts_out_is_refused(whole, what):
+    tokenizer = build_tokenizer(f"{{% set whole = {whole} %}}" + FOR_LISTS)
+    with pytest.raises(LoraparError, match=what):
+        encode(tokenizer, Record(id="r", prompt="6*7?", completion="42"))
+    kept = build_tokenizer("{% set whole = ['user', 'assistant'] %}" + FOR_LISTS)
+    encode(kept, Record(id="r", prompt="6*7?", completion="42"))
