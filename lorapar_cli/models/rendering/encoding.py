@@ -240,9 +240,9 @@ def _require_continuation(
     Raises:
         UnusableCompletion: It does.
     """
-    texts = (decode_text(tokenizer, tokens) for tokens in (prompt, whole))
     last = to_messages(record.prompt)[-1]["content"]
-    if not continues_prompt(*texts, last, record.completion):
+    written, conversation = decode_text(tokenizer, prompt), decode_text(tokenizer, whole)
+    if not continues_prompt(written, conversation, last, record.completion):
         ending = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])[-_SHOWN_ENDING:]
         raise UnusableCompletion(
             record.id,
