@@ -184,10 +184,15 @@ class ZeroSpreadMonitor(TrainerCallback):
 
 
 class GradientMonitor(TrainerCallback):
-    """Counts the steps that had a gradient: weight decay moves elements without any."""
+    """Counts the steps that had a gradient: weight decay moves elements without any.
+
+    Where no rewards of a group differ, what is left of GRPO's gradient is that of the KL divergence,
+    which draws the adapter back to where it started: such a step learns nothing either.
+    """
 
     def __init__(self) -> None:
-        self._steps = self._without = 0
+        self._steps = self._without = self._kl_alone = 0
+        self._flat = 0.0
         self._clipped: list[float] = []
 
     def on_train_begin(
@@ -209,20 +214,29 @@ class GradientMonitor(TrainerCallback):
         self._count(logs or {})
 
     def _count(self, logs: Mapping[str, float]) -> None:
+        # Steps on completions of an earlier step do not log it again.
+        self._flat = logs.get(_FLAT, self._flat)
         if "grad_norm" in logs:
+            without, flat = logs["grad_norm"] == 0, self._flat == 1
             self._steps += 1
-            self._without += logs["grad_norm"] == 0
+            self._without += without or flat
+            self._kl_alone += flat and not without
         if CLIPPED in logs:
             self._clipped.append(logs[CLIPPED])
 
     def conclude(self, notes: list[str]) -> None:
-        """Adds a sentence to `notes` if most steps had no gradient.
+        """Adds a sentence to `notes` if most steps had no gradient, or that of the KL divergence alone.
 
         Raises:
             LoraparError: No step had one.
         """
         if self._steps and self._without == self._steps:
             found = f"{self._steps} steps; if elements moved, weight decay moved them"
+            if self._kl_alone:
+                found += (
+                    f"; {self._kl_alone} of them had the gradient of the KL divergence alone, "
+                    "which teaches nothing new"
+                )
             hint = (
                 "in `train-rl`, rewards have to differ between the completions of a prompt: check "
                 "them in completions.jsonl"
@@ -230,8 +244,10 @@ class GradientMonitor(TrainerCallback):
             if self._clipped and fmean(self._clipped) > _MOSTLY:
                 found += f"; {fmean(self._clipped):.0%} of completions were cut off"
                 hint = f"raise `--max-completion-length`; {hint}"
-            raise LoraparError("training learnt nothing: no step had a gradient", found, hint)
+            what = "no step had a gradient" + (" from rewards" if self._kl_alone else "")
+            raise LoraparError(f"training learnt nothing: {what}", found, hint)
         if 2 * self._without > self._steps:
+            source = " from rewards" if self._kl_alone else ""
             notes.append(
-                f"{self._without} of {self._steps} steps had no gradient and learnt nothing"
+                f"{self._without} of {self._steps} steps had no gradient{source} and learnt nothing"
             )

@@ -116,6 +116,28 @@ def test_most_steps_without_a_gradient_are_noted(norms, seen, note):
     assert notes == ([note] if note else [])
 
 
+def conclude(*logs):
+    monitor, notes = GradientMonitor(), []
+    for entry in logs:
+        monitor.on_log(None, TrainerState(), TrainerControl(), logs=entry)
+    monitor.conclude(notes)
+    return notes
+
+
+def test_the_gradient_of_the_divergence_alone_learns_nothing():
+    flat, apart = ({"frac_reward_zero_std": share} for share in (1.0, 0.5))
+    # The third step is a second one on the completions of the second.
+    steps = [flat | {"grad_norm": 0.0}, flat | {"grad_norm": 1e-7}, {"grad_norm": 0.01}]
+    with pytest.raises(LoraparError, match="no step had a gradient from rewards") as caught:
+        conclude(*steps)
+    assert "2 of them had the gradient of the KL divergence alone" in caught.value.found
+    taught = apart | {"grad_norm": 0.01}
+    assert conclude(*steps, taught) == [
+        "3 of 4 steps had no gradient from rewards and learnt nothing"
+    ]
+    assert conclude(taught, {"grad_norm": 0.01}, steps[0]) == []
+
+
 def test_no_step_with_a_gradient_is_an_error():
     monitor = GradientMonitor()
     for _ in range(2):

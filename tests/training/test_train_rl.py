@@ -243,3 +243,10 @@ def test_a_finished_result_is_up_to_date(run_dir):
     options = replace(FROM_INIT, max_steps=1)
     assert train_rl(run_dir, options).fresh
     assert not train_rl(run_dir, replace(options, patience_steps=3, save_steps=7)).fresh
+
+
+def test_a_constant_reward_is_an_error_with_a_divergence_too(run_dir, monkeypatch):
+    monkeypatch.setitem(REWARDS, "length", lambda texts, _: [1.0] * len(texts))
+    options = replace(FROM_INIT, max_steps=4, rewards="length", kl_beta=0.1, learning_rate=1e-2)
+    with pytest.raises(LoraparError, match="learnt nothing: no step had a gradient from rewards"):
+        train_rl(run_dir, options)
