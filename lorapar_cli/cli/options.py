@@ -1,17 +1,22 @@
 """Options of commands besides those of stages, and how values are read from the command line."""
 
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR
+
+_RUN_DIR_VARIABLE = "LORAPAR_RUN_DIR"
 
 RunDirOption = Annotated[
     Path,
     typer.Option(
-        envvar="LORAPAR_RUN_DIR",
+        envvar=_RUN_DIR_VARIABLE,
         help="Run directory, with one folder per stage.",
         rich_help_panel="Where",
     ),
@@ -21,6 +26,14 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print the result as JSON to stdout instead of tables."),
 ]
+
+
+def next_on(run_dir: Path, command: str) -> str:
+    """Returns a command as it is to be typed next for the same run directory, in the same shell."""
+    unasked = os.environ.get(_RUN_DIR_VARIABLE) or DEFAULT_RUN_DIR
+    return (
+        command if run_dir == Path(unasked) else f"{command} --run-dir {shlex.quote(str(run_dir))}"
+    )
 
 
 def given_options(ctx: typer.Context) -> list[str]:

@@ -26,7 +26,7 @@ def draw_rate_curve(
 def rate_figure(
     points: Sequence[Mapping[str, Any]],
     search: Mapping[str, Any] | None,
-    size: tuple[float, float] = (5, 3),
+    size: tuple[float, float] = (5, 2.6),
     dpi: int = 100,
 ) -> "Figure":
     """Returns a figure of the held-out measure by learning rate, without a title.
@@ -55,8 +55,9 @@ def rate_figure(
         axes.axhline(search["untrained"], color="#7f7f7f", linestyle="--", label="untrained")
         axes.axvline(search["rate"], color="#2ca02c", label=f"used: {search['rate']:g}")
     axes.set_xscale("log")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel(f"held-out {measure}")
+    axes.set_xlabel("learning rate", fontsize=8)
+    axes.set_ylabel(f"held-out {measure}", fontsize=8)
+    axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     if labels:

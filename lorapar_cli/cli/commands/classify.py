@@ -13,7 +13,7 @@ from lorapar_cli.cli.console import (
     show_outcome,
     stdout,
 )
-from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
+from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.stage_records.classify import ClassifyCounts, ClassifyMetrics, ClassifyRecord
@@ -47,7 +47,7 @@ def classify(
     except KeyboardInterrupt:
         say(RESUME_HINT)
         raise
-    show_outcome(outcome, as_json, _render, "lorapar score")
+    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar score"))
     return outcome
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorapar_cli.cli.console import print_json, progress_display, show_outcome, stdout
-from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, split_list
+from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on, split_list
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Region
@@ -45,7 +45,7 @@ def partition(
         return None
     with progress_display() as progress:
         outcome = stage.partition(RunDir(run_dir), options, given=given, progress=progress)
-    show_outcome(outcome, as_json, _render, "lorapar train-sft")
+    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar train-sft"))
     return outcome
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from lorapar_cli.cli.console import progress_display, show_outcome
-from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
+from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
@@ -26,7 +26,7 @@ def score(
 
     with progress_display() as progress:
         outcome = stage.score(RunDir(run_dir), options, given=given_options(ctx), progress=progress)
-    show_outcome(outcome, as_json, _render, "lorapar partition")
+    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar partition"))
     return outcome
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from lorapar_cli.cli.console import progress_display, show_dry_run, show_outcome, two_columns
-from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options
+from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.cli.training_tables import (
     dry_run_tables,
@@ -34,7 +34,7 @@ def train_rl(
     if options.dry_run:
         show_dry_run(outcome, as_json, dry_run_tables)
         return None
-    show_outcome(outcome, as_json, _render, "lorapar eval")
+    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar eval"))
     return outcome
 
 

@@ -24,7 +24,7 @@ def test_tables_and_words(run, tmp_path, tiny_model_dir, splits):
     for words in ("importance of 7,168 elements", "rank correlation", "logits at step 0 differ"):
         assert words in out
     assert "sampling noise" in err
-    assert "next: `lorapar partition`" in err
+    assert f"next: `lorapar partition --run-dir {tmp_path / 'run'}`" in err
     assert "up to date" in run(*arguments)[2]
 
 
