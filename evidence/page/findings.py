@@ -1,6 +1,7 @@
 """What the results say, in sentences that are computed from them; negative ones are marked."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 from evidence.curve_published import PUBLISHED
 from evidence.page.corrected import corrected
@@ -33,23 +34,19 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
 
 def in_short(results: Mapping[str, Results]) -> str | None:
     """Returns how often the paper's mask beats a random one, None where nothing is measured."""
-    verdicts = [
-        is_better(row)
-        for name, measure, system in (
-            ("embedded-sft", "loss", "system1"),
-            ("embedded-rl", "accuracy", "system2"),
-            ("real-training", "loss", "system1"),
-        )
-        for _, row in results[name].differences()
-        if (row["cell"], row["against"], row["measure"], row["system"])
-        == ("paper", "random", measure, system)
+    found = [
+        verdict["finding"]
+        for name in ("embedded-sft", "embedded-rl", "recipes", "real-training")
+        for unit in results[name].units.values()
+        for verdict in unit.get("verdicts", [])
+        if verdict["finding"] != "not compared"
     ]
-    if not verdicts:
+    if not found:
         return None
-    better, worse, same = (verdicts.count(verdict) for verdict in (True, False, None))
+    better, worse, same = (found.count(each) for each in ("earned", "worse", "not shown"))
     return (
-        "In short: on the system that it trains, the paper's mask was compared with a random mask of "
-        f"the same size in {len(verdicts)} setting{'s' * (len(verdicts) != 1)}. It is better in "
+        "In short: on the system that a stage trains on, the paper's mask was compared with a random "
+        f"mask of the same size in {len(found)} setting{'s' * (len(found) != 1)}. It is better in "
         f"{better}, worse in {worse} and not significantly different in {same}."
     )
 
@@ -134,6 +131,7 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
         return
     name = strong_recipe({"recipes": study})
     if name is not None:
+        yield from _against_yardsticks(study)
         yield Finding(
             f"The recipe `{name}` is better than the paper's, a random mask and full LoRA on both "
             "systems of the embedded model, after correction; it is in `sample_configs/strong.yaml`.",
@@ -141,6 +139,7 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
             claim=True,
         )
         return
+    yield from _against_yardsticks(study)
     (found,) = study.units.values()
     yield Finding(
         f"None of our {len(found['recipes'])} recipes is significantly better than the paper's, a "
@@ -148,6 +147,31 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
         True,
         claim=True,
     )
+
+
+def _against_yardsticks(study: Results) -> Iterator[Finding]:
+    """Yields which recipes differ significantly from full LoRA and the paper's, after both stages."""
+    (found,) = study.units.values()
+    for against, measure in product(("paper", "full"), ("accuracy", "loss")):
+        cells: dict[tuple[bool, str], list[str]] = {}
+        for row in found["differences"]:
+            verdict = is_better(row)
+            if (row["against"], row["measure"]) == (against, measure) and verdict is not None:
+                place = (verdict, row["system"].replace("system", "System "))
+                cells.setdefault(place, []).append(f"`{row['cell']}`")
+        parts = [
+            f"{'better' if better else 'worse'} on {system}: {in_words(names)}"
+            for (better, system), names in sorted(
+                cells.items(), key=lambda one: (not one[0][0], one[0][1])
+            )
+        ]
+        if parts:
+            yield Finding(
+                f"Recipes on the embedded model, {measure} after both stages against `{against}`: "
+                f"{'; '.join(parts)}.",
+                not any(better for better, _ in cells),
+                claim=measure == "accuracy",
+            )
 
 
 def _of_replay(study: Results) -> Iterator[Finding]:
