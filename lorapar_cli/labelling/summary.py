@@ -156,15 +156,18 @@ def _metrics(
 def _accuracy(
     patterns: VotePatterns, decisions: LabelDecisions, known: np.ndarray
 ) -> dict[str, float]:
-    """Returns how often each teacher and the vote agree with the source's own labels."""
-    right = {
-        name: patterns.votes[:, column] == patterns.truths
-        for column, name in enumerate(decisions.teachers)
-    }
-    right["vote"] = decisions.labels == patterns.truths
-    total = int(patterns.counts[known].sum())
-    shares = {name: patterns.counts[known & hits].sum() / total for name, hits in right.items()}
-    return {name: float(share) for name, share in shares.items()} | {"records": total}
+    """Returns how often each teacher and the vote agree with the source's own labels.
+
+    A teacher is measured where it voted; one that abstains or was spared is not wrong there.
+    """
+    votes = {name: patterns.votes[:, column] for column, name in enumerate(decisions.teachers)}
+    votes["vote"] = decisions.labels
+    found: dict[str, float] = {}
+    for name, own in votes.items():
+        cast = known & (own > 0)
+        if total := int(patterns.counts[cast].sum()):
+            found[name] = float(patterns.counts[cast & (own == patterns.truths)].sum() / total)
+    return found | {"records": int(patterns.counts[known].sum())}
 
 
 def notes_on(

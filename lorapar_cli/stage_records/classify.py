@@ -74,8 +74,9 @@ class HitRates(TypedDict):
 class ClassifyMetrics(TypedDict):
     """Agreement of the votes, money, and accuracy where the source has labels of its own.
 
-    Keys of `pairwise_agreement` are `first|second`. `accuracy` is by teacher, of the vote under
-    `vote`, with the number of records under `records`.
+    Keys of `pairwise_agreement` are `first|second`. `accuracy` is by teacher, of the votes that it
+    cast, absent for one that cast none; of the vote under `vote`, with the number of records under
+    `records`.
     """
 
     reliability: NotRequired[dict[str, HitRates]]

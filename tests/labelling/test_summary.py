@@ -17,6 +17,7 @@ from tests.labelling.classify_parts import (
     write_teachers,
 )
 
+FILES = ("labels.jsonl", "heldout.jsonl")
 BENCHMARKS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
@@ -26,7 +27,7 @@ def test_accuracy_on_the_embedded_corpus_stands_in_the_docs(tmp_path):
     outcome = run_classify(tmp_path / "run", data)
     accuracy = outcome.manifest.metrics["accuracy"]
     hits = dict.fromkeys([*RULES, "vote"], 0)
-    for name in ("labels.jsonl", "heldout.jsonl"):
+    for name in FILES:
         for record in read_records(outcome.folder / name):
             truth = record.extra["source_label"]
             hits["vote"] += record.label == truth
@@ -38,6 +39,25 @@ def test_accuracy_on_the_embedded_corpus_stands_in_the_docs(tmp_path):
         row = f"| {name} | {accuracy[name]:.3f} |"
         assert row in text, f"docs/benchmarks.md should have the row: {row}"
     assert accuracy["vote"] > 0.9
+
+
+def test_accuracy_is_of_the_votes_that_were_cast(tmp_path):
+    """By hand, with a teacher that is spared most records and another one that never answers."""
+    data = write_corpus(tmp_path / "corpus.jsonl", per_system=30)
+    options = {"economy": True, "min_votes": 2, "retries": 0}
+    with running_server(dead_after={"model-d": 0}) as server:
+        outcome = ask(tmp_path / "run", data, server, "abcd", **options)
+    lines = [line for name in FILES for line in read_lines(outcome.folder / name)]
+    accuracy = outcome.manifest.metrics["accuracy"]
+    assert "d" not in accuracy
+    spared = 0
+    for name in "abc":
+        cast = [line for line in lines if line["votes"].get(name) is not None]
+        spared += len(lines) - len(cast)
+        hits = sum(line["votes"][name] == line["source_label"] for line in cast)
+        assert accuracy[name] == pytest.approx(hits / len(cast))
+    assert spared > 0
+    assert accuracy["records"] == len(lines) == 60
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 101, "completion_tokens": 13}])

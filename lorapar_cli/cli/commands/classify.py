@@ -126,7 +126,9 @@ def _votes_table(counts: ClassifyCounts, metrics: ClassifyMetrics) -> Any:
         numbers += [row["from_journal"]]
         numbers += [row["prompt_tokens"], row["completion_tokens"]] if paid else []
         cells = [*map(str, numbers), *([_money(row["cost"])] if paid else [])]
-        votes.add_row(name, *cells, *([f"{accuracy[name]:.3f}"] if accuracy else []))
+        if accuracy:
+            cells.append(f"{accuracy[name]:.3f}" if name in accuracy else "")
+        votes.add_row(name, *cells)
     return votes
 
 
