@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorapar_cli.comparison.cells import canonical
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.options import Options, options_of
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.disk.regular_files import read_json
@@ -43,9 +44,21 @@ def find_folder(parent: Path, depends: Depends, filled: Filled, prefix: str = ""
         return own
     wanted = canonical(filled(json.loads(canonical(depends))))
     for path in sorted(parent.glob(f"{prefix}*{_SUFFIX}")):
-        if path.with_suffix("").exists() and canonical(filled(read_json(path))) == wanted:
+        if path.with_suffix("").exists() and _read(path, filled) == wanted:
             return path.with_suffix("")
     return own
+
+
+def _read(path: Path, filled: Filled) -> str:
+    recorded = read_json(path)
+    try:
+        return canonical(filled(dict(recorded)))
+    except (KeyError, TypeError, ValueError, AttributeError) as cause:
+        raise LoraparError(
+            f"`{path}` is damaged",
+            f"it does not say what `{path.stem}` depends on",
+            "remove the file and the folder of that name, which is made again if it is needed",
+        ) from cause
 
 
 def write_dependencies(folder: Path, depends: Depends) -> None:
