@@ -157,6 +157,10 @@ def _plan_step(
     return Step(stage, context)
 
 
+# What YAML knows and nobody can type as one value.
+_NOT_TYPED = (dict, list, bool, set, bytes, tuple)
+
+
 def _wanted(option: Any, value: Any) -> str | None:
     """Returns what a YAML value is not, where the command line could not tell; None where it fits."""
     if value is None:
@@ -169,7 +173,7 @@ def _wanted(option: Any, value: Any) -> str | None:
             pairs = all(isinstance(each, str) and "=" in each for each in listed)
             return None if isinstance(value, dict) or pairs else "a mapping or `KEY=VALUE`"
     parts = value if isinstance(value, list) else [value]
-    if any(isinstance(part, dict | list | bool) or part is None for part in parts):
+    if any(isinstance(part, _NOT_TYPED) or part is None for part in parts):
         return "a value or a list of values"
     return None
 

@@ -15,6 +15,8 @@ from lorapar_cli.text_safety import hide_keys
 
 # Of values, with those that aliases repeat.
 _MAX_VALUES = 50_000
+# Above it, a number in another base than ten has neither a decimal form in Python nor a value as float.
+_MAX_BITS = 1000
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -31,10 +33,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, ValueError) as cause:
             # The library trusts a tag: `!!int` of no digits, `!!bool` of other words, `!!timestamp`.
             raise _Problem(f"not a value of its type, `{node.tag}`", _line(node)) from cause
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise _Problem(f"a whole number of more than {_MAX_BITS} bits", _line(node))
+        return value
 
 
 def read_yaml(path: Path) -> Any:

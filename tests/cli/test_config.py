@@ -98,9 +98,11 @@ def test_sample_configs_are_valid(commands, path):
         ("train-rl: {num_generations: 7}", "do not divide into groups of 7"),
         ("train-rl: {optimizer: adamw}", "adamw"),
         ("train-sft: {report_to: wandbb}", "unknown tracker `wandbb`"),
+        ("teachers: {own: {base_url: 'http://h/v1'}}", "lacks `model`"),
+        ("teachers: [own]", "no mapping `teachers:`"),
     ],
 )
-def test_mistakes_in_training_are_found_before_the_first_stage(tmp_path, capsys, section, message):
+def test_mistakes_are_found_before_the_first_stage(tmp_path, capsys, section, message):
     (tmp_path / "data.jsonl").write_text('{"prompt": "1+1?", "completion": "2"}\n')
     config = tmp_path / "run.yaml"
     config.write_text(
@@ -113,6 +115,19 @@ def test_mistakes_in_training_are_found_before_the_first_stage(tmp_path, capsys,
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_teacher_is_found_before_the_first_stage(tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"run_dir: {tmp_path / 'run'}\nmodel: embedded\n"
+        "classify: {data: d.jsonl, teachers: [student, own, nobody]}\n"
+        "teachers: {own: {base_url: 'http://h/v1', model: m}}\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main.main(["run", str(config), "--dry-run"])
+    assert ended.value.code == 2
+    assert "unknown teacher `nobody`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("init", "warned"), [("pissa", True), ("orthogonal", False)])
@@ -129,6 +144,13 @@ def test_an_init_that_rl_collapses_on_is_named_before_the_first_stage(
         main.main(["run", str(config), "--dry-run"])
     assert ended.value.code == 0
     assert ("arXiv 2512.23165" in capsys.readouterr().err) is warned
+
+
+@pytest.mark.parametrize("value", [{"q_proj"}, b"q_proj", ["q_proj", {"k_proj"}]])
+def test_values_that_nobody_can_type_are_refused(commands, value):
+    with pytest.raises(UsageError) as caught:
+        plan_steps(MINIMAL | {"score": {"target-modules": value}}, commands, {})
+    assert "`score.target-modules` is " in caught.value.found
 
 
 def test_a_key_in_two_spellings_is_refused(commands):

@@ -24,6 +24,7 @@ REFUSED = {
     "nested mappings": ("{a: " * 3000, None, "nested too deeply"),
     "key twice": ("a: 1\nb:\n  c: 1\n  c: 2", 4, "the key `c` occurs twice"),
     "digits": (f"a: 1\nb: {'9' * 5000}", 2, "not a value of its type"),
+    "hex digits": (f"a: 1\nb: 0x{'f' * 5000}", 2, "more than 1000 bits"),
     "no such day": ("a: 2026-02-30", 1, "not a value of its type"),
     "an object": ("a: 1\nb: !!python/object/apply:os.system [x]", 2, "constructor"),
     "a list as key": ("a: 1\n? [b]\n: 1", 2, "unhashable"),

@@ -13,6 +13,7 @@ from lorapar_cli.cli.options import given_options
 from lorapar_cli.cli.stage_command import read_options
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance
+from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.launcher import is_main
 from lorapar_cli.libraries import MODELS, TRAINING, require_libraries
 from lorapar_cli.names import Artifact, Stage
@@ -90,15 +91,19 @@ def plan_run(
 
 
 def _check_options(steps: Sequence[Step]) -> None:
-    """Refuses libraries, inits, rewards, optimizers and so on that a stage would refuse."""
+    """Refuses libraries, teachers, inits, rewards and so on that a stage would refuse."""
     trains = any(step.stage in _TRAINING for step in steps)
     require_libraries(TRAINING if trains else MODELS, "`lorapar run`")
+    from lorapar_cli.labelling.teachers.catalog import check_teachers
     from lorapar_cli.scoring.score_run import check_options
     from lorapar_cli.training.preflight import check_training_options
     from lorapar_cli.training.recipes.init_warning import rl_init_warning
 
     init = None
     for step in steps:
+        if step.stage is Stage.CLASSIFY:
+            labelled = read_options(ClassifyOptions, step.context.params)
+            check_teachers(labelled.teachers, labelled.teachers_file)
         if step.stage is Stage.SCORE:
             scored = read_options(ScoreOptions, step.context.params)
             check_options(scored)

@@ -181,7 +181,8 @@ def _read_changes(
         if key in OPTIONS:
             stage = Stage(key)
             kind = OPTIONS[stage]
-            sections[stage] = read_settings(f"{place}{key}", kind, value or {}, problems, EXCLUDED)
+            stated = {} if value is None else value
+            sections[stage] = read_settings(f"{place}{key}", kind, stated, problems, EXCLUDED)
         elif is_setting(key):
             settings.append(read_setting(key, value, f"{place}{key}", problems))
         elif key == "embedded" and key in own:
@@ -222,7 +223,9 @@ def _read_axes(value: Any, place: str, problems: list[str]) -> Axes:
     axes: dict[str, Sequence[Value]] = {}
     for key, values in value.items():
         name, where = _dashed(key), f"{place}.{_dashed(key)}"
-        if name in (ROW, SEED) or name in FIGURES:
+        if not name.strip():
+            problems.append(f"`{place}` has an axis without a name")
+        elif name in (ROW, SEED) or name in FIGURES:
             problems.append(f"`{where}` is no name for an axis: tables have a column of that name")
         elif isinstance(values, dict) and values and not is_setting(name):
             axes[name] = [

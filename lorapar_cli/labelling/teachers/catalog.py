@@ -218,6 +218,13 @@ def _read_price(price: Any, where: str) -> Price | None:
     return read
 
 
+def check_teachers(names: Sequence[str], config: Path | None = None) -> None:
+    """Raises what `find_teachers` would of names and definitions; no model is looked at."""
+    known = known_teachers(config)
+    for name in (each for each in names if each != STUDENT):
+        _find(name, known)
+
+
 STUDENT = "student"
 # The versions of what is computed: changed ones are asked again.
 _STUDENT_SCORES = {False: "direct/1", True: "direct/1 chain/1"}

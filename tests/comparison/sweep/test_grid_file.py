@@ -220,6 +220,7 @@ thetta: 0.5
 theta: 2
 score: {inti: pissa}
 train-sft: 3
+train-rl: false
 grid:
   alhpa: [0, 1]
   beta: 0.5
@@ -227,6 +228,7 @@ grid:
   method: [lora, lora-parr]
   data: {A: {clasify: {}}}
   scoer.r: [1]
+  '': {A: {alpha: 1}}
 rows:
   - {select: random}
   - {name: one, embedded: maybe}
@@ -244,11 +246,13 @@ table:
         "`theta`: `--theta` must be above 0 and at most 1, not 2",
         "`score.inti` is unknown, did you mean `init`?",
         "`train-sft` is not a mapping",
+        "`train-rl` is not a mapping",
         "`grid.alhpa` is unknown, did you mean `alpha`?",
         "`grid.beta` is 0.5, not a list of values",
         "`grid.alpha` has 0 twice",
         "`grid.method`: 'lora-parr' is none of",
         "`grid.data.A.clasify` is unknown, did you mean `classify`?",
+        "`grid` has an axis without a name",
         "no stage is `scoer`, did you mean `score`?",
         "`rows[1].name` is None, not the name of a row",
         "`rows[2].embedded` is 'maybe'",
