@@ -5,7 +5,6 @@ field: its name, annotation, default, range and line of documentation. Standard 
 """
 
 import functools
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.finite import is_finite
 
 _KEY = "option"
 UNCHANGED = object()
@@ -245,7 +245,7 @@ def _is_of(kind: type, value: Any) -> bool:
 
 def _out_of_range(each: Option, value: float) -> str | None:
     stated = each.stated
-    if not math.isfinite(value):
+    if not is_finite(value):
         return f"`{each.flag}` is not a finite number: {value}"
     too_low = (stated.at_least is not None and value < stated.at_least) or (
         stated.above is not None and value <= stated.above

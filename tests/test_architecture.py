@@ -25,6 +25,7 @@ FLOORS = [
         "launcher",
         "libraries",
         "text_safety",
+        "finite",
         "embedded",
     },
     {"elements", "grading", "store"},

@@ -63,6 +63,7 @@ def test_values_that_a_stage_found_are_recorded_in_the_place_of_their_field():
         ({"share": 0}, "`--share` must be above 0 and at most 1, not 0"),
         ({"share": 1.5}, "`--share` must be above 0 and at most 1, not 1.5"),
         ({"share": math.nan}, "`--share` is not a finite number: nan"),
+        ({"share": 10**400}, "`--share` is not a finite number: 1000"),
         ({"share": True}, "`--share` takes a value of type float, not True"),
         ({"count": 0}, "`--count` must be at least 1, not 0"),
         ({"count": 1.5}, "`--count` takes a value of type int, not 1.5"),

@@ -55,11 +55,11 @@ def choose_models(run_dir: RunDir, adapter: Sequence[str] | None) -> Models:
 
 
 def unfinished_adapters(run_dir: RunDir, models: Models) -> list[Stage]:
-    """Returns the training stages that have begun and are not among the models."""
+    """Returns the training stages that have begun, have no result, and are not among the models."""
     return [
         stage
         for name, stage in TRAINED.items()
-        if name not in models and run_dir.folder(stage).exists()
+        if name not in models and run_dir.folder(stage).exists() and run_dir.manifest(stage) is None
     ]
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.errors import LoraparError, UsageError
-from lorapar_cli.evaluation.adapters import adapter_files, check_base, choose_models
+from lorapar_cli.evaluation.adapters import (
+    adapter_files,
+    check_base,
+    choose_models,
+    unfinished_adapters,
+)
 from lorapar_cli.models.base_model import find_base_model
 from lorapar_cli.names import Stage
 from lorapar_cli.store.run_dir import RunDir
@@ -26,6 +31,13 @@ def test_the_base_model_is_first_and_others_keep_their_order(run_dir):
     models = choose_models(run_dir, ["mine=a/b", "base", "sft"])
     assert list(models) == ["base", "mine", "sft"]
     assert models["mine"] == Path("a/b")
+
+
+def test_only_a_stage_without_a_result_is_unfinished(run_dir):
+    models = choose_models(run_dir, ["sft"])
+    assert unfinished_adapters(run_dir, models) == []
+    (run_dir.folder(Stage.TRAIN_RL) / "manifest.json").unlink()
+    assert unfinished_adapters(run_dir, models) == [Stage.TRAIN_RL]
 
 
 @pytest.mark.parametrize(

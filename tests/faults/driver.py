@@ -38,6 +38,7 @@ from tests.faults import (
     sweeps,
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
+from tests.faults.limits import be_patient
 from tests.faults.results import PAGE, append, read_results, table, update_page
 
 MODULES: tuple[ModuleType, ...] = (
@@ -149,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.fresh or given.quick:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    be_patient(given.patience)
     cases = quick_cases(given.seed) if given.quick else all_cases(given.seed)
     order = [(case.kind, case.name) for case in cases]
     asked = [name for name in order if any(part in " ".join(name) for part in given.only or [""])]
@@ -184,6 +186,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one case of each kind, always anew")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        help="times as long that a command may take, for a machine with other work",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument(
         "--update-docs",

@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults.limits import patience
+
 TIMEOUT_SECONDS = 60.0
 MOST_BYTES = 4 * 2**30
 _CAPABILITY_VERSION = 0x20080522
 _TIMES = re.compile(rb'"(step_time|refill/seconds|seconds)": [0-9.e-]+')
-_WITH_TIMES = ("metrics.jsonl", "refill.jsonl")
 
 
 class Lost(Exception):
@@ -132,14 +133,14 @@ class Running:
             os.killpg(self.pid, number)
 
     def wait(self, timeout: float = TIMEOUT_SECONDS) -> Result:
-        """Returns its result; after the timeout it is stopped.
+        """Returns its result; after the timeout, times the patience, it is stopped.
 
         Raises:
             Lost: It takes more than 4 GiB of memory, at which it is stopped too.
         """
         code: int | None = None
         shown = b""
-        while time.monotonic() - self.started < timeout:
+        while time.monotonic() - self.started < timeout * patience():
             shown += self._read_terminal()
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
@@ -340,7 +341,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _without_times(path: Path) -> bytes:
     content = path.read_bytes()
-    return _TIMES.sub(b"", content) if path.name in _WITH_TIMES else content
+    return _TIMES.sub(b"", content) if path.name in ("metrics.jsonl", "refill.jsonl") else content
 
 
 def fraction(*parts: object) -> float:

@@ -1,5 +1,6 @@
-"""Bounds on what runs in the process of the tests."""
+"""Bounds on what runs, and how much longer it may take on a machine with other work."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,17 @@ from types import FrameType
 
 # Enough for whatever waits for another process's turn on a loaded machine.
 _WAIT_SECONDS = 60.0
+_PATIENCE = "LORAPAR_FAULTS_PATIENCE"
+
+
+def be_patient(factor: float) -> None:
+    """Lets what this process and those that it starts wait for take `factor` times as long."""
+    os.environ[_PATIENCE] = str(factor)
+
+
+def patience() -> float:
+    """Returns the factor, 1 if nothing was said."""
+    return float(os.environ.get(_PATIENCE, "1"))
 
 
 class TooLong(BaseException):
@@ -19,7 +31,7 @@ def processor_limit(seconds: float) -> Iterator[None]:
     signal.signal(signal.SIGVTALRM, _stop)
     signal.signal(signal.SIGALRM, _stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, _WAIT_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, _WAIT_SECONDS * patience())
     try:
         yield
     finally:

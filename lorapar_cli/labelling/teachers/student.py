@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.finite import is_finite
 from lorapar_cli.grading.answers import extract_answer
 from lorapar_cli.labelling.teachers.teacher import Teacher
 from lorapar_cli.libraries import MODELS, require_libraries
@@ -169,6 +170,6 @@ def read_score(text: str) -> dict[str, float | None] | None:
     if not isinstance(found, dict) or found.keys() != {"direct", "gain"}:
         return None
     numbers = [value for value in found.values() if value is not None]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+    if not all(isinstance(value, int | float) and is_finite(value) for value in numbers):
         return None
     return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, final
 
+from lorapar_cli.finite import is_finite
 from lorapar_cli.names import Artifact, System, split_file
 from lorapar_cli.store.disk.regular_files import open_regular
 from lorapar_cli.store.records import read_jsonl
@@ -42,6 +43,8 @@ _KINDS: dict[str, Kind] = {
 _MOST_VALUES = 12
 _LONGEST_VALUE = 40
 _DEEPEST = 2
+# Of a sum: 2**64 lines of the largest number have a finite one.
+_SCALE = 64
 
 
 class FieldReport(TypedDict):
@@ -92,9 +95,10 @@ class _Field:
             self._count(str(value) if isinstance(value, str) else str(value).lower())
         elif isinstance(value, int | float):
             self.values = None
-            if math.isfinite(value):
+            if is_finite(value):
                 self.numbers += 1
-                self.total += value
+                # Scaled by a power of two, so that the sum of finite numbers is finite and exact.
+                self.total += math.ldexp(value, -_SCALE)
                 self.least, self.most = min(self.least, value), max(self.most, value)
         else:
             self.values = None
@@ -116,7 +120,7 @@ class _Field:
             "null": self.null,
             "values": self.values or None,
             "least": self.least if some else None,
-            "mean": self.total / self.numbers if some else None,
+            "mean": math.ldexp(self.total / self.numbers, _SCALE) if some else None,
             "most": self.most if some else None,
         }
 

@@ -193,6 +193,7 @@ def test_a_record_that_is_too_long_abstains(tiny_model_dir):
         ("System1", None),
         ('{"direct": "high", "gain": null}', None),
         ('{"direct": NaN, "gain": null}', None),
+        (f'{{"direct": {"9" * 400}, "gain": null}}', None),
         ("[" * 100_000, None),
     ],
 )

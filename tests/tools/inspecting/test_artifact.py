@@ -86,6 +86,19 @@ def test_many_or_long_values_are_not_listed(tmp_path):
     assert report["fields"]["few"]["values"] == {"true": 20, "false": 20}
 
 
+def test_numbers_that_a_float_cannot_hold_have_no_range(tmp_path, capsys):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        f'{{"a": {"9" * 400}, "b": 1.7e308, "c": 1}}\n{{"a": 1, "b": 1.7e308, "c": 2}}\n'
+    )
+    fields = inspect_artifact(path)["fields"]
+    assert (fields["a"]["lines"], fields["a"]["least"], fields["a"]["most"]) == (2, 1, 1)
+    assert (fields["b"]["mean"], fields["c"]["mean"]) == (1.7e308, 1.5)
+    with pytest.raises(SystemExit):
+        main(["inspect", str(path)])
+    assert "mean 1.7e+308" in capsys.readouterr().out
+
+
 def test_an_adapter_of_peft_needs_no_run(tmp_path):
     report = inspect_artifact(write_adapter(tmp_path / "adapter"))
     assert (report["tensors"], report["elements"], report["stage"]) == (2, 28, None)
