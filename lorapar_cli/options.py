@@ -24,6 +24,8 @@ MOST_SEEDS = 1_000
 """Trainings of one cell that a comparison or a sweep may be asked for."""
 MOST_JOBS = 256
 """Processes that a comparison or a sweep may be asked to start."""
+LARGEST_RANK = 2**16
+"""Of a LoRA adapter."""
 LEAST_TEMPERATURE = 0.01
 """Below it, logits divided by the temperature leave the range of half precision."""
 # What fits in 64 bits; counters of Python's own libraries take no more.

@@ -37,7 +37,7 @@ OPTIONS_OF_OTHER_TOOLS = {
     # `python -m evidence`
     *("--work",),
     # `python -m tests.faults`
-    *("--quick", "--seed", "--only", "--update-docs"),
+    *("--quick", "--seed", "--only", "--update-docs", "--patience"),
 }
 # Folders of data, which a list of rooms need not name.
 NO_ROOMS = {"data", "model"}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.names import Stage
-from lorapar_cli.options import Options, find_problem, options_of
+from lorapar_cli.options import LARGEST_RANK, Options, find_problem, options_of
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.yaml_file import read_yaml
@@ -167,14 +167,16 @@ def _read_cell(name: str, stated: Any, problems: list[str]) -> Cell:
             trains = value
         elif dashed == "rank" and isinstance(value, int) and not isinstance(value, bool):
             trains, rank = "rank", value
-            if value < 1:
-                problems.append(f"`{name}.rank` is {value}, not 1 or more")
+            if not 1 <= value <= LARGEST_RANK:
+                problems.append(f"`{name}.rank` is {value}, not from 1 to {LARGEST_RANK:,}")
         elif dashed in ("trains", "rank"):
             wanted = "`selected` or `all`" if dashed == "trains" else "a whole number"
             problems.append(f"`{name}.{key}` is {value!r}, not {wanted}")
         else:
             known = ["trains", "rank", *OPTIONS]
             problems.append(f"`{name}.{key}` is unknown{nearest(dashed, known)}")
+    if {"trains", "rank"} <= stated.keys():
+        problems.append(f"`{name}` has both `trains` and `rank`")
     return Cell(name, trains, rank, changes)
 
 

@@ -16,6 +16,7 @@ from lorapar_cli.comparison.cells import (
 )
 from lorapar_cli.comparison.naming import Depends, find_folder
 from lorapar_cli.comparison.options import CompareOptions
+from lorapar_cli.comparison.planning.budget import read_time
 from lorapar_cli.comparison.records import ComparedRecords, prepare_records
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.measuring.forgetting import NEUTRAL_TEXT
@@ -160,6 +161,8 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
         LoraparError: The run is not scored, or its records cannot be divided.
         UsageError: A cell or a setting is unknown or out of range.
     """
+    if options.budget is not None:
+        read_time(options.budget)
     cells = [_without_rl(cell, options.stage) for cell in choose_cells(options.cells)]
     if len(cells) < 2:
         raise UsageError("a comparison needs two cells or more", f"`--cells` names {len(cells)}")

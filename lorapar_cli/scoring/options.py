@@ -26,6 +26,7 @@ from lorapar_cli.names import (
     Rule,
 )
 from lorapar_cli.options import (
+    LARGEST_RANK,
     Options,
     option,
     out_option,
@@ -63,7 +64,7 @@ class ScoreOptions(Options):
         8,
         "LoRA rank r; use `--rank` with `torchrun`.",
         at_least=1,
-        at_most=2**16,
+        at_most=LARGEST_RANK,
         flag="--r",
         alias="--rank",
     )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.disk.links import real_folder
 
 _AT_FDCWD = -100
@@ -33,7 +34,13 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Yields a file that becomes `path` when the block succeeds, and is removed otherwise."""
+    """Yields a file that becomes `path` when the block succeeds, and is removed otherwise.
+
+    Raises:
+        LoraparError: There is a folder of that name.
+    """
+    if path.is_dir():
+        raise LoraparError(f"`{path}` is a folder, not a file", hint="name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"

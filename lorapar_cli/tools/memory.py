@@ -7,7 +7,7 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.libraries import MODELS, require_libraries
 from lorapar_cli.model_options import quantize_option, trust_option
 from lorapar_cli.names import TARGET_MODULES, Dtype, Quantize, Stage
-from lorapar_cli.options import Options, option
+from lorapar_cli.options import LARGEST_RANK, Options, option
 from lorapar_cli.training.options import RlOptions, SftOptions
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class MemoryOptions(Options):
         "Instead of this machine, examine a base model: the memory that each stage needs, from its "
         "config.json alone. A folder, a hub id, or `embedded`.",
     )
-    r: int = option(8, "LoRA rank r.", at_least=1, at_most=2**16, flag="--r", alias="--rank")
+    r: int = option(8, "LoRA rank r.", at_least=1, at_most=LARGEST_RANK, flag="--r", alias="--rank")
     target_modules: tuple[str, ...] = option(
         TARGET_MODULES, "Names of the modules that get LoRA matrices, comma-separated."
     )

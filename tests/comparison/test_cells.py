@@ -61,7 +61,7 @@ def test_every_mistake_of_a_file_in_one_message(write):
         "b: {partitions: {theta: 0.5}}\n"
         "c: {partition: {theta: 1.5}, rank: 0}\n"
         "d: [1]\n"
-        "e: {train-sft: {out: /elsewhere}, rank: true}\n"
+        "e: {train-sft: {out: /elsewhere}, rank: true, trains: all}\n"
     )
     with pytest.raises(UsageError) as refused:
         read_cells(path)
@@ -70,7 +70,8 @@ def test_every_mistake_of_a_file_in_one_message(write):
         "`a.trains` is 'none', not `selected` or `all`",
         "`b.partitions` is unknown, did you mean `partition`?",
         "must be above 0 and at most 1, not 1.5",
-        "`c.rank` is 0, not 1 or more",
+        "`c.rank` is 0, not from 1 to 65,536",
+        "`e` has both `trains` and `rank`",
         "`d` is not a mapping",
         "`e.train-sft.out` is unknown",
         "`e.rank` is True, not a whole number",

@@ -165,6 +165,7 @@ def test_a_rate_that_diverges_is_no_candidate(setup, tmp_path):
         ({"stage": "rl"}, LoraparError, "no adapter to start `train-rl` from"),
         ({"data": "nothing.jsonl"}, LoraparError, "nothing.jsonl"),
         ({"data": "{}/one_system.jsonl"}, LoraparError, "too few records of system1 to measure on"),
+        ({"budget": "soon"}, UsageError, "`--budget` is not a time"),
     ],
 )
 def test_mistakes_are_refused_before_training(setup, tmp_path, trained, changes, error, part):
@@ -173,9 +174,10 @@ def test_mistakes_are_refused_before_training(setup, tmp_path, trained, changes,
     assert len(kept) > 1
     (tmp_path / "one_system.jsonl").write_text("".join(kept))
     changes = {k: v.format(tmp_path) if k == "data" else v for k, v in changes.items()}
+    seen = []
     with pytest.raises(error, match=part):
-        compare(setup, options(tmp_path, **changes))
-    assert trained == []
+        compare(setup, options(tmp_path, **changes), progress=seen.append)
+    assert trained == seen == []
 
 
 def test_a_run_that_is_not_scored_is_refused(setup, tmp_path):

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from lorapar_cli.errors import LoraparError
 from lorapar_cli.store import atomic as publish
 from lorapar_cli.store.atomic import atomic_file, new_folder, recover
 
@@ -21,6 +23,16 @@ def test_atomic_file_leaves_the_old_content_when_the_block_fails(tmp_path):
     with atomic_file(path) as file:
         file.write("new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", [".", "folder", "folder/..", "link"])
+def test_a_folder_is_not_replaced_by_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    with pytest.raises(LoraparError, match="is a folder, not a file"), atomic_file(Path(name)):
+        raise AssertionError
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link"]
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
