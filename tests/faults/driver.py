@@ -35,6 +35,7 @@ from tests.faults import (
     readers,
     recipes,
     secrets,
+    settings_files,
     sweeps,
 )
 from tests.faults.harness import Case, Lost, Untried, warm_up
@@ -57,6 +58,7 @@ MODULES: tuple[ModuleType, ...] = (
     hostile_adapters,
     broken_numbers,
     option_numbers,
+    settings_files,
     readers,
     patterns,
     fuzzing,

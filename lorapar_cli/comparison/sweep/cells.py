@@ -49,9 +49,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What progress and messages call it."""
+        """What progress and messages call it, on one line."""
         parts = [value if axis == ROW else f"{axis} {value}" for axis, value in self.labels.items()]
-        return ", ".join([*parts, f"seed {self.seed}"])
+        return ", ".join([*parts, f"seed {self.seed}"]).replace("\n", "\\n")
 
     def section(self, stage: Stage) -> Settings:
         """Returns the options that are stated for a stage."""

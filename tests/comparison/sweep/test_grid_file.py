@@ -54,6 +54,10 @@ def test_lists_are_crossed_and_short_names_are_options(cells):
     assert found[0].name == "theta 0.5, targets QKV, seed 0"
 
 
+def test_the_name_of_a_cell_is_on_one_line(cells):
+    assert cells('rows: [{name: "a\\nerror: b"}]')[0].name == "a\\nerror: b, seed 0"
+
+
 def test_sections_and_options_by_their_place(cells):
     (first, second) = cells(
         "train_sft: {epochs: 2}\ngrid: {train-sft.learning-rate: [1e-4, 0.1]}\nmodel: other\n"
