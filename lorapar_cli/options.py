@@ -24,6 +24,9 @@ MOST_SEEDS = 1_000
 """Trainings of one cell that a comparison or a sweep may be asked for."""
 MOST_JOBS = 256
 """Processes that a comparison or a sweep may be asked to start."""
+LARGEST_CODE_TIMEOUT = 86_400.0
+LARGEST_CODE_MEMORY = 2**24
+"""Above them, the kernel takes no such limits, and every program of a model would count as wrong."""
 LARGEST_RANK = 2**16
 """Of a LoRA adapter."""
 LEAST_TEMPERATURE = 0.01
@@ -319,10 +322,18 @@ def code_packages_option() -> Any:
 def code_timeout_option() -> Any:
     """Returns the field of `--code-timeout`."""
     return option(
-        10.0, "Seconds after which a generated program has failed its tests.", at_least=0.1
+        10.0,
+        "Seconds after which a generated program has failed its tests.",
+        at_least=0.1,
+        at_most=LARGEST_CODE_TIMEOUT,
     )
 
 
 def code_memory_option() -> Any:
     """Returns the field of `--code-memory`."""
-    return option(512, "Address space of a generated program, in MiB.", at_least=64)
+    return option(
+        512,
+        "Address space of a generated program, in MiB.",
+        at_least=64,
+        at_most=LARGEST_CODE_MEMORY,
+    )

@@ -17,6 +17,7 @@ from lorapar_cli.grading.sandbox.runner import (
     run_program,
     run_programs,
 )
+from lorapar_cli.options import LARGEST_CODE_MEMORY, LARGEST_CODE_TIMEOUT
 from tests.grading.sandbox.hostile_programs import ENDLESS, HOSTILE, MARK, PLACES
 from tests.shared_data import SHARED_DATA
 
@@ -32,6 +33,13 @@ def backend(request):
 
 def run(text, backend, test=TEST, seconds=5.0):
     return run_program(Program(text, "f", "", test), Sandbox(backend, Limits(seconds=seconds)))
+
+
+def test_the_largest_limits_are_limits_that_programs_pass_in(backend):
+    limits = Limits(LARGEST_CODE_TIMEOUT, LARGEST_CODE_MEMORY)
+    program = Program("def f():\n    return 'done'", "f", "", TEST)
+    ran = run_program(program, Sandbox(backend, limits))
+    assert ran.passed, ran.reason
 
 
 def sandboxed_processes():
