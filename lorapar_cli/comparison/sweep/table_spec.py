@@ -6,6 +6,7 @@ from typing import Any
 
 from lorapar_cli.comparison.sweep.axes import label_of
 from lorapar_cli.errors import nearest
+from lorapar_cli.finite import is_finite
 
 FIGURES = {
     "base": "base %",
@@ -101,10 +102,11 @@ def _read_axes(
 def _read_figures(value: Any, problems: list[str]) -> dict[str, str]:
     if value is None:
         return {name: FIGURES[name] for name in _DEFAULT}
-    stated = {str(name): FIGURES.get(str(name), "") for name in value} if value else {}
     if isinstance(value, dict):
         stated = {str(name).replace("_", "-"): str(head) for name, head in value.items()}
-    elif not isinstance(value, list):
+    elif isinstance(value, list):
+        stated = {str(name): FIGURES.get(str(name), "") for name in value}
+    else:
         problems.append(f"`table.figures` is {value!r}, not figures or figures with their heads")
         return {}
     for name in stated:
@@ -129,7 +131,7 @@ def _read_published(
         for key, part in each.items():
             name = str(key).replace("_", "-")
             if name in FIGURES:
-                is_number = isinstance(part, int | float) and not isinstance(part, bool)
+                is_number = type(part) in (int, float) and is_finite(part)
                 figures[name] = part if is_number else 0
                 if not is_number:
                     problems.append(f"`{place}.{name}` is {part!r}, not a number")

@@ -54,6 +54,21 @@ def test_lists_are_crossed_and_short_names_are_options(cells):
     assert found[0].name == "theta 0.5, targets QKV, seed 0"
 
 
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("{figures: 3}", "`table.figures` is 3, not figures"),
+        ("{figures: .nan}", "`table.figures` is nan, not figures"),
+        ("{published: [{theta: 0.5, first: .nan}]}", "`table.published[1].first` is nan"),
+        ("{published: [{theta: 0.5, first: true}]}", "`table.published[1].first` is True"),
+    ],
+)
+def test_a_table_of_other_kinds_of_values_is_refused(read, table, problem):
+    with pytest.raises(UsageError) as caught:
+        read(f"grid: {{theta: [0.5]}}\ntable: {table}\n")
+    assert problem in caught.value.found
+
+
 def test_the_name_of_a_cell_is_on_one_line(cells):
     assert cells('rows: [{name: "a\\nerror: b"}]')[0].name == "a\\nerror: b, seed 0"
 
