@@ -16,15 +16,24 @@ ROOT = Path(lorapar_cli.__file__).parents[1]
 MAX_BYTES = 8 * 10**6
 
 
-def copy_tracked(source) -> set[str]:
-    """Copies the files that git tracks or would track; returns their names."""
+def tracked(root=ROOT) -> set[str]:
+    """Returns the files that git tracks or would track; in a source distribution, what it lists."""
+    sources = root / "lorapar.egg-info" / "SOURCES.txt"
+    if (root / "PKG-INFO").exists():
+        names = set(sources.read_text(encoding="utf-8").splitlines())
+        return {name for name in names if ".egg-info/" not in name}
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
+        cwd=root,
         capture_output=True,
         check=True,
     )
-    names = {n for n in listed.stdout.decode().split("\0") if n and (ROOT / n).is_file()}
+    return {n for n in listed.stdout.decode().split("\0") if n and (root / n).is_file()}
+
+
+def copy_tracked(source) -> set[str]:
+    """Copies these files; returns their names."""
+    names = tracked()
     for name in names:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
@@ -89,11 +98,7 @@ def test_the_wheel_is_small_and_has_every_file_of_the_package(wheel):
     assert wheel.stat().st_size < MAX_BYTES
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("lorapar_cli/")}
-    listed = subprocess.run(
-        ["git", "ls-files", "lorapar_cli"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    tracked = {name for name in listed.stdout.split() if (ROOT / name).is_file()}
-    assert tracked - packed == set()
+    assert {name for name in tracked() if name.startswith("lorapar_cli/")} - packed == set()
     assert not any("test" in Path(name).parts for name in packed)
 
 
@@ -122,6 +127,11 @@ def test_the_source_distribution_is_the_repository(unpacked):
     for name in names:
         assert (folder / name).is_file(), f"{name} is not in the sdist: see MANIFEST.in"
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_without_git_the_source_distribution_knows_its_files(unpacked):
+    names, folder = unpacked
+    assert names <= tracked(folder)
 
 
 def test_a_wheel_of_the_source_distribution_is_the_wheel(unpacked, wheel, tmp_path):
