@@ -5,9 +5,10 @@ models and records is shown as text, whatever markup it contains.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -77,9 +78,9 @@ def run_page(run_dir: RunDir) -> str:
     run = read_run(run_dir)
     texts = report_sections(run)
     status = run_status(run_dir)
-    sections = [
-        _with_pictures(run, key, text) for key, text in texts.items() if text and "## " in text[:3]
-    ]
+    shown = {key: text for key, text in texts.items() if text and "## " in text[:3]}
+    anchors = name_anchors(shown)
+    sections = [_with_pictures(run, key, text, anchors[key]) for key, text in shown.items()]
     return _render(
         title=f"lorapar: {run_dir.root}",
         heading=str(run_dir.root),
@@ -141,14 +142,22 @@ def to_html(text: str) -> Markup:
     return Markup(html)
 
 
-def _with_pictures(run: RunResults, key: str, text: str) -> Section:
+def name_anchors(keys: Iterable[str]) -> dict[str, str]:
+    """Returns the anchor of each section; names in any script, and no two the same."""
+    anchors: dict[str, str] = {}
+    for key in keys:
+        name = re.sub(r"\W+", "-", key.lower()).strip("-")
+        free = (f"{name}-{number}" for number in count(2))
+        while name in anchors.values():
+            name = next(free)
+        anchors[key] = name
+    return anchors
+
+
+def _with_pictures(run: RunResults, key: str, text: str, anchor: str) -> Section:
     """Returns a section of the report with its pictures and examples."""
     heading, _, rest = text.partition("\n")
-    section = Section(
-        re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"),
-        heading.removeprefix("## "),
-        to_html(rest),
-    )
+    section = Section(anchor, heading.removeprefix("## "), to_html(rest))
     kind, _, name = key.partition("/")
     add: dict[str, Callable[[RunResults, Section, str], None]] = {
         "accuracy": _add_evaluation,

@@ -9,7 +9,13 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.page.examples import sample_patterns, shorten
-from lorapar_cli.tools.page.page import comparison_page, run_page, to_html, write_page
+from lorapar_cli.tools.page.page import (
+    comparison_page,
+    name_anchors,
+    run_page,
+    to_html,
+    write_page,
+)
 from tests.tools.finished_runs import RATE_SEARCH, write_run
 from tests.tools.page.pages import (
     HOSTILE,
@@ -155,6 +161,15 @@ def test_patterns_count_every_item(tmp_path):
     lines = (root.folder("eval/test") / "samples.jsonl").read_text().splitlines()
     right = [json.loads(line)["correct"] for line in lines if json.loads(line)["model"] == "base"]
     assert sum(p.count for p in patterns if "base right" in p.words) == sum(right)
+
+
+def test_anchors_of_evaluations_in_any_script_differ():
+    names = ["测试", "数据", "a.b", "a-b", "a b", "...", "---", "a-b-2"]
+    anchors = name_anchors(f"accuracy/{name}" for name in names)
+    assert len(set(anchors.values())) == len(names)
+    assert anchors["accuracy/测试"] == "accuracy-测试"
+    assert anchors["accuracy/a.b"] == "accuracy-a-b"
+    assert all(re.fullmatch(r"[\w-]+", anchor) for anchor in anchors.values())
 
 
 def test_a_page_is_written_whole(tmp_path):
