@@ -14,6 +14,8 @@ from lorapar_cli.store.disk.regular_files import read_text
 _MOST_CHARACTERS = 1_000_000
 
 Argument = bool | int | float | str | None
+# As texts they would all be true.
+_PYTHON: dict[str, Argument] = {"True": True, "False": False, "None": None}
 # What every rendering sets itself.
 _TAKEN = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token")
 
@@ -81,7 +83,8 @@ def _to_jinja(value: Argument) -> str:
 def read_arguments(given: Sequence[str]) -> dict[str, Argument]:
     """Returns the arguments of `--template-arg KEY=VALUE`, sorted by name.
 
-    A value is JSON's `true`, `false`, `null`, a number or a quoted string, else text as it stands.
+    A value is JSON's `true`, `false`, `null`, which may be written as in Python, a number or a quoted
+    string, else text as it stands.
 
     Raises:
         UsageError: One has no `=`, names no variable, or names one twice or one that is taken.
@@ -102,6 +105,8 @@ def read_arguments(given: Sequence[str]) -> dict[str, Argument]:
 
 
 def _read_value(text: str) -> Argument:
+    if text in _PYTHON:
+        return _PYTHON[text]
     try:
         value = json.loads(text, parse_constant=lambda name: name)
     except (ValueError, RecursionError):

@@ -58,6 +58,8 @@ TEMPLATE = (
         (["enable_thinking=true"], "\non|hi"),
         (["enable_thinking=false", "level=high"], "\noffhigh|hi"),
         (['level="%} {{ 1 }}"'], "\noff%} {{ 1 }}|hi"),
+        (["enable_thinking=False", "level=None"], "\noffNone|hi"),
+        (["enable_thinking=True", 'level="False"'], "\nonFalse|hi"),
         (["level=null"], "\noffNone|hi"),
         (["level=1e400"], "\noff1e400|hi"),
         (["level=a=b"], "\noffa=b|hi"),
