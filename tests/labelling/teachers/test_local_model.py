@@ -161,8 +161,12 @@ def switching(folder, tiny_model_dir):
     """Returns a copy of the random Llama whose template writes more where it is told to think."""
     shutil.copytree(tiny_model_dir, folder)
     text = (folder / "chat_template.jinja").read_text()
+    more = "{% if enable_thinking is not false %}so {% endif %}"
+    answer = "{{ m['content'] }}"
+    assert answer in text
+    text = text.replace(answer, f"{{% if m.role == 'assistant' %}}{more}{{% endif %}}{answer}")
     (folder / "chat_template.jinja").write_text(
-        text + "{% if add_generation_prompt and enable_thinking is not false %}so {% endif %}"
+        f"{text}{{% if add_generation_prompt %}}{more}{{% endif %}}"
     )
     return folder
 
