@@ -34,7 +34,9 @@ def continues_prompt(prompt: str, whole: str, last: str | None, completion: str)
     if (at_prompt := prompt.rfind(last)) < 0 or (at_whole := before.rfind(last)) < 0:
         return True
     opening = prompt[at_prompt + len(last) :].strip()
-    return before[at_whole + len(last) :].strip().startswith(opening)
+    found = before[at_whole + len(last) :].strip()
+    # What a template writes behind all messages may stand in front of the opening in a prompt.
+    return found.startswith(opening) or (bool(found) and opening.endswith(found))
 
 
 def _plain(text: str) -> str:

@@ -232,6 +232,12 @@ def test_prompts_that_end_in_blanks_and_rewritten_turns_are_no_reason_to_refuse(
         assert tokenizer.decode(encoded.input_ids[encoded.prompt_length :]) == "42<eos>"
 
 
+def test_what_stands_behind_all_messages_is_no_reason_to_refuse():
+    context, counted = parts(with_opening("").replace("{% if add", "(calm){% if add"), DIRECT)
+    assert context == "<|user|>6*7?(calm)<|assistant|>"
+    assert counted.startswith("42<eos>")
+
+
 def test_reasoning_keeps_the_newline_that_its_prompt_does_not_write():
     opened = DEEPSEEK_R1.replace("<think>\n{% endif", "<think>{% endif")
     assert parts(opened, REASONED) == (
