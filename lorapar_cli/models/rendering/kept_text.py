@@ -7,11 +7,11 @@ import unicodedata
 def keeps_words(given: str, written: str) -> bool:
     """Returns whether a text has a word of what a template was given, or there was none to have.
 
-    Templates trim and rewrite, and tokenizers change case and accents: only a template that leaves
-    a message out altogether is found.
+    Templates trim and rewrite, and tokenizers change case, accents and the blanks within words: only
+    a template that leaves a message out altogether is found.
     """
     words = re.findall(r"\w+", _plain(given))
-    text = _plain(written)
+    text = "".join(_plain(written).split())
     return not words or any(word in text for word in words)
 
 
