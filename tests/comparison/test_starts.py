@@ -7,14 +7,13 @@ from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.starts import active_counts, find_start, selected
 from lorapar_cli.names import Flag, Stage
 from lorapar_cli.store.mask_file import active_elements, read_mask
+from tests.comparison.small_data import write_products
 
 
 @pytest.fixture
 def open_with(run_dir, tmp_path):
     """A function from a section `partition` to the comparison of the run under it."""
-    (tmp_path / "measured.jsonl").write_text(
-        '{"id": "m", "prompt": "What is 8 times 3?", "completion": "#### 24", "label": "system1"}\n'
-    )
+    write_products(tmp_path / "measured.jsonl", 4, 3)
 
     def make(section: str):
         (tmp_path / "config.yaml").write_text(f"partition: {section}\n")
