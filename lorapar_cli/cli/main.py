@@ -109,9 +109,12 @@ def _prepare_libraries() -> None:
     # Nothing about a run leaves the machine; and tokenizers warn when trainers fork.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads of torch that wait for one another sleep. By default they spin, and where another
+    # Threads of torch that wait for one another soon sleep. By default they spin, and where another
     # process needs the cores, they spin through the time in which the others could have finished.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Not to spin at all costs an idle machine much more than these rounds, which GNU's OpenMP
+    # itself takes where it knows that its threads are more than the cores.
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def _versions_json() -> str:

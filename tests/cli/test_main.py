@@ -29,9 +29,12 @@ def shown(**given: str) -> dict[str, str]:
     return {key.split()[-1]: value.strip(" ';").lower() for key, value in pairs}
 
 
-def test_threads_that_wait_sleep_unless_told_otherwise():
+def test_threads_that_wait_soon_sleep_unless_told_otherwise():
     found = shown()
     assert found["OMP_WAIT_POLICY"] == "passive"
-    # GNU's OpenMP calls a policy that nobody has set passive too, and spins.
-    assert found.get("GOMP_SPINCOUNT", "0") == "0"
-    assert shown(OMP_WAIT_POLICY="active")["OMP_WAIT_POLICY"] == "active"
+    # GNU's OpenMP calls a policy that nobody has set passive too, and spins 300,000 rounds.
+    assert found.get("GOMP_SPINCOUNT", "1000") == "1000"
+    active = shown(OMP_WAIT_POLICY="active")
+    assert active["OMP_WAIT_POLICY"] == "active"
+    assert active.get("GOMP_SPINCOUNT") != "1000"
+    assert shown(GOMP_SPINCOUNT="7").get("GOMP_SPINCOUNT", "7") == "7"
