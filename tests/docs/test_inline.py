@@ -10,7 +10,11 @@ from lorapar_cli.cli.main import app, register
 from tests.docs.blocks import PAGES, ROOT
 
 # Options of scripts of this repository.
-OTHERS = {"--quick": "python -m tests.faults", "--work": "python -m evidence"}
+OTHERS = {
+    "--quick": "python -m tests.faults",
+    "--patience": "python -m tests.faults",
+    "--work": "python -m evidence",
+}
 BLOCK = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 COMMAND = re.compile(r"lorapar ([a-z][a-z-]*)((?: [a-z]+)?)\b")

@@ -158,7 +158,7 @@ def test_a_local_model_that_was_trained_on_is_another_teacher(
         ("teachers:\n  a: {model: x, base_url: http://h/v1, key_env: MY KEY}", "key_env"),
         (
             f"teachers:\n  a: {{model: x, base_url: http://h/v1, price: {{input: {10**400}, output: 1}}}}",
-            "price",
+            "mine.yaml:2` is not valid YAML\n  found: a whole number of more than 1000 bits",
         ),
         ("teachers:\n  a: {model: x, base_url: http://h/v1, price: [1, 2]}", "price"),
         ("teachers:\n  a: {model: x, base_url: localhost:8000/v1}", "is not a URL"),
