@@ -118,7 +118,7 @@ def _judge_mask(stage: Judged) -> tuple[Finding, str]:
         return "not compared", "nothing can be said of the mask: there are too few records"
     sizes = [stage.costs[name][0] for name in (PAPER, RANDOM)]
     mask = f"a random mask {'of the same size' if sizes[0] == sizes[1] else f'of {sizes[1]:,} elements'}"
-    words = f"the {'loss' if stage.measure == 'loss' else 'accuracy'} of `paper`"
+    words = f"the {stage.measure} of `paper`"
     relations = [_relation(stage, row) for row in rows]
     # Where a stage trains on both systems, both must show it.
     relation = relations[0] if len(set(relations)) == 1 else None
