@@ -8,7 +8,13 @@ from transformers import PreTrainedTokenizerBase
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.base_model import BaseModel, find_base_model, load_tokenizer
 from lorapar_cli.models.rendering.chat_template import ChatTemplate
-from lorapar_cli.models.rendering.encoding import Encoded, describe_encoding, encode
+from lorapar_cli.models.rendering.encoding import (
+    Encoded,
+    UnusableCompletion,
+    describe_encoding,
+    encode,
+    encode_records,
+)
 from lorapar_cli.names import System
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.records import Record
@@ -87,7 +93,11 @@ def encode_system(
     for index in order:
         if len(kept) == options.samples:
             break
-        sample = encode(student.tokenizer, records[index])
+        try:
+            sample = encode(student.tokenizer, records[index])
+        except UnusableCompletion:
+            encode_records(student.tokenizer, records)  # Says how many records are like this one.
+            raise
         if len(sample.input_ids) > limit:
             too_long += 1
         else:

@@ -62,6 +62,15 @@ def test_fewer_than_two_usable_records_are_an_error(student, records):
         encode(student, records, max_length=10)
 
 
+def test_records_that_a_template_leaves_unusable_are_counted(student, records, monkeypatch):
+    written = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    opened = "{% if add_generation_prompt %}<assistant>Here are my steps:{% endif %}"
+    monkeypatch.setattr(student.tokenizer, "chat_template", written + opened)
+    with pytest.raises(LoraparError, match="ends prompts with text") as error:
+        encode(student, records)
+    assert error.value.found.startswith("12 of 12 records, such as")
+
+
 def test_an_encoder_decoder_is_not_packed(tmp_path, tiny_model_dir):
     from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
