@@ -19,6 +19,7 @@ from lorapar_cli.grading.reading.forms import (
     last_enclosed,
     marked,
 )
+from lorapar_cli.grading.reading.markup import without_markup
 from lorapar_cli.grading.reading.opening import open_answer
 from lorapar_cli.grading.reading.statements import last_statement
 
@@ -47,7 +48,7 @@ def extract_explicit(text: str) -> str | None:
     The first `####` line counts, as in the strict rule; a line that goes on in prose only if no
     tag or box comes after it. Of several tags or boxes the last counts.
     """
-    form = _explicit(clean(text))
+    form = _explicit(without_markup(clean(text)))
     return open_answer(form.text, math=form.math) if form else None
 
 
@@ -67,7 +68,7 @@ def extract_answer(text: str) -> str | None:
     is found: a `####` line with a number, the last of tags, boxes and `the answer is`, another
     `####` line, what the text ends in (`reading.endings`).
     """
-    text = clean(text)
+    text = without_markup(clean(text))
     form = _explicit(text)
     if form and not form.prose and not form.math and text[form.start] == "#":
         return open_answer(form.text)
@@ -83,7 +84,7 @@ def extract_answer(text: str) -> str | None:
 
 def read_reference(text: str) -> str:
     """Returns the final answer of a reference: marked or said in a worked solution, or all of it."""
-    text = clean(text)
+    text = without_markup(clean(text))
     form = _explicit(text)
     if form:
         return open_answer(form.text, math=form.math)

@@ -1,6 +1,7 @@
 """From a text that holds an answer to the answer: `18` of `The answer is $\\boxed{18}$ dollars.`"""
 
 import re
+import unicodedata
 from typing import Literal, NamedTuple
 
 from lorapar_cli.grading.reading.doubt import (
@@ -94,6 +95,14 @@ _CUT = re.compile(
     r"[.!?](?:\s|$)|[,;]\s|\s\(|\n|\s(?:because|since|which|who|where|as|with|after|and)\s", re.I
 )
 _MOST_WORDS = 6
+# Behind a number, none of these goes on with the expression: a comment, emphasis, a column of a
+# table, an arrow to words, a bracket that was never opened, data, an escape that is spelled out,
+# a mark of a footnote, an emoticon.
+_ASIDE = re.compile(
+    r"\s*(?:#|/\*|\\[nrt](?![a-z])|\\u[0-9a-f]{4}|\{\s*[\"']|[…•†‡§¶“‘«„]"
+    r"|(?://|\|{1,2}|[-=]?[-=]>|→|⇒)\s*(?:[^\W\d]{2}|$)|[)\]}]+(?:[\s.,;:!?]+[^\W\d]{2}|[\s.,]*$)"
+    r"|[&:]\s+[^\W\d]{2})|\s(?:[*_]{1,3}[^\W\d_]{2}|[:;=]-?[()DPp](?:\s|$)|\^_*\^)"
+)
 
 Kind = Literal["bare", "prose"]
 
@@ -208,7 +217,7 @@ def _kind_of(rest: str) -> Kind | None:
     ):
         return None
     first = rest.lstrip(" ")[:1]
-    if first in ".;!?\n":
+    if first in ".;!?\n" or _ASIDE.match(rest) or _is_picture(first):
         return "bare"
     if first == ",":
         return None if re.match(r"\s*,\s*(?:and )?[-+$€£(]?[\d.]", rest) else "bare"
@@ -229,6 +238,11 @@ def _kind_of(rest: str) -> Kind | None:
     if len(word[1]) == 1 and not re.match(r"\s(?:[aàI]|[yeo]\s[^\W\d_]{2})", rest):
         return None
     return "prose"
+
+
+def _is_picture(character: str) -> bool:
+    """Returns whether a character is an emoji, a tick or the like; a degree is a unit."""
+    return unicodedata.category(character) == "So" and character != "°"
 
 
 def begins_with_quantity(text: str, *, math: bool = False) -> Kind | None:

@@ -45,6 +45,11 @@ _POWER_OF_TEN = re.compile(
 )
 _TEN_ALONE = re.compile(r"(?<![\w.,^*×/+\-])10\^(?:\{(\d{1,3})\}|(\d{1,3}))(?![\d.])")
 _BLANKS = re.compile(r"[^\S\n]{2,}")
+# A remark right behind a number, `12(see page 3)`; `5(x+1)` and `5(sin x)` are products.
+_REMARK = re.compile(
+    r"(?<=\d)\((?!(?:a?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|mod|max|min|lim|arc[a-z]{3})\b)"
+    r"(?=[^\W\d_]{4,}[ .:,)]|[^\W\d_]{2,}[.:,]?[ ][^()\n]{0,80}?[^\W\d_]{2})"
+)
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d)")
 _CHARACTERS = str.maketrans(
     {
@@ -82,7 +87,7 @@ def plain(text: str, *, math: bool = False) -> str:
     text = _UNDERSCORE.sub("", _BOLD.sub("", text))
     if "10" in text:
         text = _TEN_ALONE.sub(r"1e\1\2", _POWER_OF_TEN.sub(r"e\1\2", text))
-    return _BLANKS.sub(" ", text)
+    return _BLANKS.sub(" ", _REMARK.sub(" (", text))
 
 
 def _without_latex(text: str) -> str:
