@@ -13,6 +13,7 @@ from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
+from lorapar_cli.tools.run_results import replay_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,11 +104,11 @@ def _elements_table(manifests: Mapping[Stage, Manifest]) -> "Table":
 
 
 def _replay_lines(manifests: Mapping[Stage, Manifest]) -> list[str]:
-    """Returns a line for each training stage that also saw records of the other system."""
+    """Returns a line for each training stage that also saw replayed records."""
     return [
-        f"{share:.0%} of the records of {stage} came from the other system (--replay {share})"
+        f"replayed in {stage}: {replay_in_words(manifests[stage])}"
         for stage in _TRAINING
-        if (share := manifests[stage].settings["replay"])
+        if manifests[stage].settings["replay"]
     ]
 
 

@@ -6,7 +6,7 @@ from lorapar_cli.cli.console import two_columns
 from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.tools.forgetting import stage_rows, stage_sentence
-from lorapar_cli.training.recipes.options import OTHER, SELF
+from lorapar_cli.tools.run_results import replay_in_words
 
 
 def dry_run_tables(manifest: Manifest) -> list[Any]:
@@ -60,12 +60,9 @@ def training_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str,
 
 def _replay_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, str]]:
     """Returns what is replayed, if anything is."""
-    replayed = record.counts.get("replayed_records")
-    if replayed is None:
+    if record.counts.get("replayed_records") is None:
         return []
-    source = manifest.settings.get("replay_source", OTHER)
-    words = {OTHER: "of the other system", SELF: "answers of the base model's own"}
-    return [("replayed among them", f"{replayed:,} {words.get(source, f'of {source}')}")]
+    return [("replayed among them", replay_in_words(manifest))]
 
 
 _SOURCES = {"default": "the paper's default", "given": "as given", "found": "found by `--find-lr`"}

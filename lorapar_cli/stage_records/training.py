@@ -110,7 +110,7 @@ class TrainedRecords(TypedDict):
     Keys:
         records: System -> number of records, those that are too long among them.
         trained_records: How many of all it trains on.
-        replayed_records: How many of `records` are replayed, where any are.
+        replayed_records: How many of these are replayed; only where replay was asked for.
         validation_records: System -> number of records that were kept apart to validate on.
     """
 

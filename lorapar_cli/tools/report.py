@@ -28,6 +28,7 @@ from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
     read_run,
+    replay_in_words,
     selection_in_words,
     share_active,
 )
@@ -274,7 +275,7 @@ def _training(run: RunResults) -> str:
     records = [manifest.record(TrainingRecord) for manifest in manifests]
     rows = [
         ["records", *(f"{record.counts['trained_records']:,}" for record in records)],
-        ["of the other system", *(f"{100 * m.settings['replay']:g} %" for m in manifests)],
+        ["replayed", *map(replay_in_words, manifests)],
         ["steps", *(f"{record.metrics['steps']:,}" for record in records)],
         ["learning rate", *(f"{learning_rate(m):g}" for m in manifests)],
         ["optimizer", *(m.settings["optimizer"] for m in manifests)],

@@ -14,6 +14,7 @@ from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.training.options import RlOptions, SftOptions
+from lorapar_cli.training.recipes.options import OTHER, SELF
 
 TRAINING = (Stage.TRAIN_SFT, Stage.TRAIN_RL)
 STAGE_OPTIONS: dict[Stage, type[Options]] = {
@@ -109,3 +110,17 @@ def share_active(manifest: Manifest | None) -> str:
         return ""
     counts = manifest.record(TrainingRecord).counts
     return f"{100 * counts['active'] / counts['elements']:.1f} %"
+
+
+def replay_in_words(manifest: Manifest) -> str:
+    """Returns how many of the records that a training stage trained on were replayed, and whose."""
+    settings, counts = manifest.settings, manifest.record(TrainingRecord).counts
+    if not settings.get("replay"):
+        return "none"
+    source = settings.get("replay_source", OTHER)
+    words = {OTHER: "of the other system", SELF: "answers of the base model's own"}
+    whose = words.get(source, f"of {source}")
+    if "replayed_records" not in counts:
+        return f"{settings['replay']:.0%} {whose}"  # Of an earlier version, which did not count.
+    number = counts["replayed_records"]
+    return f"{number:,} ({number / counts['trained_records']:.0%}) {whose}"

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
+from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.reuse import describe_inputs, reuse
@@ -19,7 +21,8 @@ from lorapar_cli.training.recipes.replay import draw_replay, replay_count
 from lorapar_cli.training.watching.records import Select, validation_inputs
 
 ALL = "all"
-REPLAYED = "replay"
+DATA, REPLAYED = "data", "replay"
+"""Names of files that the user gave, in any format that `classify` reads."""
 _NAMED = 5
 _OTHER = {System.SYSTEM1: System.SYSTEM2, System.SYSTEM2: System.SYSTEM1}
 
@@ -96,6 +99,11 @@ def find_training_inputs(
     adapter = _find_adapter(run_dir, options, made_by)
     mask = _find_mask(run_dir, options.mask)
     files = training_files(splits, options.data, options.replay, options.replay_source)
+    if REPLAYED in files and not exists(files[REPLAYED]):
+        raise LoraparError(
+            f"no such file: `{files[REPLAYED]}`",
+            hint=f"`--replay-source` takes `{OTHER}`, `{SELF}` or a file",
+        )
     validation = validation_inputs(options, options.data, splits, files)
     base_id, revision = run_dir.base_of_adapter(options.model)
     template = ChatTemplate(
@@ -171,7 +179,7 @@ def training_files(
     elif data in tuple(System):
         files = {data: splits / split_file(data)}
     else:
-        files = {"data": Path(data)}
+        files = {DATA: Path(data)}
     if replay and replay_source not in (OTHER, SELF):
         files[REPLAYED] = Path(replay_source)
     elif replay:
@@ -206,13 +214,9 @@ def read_training_records(
     """
     parts = []
     for name, path in files.items():
-        found = read_data(path) if name in ("data", REPLAYED) else read_records(path)
+        found = read_data(path) if name in (DATA, REPLAYED) else read_records(path)
         if not found:
-            raise LoraparError(
-                "there is nothing to train on",
-                f"`{path}` is empty",
-                "label more data, or ask other teachers, with `lorapar classify`",
-            )
+            _refuse_empty(name, path)
         parts.append(select(found, path))
     if not replay:
         return TrainingRecords([record for part in parts for record in part], [])
@@ -223,6 +227,11 @@ def read_training_records(
         notes.append(
             f"`--replay {replay}` of {len(own)} records is less than one: nothing is replayed"
         )
+    if REPLAYED in files and (both := common_prompts(replayed, own)):
+        notes.append(
+            f"{len(both)} of {len(replayed)} records to replay from `{files[REPLAYED]}` have a "
+            "prompt that the stage trains on anyway"
+        )
     if len(replayed) < wanted:
         of = f"`{files[REPLAYED]}`" if REPLAYED in files else "the other system"
         notes.append(
@@ -230,6 +239,17 @@ def read_training_records(
             f"{len(other)}: their share is {len(replayed) / (len(own) + len(replayed)):.1%}"
         )
     return TrainingRecords(own, replayed)
+
+
+def _refuse_empty(name: str, path: Path) -> NoReturn:
+    options = {DATA: "--data", REPLAYED: "--replay-source"}
+    raise LoraparError(
+        f"there is nothing to {'replay' if name == REPLAYED else 'train on'}",
+        f"`{path}` is empty",
+        f"name a file of records with `{options[name]}`"
+        if name in options
+        else "label more data, or ask other teachers, with `lorapar classify`",
+    )
 
 
 def read_data(path: Path) -> list[Record]:

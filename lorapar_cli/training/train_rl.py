@@ -161,7 +161,8 @@ class _RlData:
             "trained_records": len(self.records),
         }
         if self._options.replay:
-            counts["replayed_records"] = len(self._parts.replayed)
+            replayed = set(map(id, self._parts.replayed))
+            counts["replayed_records"] = sum(id(record) in replayed for record in self.records)
         count_validation(counts, self._parts)
         return counts
 

@@ -118,7 +118,9 @@ class _SftData:
         if options.replay_source == SELF:
             self._replayed, self._asked = [], records.replayed
         self.sampling: ReplaySampling | None = None
-        self.encoded = _encode(tokenizer, self._own + self._replayed, options.max_length, notes)
+        found = _encode(tokenizer, self._own, self._replayed, options.max_length, notes)
+        self.encoded = [item for item, _ in found]
+        self._trained_replayed = sum(is_replayed for _, is_replayed in found)
         if self._asked and options.dry_run:
             notes.append(
                 f"before training, the base model is asked {len(self._asked)} prompts, and what it "
@@ -139,6 +141,7 @@ class _SftData:
                 preparation, self._tokenizer, self._asked, self._options
             )
             self.encoded += encoded
+            self._trained_replayed = len(encoded)
         rate.find(preparation, self.encoded, HELD_OUT, to_trials)
 
     def counts(self) -> TrainedTokens:
@@ -149,17 +152,23 @@ class _SftData:
             "loss_tokens": sum(item.completion_length for item in self.encoded),
         }
         if self._options.replay:
-            counts["replayed_records"] = len(self._replayed)
+            counts["replayed_records"] = self._trained_replayed
         count_validation(counts, self._records)
         return counts
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerBase, records: list[Record], limit: int, notes: list[str]
-) -> list[Encoded]:
-    """Returns the tokens of the records that are within `limit` tokens."""
+    tokenizer: PreTrainedTokenizerBase,
+    own: list[Record],
+    replayed: list[Record],
+    limit: int,
+    notes: list[str],
+) -> list[tuple[Encoded, bool]]:
+    """Returns the tokens of records within `limit` tokens, and whether each is replayed."""
+    records = own + replayed
     everything = encode_records(tokenizer, records)
     notes.extend(describe_encoding(everything))
     lengths = [len(item.input_ids) for item in everything]
+    items = [(item, number >= len(own)) for number, item in enumerate(everything)]
     what = "prompt and completion"
-    return drop_too_long(everything, lengths, records, limit, what, "--max-length", notes)
+    return drop_too_long(items, lengths, records, limit, what, "--max-length", notes)

@@ -32,7 +32,8 @@ def outcomes() -> dict[Stage, Outcome]:
     rl = training_manifest(Stage.TRAIN_RL, "system2", {"system2": 5}, reward=None)
     sft.counts |= {"elements": 100, "active": 30}
     rl.counts |= {"elements": 100, "active": 40}
-    rl.settings["replay"] = 0.4
+    rl.settings["replay"] = 0.5
+    rl.counts |= {"trained_records": 5, "replayed_records": 2}
     models = [
         {"model": model, **accuracy(0.85), "completions": 800, "cut": 0, "by_system": by_system}
         for model, by_system in (
@@ -64,13 +65,13 @@ def test_accuracies_elements_times_and_places_are_shown(outcomes):
             "85.0%  (80.0% to 90.0%, n=400)",
         ),
         *("active in SFT", "30 (30.0%)", "active in RL", "40 (40.0%)", "region shared"),
-        *("all stages", "40% of the records of train-rl came from the other system"),
+        *("all stages", "replayed in train-rl: 2 (40%) of the other system"),
         *("run/eval/test/results.json", "run/eval/test/samples.jsonl", "run/train-rl/adapter"),
         "report: run/report.html",
         "next: lorapar status --run-dir run",
     ):
         assert part in text
-    assert "of train-sft came" not in text
+    assert "replayed in train-sft" not in text
     assert "report:" not in shown(closing_report(ROOT, outcomes, None))
 
 

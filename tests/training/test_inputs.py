@@ -109,6 +109,36 @@ def test_replayed_records_of_a_file_are_in_any_format(tmp_path):
     assert f"asks for 6 records of `{files['replay']}` and there are 2" in note
 
 
+def test_replayed_records_that_are_trained_on_anyway_are_counted(tmp_path):
+    own = [Record(str(n), f"p{n}", "c", label=System.SYSTEM1) for n in range(6)]
+    write_records(tmp_path / "1.jsonl", own)
+    (tmp_path / "more.csv").write_text("question,answer\np4,#### 2\np9,#### 3\np5,#### 3\n")
+    files = {"system1": tmp_path / "1.jsonl", "replay": tmp_path / "more.csv"}
+    notes = []
+    read_training_records(files, 1 / 3, 0, notes)
+    (note,) = notes
+    assert note.startswith(f"2 of 3 records to replay from `{files['replay']}` have a prompt")
+
+
+def test_an_empty_file_of_the_users_own_is_named_by_its_option(tmp_path):
+    write(tmp_path / "1.jsonl", System.SYSTEM1, 6)
+    (tmp_path / "none.jsonl").write_text("")
+    files = {"system1": tmp_path / "1.jsonl", "replay": tmp_path / "none.jsonl"}
+    with pytest.raises(LoraparError, match="nothing to replay") as caught:
+        read_training_records(files, 0.5, 0, [])
+    assert "`--replay-source`" in caught.value.hint
+    with pytest.raises(LoraparError, match="nothing to train on") as caught:
+        read_training_records({"data": tmp_path / "none.jsonl"}, 0.0, 0, [])
+    assert "`--data`" in caught.value.hint
+
+
+def test_a_replay_source_that_is_no_file_is_told_what_it_may_be(run_dir):
+    options = replace(SFT, replay=0.1, replay_source="system2")
+    with pytest.raises(LoraparError, match="no such file: `system2`") as caught:
+        find_training_inputs(run_dir, options, Stage.TRAIN_SFT, "init")
+    assert "`other`, `self` or a file" in caught.value.hint
+
+
 def test_a_share_of_less_than_a_record_is_noted(tmp_path):
     files = {
         "system1": write(tmp_path / "1.jsonl", System.SYSTEM1, 20),

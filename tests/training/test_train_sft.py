@@ -1,5 +1,6 @@
 """`train-sft`: frozen elements are bit-identical, active ones move, and what is refused."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ from lorapar_cli.events import TokenView
 from lorapar_cli.names import Artifact, Flag, Stage, split_file
 from lorapar_cli.stage_records.training import SftRecord
 from lorapar_cli.store.mask_file import read_mask
+from lorapar_cli.store.records import Record
 from lorapar_cli.training.train_sft import train_sft
+from tests.pipeline_runs import hold_out
 from tests.training.training_runs import (
     SFT,
     Killed,
@@ -246,6 +249,17 @@ def test_template_arguments_are_recorded_and_a_later_stage_has_its_own(run_dir, 
 def test_replay_mixes_in_the_other_system(run_dir):
     outcome = train_sft(run_dir, replace(SFT, replay=0.25, max_steps=1))
     assert outcome.manifest.counts["records"] == {"system1": 12, "system2": 4}
+    assert outcome.manifest.counts["replayed_records"] == 4
+
+
+def test_records_too_long_to_be_trained_on_do_not_count_as_replayed(run_dir, tmp_path):
+    path = tmp_path / "more.jsonl"
+    long = "What is 1 plus 1?" + " Think of it." * 40
+    prompts = ["What is 1 plus 1?", "What is 1 plus 2?", "What is 1 plus 3?", long]
+    path.write_text("".join(json.dumps({"prompt": p, "completion": "2"}) + "\n" for p in prompts))
+    options = replace(SFT, replay=0.25, replay_source=str(path), max_length=60, dry_run=True)
+    counts = train_sft(run_dir, options).manifest.counts
+    assert (counts["trained_records"], counts["replayed_records"]) == (15, 3)
 
 
 def test_data_may_be_the_other_system_all_or_a_file(run_dir, tmp_path):
@@ -265,9 +279,22 @@ def test_long_records_are_left_out_and_named(run_dir):
     # Tokens are bytes here; System-1 records have 27 to 30 of them.
     manifest = train_sft(run_dir, replace(SFT, max_length=28, dry_run=True)).manifest
     assert 0 < manifest.counts["trained_records"] < 12
-    assert "`s1-" in manifest.notes[0]
+    (note,) = [note for note in manifest.notes if "over 28 tokens" in note]
+    assert "`s1-" in note
     with pytest.raises(LoraparError, match="longer than 5 tokens"):
         train_sft(run_dir, replace(SFT, max_length=5, dry_run=True))
+
+
+@pytest.mark.parametrize("trained", ["data", "replay_source"])
+def test_records_that_eval_tests_on_are_noted_where_they_are_trained_on(run_dir, trained):
+    held_out = run_dir.folder(Stage.CLASSIFY) / Artifact.HELD_OUT
+    hold_out(run_dir, [Record(str(n), f"What is {n}?", "#### 1") for n in range(5)])
+    options = replace(SFT, replay=0.5 if trained == "replay_source" else 0, dry_run=True)
+    notes = train_sft(run_dir, replace(options, **{trained: str(held_out)})).manifest.notes
+    (note,) = [note for note in notes if "`lorapar eval` tests on" in note]
+    assert note.startswith("5 of 17 " if trained == "replay_source" else "5 of 5 ")
+    notes = train_sft(run_dir, replace(SFT, dry_run=True)).manifest.notes
+    assert not [note for note in notes if "`lorapar eval` tests on" in note]
 
 
 def test_empty_split_is_refused(run_dir, tmp_path):

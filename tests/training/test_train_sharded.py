@@ -179,7 +179,8 @@ def test_sft_divided_is_sft_whole_and_resumes_to_the_same_bytes(run_dir, tmp_pat
     assert_same(whole, straight, Stage.TRAIN_SFT)
     manifest = straight.manifest(Stage.TRAIN_SFT)
     assert manifest.counts["active_moved"] == manifest.counts["active"]
-    assert "optimizer state exists for frozen elements too" in manifest.notes[0]
+    wanted = "optimizer state exists for frozen elements too"
+    assert any(wanted in note for note in manifest.notes)
     # The second process writes its own part.
     checkpoint = straight.folder(Stage.TRAIN_SFT) / "checkpoints" / "checkpoint-4"
     parts = "pytorch_model_fsdp_0/__1_0*" if engine == "fsdp2" else "global_step4/zero_pp_rank_1_*"

@@ -103,7 +103,7 @@ def sentences(result: SweepResult) -> list[str]:
     found += [f"Failed: {_describe(row)}: {row['failed']}." for row in failed]
     if result["left_out"]:
         found.append(f"Left out, for the time: {'; '.join(result['left_out'])}.")
-    return found
+    return [*found, *(f"{note[:1].upper()}{note[1:]}." for note in result["notes"])]
 
 
 def _describe(row: CellRow) -> str:

@@ -16,6 +16,7 @@ from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
+from lorapar_cli.store.manifest import Manifest
 
 _PERCENT = 100
 
@@ -101,6 +102,7 @@ class SweepResult(TypedDict):
 
     Keys:
         left_out: Cells that did not fit into `--budget`.
+        notes: Sentences for a person.
     """
 
     schema: int
@@ -115,6 +117,7 @@ class SweepResult(TypedDict):
     table: list[TableCell]
     cells: list[CellRow]
     left_out: list[str]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,16 @@ class Reader:
             row["picture"] = picture
         return row
 
+    def versions(self, cells: Sequence[CellSteps], state: Progressed) -> list[str]:
+        """Returns the versions of lorapar that ran the finished steps of some cells."""
+        distinct = {step.key: step for each in cells for step in each.steps}
+        found = {
+            self._manifest(step).lorapar_version
+            for key, step in distinct.items()
+            if key in state.done
+        }
+        return sorted(found)
+
     def _step_row(self, step: Step) -> StepRow:
         found: StepRow = {"folder": step.key, "cells": self.shared[step.key]}
         manifest = manifest_of(self.root, step)
@@ -160,10 +173,15 @@ class Reader:
             found["seconds"] = manifest.seconds() or 0.0
         return found
 
-    def _record(self, step: Step, kind: type[Any]) -> Any:
+    def _manifest(self, step: Step) -> Manifest:
+        """Returns the manifest of a step that is known to have finished."""
         manifest = manifest_of(self.root, step)
         if manifest is None:
             raise AssertionError(f"`{step.key}` has not finished")
+        return manifest
+
+    def _record(self, step: Step, kind: type[Any]) -> Any:
+        manifest = self._manifest(step)
         try:
             return manifest.record(kind)
         except LoraparError as error:

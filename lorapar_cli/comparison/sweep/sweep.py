@@ -171,7 +171,18 @@ def _summarise(plan: Plan, state: Progressed) -> SweepResult:
         "table": table_of(rows, spec),
         "cells": rows,
         "left_out": [each.cell.name for each in plan.cells[state.admitted :]],
+        "notes": _versions(plan, reader.versions(plan.cells[: state.admitted], state)),
     }
+
+
+def _versions(plan: Plan, found: Sequence[str]) -> list[str]:
+    """Returns a note where not all stages of the table are of this version."""
+    if set(found) <= {__version__}:
+        return []
+    return [
+        f"stages of this table were run by lorapar {', '.join(found)}: give another `--out` than "
+        f"`{plan.options.out}` to run all anew"
+    ]
 
 
 def _write(plan: Plan, result: SweepResult) -> None:

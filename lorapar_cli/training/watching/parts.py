@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorapar_cli.models.measuring.held_out import HeldOut, read_held_out
+from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.names import System
 from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.records import Record, read_records
@@ -67,6 +68,11 @@ def read_stage_records(
         usable if part is None else part.without(usable),
     )
     held_out = read_held_out(run_dir)
+    if held_out is not None and (tested := common_prompts(trained.all, held_out.records)):
+        notes.append(
+            f"{len(tested):,} of {len(trained.all):,} records that are trained on have a prompt that "
+            "`lorapar eval` tests on: figures look better there than they are"
+        )
     if part is not None:
         check_apart(part, trained.all, held_out, options, notes)
     return StageRecords(trained.own, trained.replayed, held_out, part)

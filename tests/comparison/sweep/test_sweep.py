@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lorapar_cli import __version__
 from lorapar_cli.comparison.sweep import run_step as steps_run
 from lorapar_cli.comparison.sweep.layout import forgetting_lines, table_lines
 from lorapar_cli.comparison.sweep.options import SweepOptions
@@ -206,6 +207,22 @@ def test_an_option_that_is_new_runs_nothing_again(grid, ran, tmp_path):
     # Steps that are added read the old ones.
     sweep(open_plan(grid(GRID)))
     assert {kind: ran.count(kind) for kind in ran} == {"partition": 2, "train_sft": 2, "eval": 2}
+
+
+def test_stages_of_two_versions_are_told(grid, tmp_path):
+    plan = open_plan(grid(SMALL))
+    assert sweep(plan)["notes"] == []
+    score = next((tmp_path / "out" / "stages").glob("score-*/manifest.json"))
+    score.write_text(
+        score.read_text().replace(
+            f'"lorapar_version": "{__version__}"', '"lorapar_version": "0.0.1"'
+        )
+    )
+    (note,) = sweep(plan)["notes"]
+    assert note.startswith(f"stages of this table were run by lorapar 0.0.1, {__version__}: ")
+    written = json.loads((plan.folder / "results.json").read_text())
+    assert written["notes"] == [note]
+    assert note[1:] in (plan.folder / "sweep.md").read_text()
 
 
 def test_a_default_that_is_another_now_runs_again(grid, ran, tmp_path):

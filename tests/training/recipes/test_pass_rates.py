@@ -70,6 +70,18 @@ def test_only_prompts_within_the_limits_are_trained_on(run_dir, batches):
     assert Artifact.PASS_RATES in manifest.outputs
 
 
+def test_replayed_records_are_counted_after_the_filter(run_dir):
+    replayed = replace(FILTER, replay=0.5)
+    record = train_rl(run_dir, replayed).manifest.record(RlRecord)
+    kept = {
+        line["id"] for line in lines(run_dir, Stage.TRAIN_RL, Artifact.PASS_RATES) if line["kept"]
+    }
+    others = {name for name in kept if name.startswith("s1-")}
+    assert record.counts["records"] == {"system1": 12, "system2": 12}
+    assert record.counts["trained_records"] == len(kept)
+    assert record.counts["replayed_records"] == len(others) < 12
+
+
 def test_a_kill_loses_no_sample_and_none_is_made_twice(run_dir, tmp_path, batches):
     straight = copy(run_dir, tmp_path / "straight")
     train_rl(straight, FILTER)
