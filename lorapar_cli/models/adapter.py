@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -265,6 +266,8 @@ def save_adapter(
         _sort_targets(folder / ADAPTER_CONFIG)
         # PEFT's own is an empty form with the path of the base model.
         (folder / "README.md").write_text(_README, encoding="utf-8")
+        # The library's writer lets nobody else read its file, whatever the umask says.
+        shutil.copymode(folder / "README.md", folder / ADAPTER_WEIGHTS)
     finally:
         config.init_lora_weights, config.inference_mode = init, training
 

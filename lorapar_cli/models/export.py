@@ -1,9 +1,8 @@
 """Exports adapters and merged weights, for transformers and PEFT alone.
 
-An adapter needs no base model. Merging reads and writes one file of weights after the other, so that
-memory holds one of them and not the model; where the files name tensors otherwise than the model
-does, or hold quantised ones, and where no earlier stage has loaded them, the whole model is merged in
-memory.
+An adapter needs no base model. Merging reads and writes one tensor after the other, so that memory
+holds one of them and not the model; where the files name tensors otherwise than the model does, or
+hold quantised ones, and where no earlier stage has loaded them, the whole model is merged in memory.
 """
 
 import gc
@@ -14,14 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.models.adapter import load_adapter, read_lora_config
 from lorapar_cli.models.base_model import (
     BaseModel,
@@ -35,6 +36,7 @@ from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from lorapar_cli.store.tensor_files import TYPE_BYTES, stream_tensors
 
 _OWN_TEMPLATE = ChatTemplate()
 
@@ -48,6 +50,15 @@ _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _CONFIG = "config.json"
 _PREFIX = "base_model.model."
+_TASK = "merging"
+
+_FLOAT_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
+_FLOATS = tuple(_FLOAT_NAMES.values())
 
 
 def copy_adapter(adapter: Path, built: Path) -> None:
@@ -80,6 +91,7 @@ def merge(
     template: ChatTemplate = _OWN_TEMPLATE,
     *,
     known: bool = True,
+    progress: Progress = silent,
 ) -> None:
     """Writes the base model with an adapter merged in, and its tokenizer, into an empty folder.
 
@@ -96,15 +108,17 @@ def merge(
     updates = _read_updates(adapter)
     files = _weight_files(base) if known else []
     with library_errors(f"cannot read the weights of `{base.id}`"):
-        owners = _find_tensors(files, updates) if files else None
+        owners = _find_tensors(files, updates, stored) if files else None
     if owners is None:
+        progress(Advance(_TASK))
         _merge_whole(base, adapter, built, stored, trust)
     else:
-        for file in files:
-            _merge_file(
-                file, built, {key: updates[module] for key, module in owners.items()}, stored
-            )
-        _copy_configuration(base, built, stored, trust)
+        size, placed = 0, {key: updates[module] for key, module in owners.items()}
+        for done, file in enumerate(files):
+            progress(Advance(_TASK, done, len(files)))
+            size += _merge_file(file, built, placed, stored)
+        progress(Advance(_TASK, len(files), len(files)))
+        _copy_configuration(base, built, stored, trust, size)
     load_tokenizer(base, trust, template).save_pretrained(built)
 
 
@@ -170,54 +184,84 @@ def _find_file(base: BaseModel, name: str) -> Path | None:
     return None if found is None else Path(found)
 
 
-def _find_tensors(files: list[Path], updates: Mapping[str, _Update]) -> dict[str, str] | None:
+def _find_tensors(
+    files: list[Path], updates: Mapping[str, _Update], stored: torch.dtype | None = None
+) -> dict[str, str] | None:
     """Returns tensor -> module for the weights to update; None unless each module has exactly one.
 
     Files of a model without its head name modules without the first part (`h.0.attn.c_attn`).
+    Tensors of a type that cannot be written, or that means nothing without a scale and is to become
+    another, are not found.
     """
     owners: dict[str, str] = {}
-    for name, floating in _tensor_names(files):
+    for name, kind in _tensor_types(files):
+        if kind not in TYPE_BYTES or (stored is not None and kind.startswith("F8")):
+            return None
         module = name.removesuffix(".weight")
         matches = [each for each in updates if each == module or each.endswith(f".{module}")]
         if matches and name.endswith(".weight"):
-            if len(matches) > 1 or not floating:
+            if len(matches) > 1 or kind not in _FLOATS:
                 return None
             owners[name] = matches[0]
     return owners if sorted(owners.values()) == sorted(updates) else None
 
 
-def _tensor_names(files: list[Path]) -> Iterator[tuple[str, bool]]:
-    """Yields each tensor's name and whether it holds floating-point numbers of 16 bits or more."""
+def _tensor_types(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yields each tensor's name and its type as files name it."""
     for path in files:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():
-                yield name, file.get_slice(name).get_dtype() in ("F64", "F32", "F16", "BF16")
+                yield name, file.get_slice(name).get_dtype()
 
 
 def _merge_file(
     file: Path, built: Path, updates: Mapping[str, _Update], stored: torch.dtype | None
-) -> None:
-    """Writes one file of weights with its updates, in `stored` or each tensor's own dtype."""
-    tensors = load_file(file)
-    for name, tensor in tensors.items():
-        kept = stored if stored is not None and tensor.is_floating_point() else tensor.dtype
-        merged = updates[name].add_to(tensor) if name in updates else tensor
-        if merged.is_floating_point() and not torch.isfinite(merged).all():
-            raise LoraparError(
-                "merged weights are not finite",
-                f"NaN or infinity in `{name}` of `{file}` or in its update",
-                "restore the base model's files, or train again",
-            )
-        tensors[name] = merged.to(kept).contiguous()
-    save_file(tensors, built / file.name, metadata={"format": "pt"})
+) -> int:
+    """Writes one file of weights with its updates, in `stored` or each tensor's own dtype.
+
+    Returns:
+        Bytes of its tensors.
+
+    Raises:
+        LoraparError: A value is not finite, or an update does not fit its weight.
+    """
+    with safe_open(file, framework="pt") as source:
+        layout = {}
+        for name in source.keys():
+            part = source.get_slice(name)
+            kind = part.get_dtype()
+            if stored is not None and kind in _FLOATS:
+                kind = _FLOAT_NAMES[stored]
+            layout[name] = (kind, part.get_shape())
+
+        def read(name: str) -> np.ndarray:
+            tensor = source.get_tensor(name)
+            kept = stored if stored is not None and tensor.is_floating_point() else tensor.dtype
+            merged = updates[name].add_to(tensor) if name in updates else tensor
+            # Types of 8 bits cannot be asked whether they are finite.
+            wide = merged.float() if merged.element_size() == 1 else merged
+            if merged.is_floating_point() and not torch.isfinite(wide).all():
+                raise LoraparError(
+                    "merged weights are not finite",
+                    f"NaN or infinity in `{name}` of `{file}` or in its update",
+                    "restore the base model's files, or train again",
+                )
+            return merged.to(kept).contiguous().reshape(-1).view(torch.uint8).numpy()
+
+        stream_tensors(built / file.name, layout, read, {"format": "pt"})
+    return sum(TYPE_BYTES[kind] * math.prod(shape) for kind, shape in layout.values())
 
 
 def _copy_configuration(
-    base: BaseModel, built: Path, stored: torch.dtype | None, trust: bool
+    base: BaseModel, built: Path, stored: torch.dtype | None, trust: bool, size: int
 ) -> None:
-    for name in (_INDEX, "generation_config.json"):
-        if path := _find_file(base, name):
-            shutil.copyfile(path, built / name)
+    """Copies what belongs to the weights, of which there are `size` bytes now."""
+    if path := _find_file(base, "generation_config.json"):
+        shutil.copyfile(path, built / path.name)
+    if path := _find_file(base, _INDEX):
+        index = json.loads(path.read_text(encoding="utf-8"))
+        index["metadata"] = (index.get("metadata") or {}) | {"total_size": size}
+        (built / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     path = _find_file(base, _CONFIG)
     if path is None:
         raise AssertionError("a base model without a configuration was loaded")
@@ -239,6 +283,9 @@ def _merge_whole(
     merged = transformers_model(trained.merge_and_unload())
     torch.nn.Module.to(merged, dtype=stored or _stored_dtype(base, trust))
     merged.save_pretrained(built)
+    for path in built.glob("*.safetensors"):
+        # The library's writer lets nobody else read its file, whatever the umask says.
+        shutil.copymode(built / _CONFIG, path)
 
 
 def _stored_dtype(base: BaseModel, trust: bool) -> torch.dtype:

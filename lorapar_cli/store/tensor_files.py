@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(bool): "BOOL",
 }
 
+TYPE_BYTES = {
+    **{name: dtype.itemsize for dtype, name in DTYPES.items()},
+    **{"BF16": 2, "I16": 2, "I8": 1, "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1},
+}
+"""Type in a file's header -> bytes of one value; those of less than a byte are not among them."""
+
 
 def layout_fingerprint(shapes: Mapping[str, Iterable[int]]) -> str:
     """Returns the hex sha256 over the sorted lines `<name> <shape>` of an adapter's tensors.
@@ -47,25 +54,43 @@ def write_tensors(path: Path, tensors: Tensors, metadata: Mapping[str, object]) 
         tensors: Name -> array.
         metadata: Strings of the header; other values are written as JSON.
     """
-    strings = {"schema": SCHEMA_VERSION} | dict(metadata)
-    strings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in strings.items()}
+    layout = {name: (DTYPES[each.dtype], each.shape) for name, each in tensors.items()}
+    stream_tensors(path, layout, tensors.__getitem__, {"schema": SCHEMA_VERSION} | dict(metadata))
+
+
+def stream_tensors(
+    path: Path,
+    layout: Mapping[str, tuple[str, Sequence[int]]],
+    read: Callable[[str], np.ndarray],
+    metadata: Mapping[str, object],
+) -> None:
+    """Writes tensors as `write_tensors` does, one after the other, so that memory holds one of them.
+
+    Args:
+        layout: Name -> type, a key of `TYPE_BYTES`, and shape.
+        read: Returns a tensor's values; of types that numpy does not know, their bytes.
+        metadata: As in `write_tensors`, without a schema of ours.
+    """
+    strings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     header: dict[str, object] = {"__metadata__": dict(sorted(strings.items()))}
-    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    order = sorted(layout, key=lambda name: (-TYPE_BYTES[layout[name][0]], name))
+    sizes = {name: TYPE_BYTES[kind] * math.prod(shape) for name, (kind, shape) in layout.items()}
     end = 0
     for name in order:
-        begin, end = end, end + tensors[name].nbytes
-        header[name] = {
-            "dtype": DTYPES[tensors[name].dtype],
-            "shape": list(tensors[name].shape),
-            "data_offsets": [begin, end],
-        }
+        begin, end = end, end + sizes[name]
+        kind, shape = layout[name]
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded = encoded.ljust(-(-len(encoded) // 8) * 8)
     with atomic_file(path, "wb") as file:
         file.write(len(encoded).to_bytes(8, "little"))
         file.write(encoded)
         for name in order:
-            file.write(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
+            values = np.ascontiguousarray(read(name)).reshape(-1).view(np.uint8)
+            if values.nbytes != sizes[name]:
+                raise AssertionError(f"{name} has {values.nbytes} bytes, not {sizes[name]}")
+            file.write(values.data)
+            del values  # Before the next one is read.
 
 
 @contextmanager

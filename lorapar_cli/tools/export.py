@@ -34,7 +34,7 @@ class ExportOptions(Options):
     )
     what: AdapterName = option("rl", "Adapter as scored (init), after SFT, or after RL.")
     merge: bool = option(
-        False, "Write the base model with the adapter merged in, one file of weights at a time."
+        False, "Write the base model with the adapter merged in, one tensor at a time."
     )
     dtype: Dtype = option(
         "auto", "Data type of merged weights; `auto` is that of the base model's files."
@@ -126,7 +126,9 @@ def export(run_dir: RunDir, options: ExportOptions, *, progress: Progress = sile
     out = options.out
     if out is None:
         raise UsageError("`export` needs a folder to write", hint="give `--out`")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise LoraparError(f"`{out}` is a file", hint="choose a new folder with `--out`")
+    if out.exists() and any(out.iterdir()):
         raise LoraparError(f"`{out}` is not empty", hint="choose a new folder with `--out`")
     with new_folder(out) as built:
         return build(run_dir, options, built, progress)
@@ -146,7 +148,8 @@ def build(run_dir: RunDir, options: ExportOptions, built: Path, progress: Progre
     check_folder(folder / Artifact.ADAPTER)
     adapter = folder / Artifact.ADAPTER
     require_libraries(MODELS, "`lorapar export`")
-    progress(Advance("merging" if options.merge else "copying the adapter"))
+    if not options.merge:
+        progress(Advance("copying the adapter"))
     from lorapar_cli.models import export as exporting
 
     if not options.merge:
@@ -194,6 +197,7 @@ def _use_base(
                 run_dir.template(stage), read_arguments(run_dir.template_arguments(stage))
             ),
             known=revision is not None,
+            progress=progress,
         )
     if not options.check_logits:
         return None

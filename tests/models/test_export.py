@@ -7,6 +7,8 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as torch_load
+from safetensors.torch import save_file as torch_save
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorapar_cli.errors import LoraparError
@@ -26,14 +28,17 @@ def base(tiny_model_dir):
 
 @pytest.fixture(scope="module")
 def adapter(base, tmp_path_factory):
-    """An adapter whose values move the logits."""
+    return random_adapter(base, tmp_path_factory.mktemp("adapter"), ["q_proj"])
+
+
+def random_adapter(base, folder, targets):
+    """Writes an adapter whose values move the logits."""
     model = create_adapter(
-        load_base(base), r=4, lora_alpha=8, target_modules=["q_proj"], init="gaussian", seed=0
+        load_base(base), r=4, lora_alpha=8, target_modules=targets, init="gaussian", seed=0
     )
     with torch.no_grad():
         for parameter in adapter_parameters(model).values():
             torch.nn.init.normal_(parameter, std=0.3)
-    folder = tmp_path_factory.mktemp("adapter")
     save_adapter(model, folder)
     return folder
 
@@ -64,19 +69,73 @@ def test_merged_weights(base, adapter, tmp_path, dtype):
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == "{{ messages[0].content }}"
 
 
-def test_weights_in_several_files_are_merged_one_by_one(base, adapter, tmp_path, monkeypatch):
-    parts = tmp_path / "parts"
-    AutoModelForCausalLM.from_pretrained(base.path).save_pretrained(parts, max_shard_size="20KB")
-    AutoTokenizer.from_pretrained(base.path).save_pretrained(parts)
-    names = sorted(path.name for path in parts.glob("*.safetensors*"))
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
+def test_each_tensor_of_several_files_is_what_peft_merges(tmp_path, monkeypatch, tied, dtype):
+    """Files with several types, where each keeps its own unless another is asked for."""
+    stored = tmp_path / "stored"
+    model = build("llama_tied" if tied else "llama").bfloat16()
+    for name, parameter in model.named_parameters():
+        kept = torch.float32 if "norm" in name else torch.float16 if "v_proj" in name else None
+        parameter.data = parameter.data.to(kept)
+    model.save_pretrained(stored, max_shard_size="10KB")
+    build_tokenizer().save_pretrained(stored)
+    sources = read_files(stored)
+    names = sorted(path.name for path in stored.glob("*.safetensors*"))
     assert len(names) > 3
+    assert ("lm_head.weight" in sources) != tied
+    base = find_base_model(str(stored))
+    adapter = random_adapter(base, tmp_path / "adapter", ["q_proj", "v_proj", "down_proj"])
+
     monkeypatch.delattr(exporting, "_merge_whole")
     out = tmp_path / "out"
     out.mkdir()
-    merge(find_base_model(str(parts)), adapter, out, "auto", False)
+    merge(base, adapter, out, dtype, False)
+
+    whole = AutoModelForCausalLM.from_pretrained(stored, dtype=torch.float32)
+    expected = PeftModel.from_pretrained(whole, adapter).merge_and_unload().state_dict()
+    written = read_files(out)
     assert sorted(path.name for path in out.glob("*.safetensors*")) == names
-    written = AutoModelForCausalLM.from_pretrained(out)
-    assert largest_difference(written, trained(base, adapter)) < 1e-4
+    assert written.keys() == sources.keys()
+    for name, tensor in written.items():
+        kept = sources[name].dtype if dtype == "auto" else getattr(torch, dtype)
+        assert tensor.dtype == kept
+        assert torch.equal(tensor, expected[name].to(kept))
+    size = sum(tensor.nbytes for tensor in written.values())
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == size
+    assert sorted(index["weight_map"]) == sorted(written)
+
+
+def read_files(folder):
+    return {k: v for path in folder.glob("*.safetensors") for k, v in torch_load(path).items()}
+
+
+def test_tensors_of_eight_bits_keep_their_bytes(base, adapter, tmp_path):
+    """Without their scale they mean nothing, so that they cannot become another type."""
+    folder = shutil.copytree(base.path, tmp_path / "mixed")
+    path = folder / "model.safetensors"
+    eight = torch.arange(6).to(torch.float8_e4m3fn)
+    torch_save(torch_load(path) | {"experts": eight}, path, {"format": "pt"})
+    mixed = find_base_model(str(folder))
+    updates = exporting._read_updates(adapter)
+    assert exporting._find_tensors([path], updates, torch.float32) is None
+    (tmp_path / "out").mkdir()
+    merge(mixed, adapter, tmp_path / "out", "auto", False)
+    written = torch_load(tmp_path / "out" / "model.safetensors")["experts"]
+    assert torch.equal(written.view(torch.uint8), eight.view(torch.uint8))
+
+
+def test_others_may_read_weights_as_the_umask_says(base, adapter, tmp_path, monkeypatch):
+    (tmp_path / "plain").touch()
+    allowed = (tmp_path / "plain").stat().st_mode
+    merge(base, adapter, tmp_path, "auto", False)
+    assert (tmp_path / "model.safetensors").stat().st_mode == allowed
+    assert (adapter / "adapter_model.safetensors").stat().st_mode == allowed
+    (tmp_path / "model.safetensors").unlink()
+    monkeypatch.setattr(exporting, "_find_tensors", lambda *_: None)
+    merge(base, adapter, tmp_path, "auto", False)
+    assert (tmp_path / "model.safetensors").stat().st_mode == allowed
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
@@ -89,13 +148,7 @@ def test_files_that_name_modules_without_the_first_part(tmp_path, monkeypatch, p
     renamed = {prefix + name.removeprefix("transformer."): each for name, each in tensors.items()}
     save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
     base = find_base_model(str(folder))
-    model = create_adapter(
-        load_base(base), r=2, lora_alpha=8, target_modules=["c_attn"], init="gaussian", seed=0
-    )
-    with torch.no_grad():
-        for parameter in adapter_parameters(model).values():
-            torch.nn.init.normal_(parameter, std=0.3)
-    save_adapter(model, tmp_path / "adapter")
+    random_adapter(base, tmp_path / "adapter", ["c_attn"])
     monkeypatch.delattr(exporting, "_merge_whole")
     (tmp_path / "out").mkdir()
     merge(base, tmp_path / "adapter", tmp_path / "out", "auto", False)
@@ -106,7 +159,7 @@ def test_files_that_name_modules_without_the_first_part(tmp_path, monkeypatch, p
 def test_files_that_name_modules_otherwise_are_merged_in_memory(
     base, adapter, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(exporting, "_find_tensors", lambda files, updates: None)
+    monkeypatch.setattr(exporting, "_find_tensors", lambda *_: None)
     merge(base, adapter, tmp_path, "auto", False)
     assert compare_logits(base, adapter, tmp_path, True, False) < 1e-4
 

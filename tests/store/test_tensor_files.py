@@ -3,7 +3,9 @@
 import hashlib
 import subprocess
 import sys
+import weakref
 
+import numpy as np
 import pytest
 
 from lorapar_cli.errors import LoraparError
@@ -11,6 +13,7 @@ from lorapar_cli.store.tensor_files import (
     layout_fingerprint,
     read_shapes,
     read_tensors,
+    stream_tensors,
 )
 
 WRITE = """
@@ -34,6 +37,24 @@ def test_equal_input_gives_equal_bytes_in_every_process(tmp_path):
     assert metadata["z"] == '{"n": "z"}'
     assert metadata["schema"] == "1"
     assert read_shapes(path) == {"a": (3,), "b": (2, 3)}
+
+
+def test_only_one_tensor_is_held_while_others_are_written(tmp_path):
+    values = {"a": np.arange(4, dtype=np.float32), "b": np.arange(6).reshape(2, 3)}
+    held: list[weakref.ref] = []
+
+    def read(name):
+        assert all(each() is None for each in held)
+        copy = values[name].copy()
+        held.append(weakref.ref(copy))
+        return copy
+
+    layout = {"a": ("F32", (4,)), "b": ("I64", (2, 3))}
+    stream_tensors(tmp_path / "x.safetensors", layout, read, {"format": "pt"})
+    assert len(held) == 2
+    written, metadata = read_tensors(tmp_path / "x.safetensors")
+    assert metadata == {"format": "pt"}
+    assert all(np.array_equal(written[name], values[name]) for name in values)
 
 
 def test_fingerprint_is_over_sorted_lines():
