@@ -282,7 +282,7 @@ _WITHOUT_EFFECT = {
 # Trainer arguments that say what is written besides the result, and when.
 _ARGUMENTS_WITHOUT_EFFECT = {
     *("run_name", "project", "logging_dir", "trackio_space_id", "log_level", "log_level_replica"),
-    *("log_on_each_node", "logging_steps", "logging_first_step", "disable_tqdm"),
+    *("log_on_each_node", "logging_first_step", "disable_tqdm"),
     *("log_completions", "num_completions_to_print", "log_unique_prompts"),
 }
 

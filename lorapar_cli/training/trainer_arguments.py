@@ -47,6 +47,9 @@ _REASONS = {
     "refused: an interrupted run could not resume to the same numbers": (
         *("save_only_model", "ignore_data_skip", "auto_find_batch_size"),
     ),
+    "refused: every step is logged, since what is wrong with a run is found in its log": (
+        *("logging_steps", "logging_strategy", "logging_nan_inf_filter"),
+    ),
     "refused: a validation part is measured by lorapar (`--eval-steps`, `--keep`)": (
         *("eval_steps", "eval_delay", "metric_for_best_model", "greater_is_better"),
         *("eval_strategy", "eval_on_start", "do_eval", "load_best_model_at_end", "eval_packing"),

@@ -86,7 +86,7 @@ def test_adapters_to_start_from_are_those_of_a_run():
         {"save_steps": 7},
         {"report_to": "wandb"},
         {"patience_steps": 3},
-        {"training": ("run_name=x", "log-level=info", "logging_steps=5")},
+        {"training": ("run_name=x", "log-level=info", "logging_first_step=true")},
         {"overwrite": True},
         {"dry_run": True},
         {"mask": "none"},

@@ -33,6 +33,10 @@ def test_values_are_read_as_yaml():
         ("packing=true", "set by `--packing`"),
         ("save_only_model=true", "same numbers"),
         ("eval_strategy=steps", "measured by lorapar (`--eval-steps`"),
+        # Steps that are not logged would be taken for steps that learnt, and NaN for a loss.
+        ("logging_steps=5", "every step is logged"),
+        ("logging-strategy=no", "every step is logged"),
+        ("logging_nan_inf_filter=true", "every step is logged"),
         ("push_to_hub=true", "lorapar export"),
         ("trust_remote_code=true", "--trust-remote-code"),
         ("model_init_kwargs={}", "loaded by lorapar"),
