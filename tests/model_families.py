@@ -53,6 +53,18 @@ _PHI3 = (
     "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
+_HARMONY = (
+    "{{ '<|start|>system<|message|>Be terse.<|end|>' }}"
+    "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m.content }}"
+    "{{ '<|return|>' if loop.last and not add_generation_prompt else '<|end|>' }}"
+    "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}"
+    "{% if direct is defined and direct %}{{ '<|channel|>final<|message|>' }}{% endif %}"
+    "{% endif %}"
+)
+_CHANNELS = ("<|end|>", "<|return|>", "<|start|>", "<|channel|>", "<|message|>")
+_FINAL = ("<|channel|>", *"final", "<|message|>")
 _IM = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 _CLOSED = ("<think>", NN, "</think>", NN)
 
@@ -71,6 +83,7 @@ class Family:
         leading: What stands before a direct answer and carries loss.
         arguments: Of the chat template, as KEY=VALUE.
         starts: Whether the tokenizer itself puts its first token before a text.
+        ends: Token that the tokenizer itself puts behind a text.
     """
 
     name: str
@@ -85,6 +98,7 @@ class Family:
     arguments: tuple[str, ...] = ()
     bos: str | None = None
     starts: bool = False
+    ends: str | None = None
     eos: str = field(kw_only=True)
 
     def records(self) -> list[Record]:
@@ -136,9 +150,11 @@ class Family:
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         made.decoder = decoders.ByteLevel()
         made.add_special_tokens(list(self.special))
-        if self.starts:
+        around = [self.bos if self.starts else None, "$A", self.ends]
+        if around != [None, "$A", None]:
             made.post_processor = TemplateProcessing(
-                single=[self.bos, "$A"], special_tokens=[(self.bos, vocabulary[self.bos])]
+                single=[each for each in around if each is not None],
+                special_tokens=[(each, vocabulary[each]) for each in around if each in vocabulary],
             )
         return PreTrainedTokenizerFast(
             tokenizer_object=made,
@@ -151,6 +167,8 @@ class Family:
 
 _QWEN_BEFORE = ("<|im_start|>", *"user", NL)
 _QWEN_AFTER = ("<|im_end|>", NL, "<|im_start|>", *"assistant", NL)
+
+_HARMONY_SYSTEM = ("<|start|>", *"system", "<|message|>", *"Be", SPACE, *"terse.", "<|end|>")
 
 FAMILIES = [
     Family(
@@ -254,6 +272,78 @@ FAMILIES = [
         ("</s>",),
         bos="<s>",
         starts=True,
+        eos="</s>",
+    ),
+    # The channel of an answer is the model's to choose, and its header to write.
+    Family(
+        "gpt-oss",
+        _HARMONY,
+        ("<|endoftext|>", *_CHANNELS),
+        (*_HARMONY_SYSTEM, "<|start|>", *"user", "<|message|>"),
+        ("<|end|>", "<|start|>", *"assistant"),
+        ("<|return|>",),
+        leading=_FINAL,
+        eos="<|return|>",
+    ),
+    # Unless prompts end with it.
+    Family(
+        "gpt-oss-direct",
+        _HARMONY,
+        ("<|endoftext|>", *_CHANNELS),
+        (*_HARMONY_SYSTEM, "<|start|>", *"user", "<|message|>"),
+        ("<|end|>", "<|start|>", *"assistant", *_FINAL),
+        ("<|return|>",),
+        arguments=("direct=true",),
+        eos="<|return|>",
+    ),
+    # Tokenizers that end every text, which would stand between prompt and answer.
+    Family(
+        "llama-2-ending",
+        None,
+        ("<unk>", "<s>", "</s>"),
+        ("<s>",),
+        (NL,),
+        ("</s>",),
+        bos="<s>",
+        starts=True,
+        ends="</s>",
+        eos="</s>",
+    ),
+    Family(
+        "gpt-2-ending",
+        None,
+        ("<|endoftext|>",),
+        (),
+        (NL,),
+        ("<|endoftext|>",),
+        ends="<|endoftext|>",
+        eos="<|endoftext|>",
+    ),
+    # With another token than the end of sequence.
+    Family(
+        "separating",
+        None,
+        ("<pad>", "<cls>", "<sep>", "<eos>"),
+        ("<cls>",),
+        (NL,),
+        ("<eos>",),
+        bos="<cls>",
+        starts=True,
+        ends="<sep>",
+        eos="<eos>",
+    ),
+    # The template starts a conversation with what the tokenizer starts a text with.
+    Family(
+        "mistral-ending",
+        _MISTRAL,
+        ("<pad>", "<s>", "</s>", "[INST]", "[/INST]"),
+        ("<s>", "[INST]", SPACE),
+        (SPACE, "[/INST]"),
+        ("</s>",),
+        leading=(SPACE,),
+        bos="<s>",
+        starts=True,
+        ends="</s>",
         eos="</s>",
     ),
 ]

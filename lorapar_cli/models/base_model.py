@@ -259,7 +259,7 @@ def load_tokenizer(
     # An encoder's input does end with its end-of-sequence token.
     if not base.encoder_decoder and leave_prompts_open(tokenizer) and notes is not None:
         notes.append(
-            "the tokenizer ends every text with its end-of-sequence token, which would stand "
-            "between prompt and completion: it is left out"
+            "the tokenizer ends every text with a token of its own, such as its end of sequence, "
+            "which would stand between prompt and completion: it is left out"
         )
     return tokenizer

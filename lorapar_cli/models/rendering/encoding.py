@@ -6,8 +6,9 @@ a completion without reasoning get an empty one.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -47,11 +48,14 @@ class Encoded:
         reasoning: What stands for the reasoning of a completion that has none: `closed` where the
             prompt opens a block that had to be closed, `empty` where the template writes an empty
             one. Neither contributes to the loss.
+        heading: What the template writes between a prompt and a completion besides such a block. A
+            model writes it itself, so that it contributes to the loss.
     """
 
     input_ids: list[int]
     prompt_length: int
     reasoning: Literal["closed", "empty"] | None = None
+    heading: str = ""
 
     @property
     def completion_length(self) -> int:
@@ -85,7 +89,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
         )
     completion = _completion_from_template(tokenizer, record, prompt)
     block = _count_block(tokenizer, completion)
-    return _join(tokenizer, prompt, completion[:block], completion[block:], "empty")
+    joined = _join(tokenizer, prompt, completion[:block], completion[block:], "empty")
+    return replace(joined, heading=_heading(tokenizer, completion[block:], record.completion))
 
 
 def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]) -> list[Encoded]:
@@ -110,7 +115,7 @@ def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]
 
 
 def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
-    """Returns sentences on blocks of reasoning that stand for none, with the number of records.
+    """Returns sentences on what stands between prompts and answers, with the number of records.
 
     Args:
         of: Whose records they are, for the sentences.
@@ -125,9 +130,20 @@ def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
     for kind, sentence in described.items():
         number = sum(one.reasoning == kind for one in encoded)
         if number:
-            whose = f"{number:,} of {len(encoded):,} {of} records".replace("  ", " ")
-            sentences.append(sentence.format(whose))
+            sentences.append(sentence.format(_share(number, len(encoded), of)))
+    headings = Counter(one.heading for one in encoded if one.heading)
+    if headings:
+        sentences.append(
+            f"the chat template writes {json.dumps(headings.most_common(1)[0][0], ensure_ascii=False)} "
+            f"between prompt and answer of {_share(headings.total(), len(encoded), of)}; models write "
+            "it themselves, so it contributes to the loss, and where it stands for an answer without "
+            "reasoning, it teaches to answer at once"
+        )
     return sentences
+
+
+def _share(number: int, total: int, of: str) -> str:
+    return f"{number:,} of {total:,} {of} records".replace("  ", " ")
 
 
 class UnusableCompletion(LoraparError):
@@ -263,6 +279,12 @@ def _count_block(tokenizer: PreTrainedTokenizerBase, completion: list[int]) -> i
             if block.startswith(decode_text(tokenizer, completion[:length])):
                 count = length
     return count
+
+
+def _heading(tokenizer: PreTrainedTokenizerBase, completion: list[int], given: str) -> str:
+    """Returns what a template writes before a completion, blanks aside."""
+    before, found, _ = decode_text(tokenizer, completion).partition(given.strip())
+    return before.strip() if found and given.strip() else ""
 
 
 def _opens_block(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tokenizers that end every text with their end-of-sequence token, made to leave prompts open."""
+"""Tokenizers that end every text with a token of their own, made to leave prompts open."""
 
 from typing import cast
 
@@ -12,9 +12,9 @@ _PROBE = "a"
 
 
 def leave_prompts_open(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Keeps a tokenizer from ending texts with its end-of-sequence token.
+    """Keeps a tokenizer from ending texts with special tokens, such as its end of sequence.
 
-    A completion after that token is one that the model never generates. What the tokenizer puts in
+    A completion after such a token is one that the model never generates. What the tokenizer puts in
     front of a text stays.
 
     Returns:
@@ -33,8 +33,8 @@ def leave_prompts_open(tokenizer: PreTrainedTokenizerBase) -> bool:
         _keep_front(tokenizer, cast(Tokenizer, backend))
     if _ends(tokenizer):
         raise LoraparError(
-            "the tokenizer ends every text with its end-of-sequence token",
-            "completions would follow it, where the model has been taught to stop",
+            "the tokenizer ends every text with a token of its own",
+            "completions would follow it, where the model has been taught that a text is over",
             "set `add_eos_token` to false in its tokenizer_config.json",
         )
     return True
@@ -42,7 +42,8 @@ def leave_prompts_open(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> bool:
     ids = tokenizer(_PROBE)["input_ids"]
-    return bool(ids) and ids[-1] == tokenizer.eos_token_id
+    bare = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    return bool(ids) and (ids[-1] == tokenizer.eos_token_id or ids[-1:] != bare[-1:])
 
 
 def _keep_front(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> None:

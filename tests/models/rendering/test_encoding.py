@@ -194,6 +194,31 @@ def test_blocks_that_stand_for_no_reasoning_are_counted():
     assert describe_encoding(encode_records(build_tokenizer(LLAMA3), records)) == []
 
 
+def test_headings_that_the_model_writes_are_counted_and_carry_loss():
+    heading = "<|channel|>final<|message|>"
+    template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<|start|>assistant" + heading + ""
+        "{{ m.content }}<eos>{% else %}<|user|>{{ m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    records = [Record(f"r{n}", "q", text) for n, text in enumerate([" yes ", "final\nno"])]
+    tokenizer = build_tokenizer(template)
+    encoded = encode_records(tokenizer, records)
+    written = [[text for text, counts in shown_tokens(tokenizer, e) if counts] for e in encoded]
+    assert ["".join(each) for each in written] == [
+        heading + " yes <eos>",
+        heading + "final\nno<eos>",
+    ]
+    (sentence,) = describe_encoding(encoded)
+    assert f'writes "{heading}" between prompt and answer of 2 of 2 records' in sentence
+    ended = build_tokenizer(
+        template.replace(
+            "<|start|>assistant{% endif %}", "<|start|>assistant" + heading + "{% endif %}"
+        )
+    )
+    assert describe_encoding(encode_records(ended, records)) == []
+
+
 # What stands at the end of the prompt, where the model goes on, and before no answer.
 OPENINGS = {
     "another tag": "◁think▷",

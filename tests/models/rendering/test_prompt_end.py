@@ -1,4 +1,4 @@
-"""Tokenizers that end every text with their end of sequence leave prompts open, whatever they are."""
+"""Tokenizers that end every text with a token of their own leave prompts open, whatever they are."""
 
 import pytest
 from tokenizers.processors import TemplateProcessing
@@ -14,6 +14,8 @@ from tests.conftest import build_tokenizer
         ("$A <eos>", "hi\n"),
         ("<|user|> $A <eos>", "<|user|>hi\n"),
         ("<pad> <|user|> $A <eos>", "<pad><|user|>hi\n"),
+        ("<|user|> $A <|assistant|>", "<|user|>hi\n"),
+        ("$A <pad> <eos>", "hi\n"),
     ],
 )
 def test_only_what_stands_behind_a_text_is_left_out(single, expected):
@@ -24,7 +26,7 @@ def test_only_what_stands_behind_a_text_is_left_out(single, expected):
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=single, special_tokens=special
     )
-    assert encode_prompt(tokenizer, "hi")[-1] == tokenizer.eos_token_id
+    assert encode_prompt(tokenizer, "hi")[-1] == special[-1][1]
     assert leave_prompts_open(tokenizer)
     assert tokenizer.decode(encode_prompt(tokenizer, "hi")) == expected
     assert not leave_prompts_open(tokenizer)
