@@ -72,6 +72,16 @@ def test_every_extra_is_tried_but_those_that_cannot_be():
     assert PROJECT["optional-dependencies"].keys() - MODULES.keys() == NEEDS_GPU | {"dev"}
 
 
+def test_vllm_is_of_a_version_that_trl_supports():
+    (ours,) = map(Requirement, PROJECT["optional-dependencies"]["vllm"])
+    supported = [
+        each.specifier
+        for each in map(Requirement, metadata.requires("trl") or [])
+        if each.name == "vllm" and each.marker and each.marker.evaluate({"extra": "vllm"})
+    ]
+    assert supported == [ours.specifier]
+
+
 def test_requirements_that_disagree_are_found():
     assert problems(["packaging<1"]) == [
         f"lorapar requires packaging<1, {metadata.version('packaging')} is installed"
