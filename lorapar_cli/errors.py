@@ -39,6 +39,10 @@ class Diverged(LoraparError):
     """Training left the finite numbers: the learning rate is too high."""
 
 
+class LearntNothing(LoraparError):
+    """No step of a training had a gradient, at whatever learning rate."""
+
+
 def nearest(name: str, valid: list[str]) -> str:
     """Returns ", did you mean `x`?" for the closest valid name, or an empty string."""
     import difflib

@@ -184,6 +184,7 @@ def _read_cell(name: str, stated: Any, problems: list[str]) -> Cell:
 _NOT_OF_CELLS = {
     *("model", "splits", "importance", "mask", "from_", "adapter", "out", "overwrite", "dry_run"),
     *("seed", "template", "trust_remote_code", "report_to", "show_tokens", "plot", "quantize"),
+    *("find_lr", "find_lr_steps"),
 }
 
 
@@ -204,12 +205,17 @@ def read_settings(
     if not isinstance(value, dict):
         problems.append(f"`{place}` is not a mapping of options to values")
         return {}
-    known = {each.name: each for each in options_of(kind) if each.name not in excluded}
+    stages_own = {each.name: each for each in options_of(kind)}
+    known = {name: each for name, each in stages_own.items() if name not in excluded}
     settings: dict[str, Any] = {}
     for key, stated in value.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            problems.append(f"`{place}.{key}` is unknown{nearest(name, sorted(known))}")
+            problems.append(
+                f"`{place}.{key}` cannot be set here: the command decides it"
+                if name in excluded and name in stages_own
+                else f"`{place}.{key}` is unknown{nearest(name, sorted(known))}"
+            )
             continue
         chosen = as_option_value(known[name].kind, stated)
         if (problem := find_problem(known[name], chosen)) is not None:

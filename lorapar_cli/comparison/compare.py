@@ -247,7 +247,8 @@ def _points(comparison: Comparison) -> dict[str, list[Point]]:
         def learnt(
             row: BaseRow | CellRow, measure: Measure = measure, of: list[str] = systems
         ) -> float:
-            return sum(row[measure][system] for system in of) / len(of)
+            found = [row[measure][system] for system in of if system in row[measure]]
+            return sum(found) / len(found)
 
         points[f"{verdict['stage']}: {measure} on {' and '.join(systems)}"] = [
             Point("base model", learnt(comparison["base"]), 0.0, 0.0),

@@ -20,14 +20,17 @@ from lorapar_cli.comparison.planning.budget import read_time
 from lorapar_cli.comparison.records import ComparedRecords, prepare_records
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.measuring.forgetting import NEUTRAL_TEXT
+from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
 from lorapar_cli.options import Options, fill_defaults, options_of
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import sha256_file
+from lorapar_cli.store.records import read_records
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.training.inputs import ALL
+from lorapar_cli.training.inputs import ALL, read_data
 from lorapar_cli.training.options import RlOptions, SftOptions, TrainingOptions, deciding
+from lorapar_cli.training.recipes.options import OTHER, SELF
 from lorapar_cli.training.watching.options import WatchOptions
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -187,6 +190,9 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
             trained = grid.training_options(cell, stage)
             _require_split(cell, stage, trained)
             _require_measured(records, trained)
+            _require_replay_apart(cell, stage, trained, records)
+            if stage is Stage.TRAIN_RL and options.max_rates > 1:
+                _require_judged(records, trained, options.match)
     if options.stage == "rl":
         run_dir.require(Stage.TRAIN_SFT, "adapter to start `train-rl` from", "--stage both")
         run_dir.require_current(Stage.TRAIN_SFT)
@@ -209,6 +215,45 @@ def _require_split(cell: Cell, stage: Stage, options: TrainingOptions) -> None:
             f"`{stage}` of cell `{cell.name}` trains on `{options.data}`",
             "give `data: system1`, `system2` or `all` in a file for `--config`",
         )
+
+
+def _require_judged(records: ComparedRecords, options: TrainingOptions, match: str) -> None:
+    """Refuses a search for the rate whose trainings no answer could tell apart."""
+    systems = (*System,) if options.data == ALL else (System(str(options.data)),)
+    validation = [r for r in read_records(records.validation) if r.label in systems]
+    if not any(record.accepted_by(match) for record in validation):
+        raise LoraparError(
+            "the learning rate of `train-rl` cannot be searched",
+            f"none of the {len(validation)} validation records of {' and '.join(systems)} has a "
+            "reference answer",
+            "raise `--validation`, label more records that have one, or give `--max-rates 1`",
+        )
+
+
+def _require_replay_apart(
+    cell: Cell, stage: Stage, options: TrainingOptions, records: ComparedRecords
+) -> None:
+    """Refuses to replay a file of records that rates are chosen or cells are measured on."""
+    if (path := replayed_file(options)) is None:
+        return
+    if not path.is_file():
+        raise LoraparError(
+            f"no such file: `{path}`", f"`{stage}` of cell `{cell.name}` is to replay it"
+        )
+    measured = read_records(records.held_out) + read_records(records.validation)
+    if both := common_prompts(read_data(path), measured):
+        raise LoraparError(
+            f"{len(both)} records that `{stage}` of cell `{cell.name}` replays are measured on",
+            f"`{both[0].id}` of `{path}`, by its prompt",
+            "replay records that are neither held out nor in the validation part",
+        )
+
+
+def replayed_file(options: TrainingOptions) -> Path | None:
+    """Returns the file of records that a stage replays, None where it replays none."""
+    if not options.replay or options.replay_source in (OTHER, SELF):
+        return None
+    return Path(options.replay_source)
 
 
 def _require_measured(records: ComparedRecords, options: TrainingOptions) -> None:

@@ -23,11 +23,13 @@ class StageOutcome:
         searched: Rate -> value on the validation part, lower is better; infinite where training
             diverged.
         results: Seed -> result of each measured training.
+        failures: Why there are none: what the trainings of the search came to.
     """
 
     rate: float
     searched: dict[float, float]
     results: dict[int, TrialResult] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
 
 
 @dataclass
@@ -56,6 +58,7 @@ def cell_steps(
     for stage in grid.stages:
         start = grid.training_options(cell, stage).learning_rate
         searched: dict[int, float] = {}
+        failures: dict[str, None] = {}
         search_sft: str | None = None
         if sft:
             search_sft = sft[grid.seeds(1)[0]]
@@ -67,6 +70,8 @@ def cell_steps(
             results = yield batch
             for rung, result in zip(rungs, results, strict=True):
                 searched[rung] = _as_cost(stage, result)
+                if "diverged" in result:
+                    failures[result["diverged"]] = None
         best = best_rung(searched) if searched else 0
         outcome = StageOutcome(
             rate_at(start, best),
@@ -74,6 +79,7 @@ def cell_steps(
         )
         outcomes[stage] = outcome
         if searched and searched[best] == float("inf"):
+            outcome.failures = tuple(failures)
             return outcomes
         seeds = grid.seeds(limits.seeds)
         measured = [

@@ -22,7 +22,7 @@ from lorapar_cli.comparison.trials import (
     trial_folder,
     write_result,
 )
-from lorapar_cli.errors import Diverged
+from lorapar_cli.errors import Diverged, LearntNothing, LoraparError
 from lorapar_cli.models.base_model import free_memory
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.names import Artifact, Stage, System
@@ -63,7 +63,7 @@ class Trainer:
         started = time.monotonic()
         try:
             outcome = self._train(trial, folder / _TRAINED)
-        except Diverged as error:
+        except (Diverged, LearntNothing) as error:
             seconds = time.monotonic() - started
             result: TrialResult = {
                 "seconds": seconds,
@@ -125,10 +125,16 @@ class Trainer:
         grid = self._grid
         cell = grid.cell(trial.cell)
         options = training_options(grid, cell, trial, target)
-        if isinstance(options, SftOptions):
-            return train_sft(grid.run_dir, options)
-        if isinstance(options, RlOptions):
-            return train_rl(grid.run_dir, options)
+        try:
+            if isinstance(options, SftOptions):
+                return train_sft(grid.run_dir, options)
+            if isinstance(options, RlOptions):
+                return train_rl(grid.run_dir, options)
+        except (Diverged, LearntNothing):
+            raise
+        except LoraparError as error:
+            what = f"`{trial.stage}` of cell `{trial.cell}` failed: {error.what}"
+            raise type(error)(what, error.found, error.hint) from error
         raise AssertionError(f"no stage trains with {type(options).__name__}")
 
     def _measure(self, trial: Trial, adapter: Path, result: TrialResult) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from lorapar_cli.comparison.cells import PAPER, Cell
-from lorapar_cli.comparison.grid import Grid, training_settings
+from lorapar_cli.comparison.grid import Grid, replayed_file, training_settings
 from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage
@@ -53,7 +53,7 @@ class TrialResult(TypedDict):
         lorapar: Version that trained it.
         seconds: Of the training, by the clock; of the part since the last interruption.
         total_seconds: The same with what was measured.
-        diverged: Why there is no result: losses or gradients that are not finite.
+        diverged: Why there is no result: losses or gradients that are not finite, or no gradient.
         active, elements: Elements that were trained, and those of the adapter.
         validation: Of a search: loss (SFT) or accuracy (RL) on the validation part.
         losses, correct: As `measure.Measured`.
@@ -91,6 +91,8 @@ def _dependencies(grid: Grid, cell: Cell, stage: Stage) -> dict[str, Any]:
         "score": dict(grid.score_options(cell).settings()),
         "training": training_settings(grid.training_options(cell, stage).settings()),
     }
+    if (replayed := replayed_file(grid.training_options(cell, stage))) is not None:
+        found["replayed"] = sha256_file(replayed)
     if cell.trains == "selected":
         found["partition"] = grid.partition_options(cell).settings()
         found["size of paper"] = (

@@ -71,7 +71,7 @@ def select_elements(source: ImportanceFile, options: PartitionOptions) -> Select
         _require_some(source, options, system, goal, size)
         if options.select in ("importance", "top") and zeros:
             if zeros == size:
-                raise _zero_importance(source, system)
+                raise _zero_importance(source, system, options.protect)
             notes.append(
                 f"{zeros:,} of the {size:,} elements selected for {system} have importance 0 and "
                 "were taken by name and index"
@@ -90,7 +90,7 @@ def _goals(
     keys: dict[System, ElementKeys],
 ) -> dict[System, _Goal]:
     if options.budget is not None:
-        theta, cuts = _cut_to_budget(source, keys, names, options.budget)
+        theta, cuts = _cut_to_budget(source, keys, names, options)
         return {s: _Goal(theta, None, cut) for s, cut in zip(System, cuts, strict=True)}
     every, own = (_size(source, some) for some in (source.names, names))
     goals = {}
@@ -154,7 +154,7 @@ def _require_some(
     if size:
         return
     if options.select != "top":
-        raise _zero_importance(source, system)
+        raise _zero_importance(source, system, options.protect)
     whole = options.scopes[list(System).index(system)] == "global"
     of = "all elements" if whole else "any matrix"
     raise LoraparError(
@@ -164,7 +164,13 @@ def _require_some(
     )
 
 
-def _zero_importance(source: ImportanceFile, system: System) -> LoraparError:
+def _zero_importance(source: ImportanceFile, system: System, protect: float) -> LoraparError:
+    if protect and Ranking(file_keys(source, system, source.names)).total:
+        return LoraparError(
+            f"nothing is selected for {system}: its discounted importance is zero for every element",
+            f"`--protect {protect:g}` divides it to less than float32 can hold",
+            "give a smaller `--protect`",
+        )
     return LoraparError(
         f"nothing is selected for {system}: its importance is zero for every element",
         f"in `{source.path}`",
@@ -182,12 +188,15 @@ def count_by_theta(source: ImportanceFile, thetas: Sequence[float]) -> list[dict
     cuts1, cuts2 = (Ranking(own).by_share(thetas) for own in keys)
     for system, cuts in zip(System, (cuts1, cuts2), strict=True):
         if not all(cut.size for cut in cuts):
-            raise _zero_importance(source, system)
+            raise _zero_importance(source, system, 0.0)
     return sweep(keys[0], keys[1], cuts1, cuts2)
 
 
 def _cut_to_budget(
-    source: ImportanceFile, keys: dict[System, ElementKeys], names: Sequence[str], budget: int
+    source: ImportanceFile,
+    keys: dict[System, ElementKeys],
+    names: Sequence[str],
+    options: PartitionOptions,
 ) -> tuple[float, list[Cutoff]]:
     """Returns the largest theta, to six decimals, whose union of sets is within the budget.
 
@@ -201,11 +210,12 @@ def _cut_to_budget(
     rankings = [Ranking(own) for own in (keys1, keys2)]
     for system, ranking in zip(System, rankings, strict=True):
         if not ranking.total:
-            raise _zero_importance(source, system)
+            raise _zero_importance(source, system, options.protect)
+    budget = options.budget or 0
     steps = steps_of_budget(keys1, keys2, rankings, budget)
     if not steps:
         raise LoraparError(
-            f"no theta selects as few as {budget} elements",
+            f"no theta selects as few as {budget} element{'s' if budget > 1 else ''}",
             hint="theta has six decimals, and the smallest sets have one element per system: give "
             "a larger `--budget`",
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lorapar_cli.errors import Diverged, LoraparError
+from lorapar_cli.errors import Diverged, LearntNothing
 from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
@@ -228,7 +228,7 @@ class GradientMonitor(TrainerCallback):
         """Adds a sentence to `notes` if most steps had no gradient, or that of the KL divergence alone.
 
         Raises:
-            LoraparError: No step had one.
+            LearntNothing: No step had one.
         """
         if self._steps and self._without == self._steps:
             found = f"{self._steps} steps; if elements moved, weight decay moved them"
@@ -245,7 +245,7 @@ class GradientMonitor(TrainerCallback):
                 found += f"; {fmean(self._clipped):.0%} of completions were cut off"
                 hint = f"raise `--max-completion-length`; {hint}"
             what = "no step had a gradient" + (" from rewards" if self._kl_alone else "")
-            raise LoraparError(f"training learnt nothing: {what}", found, hint)
+            raise LearntNothing(f"training learnt nothing: {what}", found, hint)
         if 2 * self._without > self._steps:
             source = " from rewards" if self._kl_alone else ""
             notes.append(

@@ -62,6 +62,7 @@ def test_every_mistake_of_a_file_in_one_message(write):
         "c: {partition: {theta: 1.5}, rank: 0}\n"
         "d: [1]\n"
         "e: {train-sft: {out: /elsewhere}, rank: true, trains: all}\n"
+        "f: {train-rl: {find-lr: true}}\n"
     )
     with pytest.raises(UsageError) as refused:
         read_cells(path)
@@ -73,7 +74,8 @@ def test_every_mistake_of_a_file_in_one_message(write):
         "`c.rank` is 0, not from 1 to 65,536",
         "`e` has both `trains` and `rank`",
         "`d` is not a mapping",
-        "`e.train-sft.out` is unknown",
+        "`e.train-sft.out` cannot be set here: the command decides it",
+        "`f.train-rl.find-lr` cannot be set here: the command decides it",
         "`e.rank` is True, not a whole number",
     ):
         assert part in refused.value.found, part

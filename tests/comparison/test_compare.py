@@ -153,7 +153,7 @@ def test_a_rate_that_diverges_is_no_candidate(setup, tmp_path):
     found = compare(setup, options(tmp_path, max_rates=3, seeds=1))
     row = found["cells"][0]
     assert row["searched"][-1] == (3.16e30, None)
-    assert row["diverged"] == "training diverged at every learning rate"
+    assert row["diverged"].startswith("at every learning rate: ")
     assert found["verdicts"][0]["finding"] == "not compared"
     assert (setup.folder("compare") / "compare.md").is_file()
 
@@ -178,6 +178,39 @@ def test_mistakes_are_refused_before_training(setup, tmp_path, trained, changes,
     with pytest.raises(error, match=part):
         compare(setup, options(tmp_path, **changes), progress=seen.append)
     assert trained == seen == []
+
+
+def test_a_replayed_file_is_apart_from_what_is_measured_and_decides(setup, tmp_path, trained):
+    cells, replayed = tmp_path / "cells.yaml", tmp_path / "more.jsonl"
+    cells.write_text(f"more: {{train-sft: {{replay: 0.5, replay_source: {replayed}}}}}\n")
+    named = options(tmp_path, cells=("paper", str(cells)), seeds=1)
+    measured = (tmp_path / "measured.jsonl").read_text()
+    replayed.write_text(measured)
+    with pytest.raises(LoraparError, match="of cell `more` replays are measured on"):
+        compare(setup, named)
+    validation = setup.folder("compare").glob("records/*/validation.jsonl")
+    replayed.write_text(next(validation).read_text())
+    with pytest.raises(LoraparError, match="of cell `more` replays are measured on"):
+        compare(setup, named)
+    replayed.unlink()
+    with pytest.raises(LoraparError, match="no such file"):
+        compare(setup, named)
+    assert trained == []
+    replayed.write_text('{"prompt": "Where is the fox?", "completion": "#### tree"}\n')
+    compare(setup, named)
+    assert len(trained) == 2
+    compare(setup, named)
+    assert len(trained) == 2
+    replayed.write_text('{"prompt": "Where is the elk?", "completion": "#### tree"}\n')
+    compare(setup, named)
+    assert len(trained) == 3
+
+
+def test_a_cell_that_fails_is_named(setup, tmp_path):
+    cells = tmp_path / "cells.yaml"
+    cells.write_text("short: {train-sft: {max_length: 3}}\n")
+    with pytest.raises(LoraparError, match="`train-sft` of cell `short` failed: every record"):
+        compare(setup, options(tmp_path, cells=("paper", str(cells)), seeds=1))
 
 
 def test_a_run_that_is_not_scored_is_refused(setup, tmp_path):
@@ -220,6 +253,30 @@ def test_both_stages_go_on_from_the_cells_own_sft(with_rl, tmp_path):
     assert [verdict["measure"] for verdict in found["verdicts"]] == ["loss", "accuracy"]
     assert found["verdicts"][1]["systems"] == ["system2"]
     assert "; in RL " in found["sentence"]
+
+
+def test_a_cell_that_learns_nothing_leaves_the_others(with_rl, tmp_path, monkeypatch):
+    monkeypatch.setitem(REWARDS, "integer", lambda texts, _: [1.0] * len(texts))
+    train.train_sft(with_rl, SftOptions(learning_rate=0.01, max_steps=2, save_steps=10))
+    cells = tmp_path / "cells.yaml"
+    cells.write_text("flat: {train-rl: {rewards: integer}}\n")
+    named = options(tmp_path, stage="rl", seeds=1, max_rates=2, cells=("random", str(cells)))
+    rows = {row["cell"]: row for row in compare(with_rl, named)["cells"]}
+    assert "accuracy" in rows["random"]
+    flat = rows["flat"]["diverged"]
+    assert flat.startswith(
+        "at every learning rate: training learnt nothing: no step had a gradient"
+    )
+
+
+def test_a_search_that_nothing_could_judge_is_refused(with_rl, tmp_path, monkeypatch, trained):
+    train.train_sft(with_rl, SftOptions(learning_rate=0.01, max_steps=2, save_steps=10))
+    trained.clear()
+    monkeypatch.setattr("lorapar_cli.store.records.Record.accepted_by", lambda *_: [])
+    with pytest.raises(LoraparError, match="rate of `train-rl` cannot be searched") as caught:
+        compare(with_rl, options(tmp_path, stage="rl", max_rates=3))
+    assert "validation records of system2" in caught.value.found
+    assert trained == []
 
 
 def test_rl_alone_starts_from_the_runs_sft(with_rl, tmp_path):

@@ -211,6 +211,16 @@ def test_elements_without_importance_in_a_budget_are_reported(tmp_path):
     assert note.startswith("2 of the 4 elements selected for system1 have importance 0")
 
 
+@pytest.mark.parametrize("options", [{}, {"budget": 2}])
+def test_a_discount_that_leaves_no_importance_is_named(tmp_path, options):
+    name = "m.layers.0.q_proj.lora_A.weight"
+    path = tmp_path / "importance.safetensors"
+    write_importance(path, [{name: [[1, 2, 1, 1]]}, {name: [[1, 1, 1, 3]]}])
+    with pytest.raises(LoraparError, match="its discounted importance is zero") as caught:
+        partition(RunDir(tmp_path), PartitionOptions(importance=path, protect=1e300, **options))
+    assert "smaller `--protect`" in caught.value.hint
+
+
 @pytest.mark.parametrize("options", [{"budget_s2": "2"}, {"select": "top", "theta": 0.5}])
 def test_a_set_without_any_importance_is_refused(tmp_path, options):
     name = "m.layers.0.q_proj.lora_A.weight"

@@ -40,7 +40,8 @@ class CellRow(TypedDict):
     """One cell in one stage, means over its seeds.
 
     Keys:
-        diverged: Why there are no figures, in a cell whose trainings left the finite numbers.
+        diverged: Why there are no figures, in a cell whose trainings left the finite numbers or had
+            no gradient.
         searched: Pairs of a learning rate and its value on the validation part, lower is better,
             None where training diverged.
         optimizer_bytes: Two float32 numbers per trained element, as of AdamW.
@@ -159,7 +160,8 @@ def cell_row(
     results = [outcome.results[seed] for seed in row["seeds"]]
     failed = [each["diverged"] for each in results if "diverged" in each]
     if failed or not results:
-        row["diverged"] = failed[0] if failed else "training diverged at every learning rate"
+        at_every_rate = f"at every learning rate: {'; '.join(outcome.failures)}"
+        row["diverged"] = failed[0] if failed else at_every_rate
         return row
     first = results[0]
     row["active"], row["elements"] = first["active"], first["elements"]

@@ -103,14 +103,19 @@ def text_windows(
         window: Tokens of a window, if the model has as many positions.
 
     Raises:
-        LoraparError: The text is shorter than two tokens.
+        LoraparError: The text is shorter than two tokens, or blank.
     """
-    tokens = tokenizer(read_text(path), add_special_tokens=False, verbose=False)["input_ids"]
+    text = read_text(path)
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     length = min(window, max_length or window)
     parts = [tokens[start : start + length] for start in range(0, len(tokens), length)]
     windows = [Encoded(part, 1) for part in parts if len(part) > 1]
-    if not windows:
-        raise LoraparError(f"`{path}` is too short", f"it has {len(tokens)} tokens")
+    if not windows or not text.strip():
+        raise LoraparError(
+            f"`{path}` is too short",
+            f"it has {len(tokens)} tokens" if text.strip() else "it is empty or blank",
+            "name a text of some thousand words with `--neutral`, or omit it for lorapar's own",
+        )
     return windows
 
 

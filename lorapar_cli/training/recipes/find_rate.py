@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import torch
 
-from lorapar_cli.errors import Diverged, LoraparError
+from lorapar_cli.errors import Diverged, LearntNothing, LoraparError
 from lorapar_cli.events import Advance, Event, Progress, silent
 from lorapar_cli.models.base_model import free_memory, pick_device
 from lorapar_cli.names import Artifact
@@ -55,11 +55,16 @@ class Trials:
 
 
 class _Trial(TypedDict):
-    """A line of the journal; the one without a rung is of the model before training."""
+    """A line of the journal; the one without a rung is of the model before training.
+
+    Keys:
+        idle: Whether no step had a gradient; values are then those before training.
+    """
 
     rung: int | None
     values: list[float] | None
     seconds: float
+    idle: NotRequired[bool]
 
 
 def hold_out(items: Sequence[Item], most: int, seed: int) -> tuple[list[Item], list[Item]]:
@@ -93,7 +98,7 @@ def find_rate(preparation: Preparation, options: TrainingOptions, trials: Trials
         LoraparError: The engine divides the model, or a trial failed otherwise than by diverging.
     """
     search = _Search(preparation, options, trials)
-    while (rung := rate_search.next_rung(search.tried)) is not None:
+    while not search.is_idle and (rung := rate_search.next_rung(search.tried)) is not None:
         search.run(rung)
     found = search.conclude()
     if preparation.launch.processes.rank == 0:
@@ -142,6 +147,11 @@ class _Search:
         }
 
     @property
+    def is_idle(self) -> bool:
+        """Whether a trial had no gradient: before the first one, all rates are the same training."""
+        return any(line.get("idle", False) for line in self._lines)
+
+    @property
     def _untrained(self) -> list[float]:
         (values,) = (line["values"] for line in self._lines if line["rung"] is None)
         return [self._sign * value for value in values or ()]
@@ -157,12 +167,17 @@ class _Search:
         preparation, started = self._preparation, time.monotonic()
         folder = preparation.work / f"{UNFINISHED_PREFIX}-trial"
         preparation.launch.processes.on_main(lambda: _empty(folder))
-        values = self._try(rung, folder) if rung is not None else self._measure(folder)
+        idle = False
+        try:
+            values = self._measure(folder) if rung is None else self._try(rung, folder)
+        except LearntNothing:
+            values, idle = [self._sign * value for value in self._untrained], True
         free_memory()
         line: _Trial = {
             "rung": rung,
             "values": values,
             "seconds": round(time.monotonic() - started, 3),
+            "idle": idle,
         }
         # Processes may measure seconds, and on GPUs last digits, otherwise.
         agreed = preparation.launch.processes.on_main(lambda: self._keep(line, folder))
@@ -198,6 +213,8 @@ class _Search:
             values = self._trials.values(run.masked.model.eval())
         except Diverged:
             return None
+        except LearntNothing:
+            raise
         except LoraparError as cause:
             raise LoraparError(
                 f"`--find-lr` failed at learning rate {rate:g}: {cause.what}",
@@ -247,6 +264,11 @@ class _Search:
 
     def _reason(self, chosen: int | None, best: int) -> str:
         measure, steps = self._trials.measure, self._options.find_lr_steps
+        if self.is_idle:
+            return (
+                f"no step of {steps} had a gradient, so that no rate can be told from another: the "
+                "default stays, more `--find-lr-steps` may tell"
+            )
         if chosen is None:
             return (
                 f"no rate changed the held-out {measure} for the better beyond its noise within "

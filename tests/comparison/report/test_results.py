@@ -45,11 +45,12 @@ def test_a_rate_that_diverged_has_no_value():
     ("results", "reason"),
     [
         ({1: result([1.0]), 2: {"seconds": 1.0, "diverged": "loss is nan"}}, "loss is nan"),
-        ({}, "training diverged at every learning rate"),
+        ({}, "at every learning rate: loss is nan; no gradient"),
     ],
 )
 def test_a_cell_that_diverged_says_so(results, reason):
-    row = cell_row("a", Stage.TRAIN_SFT, StageOutcome(0.1, {}, results), BASE, ["system1"])
+    made = StageOutcome(0.1, {}, results, ("loss is nan", "no gradient"))
+    row = cell_row("a", Stage.TRAIN_SFT, made, BASE, ["system1"])
     assert row["diverged"] == reason
     assert "loss" not in row
 

@@ -93,6 +93,10 @@ def test_a_text_is_read_in_windows_that_cover_it(base, tmp_path):
     path.write_text("a")
     with pytest.raises(LoraparError, match="too short"):
         text_windows(tokenizer, path, None)
+    path.write_text(" \n" * 9)
+    with pytest.raises(LoraparError, match="too short") as caught:
+        text_windows(tokenizer, path, None)
+    assert "blank" in caught.value.found
 
 
 def test_the_loss_of_a_text_is_over_its_tokens(adapted):

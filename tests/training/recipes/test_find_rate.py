@@ -158,6 +158,29 @@ def test_a_search_without_a_better_rate_says_so_and_uses_the_default(run_dir, mo
     assert any("the default stays" in note for note in manifest.notes)
 
 
+def test_a_search_without_a_gradient_ends_at_once_and_is_no_error(run_dir, trials, monkeypatch):
+    made, _ = trials
+    searched: list[bool] = []
+
+    def flat_in_trials(texts, _):
+        # Until the search is over, no completion is better than another.
+        return [len(set(text)) / 10 if searched else 0.0 for text in texts]
+
+    monkeypatch.setitem(REWARDS, "letters", flat_in_trials)
+    conclude = find_rate._Search.conclude
+
+    def concluded(search):
+        searched.append(True)
+        return conclude(search)
+
+    monkeypatch.setattr(find_rate._Search, "conclude", concluded)
+    manifest = train_rl(run_dir, FIND_RL).manifest
+    assert made == [DEFAULT_RL]
+    search = manifest.metrics["rate_search"]
+    assert (search["found"], search["rate"], len(search["curve"])) == (False, DEFAULT_RL, 1)
+    assert any("no step of 5 had a gradient" in note for note in manifest.notes)
+
+
 @pytest.mark.parametrize("options", [FIND_SFT, FIND_RL])
 def test_a_rate_that_is_given_and_to_be_found_is_refused(run_dir, options):
     stage = train_sft if isinstance(options, SftOptions) else train_rl
