@@ -5,7 +5,8 @@ generation settings the end tokens always apply; the caller decides on the rest 
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import pad
 from lorapar_cli.models.rendering.tokenization import decode_text
@@ -21,6 +22,8 @@ from lorapar_cli.models.rendering.tokenization import decode_text
 # Copying the cache pays off once a quarter of the rows has ended.
 _DROP_SHARE = 0.75
 _STOP_CHECK_STEPS = 8
+# How torch refuses, on a CPU, to draw from probabilities that are not finite.
+_NO_PROBABILITIES = "probability tensor contains"
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,27 @@ def complete_batch(
 
 
 @torch.inference_mode()
+@contextmanager
+def finite_probabilities() -> Iterator[None]:
+    """Turns what torch says of logits that are not finite into an expected error.
+
+    On a GPU, where torch ends all work of the process instead, its own error stays.
+
+    Raises:
+        Diverged: No token can be sampled.
+    """
+    try:
+        yield
+    except RuntimeError as cause:
+        if _NO_PROBABILITIES not in str(cause):
+            raise
+        raise Diverged(
+            "no token can be sampled: the model's outputs are not finite",
+            "training at too high a rate leaves such weights",
+            "lower `--learning-rate`; what was trained before it is in the last checkpoint",
+        ) from cause
+
+
 def decode_batch(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -134,11 +158,13 @@ def decode_batch(
         model, prompts, seed, memory_hint: As of `complete_batch`.
 
     Raises:
+        Diverged: Logits are not finite, where tokens are sampled.
         LoraparError: The GPU has not enough memory for the batch.
     """
     ends = end_tokens(model, tokenizer)
     try:
-        return _decode(model, tokenizer, prompts, decoding, ends, seed)
+        with finite_probabilities():
+            return _decode(model, tokenizer, prompts, decoding, ends, seed)
     except torch.OutOfMemoryError as cause:
         raise LoraparError(
             f"not enough GPU memory to complete {len(prompts)} prompts at once",

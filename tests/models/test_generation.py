@@ -4,8 +4,14 @@ import pytest
 import torch
 import transformers
 
+from lorapar_cli.errors import Diverged
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
-from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
+from lorapar_cli.models.generation import (
+    Decoding,
+    complete_batch,
+    finite_probabilities,
+    plan_batches,
+)
 from lorapar_cli.models.rendering.tokenization import encode_prompt
 
 QUESTIONS = ["Hi", "What is 3 plus 4?", "Tom has 12 apples and gives 5 away.", "x" * 70, "?", "aa"]
@@ -62,6 +68,18 @@ def test_stop_text_ends_a_completion_and_is_not_part_of_it(model, tokenizer, pro
         assert completion.tokens <= without.tokens
         if stop in without.text:
             assert completion.finished
+
+
+def test_logits_that_are_not_finite_are_an_expected_error(model, tokenizer, prompts, monkeypatch):
+    weight = next(iter(model.parameters()))
+    monkeypatch.setattr(weight, "data", torch.full_like(weight, torch.nan))
+    with pytest.raises(Diverged, match="no token can be sampled"):
+        complete_batch(model, tokenizer, prompts, Decoding(4, temperature=1.0))
+
+
+def test_another_error_of_torch_stays_as_it_is():
+    with pytest.raises(RuntimeError, match="another"), finite_probabilities():
+        raise RuntimeError("another")
 
 
 def test_draws_are_decided_by_the_seed(model, tokenizer, prompts):

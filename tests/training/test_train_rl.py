@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.errors import Diverged, LoraparError, UsageError
 from lorapar_cli.events import Note
 from lorapar_cli.names import Artifact, Flag, Stage
 from lorapar_cli.partition.options import PartitionOptions
@@ -220,6 +220,14 @@ def test_records_with_tools_are_refused_by_name(run_dir, tmp_path):
     with pytest.raises(LoraparError, match="cannot train on records with tools") as caught:
         train_rl(run_dir, replace(FROM_INIT, data=str(path), dry_run=True))
     assert caught.value.found == "record `r7` has tools or calls of tools"
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_policy_that_is_not_finite_when_it_is_sampled_diverges(run_dir, refill):
+    options = replace(FROM_INIT, learning_rate=1e20, max_grad_norm=0, warmup=0, refill=refill)
+    with pytest.raises(Diverged, match="no token can be sampled"):
+        train_rl(run_dir, options)
+    assert run_dir.manifest(Stage.TRAIN_RL) is None
 
 
 def test_a_sample_is_shown_now_and_then(run_dir):

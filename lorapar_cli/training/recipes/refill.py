@@ -20,6 +20,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOTrainer
 
+from lorapar_cli.models.generation import finite_probabilities
 from lorapar_cli.stage_records.training import RefillCost
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.rewards.completion_log import CompletionLog, Line
@@ -107,7 +108,8 @@ class RefillingTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, *arguments: Any, **named: Any) -> tuple[Any, Any]:
         if self._ready is None:
-            return super()._generate_single_turn(*arguments, **named)
+            with finite_probabilities():
+                return super()._generate_single_turn(*arguments, **named)
         known = self._ready[0].logprobs is not None
         return self._of_mine("tokens"), self._of_mine("logprobs") if known else None
 
