@@ -110,7 +110,7 @@ class _Shown:
         kind = "search" if trial.search else f"seed {trial.seed}"
         figures = [f"{trial.stage} {kind}", f"rate {trial.rate:g}"]
         if "diverged" in result:
-            figures.append("diverged")
+            figures.append(result["diverged"].partition(",")[0])
         elif "validation" in result:
             what = "loss" if trial.stage is Stage.TRAIN_SFT else "accuracy"
             figures.append(f"validation {what} {result['validation']:.3f}")

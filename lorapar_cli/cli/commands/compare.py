@@ -31,6 +31,9 @@ def compare(
         return
     for note in comparison["notes"]:
         say(f"note: {note}")
+    for row in comparison["cells"]:
+        if "diverged" in row:
+            say(f"note: `{row['stage']}` of `{row['cell']}` has no figures: {row['diverged']}")
     for each in comparison["left_out"]:
         say(f"note: left out to fit into `--budget`: {each}")
     console = stdout()
@@ -66,7 +69,7 @@ def _cell_table(comparison: "Comparison", stage: str) -> Any:
 
 def _figures(row: "CellRow") -> list[str]:
     if "diverged" in row:
-        return ["diverged", *[""] * 6]
+        return ["no figures", *[""] * 6]
     forgotten = row["forgetting"]
     return [
         f"{row['active']:,}",

@@ -92,7 +92,7 @@ class Verdict(TypedDict):
             correction.
         measure, systems: What is primary: the loss (SFT) or the accuracy (RL) on the records of the
             systems that the stage trains on.
-        best: Cell with the best mean; None where no cell has results.
+        best: Cell with the best mean, the cheapest of several; None where no cell has results.
         margin: Non-inferiority margin in units of the measure.
         cheapest: Cheapest cell whose one-sided 95 % bound lies within the margin of the best;
             None where the best does not improve on the base model.

@@ -16,6 +16,8 @@ from lorapar_cli.names import Stage
 from lorapar_cli.tools.markdown import title_of
 
 _LEVEL = 0.05
+# Means of equal figures in another order differ by rounding.
+_DIGITS = 12
 _PHASE = {Stage.TRAIN_SFT: "SFT", Stage.TRAIN_RL: "RL"}
 _ALIKE = "not different"
 _FINDINGS: Mapping[str, tuple[Finding, str]] = {
@@ -70,7 +72,11 @@ def judge(stage: Judged) -> Verdict:
     }
     if not stage.means:
         return verdict
-    best = max(stage.means, key=lambda name: stage.sign * stage.means[name])
+    # Accuracies of few records are often equal: the cheapest of equals is the best.
+    best = min(
+        stage.means,
+        key=lambda name: (round(-stage.sign * stage.means[name], _DIGITS), stage.costs[name]),
+    )
     gain = stage.sign * (stage.means[best] - stage.base)
     verdict["best"] = best
     if gain <= 0:

@@ -10,6 +10,7 @@ def test_what_a_budget_left_out_is_said_as_such(monkeypatch, capsys, tmp_path):
     comparison = {
         "notes": ["`rank` is plain LoRA of rank 1"],
         "left_out": ["1 of 2 seeds", "cells `full`"],
+        "cells": [{"cell": "wild", "stage": "train-rl", "diverged": "loss is nan"}],
         "verdicts": [],
         "sentence": "In SFT nothing can be said",
     }
@@ -19,8 +20,9 @@ def test_what_a_budget_left_out_is_said_as_such(monkeypatch, capsys, tmp_path):
     assert ended.value.code == 0
     shown = capsys.readouterr()
     assert shown.out == "In SFT nothing can be said.\n"
-    assert shown.err.splitlines()[:3] == [
+    assert shown.err.splitlines()[:4] == [
         "note: `rank` is plain LoRA of rank 1",
+        "note: `train-rl` of `wild` has no figures: loss is nan",
         "note: left out to fit into `--budget`: 1 of 2 seeds",
         "note: left out to fit into `--budget`: cells `full`",
     ]

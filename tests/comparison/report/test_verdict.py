@@ -105,6 +105,18 @@ def test_uncertain_cells_are_not_within_the_margin():
     assert found["cheapest"] == found["best"]
 
 
+@pytest.mark.parametrize("slip", [0, 1e-15])
+def test_the_best_of_equal_cells_is_the_cheapest(slip):
+    names = ("paper", "random", "tiny")
+    sizes = {"paper": 100, "random": 100, "tiny": 5}
+    cells = {name: outcome(0.4, active=sizes[name]) for name in names}
+    means = {name: 0.4 - slip * (name == "paper") for name in names}
+    costs = {name: (sizes[name], int(name != "random")) for name in names}
+    differences = compare_cells(cells, Stage.TRAIN_SFT)
+    stage = (Stage.TRAIN_SFT, "loss", ("system1",), cells, costs, means, 1.5, differences, 0.1)
+    assert judge(Judged(*stage))["best"] == "tiny"
+
+
 def test_no_gain_over_the_base_model_is_said():
     found = judged({"paper": 0.6, "random": 0.7}, base=0.5)
     assert found["cheapest"] is None
