@@ -225,8 +225,9 @@ def _lines() -> Iterator[Progress]:
             return
         shown[event.task] = now
         of = f" of {event.total}" if event.total is not None else ""
+        counted = f": {event.done}{of}" if event.done or of else ""
         left = time_left(event.done, event.total, since, now - start)
-        say(f"{_in_words(event)}: {event.done}{of}" + (f", {left} left" if left else ""))
+        say(f"{_in_words(event)}{counted}" + (f", {left} left" if left else ""))
 
     yield show
 

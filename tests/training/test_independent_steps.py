@@ -39,7 +39,7 @@ COMMON = {
     "gradient_accumulation": 2,
     "training": (f"adam_epsilon={EPSILON}",),
 }
-SFT = SftOptions(**COMMON, per_device_batch_size=2, lora_dropout=0.0, max_grad_norm=1.0)
+SFT = SftOptions(**COMMON, per_device_batch_size=2, lora_dropout=0.0, max_grad_norm=0.05)
 RL = RlOptions(
     **COMMON,
     per_device_batch_size=4,

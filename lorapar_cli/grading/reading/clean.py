@@ -8,6 +8,10 @@ _REASONING_END = re.compile(r"</reasoning>", re.IGNORECASE)
 # gpt-oss marks its thoughts and its answer as channels.
 _CHANNEL = "<|channel|>"
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>final\s?(?:<\|[^|<>]{1,30}\|>[^<]{0,30})?<\|message\|>")
+# The same where a tokenizer has dropped the marks, which leaves their names without a blank behind.
+_BARE_THOUGHTS = re.compile(r"\A(?:analysis|commentary)(?=[A-Z0-9\"'(*$\\])")
+_BARE_FINAL = "assistantfinal"
+_BARE_ANSWER = re.compile(r"\Afinal(?=[A-Z0-9#\"'(*$\\-])")
 # Words by which tokenizers mark the beginning and the end of turns, spelled out.
 _CONTROL = re.compile(
     r"<[|｜][^<>|｜\n]{1,40}[|｜]>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>"
@@ -63,7 +67,9 @@ def clean(text: str) -> str:
 
 def _final_channel(text: str) -> str:
     if _CHANNEL not in text:
-        return text
+        if _BARE_THOUGHTS.match(text):
+            return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else ""
+        return _BARE_ANSWER.sub("", text)
     *before, final = _FINAL_CHANNEL.split(text)
     return final if before else ""
 

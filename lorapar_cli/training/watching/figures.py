@@ -61,6 +61,36 @@ def validation_of(entry: Mapping[str, Any]) -> ValidationPoint:
     }
 
 
+def describe_loss_of_ground(
+    points: Iterable[ValidationPoint],
+    published: int,
+    measure: str,
+    systems: Iterable[str],
+) -> str | None:
+    """Returns a sentence if the published step is worse than the start in all of these systems.
+
+    Args:
+        points: What was measured at the start, step 0, and at the published step, among others.
+        measure: Figure to compare, `loss` or `accuracy`.
+    """
+    higher = measure == "accuracy"
+    at = {point["step"]: point["accuracy"] if higher else point["loss"] for point in points}
+    if 0 not in at or published not in at:
+        return None
+    pairs = [
+        (system, at[0][system], at[published][system]) for system in systems if system in at[0]
+    ]
+    worse = [after < before if higher else after > before for _, before, after in pairs]
+    if not pairs or not all(worse):
+        return None
+    style, verb = (".1%", "fell") if higher else (".4f", "rose")
+    shown = ", ".join(f"{s} from {before:{style}} to {after:{style}}" for s, before, after in pairs)
+    return (
+        f"training made the stage's own records worse: validation {measure} {verb} on {shown}; lower "
+        "`--learning-rate` (`--find-lr` searches), or keep the adapter that it started from"
+    )
+
+
 def describe_step(step: int, figures: Mapping[str, float]) -> str:
     """Returns the figures of a step in words."""
     parts = []

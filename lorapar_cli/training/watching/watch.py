@@ -25,6 +25,7 @@ from lorapar_cli.training.masking.masked_adapter import whole_adapter
 from lorapar_cli.training.masking.masked_trainer import MaskedTrainer
 from lorapar_cli.training.watching.choice import MEASURE, Choice
 from lorapar_cli.training.watching.figures import (
+    describe_loss_of_ground,
     describe_step,
     forgetting_figures,
     forgetting_of,
@@ -239,6 +240,8 @@ class Watch(TrainerCallback):
             if _is_validation(entry) and int(entry["step"]) in steps
         ]
         self._note_choice(published)
+        worse = describe_loss_of_ground(points, published, self._plan.measure, self._plan.own)
+        self._notes += [worse] if worse else []
         return {
             "records": _count(records),
             "every": self._options.eval_steps or 0,

@@ -52,3 +52,24 @@ def test_control_words(text, kept):
 )
 def test_further_questions_and_reasoning(text, kept):
     assert clean(text) == (text if kept is None else kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        # As a tokenizer leaves them that drops the marks of channels.
+        ("analysisMaybe A. Or 4.assistantfinalB", "B"),
+        ("analysis2+2 is 4.assistantcommentaryWait.assistantfinal#### 9", "#### 9"),
+        ("analysisMaybe 4. The answer is", ""),
+        ("final42", "42"),
+        ("finalB", "B"),
+        ("final\\boxed{3}", "\\boxed{3}"),
+        # Words of an answer.
+        ("final answer: 42", None),
+        ("finally 42", None),
+        ("analysis: it is 42", None),
+        ("analysis shows 42", None),
+    ],
+)
+def test_channels_without_their_marks(text, kept):
+    assert clean(text) == (text if kept is None else kept)
