@@ -5,7 +5,6 @@ holds one of them and not the model; where the files name tensors otherwise than
 hold quantised ones, and where no earlier stage has loaded them, the whole model is merged in memory.
 """
 
-import gc
 import json
 import math
 import shutil
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import PeftModel
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM
 from transformers.utils.hub import cached_file
 
 from lorapar_cli.errors import LoraparError
@@ -28,24 +27,16 @@ from lorapar_cli.models.base_model import (
     BaseModel,
     load_base,
     load_tokenizer,
-    pick_device,
     pick_dtype,
     transformers_model,
 )
 from lorapar_cli.models.rendering.chat_template import ChatTemplate
-from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.models.safe_loading import library_errors
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from lorapar_cli.store.tensor_files import TYPE_BYTES, stream_tensors
 
 _OWN_TEMPLATE = ChatTemplate()
 
-# Largest difference of a logit that the order of float32 operations explains.
-TOLERANCE = 1e-4
-# Rounding weights to 8 bits of mantissa moves logits; more than this share of their spread is an error.
-HALF_TOLERANCE = 0.1
-
-_PROMPTS = ("What is 12 + 30?", "List three animals.", "A farmer has 7 cows and buys 5 more.")
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _CONFIG = "config.json"
@@ -149,17 +140,27 @@ class _Update:
 
 
 def _read_updates(adapter: Path) -> dict[str, _Update]:
-    """Returns module -> update, modules named as in the model."""
+    """Returns module -> update, modules named as in the model.
+
+    Raises:
+        LoraparError: The adapter has tensors besides A and B of linear modules.
+    """
     config = read_lora_config(adapter)
     tensors = load_file(adapter / ADAPTER_WEIGHTS)
-    scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
-    return {
-        name.removeprefix(_PREFIX).removesuffix(".lora_A.weight"): _Update(
-            a, tensors[name.replace(".lora_A.", ".lora_B.")], scale, config.fan_in_fan_out
+    if others := [n for n in tensors if not n.endswith((".lora_A.weight", ".lora_B.weight"))]:
+        raise LoraparError(
+            f"adapter `{adapter}` contains more than LoRA matrices", f"`{min(others)}`"
         )
-        for name, a in tensors.items()
-        if name.endswith(".lora_A.weight")
-    }
+    updates = {}
+    for name, a in tensors.items():
+        if name.endswith(".lora_A.weight"):
+            module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
+            alphas = config.alpha_pattern or {}
+            alpha = alphas.get(get_pattern_key(list(alphas), module), config.lora_alpha)
+            scale = alpha / (math.sqrt(len(a)) if config.use_rslora else len(a))
+            b = tensors[name.replace(".lora_A.", ".lora_B.")]
+            updates[module] = _Update(a, b, scale, config.fan_in_fan_out)
+    return updates
 
 
 def _weight_files(base: BaseModel) -> list[Path]:
@@ -291,58 +292,3 @@ def _merge_whole(
 def _stored_dtype(base: BaseModel, trust: bool) -> torch.dtype:
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype="auto", trust_remote_code=trust)
     return next(model.parameters()).dtype
-
-
-def compare_logits(base: BaseModel, adapter: Path, built: Path, merged: bool, trust: bool) -> float:
-    """Returns the largest absolute difference of a logit between what was written and trained.
-
-    Both are computed in float32, from the whole base model; what was written is loaded by
-    transformers and PEFT alone.
-
-    Raises:
-        LoraparError: It is more than rounding of the stored weights explains.
-    """
-    tokenizer = load_tokenizer(base, trust)
-    trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False).eval()
-    expected = _logits(trained, tokenizer)
-    del trained
-    gc.collect()
-    written = _load_plainly(base, built, merged, trust)
-    difference = float((_logits(written, tokenizer) - expected).abs().max())
-    exact = not merged or all(dtype == "F32" for dtype in _dtypes(built))
-    allowed = TOLERANCE if exact else HALF_TOLERANCE * float(expected.std())
-    if not difference <= allowed:
-        raise LoraparError(
-            "the export does not compute what was trained",
-            f"a logit differs by {difference:.2e}, the tolerance is {allowed:.2e}",
-            "export the adapter instead of merged weights, or merge with `--dtype float32`",
-        )
-    return difference
-
-
-def _dtypes(folder: Path) -> Iterator[str]:
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            yield from (file.get_slice(name).get_dtype() for name in file.keys())
-
-
-def _load_plainly(base: BaseModel, built: Path, merged: bool, trust: bool) -> torch.nn.Module:
-    """Returns what was written, loaded by transformers and PEFT alone, in float32."""
-    path = built if merged else base.path
-    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, trust_remote_code=trust
-    )
-    model = model.to(pick_device())
-    return (model if merged else PeftModel.from_pretrained(model, str(built))).eval()
-
-
-@torch.no_grad()
-def _logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """Returns the logits of a few prompts, one after another, on the CPU."""
-    rows = []
-    for prompt in _PROMPTS:
-        ids = torch.tensor(
-            [encode_prompt(tokenizer, prompt)], device=transformers_model(model).device
-        )
-        rows.append(model(input_ids=ids).logits[0].float().cpu())
-    return torch.cat(rows)

@@ -202,7 +202,9 @@ def _use_base(
     if not options.check_logits:
         return None
     progress(Advance("comparing logits"))
-    return exporting.compare_logits(base, adapter, built, options.merge, trust)
+    from lorapar_cli.models.measuring.logits import compare_logits
+
+    return compare_logits(base, adapter, built, options.merge, trust)
 
 
 def _name_base(config: Path, base_id: str | None) -> None:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as torch_load
 from safetensors.torch import save_file as torch_save
@@ -15,7 +15,8 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import export as exporting
 from lorapar_cli.models.adapter import adapter_parameters, create_adapter, save_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base
-from lorapar_cli.models.export import compare_logits, copy_adapter, merge
+from lorapar_cli.models.export import copy_adapter, merge
+from lorapar_cli.models.measuring.logits import TOLERANCE, compare_logits
 from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from tests.conftest import build_tokenizer
 from tests.scoring.architectures import build
@@ -64,7 +65,7 @@ def test_merged_weights(base, adapter, tmp_path, dtype):
     assert merged.dtype == (torch.bfloat16 if half else torch.float32)
     # Rounding to bfloat16 is seen, and not more than its tolerance allows.
     difference = compare_logits(base, adapter, tmp_path, True, False)
-    assert (difference > exporting.TOLERANCE) == half
+    assert (difference > TOLERANCE) == half
     assert largest_difference(merged, trained(base, adapter)) < (0.1 if half else 1e-4)
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == "{{ messages[0].content }}"
 
@@ -238,3 +239,37 @@ def test_an_adapter_of_another_model_is_refused(base, adapter, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(LoraparError, match="does not fit the base model"):
         merge(base, other, tmp_path / "out", "auto", False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_rslora": True},
+        {"rank_pattern": {"down_proj": 2}},
+        {"alpha_pattern": {r"layers\.1\.self_attn\.q_proj": 3}},
+        {"use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 1}},
+        {"layers_to_transform": [1]},
+    ],
+    ids="-".join,
+)
+def test_scales_of_modules_are_those_that_peft_merges_with(base, tmp_path, settings):
+    """Adapters that others made may have ranks and alphas of single modules."""
+    plain = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+    config = LoraConfig(**plain, **settings, init_lora_weights=False, task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base.path), config)
+    model.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "out").mkdir()
+    merge(base, tmp_path / "adapter", tmp_path / "out", "auto", False)
+    expected = model.merge_and_unload().state_dict()
+    for name, tensor in read_files(tmp_path / "out").items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_tensors_that_are_no_lora_matrices_of_modules_are_not_left_out(base, tmp_path):
+    config = LoraConfig(target_modules=["embed_tokens", "q_proj"], init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base.path), config)
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(LoraparError, match="more than LoRA matrices") as raised:
+        merge(base, tmp_path / "adapter", tmp_path / "out", "auto", False)
+    assert "lora_embedding_A" in raised.value.found

@@ -52,9 +52,9 @@ def test_export_never_writes_over_something(run_dir, tmp_path):
 
 
 def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path, monkeypatch):
-    from lorapar_cli.models import export as exporting
+    from lorapar_cli.models.measuring import logits as measuring
 
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(measuring, "TOLERANCE", -1.0)
     with pytest.raises(LoraparError, match="does not compute"):
         export(run_dir, ExportOptions(tmp_path / "out", what="init", merge=True, check_logits=True))
     assert not (tmp_path / "out").exists()

@@ -30,6 +30,8 @@ SCALING = 8 / 4
 # So large that an element whose gradient is close to 0 takes no step of arbitrary sign.
 EPSILON = 1e-3
 STEPS = 3
+# Epsilon of GRPO's clipping where completions are used twice.
+CLIP = 0.02
 COMMON = {
     "learning_rate": 2e-2,
     "scheduler": "constant",
@@ -185,35 +187,64 @@ def drawn(monkeypatch) -> list[Sampled]:
     return steps
 
 
-def test_grpo_is_the_mean_over_all_sampled_tokens_of_a_step(run_dir, drawn, tiny_model_dir):
-    """The first step starts at the policy that KL is measured from, the others do not."""
-    train_rl(run_dir, replace(RL, from_="init"))
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_grpo_is_the_mean_over_all_sampled_tokens_of_a_step(
+    run_dir, drawn, tiny_model_dir, iterations
+):
+    """KL is measured from the adapter after SFT, which the first step starts at, not from the base.
 
-    start = adapter(run_dir, Stage.SCORE)
+    In the second of two steps on the same completions, ratios of probabilities are clipped.
+    """
+    train_sft(run_dir, SFT)
+    again = ("num_iterations=2", "epsilon=0.02") if iterations == 2 else ()
+    options = replace(RL, training=(*RL.training, *again))
+    train_rl(run_dir, options)
+
+    start = adapter(run_dir, Stage.TRAIN_SFT)
     chosen = active(run_dir, Flag.RL)
-    restated = Restated(tiny_model_dir, start, chosen, RL)
-    reference = Restated(tiny_model_dir, start, chosen, RL)
-    assert len(drawn) == STEPS
-    norms, divergences, lengths = [], [], set()
-    for step in drawn:
-        terms, kl = [], []
+    restated = Restated(tiny_model_dir, start, chosen, options)
+    reference = Restated(tiny_model_dir, start, chosen, options)
+    assert len(drawn) == math.ceil(STEPS / iterations)
+    norms, divergences, lengths, clipped = [], [], set(), 0
+    old: list[torch.Tensor] = []
+    for number in range(STEPS):
+        step, fresh = drawn[number // iterations], number % iterations == 0
+        terms, kl, old = [], [], [] if fresh else old
         advantages = normalised(step.rewards)
-        for sequence, advantage in zip(step.sequences, advantages, strict=True):
+        for place, (sequence, advantage) in enumerate(zip(step.sequences, advantages, strict=True)):
             new = restated.log_probabilities(sequence, RL.temperature)
-            old = new.detach()
+            if fresh:
+                old.append(new.detach())
             with torch.no_grad():
                 apart = reference.log_probabilities(sequence, RL.temperature)
-            # The ratio is 1, but its gradient makes that of the estimate the divergence's own.
-            ratio = (new - old).exp()
+            # The ratio's gradient makes that of the estimate the divergence's own.
+            ratio = (new - old[place]).exp()
+            bounded = ratio.clamp(1 - CLIP, 1 + CLIP)
+            gain = torch.minimum(ratio * advantage, bounded * advantage)
+            clipped += int((gain < ratio * advantage).sum())
             kl.append(ratio * ((apart - new).exp() - (apart - new) - 1))
-            terms.append(-ratio * advantage + RL.kl_beta * kl[-1])
+            terms.append(-gain + RL.kl_beta * kl[-1])
             lengths.add(len(new))
         divergences.append(torch.cat(kl).mean().item())
         norms.append(restated.step(torch.cat(terms).mean()))
-    assert len(lengths) > 2
+    assert len(lengths) > 3 - iterations
     assert divergences[0] == 0
     assert min(divergences[1:]) > 1e-4
-    check(run_dir, restated, Stage.SCORE, Stage.TRAIN_RL, Flag.RL, norms)
+    assert (clipped > 0) == (iterations == 2)
+    check(run_dir, restated, Stage.TRAIN_SFT, Stage.TRAIN_RL, Flag.RL, norms)
+
+
+def test_the_adapter_after_sft_is_not_the_base_model(run_dir, tiny_model_dir):
+    """Else the divergence from one would be that from the other."""
+    train_sft(run_dir, SFT)
+    after, chosen = adapter(run_dir, Stage.TRAIN_SFT), active(run_dir, Flag.SFT)
+    none = {name: 0 * values for name, values in after.items()}
+    sequence = Sequence(rendered(ANSWERS[1]), 1)
+    there, base = (
+        Restated(tiny_model_dir, each, chosen, SFT).log_probabilities(sequence)
+        for each in (after, none)
+    )
+    assert (there - base).abs().max() > 1e-2
 
 
 def normalised(rewards: list[float]) -> list[float]:
