@@ -279,7 +279,19 @@ def _copy_configuration(
 def _merge_whole(
     base: BaseModel, adapter: Path, built: Path, stored: torch.dtype | None, trust: bool
 ) -> None:
-    """Merges in memory, in float32."""
+    """Merges in memory, in float32.
+
+    Raises:
+        LoraparError: The base model's files hold quantised weights.
+    """
+    config = _find_file(base, _CONFIG)
+    if config and json.loads(config.read_text(encoding="utf-8")).get("quantization_config"):
+        raise LoraparError(
+            f"the adapter cannot be merged into the quantised weights of `{base.id}`",
+            "its `config.json` has a `quantization_config`",
+            "name the model as it was before that with `--model`, or export the adapter alone, "
+            "without `--merge`",
+        )
     trained = load_adapter(load_base(base, "float32", trust), adapter, trainable=False)
     merged = transformers_model(trained.merge_and_unload())
     torch.nn.Module.to(merged, dtype=stored or _stored_dtype(base, trust))

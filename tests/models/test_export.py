@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -239,6 +240,31 @@ def test_an_adapter_of_another_model_is_refused(base, adapter, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(LoraparError, match="does not fit the base model"):
         merge(base, other, tmp_path / "out", "auto", False)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_quantised_weights_are_merged_only_where_they_are_not_touched(
+    base, adapter, tmp_path, hidden
+):
+    """Models may have quantised experts and an attention that is not."""
+    folder = shutil.copytree(base.path, tmp_path / "quantised")
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) | {"quantization_config": {"quant_method": "x"}}
+    path.write_text(json.dumps(content))
+    tensors = torch_load(folder / "model.safetensors")
+    (name,) = [n for n in tensors if n.endswith("layers.0.self_attn.q_proj.weight")]
+    if hidden:
+        tensors[name] = tensors[name].to(torch.uint8)
+        torch_save(tensors, folder / "model.safetensors", {"format": "pt"})
+    quantised = replace(base, id="quantised", path=str(folder))
+    (tmp_path / "out").mkdir()
+    if hidden:
+        with pytest.raises(LoraparError, match="cannot be merged into the quantised weights"):
+            merge(quantised, adapter, tmp_path / "out", "auto", False)
+        return
+    merge(quantised, adapter, tmp_path / "out", "auto", False)
+    written = torch_load(tmp_path / "out" / "model.safetensors")[name]
+    assert not torch.equal(written, tensors[name])
 
 
 @pytest.mark.parametrize(
