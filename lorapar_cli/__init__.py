@@ -41,7 +41,15 @@ OFFERED = {
 def __getattr__(name: str) -> Any:
     if name not in OFFERED:
         raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
-    return getattr(import_module(OFFERED[name]), name)
+    try:
+        return getattr(import_module(OFFERED[name]), name)
+    except ImportError as error:
+        from lorapar_cli.libraries import explain_import
+
+        explained = explain_import(error)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def __dir__() -> list[str]:

@@ -18,6 +18,9 @@ MODELS = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokeniz
 TRAINING = (*MODELS, "trl", "datasets")
 """What training takes."""
 
+_MODULES = {"pyyaml": "yaml", "lm-eval": "lm_eval", "math-verify": "math_verify"}
+"""Modules that are not called as their library."""
+
 
 @dataclass(frozen=True)
 class Library:
@@ -107,13 +110,42 @@ def require_libraries(names: Iterable[str], user: str) -> None:
 
 
 def explain_import(error: ImportError) -> LoraparError | None:
-    """Returns the expected error behind an import that failed; None where libraries are as required.
+    """Returns the expected error behind an import that failed; None where it is lorapar's own.
 
-    A command asks for what it trains or loads models with; this is about all else.
+    A command asks for what it trains or loads models with; this is about all else: a library that
+    is too old, too new or missing, and one that is there and cannot be imported.
     """
-    if (error.name or "").partition(".")[0] == "lorapar_cli" or not (wrong := _wrong(None)):
+    if (error.name or "").partition(".")[0] == "lorapar_cli":
         return None
-    return _refusal("a library cannot be imported", wrong, [str(error)])
+    if wrong := _wrong(None):
+        return _refusal("a library cannot be imported", wrong, [str(error)])
+    if (broken := _find_broken(error)) is None:
+        return None
+    reasons = [str(error), *([str(error.__cause__)] if error.__cause__ else [])]
+    return LoraparError(
+        f"`{broken.name}` {broken.installed} does not find what it imports",
+        "\n".join(reasons),
+        "install what is missing, or the library again: "
+        f"`pip install --force-reinstall '{broken.name}=={broken.installed}'`",
+    )
+
+
+def _find_broken(error: ImportError) -> Library | None:
+    """Returns the library whose files are missing or which failed in an import of its own.
+
+    None where lorapar asked a library for what it does not have: that is a bug of lorapar.
+    """
+    place, asked_by = error.__traceback__, ""
+    while place is not None:
+        name = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        asked_by = asked_by if name in ("importlib", "") else name
+        place = place.tb_next
+    is_gone = isinstance(error, ModuleNotFoundError) and "." not in (error.name or ".")
+    for each in read_libraries():
+        module = _MODULES.get(each.name.lower(), each.name)
+        if each.installed and (asked_by == module or (is_gone and error.name == module)):
+            return each
+    return None
 
 
 def _wrong(names: Iterable[str] | None) -> list[Library]:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.finite import is_finite
+from lorapar_cli.limits import LARGEST_NUMBER
+from lorapar_cli.text_safety import holds_key
 
 _KEY = "option"
 UNCHANGED = object()
@@ -31,8 +33,6 @@ LARGEST_RANK = 2**16
 """Of a LoRA adapter."""
 LEAST_TEMPERATURE = 0.01
 """Below it, logits divided by the temperature leave the range of half precision."""
-# What fits in 64 bits; counters of Python's own libraries take no more.
-_LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,11 @@ def find_problem(each: Option, value: Any) -> str | None:
     """Returns what is wrong with a value of an option, or None."""
     if value is None:
         return None if each.optional else f"`{each.flag}` needs a value"
+    # Names of teachers are examined where they are taken apart, with a remedy of their own.
+    if each.name != "teachers" and any(map(holds_key, _texts(value))):
+        return (
+            f"`{each.flag}` has a value that looks like a key; keys are read from the environment"
+        )
     if each.choices and value not in each.choices:
         return (
             f"`{each.flag}` has no `{value}`{nearest(str(value), [*each.choices])}; it is one of "
@@ -240,6 +245,11 @@ def find_problem(each: Option, value: Any) -> str | None:
             return f"`{each.flag}` takes values of type {each.item.__name__}, not {wrong[0]!r}"
     numbers = [part for part in parts if _is_of(float, part)]
     return next((found for number in numbers if (found := _out_of_range(each, number))), None)
+
+
+def _texts(value: Any) -> list[str]:
+    parts = value if isinstance(value, tuple | list) else [value]
+    return [str(part) for part in parts if isinstance(part, str | Path)]
 
 
 def _is_of(kind: type, value: Any) -> bool:
@@ -260,8 +270,8 @@ def _out_of_range(each: Option, value: float) -> str | None:
     )
     if too_low or too_high:
         return f"`{each.flag}` must be {range_in_words(stated)}, not {value:g}"
-    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
-        return f"`{each.flag}` is a number of more than 64 bits: {value}"
+    if abs(value) > LARGEST_NUMBER:
+        return f"`{each.flag}` is larger than any number that means something here: {value:g}"
     return None
 
 

@@ -47,6 +47,25 @@ _LOOK_LIKE_KEYS = [
     )
 ]
 
+_SHORT_KEY, _LONG_KEY = 8, 16
+# `hf_` begins names of folders and variables, too; keys of a hub are longer.
+_PREFIXED = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk|gsk|xai|xox[abp]|gh[opsu]|github_pat|glpat)[-_.]([\w\-.]{8,512})"
+)
+_CERTAIN_KEYS = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+        r"(?<![A-Za-z0-9])(?:AIza[\w\-]{30}|ya29\.[\w\-]{20}|hf_[A-Za-z0-9]{20})",
+        r"://[^\s/@\"'<>]{1,512}@",
+        r"(?i)[?&;][\w\-]{0,24}(?:key|token|secret|password|sig|signature)=[^\s&\"'<>]",
+        r"(?i)\bbearer\s+(?=[^\s]*\d)[A-Za-z0-9+/=_.\-]{8}",
+        r"(?i)(?<![a-z])(?:api|access|auth|secret|private|hub|hf|wandb)[_-]?(?:key|token|secret)[\"']?\s*[=:]"
+        r"\s*[^\s,}\]]",
+        r"(?i)(?<![a-z])(?:password|passwd|secret|authorization|x-api-key)[\"']?\s*[=:]\s*[^\s,}\]]",
+    )
+]
+
 
 def make_inert(text: str) -> str:
     """Returns the text with control characters spelled out: ESC as `\\x1b`."""
@@ -108,6 +127,25 @@ def looks_like_key(text: str) -> bool:
     return any(
         _changes(word) * (3.5 if any(map(str.isdigit, word)) else 5) >= len(word) for word in words
     )
+
+
+def holds_key(text: str) -> bool:
+    """Returns whether a value of an option has a key in it, by a form that names and paths lack.
+
+    Those are: a provider's prefix before a long word, user and password in an address, a key as a
+    parameter of one, an authorization, a setting that is called a key.
+    """
+    if any(pattern.search(text) for pattern in _CERTAIN_KEYS):
+        return True
+    return any(
+        len(word) >= _LONG_KEY or (len(word) >= _SHORT_KEY and _is_mixed(word))
+        for found in _PREFIXED.finditer(text)
+        for word in _WORD.findall(found[1])
+    )
+
+
+def _is_mixed(word: str) -> bool:
+    return any(map(str.isdigit, word)) and _changes(word) > 0
 
 
 def _changes(word: str) -> int:

@@ -4,6 +4,7 @@ Other versions are pretended by metadata that lies before the real one on the pa
 themselves stay as they are.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -142,6 +143,61 @@ def test_a_failed_import_is_explained_where_libraries_are_not_as_required(instal
     assert explain_import(ImportError("a bug", name="lorapar_cli.store")) is None
 
 
+@pytest.fixture
+def broken(installed, tmp_path, monkeypatch):
+    """Makes a library that is as required and whose module holds this source."""
+
+    def make(source):
+        installed(trl="1.16.0")
+        (tmp_path / "modules").mkdir()
+        (tmp_path / "modules" / "trl.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path / "modules")
+        monkeypatch.delitem(sys.modules, "trl", raising=False)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("raise ImportError('needs libx.so.3')", "needs libx.so.3"),
+    ],
+)
+def test_a_library_that_fails_in_an_import_of_its_own_is_named_with_a_remedy(broken, source, said):
+    broken(source)
+    with pytest.raises(ImportError) as failed:
+        importlib.import_module("trl")
+    explained = explain_import(failed.value)
+    assert explained.what == "`trl` 1.16.0 does not find what it imports"
+    assert explained.found == said
+    assert "pip install --force-reinstall 'trl==1.16.0'" in explained.hint
+
+
+def test_asking_a_library_for_what_it_does_not_have_is_a_bug_of_ours(broken):
+    broken("")
+    with pytest.raises(ImportError) as failed:
+        exec("from trl import Nothing", {"__name__": "lorapar_cli.training"})
+    assert explain_import(failed.value) is None
+
+
+def test_a_library_whose_files_are_gone_is_named(installed):
+    installed(trl="1.16.0")
+    gone = ModuleNotFoundError("No module named 'trl'", name="trl")
+    assert explain_import(gone).what == "`trl` 1.16.0 does not find what it imports"
+
+
+def test_the_python_interface_names_the_remedy_of_an_import_that_fails(broken, monkeypatch):
+    import lorapar_cli
+
+    broken("import no_such_module")
+    monkeypatch.setitem(lorapar_cli.OFFERED, "compare", "trl")
+    with pytest.raises(LoraparError) as failed:
+        lorapar_cli.compare  # noqa: B018
+    assert "pip install --force-reinstall" in failed.value.hint
+    assert isinstance(failed.value.__cause__, ImportError)
+
+
 MORE = {"score": ["--seed", "7"], "train-rl": ["--adapter", "run/score/adapter"]}
 """What a command is given besides."""
 
@@ -231,8 +287,10 @@ def test_a_missing_library_is_an_expected_error(run_dir, installed, capsys, monk
         raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
     monkeypatch.setattr("lorapar_cli.tools.plot.plot", fail)
-    with pytest.raises(ModuleNotFoundError):
-        main(["plot", "--run-dir", str(run_dir.root)])
+    code, said = run(capsys, "plot", "--run-dir", str(run_dir.root))
+    assert code == 1
+    assert said.startswith("error: `matplotlib` ")
+    assert " does not find what it imports\n  found: No module named 'matplotlib'" in said
     installed(peft="0.1")
     code, said = run(capsys, "plot", "--run-dir", str(run_dir.root))
     assert code == 1

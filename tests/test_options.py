@@ -7,8 +7,13 @@ from typing import Literal
 
 import pytest
 
+from lorapar_cli.cli.config import OPTIONS
+from lorapar_cli.comparison.options import CompareOptions
+from lorapar_cli.comparison.sweep.options import SweepOptions
 from lorapar_cli.errors import UsageError
-from lorapar_cli.options import Options, option, options_of, required
+from lorapar_cli.limits import LARGEST_NUMBER
+from lorapar_cli.options import Options, find_problem, option, options_of, required
+from lorapar_cli.tools.export import ExportOptions
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def test_values_that_a_stage_found_are_recorded_in_the_place_of_their_field():
         ({"sizes": (1, 0)}, "`--sizes` must be at least 1, not 0"),
         ({"out": "folder"}, "`--out` takes a value of type Path"),
         ({"data": None}, "`data` needs a value"),
+        ({"count": 10**16}, "`--count` is larger than any number that means something here: 1e+16"),
         ({"flag": 1}, "`--flag` takes a value of type bool, not 1"),
     ],
 )
@@ -108,3 +114,37 @@ def test_a_subclass_may_change_a_default_and_nothing_else():
     assert list(Changed("d").settings()) == list(Sample("d").settings())
     with pytest.raises(UsageError, match="`--share` must be above 0"):
         Changed("d", share=0)
+
+
+CLASSES = [*OPTIONS.values(), CompareOptions, SweepOptions, ExportOptions]
+# What may be as large as somebody likes: a limit that is not reached, or an interval that never ends.
+UNBOUNDED = {"limit", "max_cost", "max_grad_norm", "save_steps", "eval_steps", "watch"}
+UNBOUNDED |= {"stop_after", "patience_steps", "min_votes", "show_tokens", "budget", "protect", "k"}
+KEY = "sk-proj-Ab12Cd34Ef56Gh78"
+
+
+@pytest.mark.parametrize("options", CLASSES)
+def test_every_number_that_costs_time_or_memory_has_a_largest_value(options):
+    numbers = [each for each in options_of(options) if {each.kind, each.item} & {int, float}]
+    for each in numbers:
+        limits = (each.stated.at_most, each.stated.below)
+        assert any(limit is not None for limit in limits) != (each.name in UNBOUNDED), each.name
+        beyond = 10 * LARGEST_NUMBER if float in (each.kind, each.item) else 10**16
+        assert find_problem(each, (beyond,) if each.kind is tuple else beyond)
+
+
+@pytest.mark.parametrize("options", CLASSES)
+@pytest.mark.parametrize("text", [KEY, f"https://me:{KEY}@host/a", f"https://host/a?api_key={KEY}"])
+def test_no_text_that_is_recorded_may_be_a_key(options, text):
+    texts = [each for each in options_of(options) if {each.kind, each.item} & {str, Path}]
+    for each in texts:
+        if each.name == "teachers" or each.choices:
+            continue
+        one = Path(text) if each.kind is Path else text
+        problem = find_problem(each, (one,) if each.kind is tuple else one)
+        if problem is None:
+            assert each.kind is Path  # `Path` turns `//` into `/`, which is an address no longer.
+            assert "://" not in str(one)
+        else:
+            assert "looks like a key" in problem
+            assert KEY[8:] not in problem

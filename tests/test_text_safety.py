@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lorapar_cli.text_safety import (
     escape_json,
     hide_keys,
+    holds_key,
     looks_like_key,
     make_inert,
     redact,
@@ -144,3 +145,57 @@ def test_a_megabyte_of_one_token_takes_time_in_proportion(token):
     redact(text, [KEY])
     hide_keys(text)
     assert time.process_time() - started < 30
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            KEY,
+            "sk-1234567890abcdef",
+            "sk-abcdefghijklmnopqrst",
+            "hf_zWqYxKvJpRtBnMcLsDfGhTyUeQaXoVi",
+        ),
+        *("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "AKIAIOSFODNN7EXAMPLE", f"org/{KEY}"),
+        *("http://user:geheim@host/v1", "s3://ID:SECRET@bucket/x", "data.jsonl?token=geheim"),
+        *(
+            "https://host/x?X-Amz-Signature=abc",
+            "Authorization: Bearer geheim123",
+            "hub_token=geheim",
+        ),
+        *('{"api_key": "geheim"}', "x-api-key: geheim"),
+    ],
+)
+def test_a_value_with_a_key_in_it_is_known(text):
+    assert holds_key(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "/data/hf_datasets/a.jsonl",
+            "hf_checkpoint1000",
+            "sk-learn-data",
+            "runs/sk-learn-2024-data",
+        ),
+        *(
+            "meta-llama/Llama-3.1-8B",
+            "eos_token=</s>",
+            "enable_thinking=false",
+            "openai/gsm8k@main",
+        ),
+        *(
+            "hf://datasets/openai/gsm8k",
+            "https://huggingface.co/x",
+            "max_token=3",
+            "keys=3",
+            "monkey=3",
+        ),
+        *("/home/me/api_keys/x.jsonl", "answer=2,format=0.5", "deadbeef" * 5, "secret_santa.jsonl"),
+        *("task-sk-1", "ghost_story_data_2", "password.jsonl", "the bearer of news"),
+        *("date_string=26 Jul 2024", "a=m@http://127.0.0.1:8000/v1", "task-2024-11-03/data.jsonl"),
+    ],
+)
+def test_names_and_paths_are_not_taken_for_keys(text):
+    assert not holds_key(text)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorapar_cli.evaluation.options import Match
+from lorapar_cli.limits import LARGEST_BATCH, MOST_TOKENS
 from lorapar_cli.model_options import trust_option
 from lorapar_cli.options import LARGEST_SEED, MOST_JOBS, MOST_SEEDS, Options, option
 
@@ -68,8 +69,12 @@ class CompareOptions(Options):
         None, "Text on which forgetting is measured. Default: four chapters of a novel of 1865."
     )
     match: Match = option("answer", "When a completion is correct, as for `lorapar eval`.")
-    max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
-    batch_size: int = option(64, "Prompts per batch when measuring.", at_least=1)
+    max_new_tokens: int = option(
+        256, "Tokens after which a completion is truncated.", at_least=1, at_most=MOST_TOKENS
+    )
+    batch_size: int = option(
+        64, "Prompts per batch when measuring.", at_least=1, at_most=LARGEST_BATCH
+    )
     seed: int = option(
         0,
         "Seed of the rate search and of the validation part; the measured trainings have the seeds "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.limits import LARGEST_BATCH, LARGEST_TEMPERATURE, MOST_TOKENS, MOST_TRIES
 from lorapar_cli.model_options import (
     attention_option,
     device_map_option,
@@ -77,6 +78,7 @@ class EvalOptions(Options):
         None,
         "Examples before each question. Default: 5 for mmlu and in style harness, else 0.",
         at_least=0,
+        at_most=MOST_TRIES,
     )
     style: Style = option(
         "trained",
@@ -111,12 +113,17 @@ class EvalOptions(Options):
         "lm-evaluation-harness the first N of each.",
         at_least=1,
     )
-    max_new_tokens: int = option(256, "Tokens after which a completion is truncated.", at_least=1)
+    max_new_tokens: int = option(
+        256, "Tokens after which a completion is truncated.", at_least=1, at_most=MOST_TOKENS
+    )
     samples: int = option(
         1, "Completions per record, for pass@k and maj@k.", at_least=1, at_most=10_000
     )
     temperature: float = option(
-        0.0, "0 decodes greedily; tokens are sampled at 0.01 and above.", at_least=0
+        0.0,
+        "0 decodes greedily; tokens are sampled at 0.01 and above.",
+        at_least=0,
+        at_most=LARGEST_TEMPERATURE,
     )
     top_p: float = option(
         1.0,
@@ -137,7 +144,9 @@ class EvalOptions(Options):
         "functions, which run.",
         recorded=False,
     )
-    batch_size: int = option(64, "Prompts per batch.", at_least=1, recorded=False)
+    batch_size: int = option(
+        64, "Prompts per batch.", at_least=1, at_most=LARGEST_BATCH, recorded=False
+    )
     dtype: Dtype = option(
         "auto",
         "Data type of the base model; `auto` is bfloat16 on a GPU and float32 elsewhere.",

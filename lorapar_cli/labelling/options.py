@@ -6,6 +6,7 @@ from typing import Literal
 
 from lorapar_cli.data.files import COMPRESSIONS, SUFFIXES
 from lorapar_cli.errors import UsageError
+from lorapar_cli.limits import LARGEST_TIMEOUT, MOST_REQUESTS, MOST_TRIES
 from lorapar_cli.model_options import model_option, template_arg_option, trust_option
 from lorapar_cli.names import DataFormat
 from lorapar_cli.options import (
@@ -110,16 +111,23 @@ class ClassifyOptions(Options):
         16,
         "Maximum number of concurrent requests to each teacher.",
         at_least=1,
+        at_most=MOST_REQUESTS,
         panel=_REQUESTS,
         recorded=False,
     )
     timeout: float = option(
-        120.0, "Timeout of a request in seconds.", at_least=0.1, panel=_REQUESTS, recorded=False
+        120.0,
+        "Timeout of a request in seconds.",
+        at_least=0.1,
+        at_most=LARGEST_TIMEOUT,
+        panel=_REQUESTS,
+        recorded=False,
     )
     retries: int = option(
         8,
         "How often a failed question is retried.",
         at_least=0,
+        at_most=MOST_TRIES,
         panel=_REQUESTS,
         recorded=False,
     )

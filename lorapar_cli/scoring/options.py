@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.limits import LARGEST_RATE, MOST_RECORDS, MOST_TOKENS
 from lorapar_cli.model_options import (
     attention_option,
     device_map_option,
@@ -55,6 +56,7 @@ class ScoreOptions(Options):
         "Number of records to score on, per system, chosen by seed; all of them where there are "
         "fewer.",
         at_least=2,
+        at_most=MOST_RECORDS,
     )
     target_modules: tuple[str, ...] = option(
         TARGET_MODULES, "Names of the modules that get LoRA matrices, comma-separated."
@@ -81,6 +83,7 @@ class ScoreOptions(Options):
         "Standard deviation of A and B with `--init gaussian`; the authors use 0.01. "
         "Default: PEFT's gaussian, where B = 0.",
         above=0,
+        at_most=LARGEST_RATE,
     )
     rule: Rule = option(
         "importance",
@@ -99,7 +102,10 @@ class ScoreOptions(Options):
         at_most=100_000,
     )
     movement_rate: float = option(
-        MOVEMENT_RATE, "Learning rate with `--rule movement`, constant.", above=0
+        MOVEMENT_RATE,
+        "Learning rate with `--rule movement`, constant.",
+        above=0,
+        at_most=LARGEST_RATE,
     )
     movement_s2: Literal["grpo", "sft"] = option(
         "grpo", "How `--rule movement` trains on System 2; System 1 is always trained by SFT."
@@ -108,12 +114,14 @@ class ScoreOptions(Options):
         512,
         "Maximum length of a record in tokens; longer records are left out, never truncated.",
         at_least=2,
+        at_most=MOST_TOKENS,
     )
     batch_tokens: int = option(
         0,
         "Maximum number of tokens per batch, padding included, which bounds memory. 0: as many as "
         "the longest record has, on a GPU at least 4096.",
         at_least=0,
+        at_most=MOST_RECORDS,
     )
     packing: bool = option(
         False,

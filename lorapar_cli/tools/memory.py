@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.libraries import MODELS, require_libraries
+from lorapar_cli.limits import LARGEST_BATCH, MOST_TOKENS
 from lorapar_cli.model_options import quantize_option, trust_option
 from lorapar_cli.names import TARGET_MODULES, Dtype, Quantize, Stage
 from lorapar_cli.options import LARGEST_RANK, Options, option
@@ -37,19 +38,30 @@ class MemoryOptions(Options):
     dtype: Dtype = option("auto", "Data type of the base model; `auto` is bfloat16, as on a GPU.")
     quantize: Quantize | None = quantize_option()
     gpus: int = option(
-        1, "Processes among which FSDP2 divides the base model; 1 for a whole copy.", at_least=1
+        1,
+        "Processes among which FSDP2 divides the base model; 1 for a whole copy.",
+        at_least=1,
+        at_most=LARGEST_BATCH,
     )
     gpu_memory: float | None = option(
         None, "GiB of one GPU to compare with. Default: those of the GPUs that are here.", above=0
     )
     max_length: int = option(
-        512, "Longest record, and longest prompt of `train-rl` and `eval`, in tokens.", at_least=2
+        512,
+        "Longest record, and longest prompt of `train-rl` and `eval`, in tokens.",
+        at_least=2,
+        at_most=MOST_TOKENS,
     )
-    max_new_tokens: int = option(256, "Longest completion in tokens.", at_least=1)
+    max_new_tokens: int = option(
+        256, "Longest completion in tokens.", at_least=1, at_most=MOST_TOKENS
+    )
     per_device_batch_size: int | None = option(
-        None, "Sequences per batch in training. Default: each stage's own.", at_least=1
+        None,
+        "Sequences per batch in training. Default: each stage's own.",
+        at_least=1,
+        at_most=LARGEST_BATCH,
     )
-    batch_size: int = option(64, "Prompts per batch of `eval`.", at_least=1)
+    batch_size: int = option(64, "Prompts per batch of `eval`.", at_least=1, at_most=LARGEST_BATCH)
     gradient_checkpointing: bool = option(
         False, "Recompute activations in the backward pass of training."
     )

@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.limits import (
+    LARGEST_BATCH,
+    LARGEST_RATE,
+    LARGEST_TEMPERATURE,
+    MOST_EPOCHS,
+    MOST_STEPS,
+    MOST_TOKENS,
+)
 from lorapar_cli.model_options import (
     attention_option,
     dtype_option,
@@ -56,19 +64,29 @@ class TrainingOptions(RecipeOptions, WatchOptions, SpeedOptions):
         UsageError: An option out of range, an unknown tracker, or no step to take.
     """
 
-    learning_rate: float = required("Peak learning rate.", above=0, trainer="learning_rate")
-    epochs: float = option(1.0, "Passes over the records.", above=0, trainer="num_train_epochs")
+    learning_rate: float = required(
+        "Peak learning rate.", above=0, at_most=LARGEST_RATE, trainer="learning_rate"
+    )
+    epochs: float = option(
+        1.0, "Passes over the records.", above=0, at_most=MOST_EPOCHS, trainer="num_train_epochs"
+    )
     max_steps: int = option(
-        -1, "Number of optimizer steps; -1 follows `--epochs`.", at_least=-1, trainer="max_steps"
+        -1,
+        "Number of optimizer steps; -1 follows `--epochs`.",
+        at_least=-1,
+        at_most=MOST_STEPS,
+        trainer="max_steps",
     )
     per_device_batch_size: int = required(
         "Sequences per batch on one device; in train-rl, completions.",
         at_least=1,
+        at_most=LARGEST_BATCH,
         trainer="per_device_train_batch_size",
     )
     gradient_accumulation: int = required(
         "Batches whose gradients are accumulated into one optimizer step.",
         at_least=1,
+        at_most=LARGEST_BATCH,
         trainer="gradient_accumulation_steps",
     )
     scheduler: str = option(
@@ -80,10 +98,14 @@ class TrainingOptions(RecipeOptions, WatchOptions, SpeedOptions):
     warmup: float = required(
         "Warm-up: a share of all steps if below 1, else a number of steps.",
         at_least=0,
+        at_most=MOST_STEPS,
         trainer="warmup_steps",
     )
     weight_decay: float = required(
-        "Weight decay of the active elements.", at_least=0, trainer="weight_decay"
+        "Weight decay of the active elements.",
+        at_least=0,
+        at_most=LARGEST_RATE,
+        trainer="weight_decay",
     )
     max_grad_norm: float = required(
         "Maximum norm of the gradient of the active elements; a larger one is clipped.",
@@ -186,6 +208,7 @@ class SftOptions(TrainingOptions, SftRecipeOptions, SftSpeedOptions):
         512,
         "Maximum tokens of prompt and completion; longer records are left out.",
         at_least=2,
+        at_most=MOST_TOKENS,
         trainer="max_length",
     )
     show_tokens: int = option(
@@ -222,18 +245,24 @@ class RlOptions(TrainingOptions, RlRecipeOptions):
         0.99, "Second beta of AdamW.", at_least=0, below=1, trainer="adam_beta2"
     )
     num_generations: int = option(
-        8, "Completions per prompt: GRPO's group size.", at_least=2, trainer="num_generations"
+        8,
+        "Completions per prompt: GRPO's group size.",
+        at_least=2,
+        at_most=LARGEST_BATCH,
+        trainer="num_generations",
     )
     temperature: float = option(
         1.0,
         "Sampling temperature of the completions.",
         at_least=LEAST_TEMPERATURE,
+        at_most=LARGEST_TEMPERATURE,
         trainer="temperature",
     )
     kl_beta: float = option(
         0.0,
         "Weight of the KL divergence from the starting adapter; GRPO's beta.",
         at_least=0,
+        at_most=LARGEST_RATE,
         trainer="beta",
     )
     rewards: str = option(
@@ -266,10 +295,17 @@ class RlOptions(TrainingOptions, RlRecipeOptions):
         "(async).",
     )
     max_prompt_length: int = option(
-        512, "Maximum tokens of a prompt; records with longer ones are left out.", at_least=1
+        512,
+        "Maximum tokens of a prompt; records with longer ones are left out.",
+        at_least=1,
+        at_most=MOST_TOKENS,
     )
     max_completion_length: int = option(
-        256, "Maximum tokens of a completion.", at_least=1, trainer="max_completion_length"
+        256,
+        "Maximum tokens of a completion.",
+        at_least=1,
+        at_most=MOST_TOKENS,
+        trainer="max_completion_length",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.limits import LARGEST_BATCH, LARGEST_TEMPERATURE, MOST_STEPS, MOST_TRIES
 from lorapar_cli.options import LEAST_TEMPERATURE, Options, option, required
 
 OTHER, SELF = "other", "self"
@@ -27,7 +28,10 @@ class RecipeOptions(Options):
         **_RECIPES,
     )
     find_lr_steps: int = required(
-        "Optimizer steps of each short training of `--find-lr`.", at_least=1, **_RECIPES
+        "Optimizer steps of each short training of `--find-lr`.",
+        at_least=1,
+        at_most=MOST_STEPS,
+        **_RECIPES,
     )
     replay: float = option(
         0.0,
@@ -45,7 +49,11 @@ class RecipeOptions(Options):
         **_RECIPES,
     )
     sample_batch_size: int = option(
-        16, "Prompts per batch where a model is sampled before training.", at_least=1, **_RECIPES
+        16,
+        "Prompts per batch where a model is sampled before training.",
+        at_least=1,
+        at_most=LARGEST_BATCH,
+        **_RECIPES,
     )
 
     def __post_init__(self) -> None:
@@ -65,6 +73,7 @@ class SftRecipeOptions(RecipeOptions):
         1.0,
         "Sampling temperature of `--replay-source self`; 1 samples what the base model is.",
         at_least=LEAST_TEMPERATURE,
+        at_most=LARGEST_TEMPERATURE,
         **_RECIPES,
     )
 
@@ -96,6 +105,7 @@ class RlRecipeOptions(RecipeOptions):
         8,
         "Completions per prompt by which `--min-pass` and `--max-pass` measure pass rates.",
         at_least=1,
+        at_most=LARGEST_BATCH,
         **_RECIPES,
     )
     refill: bool = option(
@@ -108,6 +118,7 @@ class RlRecipeOptions(RecipeOptions):
         4,
         "Rounds of further prompts for one batch, after which groups without a spread stay.",
         at_least=1,
+        at_most=MOST_TRIES,
         **_RECIPES,
     )
 

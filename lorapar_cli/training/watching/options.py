@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.limits import LARGEST_BATCH, MOST_TOKENS
 from lorapar_cli.options import Options, option
 
 _WATCH = {"panel": "Watch"}
@@ -78,10 +79,15 @@ class WatchOptions(Options):
         "Tokens after which an answer is truncated when measuring. Default: 256, in train-rl "
         "`--max-completion-length`.",
         at_least=1,
+        at_most=MOST_TOKENS,
         **_WATCH,
     )
     eval_batch_size: int = option(
-        16, "Prompts that are completed together when measuring.", at_least=1, **_WATCH
+        16,
+        "Prompts that are completed together when measuring.",
+        at_least=1,
+        at_most=LARGEST_BATCH,
+        **_WATCH,
     )
 
     def __post_init__(self) -> None:

@@ -136,6 +136,18 @@ def test_what_run_would_refuse_is_not_written(lorapar, tmp_path, options, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "key", ["sk-proj-Ab12Cd34Ef56Gh78", "9f2Kq7Wd4Zt8Rb1Vn6Xc3Jm5Hg0Lp", "hf_zWqYxKvJpRtBnMcLsDfGh"]
+)
+@pytest.mark.parametrize("option", ["--model", "--data", "--run-dir", "--teachers"])
+def test_a_key_in_the_place_of_a_name_is_not_written(lorapar, tmp_path, option, key):
+    code, out, err = lorapar("init", "--recipe", "embedded-cpu", option, key)
+    assert (code, out) == (2, "")
+    assert "looks like a key" in err or "contains a key" in err
+    assert key[3:] not in err
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_missing_data_file_is_noted(lorapar):
     _, _, err = lorapar("init", "--recipe", "own-data", "--data", "there-is-no.jsonl")
     assert "note: there is no file `there-is-no.jsonl` yet" in err

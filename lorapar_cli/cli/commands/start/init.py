@@ -17,6 +17,12 @@ from lorapar_cli.cli.recipes.fill import Choices, fill, own_choices
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.disk.regular_files import exists
+from lorapar_cli.text_safety import hide_keys, holds_key, looks_like_key
+
+_KEYS_ELSEWHERE = (
+    "no key belongs into a configuration: set an environment variable to it, such as "
+    "`OPENAI_API_KEY` or `HF_TOKEN`"
+)
 
 Ask = Callable[[str, str], str]
 """From a question and the answer that Enter gives to the answer."""
@@ -71,6 +77,7 @@ def init(
     choices = _choose(chosen, Choices(model, data, _listed(teachers), run_dir), asks)
     if exists(out) and not (force or yes) and not (asks and _agrees(f"replace `{out}`?")):
         raise LoraparError(f"`{out}` is there already", hint="name another `--out`, or `--force`")
+    _refuse_keys(choices)
     text = fill(chosen, choices, out)
     _check(ctx, text)
     with atomic_file(out) as file:
@@ -120,6 +127,23 @@ def _choose(recipe: Recipe, given: Choices, asks: bool) -> Choices:
         except UsageError as error:
             console.say(str(error))
     return Choices(model, data, teachers, given.run_dir)
+
+
+def _refuse_keys(choices: Choices) -> None:
+    """Checks that nothing that the file will hold is a key, pasted where a name belongs.
+
+    Raises:
+        UsageError: Something looks like one.
+    """
+    named = {"--model": choices.model, "--data": choices.data, "--run-dir": choices.run_dir}
+    for flag, value in named.items():
+        if value is None:
+            continue
+        is_name = "/" not in value and not exists(Path(value))
+        if holds_key(value) or (is_name and looks_like_key(value)):
+            raise UsageError(
+                f"`{flag}` has a value that looks like a key", hide_keys(value), _KEYS_ELSEWHERE
+            )
 
 
 def _ask(question: str, default: str) -> str:

@@ -1,0 +1,24 @@
+"""Limits above which a number can only be a mistake, for options that have no limit of their own.
+
+They lie far above what anybody runs; without them, `--epochs 1e300` would begin to train. Standard
+library only.
+"""
+
+MOST_EPOCHS = 10_000
+MOST_STEPS = 1_000_000_000
+MOST_RECORDS = 1_000_000_000
+LARGEST_BATCH = 2**20
+"""Also of the completions of a prompt, and of accumulated batches."""
+MOST_TOKENS = 2**24
+"""Of a record, a prompt or a completion; contexts of models end before."""
+LARGEST_RATE = 1_000.0
+"""Of learning rates, weight decay and weights of a loss."""
+LARGEST_TEMPERATURE = 100.0
+"""Tokens are drawn all but evenly long before."""
+LARGEST_TIMEOUT = 604_800.0
+"""Seconds; a week."""
+MOST_TRIES = 1_000
+MOST_REQUESTS = 10_000
+"""At the same time; each takes a thread's or a connection's memory."""
+LARGEST_NUMBER = 1e15
+"""Of any option: whole numbers above it are not exact in JSON for every reader."""
