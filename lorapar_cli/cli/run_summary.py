@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lorapar_cli.cli.console import two_columns
 from lorapar_cli.cli.eval_tables import harness_table
 from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
+from lorapar_cli.cli.options import next_on
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
@@ -42,7 +43,8 @@ def closing_report(root: Path, outcomes: Mapping[Stage, Outcome], page: Path | N
         f"accuracies, intervals, differences: {folder / Artifact.RESULTS}",
         f"every completion: {folder / Artifact.SAMPLES}",
         f"trained adapter (PEFT): {outcomes[Stage.TRAIN_RL].folder / Artifact.ADAPTER}",
-        f"next: lorapar status --run-dir {root}, or lorapar eval --run-dir {root} --data YOURS.jsonl",
+        f"next: {next_on(root, 'lorapar status')}, "
+        f"or {next_on(root, 'lorapar eval --data YOURS.jsonl')}",
         *([] if page is None else [f"report: {page}"]),
     ]
 

@@ -1,5 +1,7 @@
 """Several runs in one Markdown table, with one row per evaluated model."""
 
+import shlex
+
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Stage, System
@@ -19,27 +21,30 @@ from lorapar_cli.tools.run_results import (
 def compare_runs(run_dirs: list[RunDir]) -> str:
     """Returns a Markdown table with one row per evaluated model of each run.
 
+    A run without a finished evaluation has a row that says so.
+
     Raises:
-        LoraparError: A run has no finished evaluation.
+        LoraparError: No run has a finished evaluation.
     """
     rows = []
     for run in _read_evaluated(run_dirs):
+        if not run.evaluations:
+            rows.append([str(run.directory.root), run.base, "none finished", *[""] * 9])
         for name, manifest in run.evaluations.items():
             for row in manifest.record(EvalRecord).metrics["models"]:
                 completion = accuracy_of(manifest.settings)
-                rows.append(
-                    [str(run.directory.root), name, row["model"], completion, *_way(run, row)]
-                )
-    heads = ["run", "evaluation", "model", "accuracy of", "selection", "init"]
+                of_run = [str(run.directory.root), run.base, name]
+                rows.append([*of_run, row["model"], completion, *_way(run, row)])
+    heads = ["run", "base model", "evaluation", "model", "accuracy of", "selection", "init"]
     heads += ["active SFT", "active RL", "all"]
-    return table([*heads, *(title_of(system) for system in System)], rows, text=6) + "\n"
+    return table([*heads, *(title_of(system) for system in System)], rows, text=7) + "\n"
 
 
 def evaluated_models(run_dirs: list[RunDir]) -> dict[str, list[tuple[str, ModelRow]]]:
     """Returns name of an evaluation -> "run: model" and row of each model of each run that has it.
 
     Raises:
-        LoraparError: A run has no finished evaluation.
+        LoraparError: No run has a finished evaluation.
     """
     found: dict[str, list[tuple[str, ModelRow]]] = {}
     for run in _read_evaluated(run_dirs):
@@ -54,13 +59,14 @@ def evaluated_models(run_dirs: list[RunDir]) -> dict[str, list[tuple[str, ModelR
 
 def _read_evaluated(run_dirs: list[RunDir]) -> list[RunResults]:
     runs = [read_run(run_dir) for run_dir in run_dirs]
-    for run in runs:
-        if not run.evaluations:
-            root = run.directory.root
-            raise LoraparError(
-                f"run directory `{root}` has no finished evaluation",
-                hint=f"run `lorapar eval --run-dir {root}`",
-            )
+    if not any(run.evaluations for run in runs):
+        first = runs[0].directory.root
+        raise LoraparError(
+            f"run directory `{first}` has no finished evaluation"
+            if len(runs) == 1
+            else f"none of the {len(runs)} run directories has a finished evaluation",
+            hint=f"run `lorapar eval --run-dir {shlex.quote(str(first))}`",
+        )
     return runs
 
 

@@ -35,6 +35,12 @@ class RunResults:
     stages: dict[Stage, Manifest]
     evaluations: dict[str, Manifest]
 
+    @property
+    def base(self) -> str:
+        """Id of the base model, empty where no stage has used one."""
+        known = [*self.stages.values(), *self.evaluations.values()]
+        return next((each.base_model["id"] for each in known if each.base_model), "")
+
 
 def read_run(run_dir: RunDir) -> RunResults:
     """Returns what has finished in a run directory.

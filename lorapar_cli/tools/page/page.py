@@ -96,7 +96,7 @@ def comparison_page(run_dirs: list[RunDir]) -> str:
     """Returns the page that compares the evaluated models of several runs.
 
     Raises:
-        LoraparError: A run has no finished evaluation.
+        LoraparError: No run has a finished evaluation.
     """
     table = compare_runs(run_dirs)
     by_evaluation = evaluated_models(run_dirs)
@@ -136,7 +136,7 @@ def to_html(text: str) -> Markup:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.disable(["image", "link", "autolink", "reference", "html_block", "html_inline"])
     html = parser.render(text)
-    html = html.replace("<table>", '<div class="wide"><table>').replace(
+    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
         "</table>", "</table></div>"
     )
     return Markup(html)
