@@ -129,7 +129,6 @@ def _plan_step(
         f"`{stage.value}.{key}` is unknown{nearest(key, sorted(options))}" for key in unknown
     ]
     values = {key: value for key, value in shared.items() if key in options} | given
-    arguments: list[str] = []
     unfit = [
         f"`{stage.value}.{key}` is {value!r}, not {wanted}"
         for key, value in values.items()
@@ -138,14 +137,8 @@ def _plan_step(
     if unfit:
         problems += unfit
         return None
-    for key, value in values.items():
-        if key in options:
-            arguments += _as_arguments(options[key], value)
-    try:
-        context = command.make_context(stage.value, arguments)
-    except typer.TyperException as error:
-        if not unknown:
-            problems.append(f"`{stage.value}`: {describe_refusal(error)}")
+    context = _parse(stage, command, options, values, problems, bool(unknown))
+    if context is None:
         return None
     try:
         # What the command line's parser does not know: exclusive limits, options that do not fit.
@@ -155,6 +148,36 @@ def _plan_step(
         problems.append(f"`{stage.value}`: {'; '.join(said)}")
         return None
     return Step(stage, context)
+
+
+def _parse(
+    stage: Stage,
+    command: Any,
+    options: Mapping[str, Any],
+    values: Mapping[str, Any],
+    problems: list[str],
+    misspelt: bool,
+) -> Any:
+    """Returns a command's context, or None with each value that it refuses added to `problems`.
+
+    Args:
+        misspelt: Whether a key is unknown, so that what seems to be missing may be there.
+    """
+    left = {key: value for key, value in values.items() if key in options}
+    while True:
+        arguments = [part for key in left for part in _as_arguments(options[key], left[key])]
+        try:
+            context = command.make_context(stage.value, arguments)
+        except typer.TyperException as error:
+            if not misspelt or type(error).__name__ != "MissingParameter":
+                problems.append(f"`{stage.value}`: {describe_refusal(error)}")
+            refused = [key for key in left if options[key] is getattr(error, "param", None)]
+            if not refused:
+                return None
+            # The parser names one value at a time.
+            left = {key: value for key, value in left.items() if key not in refused}
+            continue
+        return context if len(left) == sum(key in options for key in values) else None
 
 
 # What YAML knows and nobody can type as one value.

@@ -45,7 +45,7 @@ def test_every_problem_is_in_one_message(commands):
         "modle": "x",
         "partition": {"thetta": 0.9, "alpha": 1},
         "train_sft": {"epochs": -1},
-        "score": {"r": "eight"},
+        "score": {"r": "eight", "sampels": 10, "max_length": 4.5},
         "eval": 3,
     }
     with pytest.raises(UsageError) as caught:
@@ -54,7 +54,9 @@ def test_every_problem_is_in_one_message(commands):
         "`modle` is unknown, did you mean `model`?",
         "`partition.thetta` is unknown, did you mean `theta`?",
         "--epochs",
-        "`score`",
+        "`score.sampels` is unknown, did you mean `samples`?",
+        "'eight'",
+        "`score`: Invalid value for '--max-length': '4.5'",
         "`eval` is not a mapping",
     ):
         assert part in caught.value.found
