@@ -44,9 +44,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(OFFERED[name]), name)
     except ImportError as error:
-        from lorapar_cli.libraries import explain_import
-
-        explained = explain_import(error)
+        explained = import_module("lorapar_cli.libraries").explain_import(error)
         if explained is None:
             raise
         raise explained from error

@@ -26,6 +26,7 @@ FLOORS = [
         "libraries",
         "text_safety",
         "finite",
+        "limits",
         "embedded",
     },
     {"elements", "grading", "store"},
