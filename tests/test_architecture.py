@@ -27,6 +27,7 @@ FLOORS = [
         "text_safety",
         "finite",
         "limits",
+        "waiting",
         "embedded",
     },
     {"elements", "grading", "store"},

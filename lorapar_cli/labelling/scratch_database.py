@@ -43,7 +43,7 @@ def scratch_database(target: Path) -> Iterator[sqlite3.Connection]:
         raise _unwritable(place, str(cause.strerror)) from cause
     os.close(descriptor)
     try:
-        database = sqlite3.connect(name, isolation_level=None)
+        database = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
     finally:
         os.unlink(name)
     try:

@@ -24,6 +24,7 @@ from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Budget, Clock, 
 from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
 from lorapar_cli.names import System
 from lorapar_cli.store.records import Message
+from lorapar_cli.waiting import run_to_end
 
 _FIRST_WAIT = 0.5
 _MAX_WAIT = 60.0
@@ -340,4 +341,4 @@ def ask_all(
         ]
         await asyncio.gather(*(queue.run() for queue in running))
 
-    asyncio.run(ask_every_teacher())
+    run_to_end(ask_every_teacher())

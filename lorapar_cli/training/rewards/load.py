@@ -1,6 +1,5 @@
 """Rewards by name or by dotted path, checked each time they are called."""
 
-import asyncio
 import importlib
 import inspect
 import math
@@ -17,6 +16,7 @@ from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
 from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
 from lorapar_cli.training.rewards.names import CODE, LATEX
+from lorapar_cli.waiting import run_to_end
 
 UserReward = Callable[..., Any]
 """A reward as users and TRL write it; `call_reward` says how it is called."""
@@ -129,7 +129,7 @@ def call_reward(
         else:
             returned = called(**{key: known[key] for key in wanted})
         if inspect.iscoroutine(returned):
-            returned = asyncio.run(returned)
+            returned = run_to_end(returned)
         values = [_to_number(value) for value in returned]
     except (Exception, SystemExit) as cause:
         raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
