@@ -14,7 +14,7 @@ from lorapar_cli.comparison.cells import (
     choose_cells,
     read_sections,
 )
-from lorapar_cli.comparison.naming import Depends, find_folder
+from lorapar_cli.comparison.naming import Depends, find_folder, is_file
 from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.comparison.planning.budget import read_time
 from lorapar_cli.comparison.records import ComparedRecords, prepare_records
@@ -190,7 +190,7 @@ def open_grid(run_dir: RunDir, options: CompareOptions) -> Grid:
             trained = grid.training_options(cell, stage)
             _require_split(cell, stage, trained)
             _require_measured(records, trained)
-            _require_replay_apart(cell, stage, trained, records)
+            _require_files_apart(cell, stage, trained, records)
             if stage is Stage.TRAIN_RL and options.max_rates > 1:
                 _require_judged(records, trained, options.match)
     if options.stage == "rl":
@@ -230,30 +230,35 @@ def _require_judged(records: ComparedRecords, options: TrainingOptions, match: s
         )
 
 
-def _require_replay_apart(
+def _require_files_apart(
     cell: Cell, stage: Stage, options: TrainingOptions, records: ComparedRecords
 ) -> None:
-    """Refuses to replay a file of records that rates are chosen or cells are measured on."""
-    if (path := replayed_file(options)) is None:
-        return
-    if not path.is_file():
-        raise LoraparError(
-            f"no such file: `{path}`", f"`{stage}` of cell `{cell.name}` is to replay it"
-        )
-    measured = read_records(records.held_out) + read_records(records.validation)
-    if both := common_prompts(read_data(path), measured):
-        raise LoraparError(
-            f"{len(both)} records that `{stage}` of cell `{cell.name}` replays are measured on",
-            f"`{both[0].id}` of `{path}`, by its prompt",
-            "replay records that are neither held out nor in the validation part",
-        )
+    """Refuses files of a cell's own with records that it is measured on or, in replay, judged by."""
+    held_out, validation = read_records(records.held_out), read_records(records.validation)
+    others = {"replayed": held_out + validation, "validated": held_out}
+    for what, path in own_files(options).items():
+        if not path.is_file():
+            raise LoraparError(
+                f"no such file: `{path}`", f"`{stage}` of cell `{cell.name}` needs it"
+            )
+        if both := common_prompts(read_data(path), others[what]):
+            raise LoraparError(
+                f"{len(both)} {what} records of `{stage}` in cell `{cell.name}` are measured on",
+                f"`{both[0].id}` of `{path}`, by its prompt",
+                "give others: none that is held out or, for replay, in the validation part",
+            )
 
 
-def replayed_file(options: TrainingOptions) -> Path | None:
-    """Returns the file of records that a stage replays, None where it replays none."""
-    if not options.replay or options.replay_source in (OTHER, SELF):
-        return None
-    return Path(options.replay_source)
+def own_files(options: TrainingOptions) -> dict[str, Path]:
+    """Returns `replayed` and `validated` -> file of records, where a stage has one of its own."""
+    found = {}
+    if options.replay and options.replay_source not in (OTHER, SELF):
+        found["replayed"] = Path(options.replay_source)
+    # A data set of the hub is no file to compare.
+    named = options.validation_file if options.eval_steps is not None else None
+    if named is not None and is_file(named):
+        found["validated"] = Path(named)
+    return found
 
 
 def _require_measured(records: ComparedRecords, options: TrainingOptions) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from lorapar_cli.comparison.cells import PAPER, Cell
-from lorapar_cli.comparison.grid import Grid, replayed_file, training_settings
+from lorapar_cli.comparison.grid import Grid, own_files, training_settings
 from lorapar_cli.comparison.starts import rank_of
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage
@@ -91,8 +91,8 @@ def _dependencies(grid: Grid, cell: Cell, stage: Stage) -> dict[str, Any]:
         "score": dict(grid.score_options(cell).settings()),
         "training": training_settings(grid.training_options(cell, stage).settings()),
     }
-    if (replayed := replayed_file(grid.training_options(cell, stage))) is not None:
-        found["replayed"] = sha256_file(replayed)
+    files = own_files(grid.training_options(cell, stage))
+    found |= {what: sha256_file(path) for what, path in files.items()}
     if cell.trains == "selected":
         found["partition"] = grid.partition_options(cell).settings()
         found["size of paper"] = (

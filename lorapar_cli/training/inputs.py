@@ -100,9 +100,9 @@ def find_training_inputs(
     mask = _find_mask(run_dir, options.mask)
     files = training_files(splits, options.data, options.replay, options.replay_source)
     if REPLAYED in files and not exists(files[REPLAYED]):
+        words = f"`{OTHER}`, `{SELF}`" if stage is Stage.TRAIN_SFT else f"`{OTHER}`"
         raise LoraparError(
-            f"no such file: `{files[REPLAYED]}`",
-            hint=f"`--replay-source` takes `{OTHER}`, `{SELF}` or a file",
+            f"no such file: `{files[REPLAYED]}`", hint=f"`--replay-source` takes {words} or a file"
         )
     validation = validation_inputs(options, options.data, splits, files)
     base_id, revision = run_dir.base_of_adapter(options.model)

@@ -186,11 +186,11 @@ def test_a_replayed_file_is_apart_from_what_is_measured_and_decides(setup, tmp_p
     named = options(tmp_path, cells=("paper", str(cells)), seeds=1)
     measured = (tmp_path / "measured.jsonl").read_text()
     replayed.write_text(measured)
-    with pytest.raises(LoraparError, match="of cell `more` replays are measured on"):
+    with pytest.raises(LoraparError, match="replayed records of `train-sft` in cell `more` are"):
         compare(setup, named)
     validation = setup.folder("compare").glob("records/*/validation.jsonl")
     replayed.write_text(next(validation).read_text())
-    with pytest.raises(LoraparError, match="of cell `more` replays are measured on"):
+    with pytest.raises(LoraparError, match="replayed records of `train-sft` in cell `more` are"):
         compare(setup, named)
     replayed.unlink()
     with pytest.raises(LoraparError, match="no such file"):
@@ -204,6 +204,15 @@ def test_a_replayed_file_is_apart_from_what_is_measured_and_decides(setup, tmp_p
     replayed.write_text('{"prompt": "Where is the elk?", "completion": "#### tree"}\n')
     compare(setup, named)
     assert len(trained) == 3
+
+
+def test_a_cell_does_not_choose_its_step_by_what_it_is_measured_on(setup, tmp_path, trained):
+    cells = tmp_path / "cells.yaml"
+    validation = f"eval_steps: 1, keep: best, validation: {tmp_path / 'measured.jsonl'}"
+    cells.write_text(f"best: {{train-sft: {{{validation}}}}}\n")
+    with pytest.raises(LoraparError, match="validated records of `train-sft` in cell `best` are"):
+        compare(setup, options(tmp_path, cells=("paper", str(cells)), seeds=1))
+    assert trained == []
 
 
 def test_a_cell_that_fails_is_named(setup, tmp_path):
