@@ -152,6 +152,13 @@ class _RlData:
             self.records, self.pass_filter = filter_by_pass_rate(
                 preparation, self._tokenizer, self.records, self._rewards, self._options
             )
+            if self._options.replay:
+                counts = self.counts()
+                share = counts["replayed_records"] / counts["trained_records"]
+                preparation.job.manifest.notes.append(
+                    f"{counts['replayed_records']:,} of the records left by pass rate, {share:.0%}, "
+                    f"are replayed: `--replay {self._options.replay:g}` is their share before"
+                )
         rate.find(preparation, self.records, PROMPTS, to_trials)
 
     def counts(self) -> TrainedRecords:

@@ -71,8 +71,8 @@ def test_only_prompts_within_the_limits_are_trained_on(run_dir, batches):
 
 
 def test_replayed_records_are_counted_after_the_filter(run_dir):
-    replayed = replace(FILTER, replay=0.5)
-    record = train_rl(run_dir, replayed).manifest.record(RlRecord)
+    manifest = train_rl(run_dir, replace(FILTER, replay=0.5)).manifest
+    record = manifest.record(RlRecord)
     kept = {
         line["id"] for line in lines(run_dir, Stage.TRAIN_RL, Artifact.PASS_RATES) if line["kept"]
     }
@@ -80,6 +80,8 @@ def test_replayed_records_are_counted_after_the_filter(run_dir):
     assert record.counts["records"] == {"system1": 12, "system2": 12}
     assert record.counts["trained_records"] == len(kept)
     assert record.counts["replayed_records"] == len(others) < 12
+    (note,) = [note for note in manifest.notes if "`--replay 0.5` is their share before" in note]
+    assert note.startswith(f"{len(others)} of the records left by pass rate, ")
 
 
 def test_a_kill_loses_no_sample_and_none_is_made_twice(run_dir, tmp_path, batches):
