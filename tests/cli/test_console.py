@@ -83,6 +83,13 @@ def test_progress_shows_figures_and_a_remark_behind_the_task(capfd):
     assert capfd.readouterr().err == "a | 1.5/s | 0 retries | waiting 0:20: 3 of 9\n"
 
 
+def test_a_task_without_a_count_shows_none(capfd):
+    with console.progress_display() as progress:
+        progress(Advance("loading"))
+        progress(Advance("writing", 0, 2))
+    assert capfd.readouterr().err == "loading\nwriting: 0 of 2\n"
+
+
 @pytest.mark.parametrize(
     ("fresh", "expected"),
     [

@@ -51,6 +51,13 @@ def test_export_never_writes_over_something(run_dir, tmp_path):
     assert (tmp_path / "out" / "mine").read_text() == "keep"
 
 
+def test_a_file_where_the_folder_is_to_be_is_named(run_dir, tmp_path):
+    (tmp_path / "out").write_text("keep")
+    with pytest.raises(LoraparError, match="out` is a file"):
+        export(run_dir, ExportOptions(tmp_path / "out", what="init"))
+    assert (tmp_path / "out").read_text() == "keep"
+
+
 def test_export_that_computes_something_else_is_not_published(run_dir, tmp_path, monkeypatch):
     from lorapar_cli.models.measuring import logits as measuring
 
