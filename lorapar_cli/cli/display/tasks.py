@@ -11,6 +11,8 @@ from lorapar_cli.text_safety import make_inert
 
 _BAR = 10
 _MOST_LINES = 6
+# Columns below which a task with a course is drawn without a bar.
+_WIDE = 100
 _BARS = "━╸"
 
 
@@ -88,8 +90,10 @@ class Tasks:
         if event.course and briefly:
             figures = figures[1:]
         elif event.course:
-            figures[0] = " ".join([figures[0], *self._course(event)])
-        counted = f"{self._bar(event)}{event.done:,} of {event.total:,}" if event.total else ""
+            # What a narrow terminal has room for belongs to figures.
+            figures[0] = " ".join([figures[0], *self._course(event, width // 10)])
+        bar = "" if event.course and width < _WIDE else self._bar(event)
+        counted = f"{bar}{event.done:,} of {event.total:,}" if event.total else ""
         if event.total is None and event.done:
             counted = f"{event.done:,}"
         seconds = (self.now() if task.ended is None else task.ended) - task.began
@@ -100,8 +104,9 @@ class Tasks:
         safe = [make_inert(part).replace("\n", "\\n") for part in parts if part]
         return fit(safe, width, " | ") or cut(safe[0], width)
 
-    def _course(self, event: Advance) -> list[str]:
-        drawn = sparkline(event.course, self.encoding)
+    def _course(self, event: Advance, most: int | None = None) -> list[str]:
+        values = event.course if most is None else event.course[-max(most, 2) :]
+        drawn = sparkline(values, self.encoding)
         return [drawn] if drawn else []
 
     def _bar(self, event: Advance) -> str:

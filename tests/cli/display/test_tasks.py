@@ -5,6 +5,7 @@ import pytest
 from lorapar_cli.cli.display.tasks import Tasks
 from lorapar_cli.cli.display.words import width_of
 from lorapar_cli.events import Advance
+from lorapar_cli.training.grpo import SHOWN
 
 
 class Clock:
@@ -87,3 +88,19 @@ def test_of_many_tasks_the_latest_are_shown(tasks):
     lines = tasks.lines(80)
     assert lines[0] == "14 more above"
     assert [line.split(" | ")[0] for line in lines[1:]] == [f"cell {n}" for n in range(14, 20)]
+
+
+@pytest.mark.parametrize(("width", "has_room"), [(60, False), (80, True), (120, True)])
+def test_a_long_course_leaves_room_for_the_clipped_share(clock, width, has_room):
+    """What is left out of a line is left out from its end."""
+    tasks = Tasks(now=clock)
+    figures = [f"{name} 0.125" for name in SHOWN.values()]
+    tasks.advance(Advance("train-rl", 1, 1000, figures, course=[0.5]))
+    clock.now = 100.0
+    course = [n / 24 for n in range(24)]
+    tasks.advance(Advance("train-rl", 100, 1000, figures, course=course))
+    (line,) = tasks.lines(width)
+    assert len(line) <= width
+    assert "100 of 1,000" in line
+    assert "reward 0.125 ▁" in line
+    assert ("clipped 0.125" in line) == has_room
