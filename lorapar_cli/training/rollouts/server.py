@@ -116,7 +116,7 @@ class RolloutServer:
             raise LoraparError(
                 f"the server at `{self.url}` does not tell tokens and their log-probabilities",
                 f"{type(cause).__name__}: {cause}",
-                "use vLLM 0.11 or later",
+                "use vLLM 0.22 or later",
             ) from cause
         if len(found) != request["n"] or any(
             not one.tokens or len(one.tokens) != len(one.logprobs) for one in found
@@ -146,5 +146,7 @@ class RolloutServer:
             raise LoraparError(
                 f"the server at `{self.url}` refuses to write completions",
                 f"status {reply.status_code}: {reply.text[:300]}",
+                "the server's own output says why; when it runs again, the same command resumes from "
+                "the last checkpoint",
             )
         return reply.json()
