@@ -121,7 +121,6 @@ def complete_batch(
     return [_to_completion(tokenizer, tokens, decoding, ends) for tokens in written]
 
 
-@torch.inference_mode()
 @contextmanager
 def finite_probabilities() -> Iterator[None]:
     """Turns what torch says of logits that are not finite into an expected error.
@@ -143,6 +142,7 @@ def finite_probabilities() -> Iterator[None]:
         ) from cause
 
 
+@torch.inference_mode()
 def decode_batch(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -43,6 +43,17 @@ def generate_alone(model, tokenizer, prompt, **settings):
     return whole[0, len(prompt) :].tolist()
 
 
+def test_nothing_is_kept_for_a_gradient(model, tokenizer, prompts):
+    kept = []
+    hook = model.register_forward_hook(lambda *_: kept.append(torch.is_grad_enabled()))
+    try:
+        complete_batch(model, tokenizer, prompts[:2], Decoding(3))
+    finally:
+        hook.remove()
+    assert kept
+    assert not any(kept)
+
+
 def test_greedy_equals_generate_one_by_one(model, tokenizer, prompts):
     alone = [
         generate_alone(model, tokenizer, prompt, max_new_tokens=40, do_sample=False)
