@@ -101,7 +101,9 @@ def read_moved(folder: Path) -> dict[str, float]:
 def attended_padding() -> Iterator[None]:
     """Pads on the left in SFT and attends to the padding."""
 
-    def collator(tokenizer: PreTrainedTokenizerBase) -> Any:
+    def collator(tokenizer: PreTrainedTokenizerBase, packing: bool = False) -> Any:
+        if packing:
+            raise AssertionError("a packed batch has no padding")
         whole = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=sft.IGNORED_LABEL)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

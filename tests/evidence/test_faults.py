@@ -1,5 +1,7 @@
 """Faults of the published script: what each does, and that it is gone when switched off."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -111,5 +113,8 @@ def test_faults_are_gone_when_they_are_switched_off(tmp_path):
     before = (sft.collator, masked_trainer.ActiveElements, training_run.verify_trained)
     with faults.attended_padding(), faults.frozen_decay(tmp_path):
         during = (sft.collator, masked_trainer.ActiveElements, training_run.verify_trained)
-        assert all(a is not b for a, b in zip(before, during, strict=True))
+        for right, wrong in zip(before, during, strict=True):
+            assert right is not wrong
+            # They are called in place of each other.
+            assert [*signature(right).parameters] == [*signature(wrong).parameters]
     assert (sft.collator, masked_trainer.ActiveElements, training_run.verify_trained) == before
