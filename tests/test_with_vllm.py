@@ -24,10 +24,11 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.extra("vllm"), pytest.mark.slow]
 # On the CPU, vLLM would bind threads to cores and take 40 % of the memory.
 ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
-RL = (
-    "--max-steps 2 --per-device-batch-size 32 --gradient-accumulation 1 --num-generations 8 "
-    "--max-completion-length 48 --rewards answer=1,format=0.1 --learning-rate 1e-3 --no-forgetting"
-).split()
+RL = [
+    *("--max-steps", "2", "--per-device-batch-size", "32", "--gradient-accumulation", "1"),
+    *("--num-generations", "8", "--max-completion-length", "48", "--no-forgetting"),
+    *("--rewards", "answer=1,format=0.1", "--learning-rate", "1e-3"),
+]
 
 
 def lorapar(*arguments):
