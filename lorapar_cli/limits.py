@@ -12,7 +12,7 @@ LARGEST_BATCH = 2**20
 MOST_TOKENS = 2**24
 """Of a record, a prompt or a completion; contexts of models end before."""
 LARGEST_RATE = 1_000.0
-"""Of learning rates, weight decay and weights of a loss."""
+"""Of `--movement-rate`, weight decay and weights of a loss."""
 LARGEST_TEMPERATURE = 100.0
 """Tokens are drawn all but evenly long before."""
 LARGEST_TIMEOUT = 604_800.0
@@ -21,4 +21,4 @@ MOST_TRIES = 1_000
 MOST_REQUESTS = 10_000
 """At the same time; each takes a thread's or a connection's memory."""
 LARGEST_NUMBER = 1e15
-"""Of any option: whole numbers above it are not exact in JSON for every reader."""
+"""Of any whole number: above it, they are not exact in JSON for every reader."""

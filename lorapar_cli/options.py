@@ -270,7 +270,8 @@ def _out_of_range(each: Option, value: float) -> str | None:
     )
     if too_low or too_high:
         return f"`{each.flag}` must be {range_in_words(stated)}, not {value:g}"
-    if abs(value) > LARGEST_NUMBER:
+    # Of other numbers, such as rates, training says that they make it diverge.
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
         return f"`{each.flag}` is larger than any number that means something here: {value:g}"
     return None
 

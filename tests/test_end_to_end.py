@@ -153,11 +153,12 @@ def test_report_compares_runs_and_names_what_is_stale(readme_run):
     lines = lorapar(["report", "--markdown", "lorapar-run", "lorapar-run"], folder).splitlines()
     assert len(lines) == 2 + 2 * 3
     base, sft, rl = (line.split(" | ") for line in lines[2:5])
-    assert base[3:8] == ["greedy", "", "", "", ""]
-    assert sft[4] == rl[4] == "importance, theta 0.9, alpha 1, beta 1"
-    assert sft[6].endswith("%")
-    assert sft[7] == ""
-    assert rl[7].endswith("%")
+    assert base[1] == "embedded"
+    assert base[4:9] == ["greedy", "", "", "", ""]
+    assert sft[5] == rl[5] == "importance, theta 0.9, alpha 1, beta 1"
+    assert sft[7].endswith("%")
+    assert sft[8] == ""
+    assert rl[8].endswith("%")
     splits = folder / "lorapar-run" / "classify" / "system1.jsonl"
     text = splits.read_text()
     splits.write_text(text + "\n")

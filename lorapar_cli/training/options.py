@@ -64,9 +64,7 @@ class TrainingOptions(RecipeOptions, WatchOptions, SpeedOptions):
         UsageError: An option out of range, an unknown tracker, or no step to take.
     """
 
-    learning_rate: float = required(
-        "Peak learning rate.", above=0, at_most=LARGEST_RATE, trainer="learning_rate"
-    )
+    learning_rate: float = required("Peak learning rate.", above=0, trainer="learning_rate")
     epochs: float = option(
         1.0, "Passes over the records.", above=0, at_most=MOST_EPOCHS, trainer="num_train_epochs"
     )

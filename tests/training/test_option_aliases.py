@@ -63,7 +63,10 @@ def test_the_same_by_both_names_is_refused():
         ("max_steps=1.5", "`--max-steps` takes a value of type int, not 1.5"),
         ("seed=[", "is not valid YAML"),
         ("seed=true", "`--seed` takes a value of type int, not True"),
-        ("per_device_train_batch_size=0", "`--per-device-batch-size` must be at least 1, not 0"),
+        (
+            "per_device_train_batch_size=0",
+            "`--per-device-batch-size` must be at least 1 and at most 1,048,576, not 0",
+        ),
         ("optim=3", "`--optimizer` takes a value of type str, not 3"),
         ("gradient_checkpointing=1", "`--gradient-checkpointing` takes a value of type bool"),
         ("max_length=two", "`--max-length` takes a value of type int, not 'two'"),
