@@ -14,25 +14,17 @@ from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
 from lorapar_cli.finite import is_finite
-from lorapar_cli.limits import LARGEST_NUMBER
+from lorapar_cli.limits import (
+    LARGEST_CODE_MEMORY,
+    LARGEST_CODE_TIMEOUT,
+    LARGEST_NUMBER,
+    LARGEST_SEED,
+)
 from lorapar_cli.text_safety import holds_key
 
 _KEY = "option"
 UNCHANGED = object()
 """Of an option whose default makes the same results as those that are older than the option."""
-LARGEST_SEED = 2**32 - 1
-"""Of all the generators that take a seed, NumPy's takes the fewest."""
-MOST_SEEDS = 1_000
-"""Trainings of one cell that a comparison or a sweep may be asked for."""
-MOST_JOBS = 256
-"""Processes that a comparison or a sweep may be asked to start."""
-LARGEST_CODE_TIMEOUT = 86_400.0
-LARGEST_CODE_MEMORY = 2**24
-"""Above them, the kernel takes no such limits, and every program of a model would count as wrong."""
-LARGEST_RANK = 2**16
-"""Of a LoRA adapter."""
-LEAST_TEMPERATURE = 0.01
-"""Below it, logits divided by the temperature leave the range of half precision."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ models; words are single bytes, but for pairs of newlines and the answer `42`, w
 as they are there.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lorapar_cli.store.records import Record
 
@@ -296,30 +296,7 @@ FAMILIES = [
         arguments=("direct=true",),
         eos="<|return|>",
     ),
-    # Tokenizers that end every text, which would stand between prompt and answer.
-    Family(
-        "llama-2-ending",
-        None,
-        ("<unk>", "<s>", "</s>"),
-        ("<s>",),
-        (NL,),
-        ("</s>",),
-        bos="<s>",
-        starts=True,
-        ends="</s>",
-        eos="</s>",
-    ),
-    Family(
-        "gpt-2-ending",
-        None,
-        ("<|endoftext|>",),
-        (),
-        (NL,),
-        ("<|endoftext|>",),
-        ends="<|endoftext|>",
-        eos="<|endoftext|>",
-    ),
-    # With another token than the end of sequence.
+    # It ends every text with another token than the end of sequence.
     Family(
         "separating",
         None,
@@ -332,18 +309,12 @@ FAMILIES = [
         ends="<sep>",
         eos="<eos>",
     ),
-    # The template starts a conversation with what the tokenizer starts a text with.
-    Family(
-        "mistral-ending",
-        _MISTRAL,
-        ("<pad>", "<s>", "</s>", "[INST]", "[/INST]"),
-        ("<s>", "[INST]", SPACE),
-        (SPACE, "[/INST]"),
-        ("</s>",),
-        leading=(SPACE,),
-        bos="<s>",
-        starts=True,
-        ends="</s>",
-        eos="</s>",
-    ),
+]
+
+_BY_NAME = {family.name: family for family in FAMILIES}
+# Tokenizers that end every text, which would stand between prompt and answer; the template of the last
+# one starts a conversation with what the tokenizer starts a text with.
+FAMILIES += [
+    replace(_BY_NAME[name], name=f"{name}-ending", ends=_BY_NAME[name].eos)
+    for name in ("llama-2", "gpt-2", "mistral")
 ]

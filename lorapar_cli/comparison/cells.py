@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.limits import LARGEST_RANK
 from lorapar_cli.names import Stage
-from lorapar_cli.options import LARGEST_RANK, Options, find_problem, options_of
+from lorapar_cli.options import Options, find_problem, options_of
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.yaml_file import read_yaml

@@ -234,9 +234,11 @@ def _require_files_apart(
     cell: Cell, stage: Stage, options: TrainingOptions, records: ComparedRecords
 ) -> None:
     """Refuses files of a cell's own with records that it is measured on or, in replay, judged by."""
+    if not (files := own_files(options)):
+        return
     held_out, validation = read_records(records.held_out), read_records(records.validation)
     others = {"replayed": held_out + validation, "validated": held_out}
-    for what, path in own_files(options).items():
+    for what, path in files.items():
         if not path.is_file():
             raise LoraparError(
                 f"no such file: `{path}`", f"`{stage}` of cell `{cell.name}` needs it"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from lorapar_cli.evaluation.options import Match
-from lorapar_cli.limits import LARGEST_BATCH, MOST_TOKENS
+from lorapar_cli.limits import LARGEST_BATCH, LARGEST_SEED, MOST_JOBS, MOST_SEEDS, MOST_TOKENS
 from lorapar_cli.model_options import trust_option
-from lorapar_cli.options import LARGEST_SEED, MOST_JOBS, MOST_SEEDS, Options, option
+from lorapar_cli.options import Options, option
 
 StageChoice = Literal["sft", "rl", "both"]
 

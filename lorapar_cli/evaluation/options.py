@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError, nearest
-from lorapar_cli.limits import LARGEST_BATCH, LARGEST_TEMPERATURE, MOST_TOKENS, MOST_TRIES
+from lorapar_cli.limits import (
+    LARGEST_BATCH,
+    LARGEST_TEMPERATURE,
+    LEAST_TEMPERATURE,
+    MOST_TOKENS,
+    MOST_TRIES,
+)
 from lorapar_cli.model_options import (
     attention_option,
     device_map_option,
@@ -16,7 +22,6 @@ from lorapar_cli.model_options import (
 )
 from lorapar_cli.names import Attention, DeviceMap, Dtype
 from lorapar_cli.options import (
-    LEAST_TEMPERATURE,
     Options,
     code_memory_option,
     code_packages_option,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.limits import LARGEST_RATE, MOST_RECORDS, MOST_TOKENS
+from lorapar_cli.limits import LARGEST_RANK, LARGEST_RATE, MOST_RECORDS, MOST_TOKENS
 from lorapar_cli.model_options import (
     attention_option,
     device_map_option,
@@ -26,13 +26,7 @@ from lorapar_cli.names import (
     Quantize,
     Rule,
 )
-from lorapar_cli.options import (
-    LARGEST_RANK,
-    Options,
-    option,
-    out_option,
-    seed_option,
-)
+from lorapar_cli.options import Options, option, out_option, seed_option
 
 MOVEMENT_STEPS = 20
 # The default of `train-sft`. Adam's steps have the size of the rate, so that the order of the

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from lorapar_cli.errors import UsageError
 from lorapar_cli.libraries import MODELS, require_libraries
-from lorapar_cli.limits import LARGEST_BATCH, MOST_TOKENS
+from lorapar_cli.limits import LARGEST_BATCH, LARGEST_RANK, MOST_TOKENS
 from lorapar_cli.model_options import quantize_option, trust_option
 from lorapar_cli.names import TARGET_MODULES, Dtype, Quantize, Stage
-from lorapar_cli.options import LARGEST_RANK, Options, option
+from lorapar_cli.options import Options, option
 from lorapar_cli.training.options import RlOptions, SftOptions
 
 if TYPE_CHECKING:

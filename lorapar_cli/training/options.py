@@ -10,6 +10,7 @@ from lorapar_cli.limits import (
     LARGEST_BATCH,
     LARGEST_RATE,
     LARGEST_TEMPERATURE,
+    LEAST_TEMPERATURE,
     MOST_EPOCHS,
     MOST_STEPS,
     MOST_TOKENS,
@@ -25,7 +26,6 @@ from lorapar_cli.model_options import (
 )
 from lorapar_cli.names import Attention, Dtype, Quantize
 from lorapar_cli.options import (
-    LEAST_TEMPERATURE,
     code_memory_option,
     code_packages_option,
     code_timeout_option,

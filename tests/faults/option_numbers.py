@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from lorapar_cli.cli import main as command_line
-from lorapar_cli.options import LARGEST_SEED
+from lorapar_cli.limits import LARGEST_SEED
 from tests.faults.harness import Case, Lost, Result, make_logs, run
 from tests.faults.pipeline import pipeline
 

@@ -11,7 +11,7 @@ from lorapar_cli import embedded
 from lorapar_cli.cli import console
 from lorapar_cli.cli.commands.run import run_stages
 from lorapar_cli.cli.config import read_config
-from lorapar_cli.options import LARGEST_SEED
+from lorapar_cli.limits import LARGEST_SEED
 from lorapar_cli.store.atomic import atomic_file
 
 

@@ -18,8 +18,9 @@ from lorapar_cli.comparison.sweep.axes import (
 )
 from lorapar_cli.comparison.sweep.table_spec import FIGURES
 from lorapar_cli.labelling.teachers.teacher import STRUCTURED
+from lorapar_cli.limits import LARGEST_SEED, MOST_SEEDS
 from lorapar_cli.names import Stage
-from lorapar_cli.options import LARGEST_SEED, MOST_SEEDS, Option, Options, options_of
+from lorapar_cli.options import Option, Options, options_of
 
 Schema = dict[str, Any]
 DIALECT = "http://json-schema.org/draft-07/schema#"

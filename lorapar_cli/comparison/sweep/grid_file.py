@@ -18,8 +18,8 @@ from lorapar_cli.comparison.sweep.axes import (
 )
 from lorapar_cli.comparison.sweep.table_spec import FIGURES, TableSpec, read_table
 from lorapar_cli.errors import UsageError, nearest
+from lorapar_cli.limits import LARGEST_SEED, MOST_SEEDS
 from lorapar_cli.names import Stage
-from lorapar_cli.options import LARGEST_SEED, MOST_SEEDS
 from lorapar_cli.store.yaml_file import read_yaml
 
 ROW = "row"

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorapar_cli.limits import MOST_JOBS, MOST_SEEDS
 from lorapar_cli.model_options import trust_option
-from lorapar_cli.options import MOST_JOBS, MOST_SEEDS, Options, option, required
+from lorapar_cli.options import Options, option, required
 
 
 @dataclass(frozen=True)

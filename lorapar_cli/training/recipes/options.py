@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorapar_cli.errors import UsageError
-from lorapar_cli.limits import LARGEST_BATCH, LARGEST_TEMPERATURE, MOST_STEPS, MOST_TRIES
-from lorapar_cli.options import LEAST_TEMPERATURE, Options, option, required
+from lorapar_cli.limits import (
+    LARGEST_BATCH,
+    LARGEST_TEMPERATURE,
+    LEAST_TEMPERATURE,
+    MOST_STEPS,
+    MOST_TRIES,
+)
+from lorapar_cli.options import Options, option, required
 
 OTHER, SELF = "other", "self"
 """Values of `--replay-source` that are not a file."""

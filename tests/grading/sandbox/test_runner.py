@@ -17,7 +17,7 @@ from lorapar_cli.grading.sandbox.runner import (
     run_program,
     run_programs,
 )
-from lorapar_cli.options import LARGEST_CODE_MEMORY, LARGEST_CODE_TIMEOUT
+from lorapar_cli.limits import LARGEST_CODE_MEMORY, LARGEST_CODE_TIMEOUT
 from tests.grading.sandbox.hostile_programs import ENDLESS, HOSTILE, MARK, PLACES
 from tests.shared_data import SHARED_DATA
 
