@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Coroutine
@@ -24,22 +25,30 @@ def run_to_end(coroutine: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(coroutine)
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine, context=contextvars.copy_context())
+    ended = threading.Event()
 
     def work() -> None:
         asyncio.set_event_loop(loop)
-        # What it raises is the task's, and is raised below.
-        loop.run_until_complete(asyncio.wait([task]))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        try:
+            # What it raises is the task's, and is raised below.
+            loop.run_until_complete(asyncio.wait([task]))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+            ended.set()
 
-    thread = threading.Thread(target=work, name="lorapar-coroutine")
     try:
-        thread.start()
-        thread.join()
-    except BaseException:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        threading.Thread(target=work, name="lorapar-coroutine").start()
+        # Not `Thread.join`: once interrupted, it takes the thread for ended before Python 3.13.
+        ended.wait()
+    except RuntimeError:
+        # No thread was started that could end.
         raise
-    finally:
-        loop.close()
+    except BaseException:
+        # A loop that is closed has nothing left to cancel.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
+        ended.wait()
+        raise
     return task.result()

@@ -47,19 +47,43 @@ def test_results_errors_and_context_come_through():
 
 
 def test_an_interrupt_cancels_the_coroutine():
-    cancelled = []
+    steps = []
 
     async def endless():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            cancelled.append(True)
+            # Longer than the caller needs to go on without waiting for it.
+            await asyncio.sleep(0.2)
+            steps.append("cleaned up")
             raise
 
     with pytest.raises(KeyboardInterrupt):
         in_a_cell(lambda: run_to_end(endless()))
-    assert cancelled
+    assert steps == ["cleaned up"]
+
+
+def test_a_second_interrupt_does_not_wait():
+    release = threading.Event()
+    ended = threading.Event()
+
+    async def stubborn():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            await asyncio.to_thread(release.wait)
+            ended.set()
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_a_cell(lambda: run_to_end(stubborn()))
+        assert not ended.is_set()
+    finally:
+        release.set()
+    assert ended.wait(10)
 
 
 def test_a_notebook_asks_teachers_and_calls_rewards_that_are_coroutines(tmp_path, monkeypatch):
