@@ -7,6 +7,8 @@ from lorapar_cli.grading.python_source import expand_tabs, is_spent, mended
 from lorapar_cli.grading.snippets import code_among_prose, is_broken_code, regions, split_fences
 
 _CUTS_TRIED = 40
+# `Use `return x` here.`
+_INLINE = re.compile(r"(?<!`)`(return [^`\n]+)`(?!`)")
 
 
 def body_indent(head: str, entry_point: str) -> str:
@@ -28,7 +30,13 @@ def bodies(answer: str, indent: str) -> Iterator[str]:
     for region in regions(answer):
         fences, outside = split_fences(region)
         usable = [(each.text, not each.complete) for each in reversed(fences) if each.python]
-        for text, cut_off in [*usable, (region.partition("```")[0], True), (outside, True)]:
+        inline = [(text, False) for text in _INLINE.findall(outside)[-1:]]
+        for text, cut_off in [
+            *usable,
+            (region.partition("```")[0], True),
+            (outside, True),
+            *inline,
+        ]:
             for each in mended(text):
                 yield from _indented(each, indent, cut_off)
 

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorapar_cli.grading.python_source import bound_names, mended, parse
+from lorapar_cli.grading.reading.clean import final_channel
 
 # A tag in quotes is a text of the program.
 _THOUGHT_NAMES = r"(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)"
-_THOUGHT = re.compile(rf"(?<![\"'`])<{_THOUGHT_NAMES}>", re.IGNORECASE)
-_THOUGHT_END = re.compile(rf"(?<![\"'`])</{_THOUGHT_NAMES}>", re.IGNORECASE)
+_THOUGHT = re.compile(rf"(?<![\"'`])(?:<{_THOUGHT_NAMES}>|\[THINK\])", re.IGNORECASE)
+# Three of them end a fence.
+_THOUGHT_END = re.compile(
+    rf"(?:(?<=```)|(?<![\"'`]))(?:</{_THOUGHT_NAMES}>|\[/THINK\])", re.IGNORECASE
+)
+_CHANNELS = re.compile(r"<\|channel\|>|\Aanalysis(?=[A-Z])")
 _END = re.compile(
     r"(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|end|return)\|>|<end_of_turn>|<EOT>"
     r"|<｜end▁of▁sentence｜>|</s>[ \t\n]*\Z)"
 )
 _TAGS = ("answer", "solution", "code", "python", "final_answer", "output")
 _OPENING_TAG = re.compile(
-    rf"(?<![\"'`])(?:<({'|'.join(_TAGS)})>|\[(PYTHON|ANSWER|CODE|SOLUTION)\]|\\begin{{(code|python)}})",
+    rf"(?<![\"'`])(?:<({'|'.join(_TAGS)})>|\[(PYTHON|ANSWER|CODE|SOLUTION|BEGIN)\]|\\begin{{(code|python)}})",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(`{3,}|~{3,})(.*)")
@@ -48,6 +53,8 @@ class Fence:
 
 def without_thoughts(text: str) -> str:
     """Returns what follows a model's thoughts, up to the end of its turn; empty if they never end."""
+    if _CHANNELS.search(text):
+        text = final_channel(text)
     ends = [found.end() for found in _THOUGHT_END.finditer(text)]
     begins = _THOUGHT.search(text)
     if ends:
@@ -65,7 +72,7 @@ def regions(text: str) -> Iterator[str]:
     for opened in reversed(list(_OPENING_TAG.finditer(text))[-_CLOSINGS_TRIED:]):
         name = next(filter(None, opened.groups()))
         closings = {"<": f"</{name}>", "[": f"[/{name}]", "\\": f"\\end{{{name}}}"}
-        closing = closings[opened[0][0]].lower()
+        closing = "[done]" if name.upper() == "BEGIN" else closings[opened[0][0]].lower()
         inside, found, _ = _partition(text[opened.end() :], closing)
         # A tag in the middle of a line of code is not a tag.
         line = text[text.rfind("\n", 0, opened.start()) + 1 : opened.start()]
@@ -253,12 +260,13 @@ def _is_sentence(tree: ast.Module, definitions_only: bool) -> bool:
 
 
 def has_words(tree: ast.Module) -> bool:
-    """Returns whether a program contains a word that is Python by chance, such as `Explanation`."""
-    words = [
-        each.value.id
-        for each in tree.body
-        if isinstance(each, ast.Expr) and isinstance(each.value, ast.Name)
+    """Returns whether a program contains a word that is Python by chance: `Explanation`, `[DONE]`."""
+    said = [each.value for each in tree.body if isinstance(each, ast.Expr)]
+    inside = [
+        each.elts[0] if isinstance(each, ast.List) and len(each.elts) == 1 else each
+        for each in said
     ]
+    words = [each.id for each in inside if isinstance(each, ast.Name)]
     bound = {
         name for each in ast.walk(tree) if isinstance(each, ast.stmt) for name in bound_names(each)
     }

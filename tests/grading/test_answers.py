@@ -205,6 +205,45 @@ def test_different_answers(one, other):
     assert not answers_match(other, one)
 
 
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("It weighs 2.5 kg (2500 g).", ["2.5", "2500", "2.5 kg"], ["25"]),
+        ("It takes 2 hours, or 120 minutes.", ["2", "120"], ["3"]),
+        ("It weighs 2.5 kg (2 bags).", ["2.5"], ["2"]),
+        ("So she has 12 apples (3 a day).", ["12"], ["3"]),
+        ("She has $20 left after buying 3 books at $10 each.", ["20"], ["10"]),
+        ("She had $50 left after that, so she bought 3 more.", ["3"], ["50"]),
+        ("The answer is 18 dollars and not 20 dollars.", ["18"], ["20"]),
+        ("The answer is 18 minus 3, which is 15.", ["15"], ["18", "3"]),
+        ("The answer is 18 minus 3.", [], ["18", "3"]),
+        ("5 to 7 days", ["5-7", "5 to 7"], ["5", "7", "7-5", "5 to 7 weeks"]),
+        ("x = 15 or x = 20", ["15, 20"], ["15", "20"]),
+        (r"\boxed{\frac{3}{-4}}", ["-3/4"], ["3/4"]),
+        (r"\boxed{2\sqrt2}", [r"2\sqrt{2}"], ["2"]),
+        (r"\boxed{x^{2} + 1}", ["x^2+1"], ["x^3+1"]),
+        ("The statement is true.", ["True"], ["False"]),
+        ("The statement is not true.", [], ["True"]),
+        ("It will be a Wednesday.", ["Wednesday"], ["Tuesday"]),
+        ("✅ 18", ["18"], ["8"]),
+        ("Answer → 18", ["18"], []),
+        ("=> 18", ["18"], []),
+        ("∴ 18", ["18"], []),
+        ("Ans. 18", ["18"], []),
+        ("In 1776.", ["1776"], []),
+        ("The answer is <18>", ["18"], []),
+        ("9 * 2 = 18\n18</answer>", ["18"], ["9"]),
+        ("<final_answer>18</final_answer>", ["18"], []),
+        ("{'answer': 42}", ["42"], []),
+        ("정답은 42입니다.", ["42"], []),
+    ],
+)
+def test_what_sentences_say_to_be_the_answer(text, right, wrong):
+    found = extract_answer(text)
+    assert [each for each in right if not answers_match(found, each)] == []
+    assert [each for each in wrong if answers_match(found, each)] == []
+
+
 def test_none_matches_nothing():
     assert not answers_match(None, "5")
     assert not answers_match("5", None)

@@ -135,6 +135,26 @@ def test_a_lone_surrogate_in_a_text_of_the_program_is_that_text():
     assert graded(["def f(x):\n    return '\ud800!'\n"], code)[0].result.passed
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant<|channel|>final<|message|>```python\n{}```",
+        "[THINK]```python\ndef root(x):\n    return 0\n```[/THINK]```python\n{}```",
+        "<think>```python\ndef root(x):\n    return 0\n```</think>{}",
+        "[BEGIN]\n{}[DONE]",
+    ],
+)
+def test_the_program_is_what_comes_after_thoughts_and_within_marks(form):
+    wrong = WHOLE.replace("isqrt(x)", "isqrt(x) + 1")
+    found = graded([form.format(WHOLE), form.format(wrong)])
+    assert [each.result.passed for each in found] == [True, False]
+
+
+def test_a_statement_in_inline_code_is_the_body():
+    found = graded(["Use `return math.isqrt(x)` here.", "Use `return x` here."])
+    assert [each.result.passed for each in found] == [True, False]
+
+
 @pytest.mark.parametrize("text", ["\0", "    return 3\0\n", "\ud800", "```\n\0\n```"])
 def test_texts_that_are_no_source_fail_and_stop_nothing(text):
     first, second = graded([text, BODY])

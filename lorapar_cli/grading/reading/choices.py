@@ -19,13 +19,16 @@ _MARKS = "*_`\"'“”‘’$ \t\r\n"
 _QUOTE = r"[*\"'$`“”]{0,3}"
 # A letter in brackets or alone, then the end of what names it.
 _LETTER = (
-    rf"{_QUOTE}(?P<open>[(\[{{<][ ]?)?{_QUOTE}(?P<letter>[A-Za-z])(?![\w+#^]|['’]\w|-\w|\.\w)"
+    rf"{_QUOTE}(?P<open>[(\[{{<][ ]?)?{_QUOTE}(?P<letter>[A-Za-z])(?!(?![\u3040-\u9fff\uac00-\ud7af])[\w+#^]|['’]\w|-\w|\.\w)"
     rf"{_QUOTE}(?P<close>[ ]?[)\]}}>])?{_QUOTE}"
 )
 _NOUN = r"(?:options?|one|choices?|letter|answer|statement|alternative|opci[oó]n|opzione)"
 _SUBJECT = (
     rf"(?:(?:the |la |le |el |die )?(?:(?:correct|right|best|final|most likely|only) )?{_NOUN}"
-    r"\s?(?:is\b|(?:would|must|should|will|has to) be\b|:|=)?\s?|(?:la|le|die) )"
+    r"(?: number)?\s?(?:is\b|(?:would|must|should|will|has to) be\b|:|=)?\s?"
+    # These name other things, too, unless a letter is said to be one: `Solution B freezes first`.
+    r"|(?:(?:the|my|final|best) ){0,2}(?:ans\.?|solution|response|selection|pick|guess)\s?"
+    r"(?:is\b|:|=)\s?|(?:la|le|die) )"
 )
 _ADVERB = (
     r"(?:(?:therefore|thus|then|so|clearly|simply|just|definitely|probably|most likely|likely"
@@ -37,15 +40,22 @@ _WHOLE = re.compile(rf"{_LETTER}[.:!,;]?", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"(?:\b(?:it's|it is|it has to be|must be|i'd (?:choose|pick|select|say|go with|go for)|i'll"
     r" (?:choose|pick|select|say|go with|go for)|choose|select|pick|say|go with|go for|going with"
-    r"|which is|matches|corresponds to|leaves us with|leaves|leaving|left with|only|yes|therefore"
+    r"|actually|more likely|which is|matches|corresponds to|leaves us with|leaves|leaving|left with|only|yes|therefore"
     r"|thus|so|hence)"
-    rf"\b,?:?\s{_SUBJECT}?|\b{_SUBJECT}){_LETTER}",
+    rf"\b,?:?\s{_SUBJECT}?|\b{_SUBJECT}|(?<!不)(?<!不[能应会该])选择?\s?[：:]?\s?){_LETTER}",
+    re.IGNORECASE,
+)
+_PREFERRED = re.compile(
+    r"\b(?:(?:more|most) (?:likely|probably)|(?:if i had to|i would|i'd|i'll|i will) (?:choose|pick|guess|say"
+    rf"|go with|go for)),?\s(?:it's |it is )?{_SUBJECT}?{_LETTER}",
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    rf"(?<![\w'-]){_LETTER}(?::\s?(?=yes|correct|true|right)|\s(?:is|must be|has to be|would be|seems|looks)\s)"
+    rf"(?<![\w'-]){_LETTER}"
+    r"(?:(?::\s?(?=yes|correct|true|right)|\s(?:is|must be|has to be|would be|seems|looks)\s)"
     r"(?:clearly |definitely |probably |therefore |thus |obviously |the |my )*"
-    r"(?:yes|correct|right|best|true|answer|one\b|only|most|better|good|valid|choice)",
+    r"(?:yes|correct|right|best|true|answer|one\b|only|most|better|good|valid|choice)"
+    r"|\s?[是为]?正确|\s(?:it is\b|is[.!]?\s*\Z|(?:best|correctly|accurately) [a-z]{2,12}s\b))",
     re.IGNORECASE,
 )
 _MARKED = re.compile(
@@ -55,6 +65,8 @@ _MARKED = re.compile(
 _DELIMITER = re.compile(
     r"\s?[.:,;)\]–—]|\s-\s|\s?$|\s?\n|\s(?:because|since|as|is|due)\b|\s(?=[\d$(])", re.IGNORECASE
 )
+# The option's text right behind its letter, and nothing else: `D Mitochondria`.
+_NAMED_OPTION = re.compile(r"\s[A-Z][a-z]+(?:\s[^\W\d_]+){0,3}[.!]?$")
 _COPULA = re.compile(r"\s(?:is|was|as)\b")
 _DENIED_BEFORE = re.compile(
     r"(?:\bnot|n't(?: be| think| believe)?(?: that)?|\bcannot be|\bnever|\bneither|\bnor|\bnone of|\bexcept|\brules? out"
@@ -71,12 +83,23 @@ _DENIED_AFTER = re.compile(
 _OTHER = re.compile(
     r"(?:\s?(?:/|&|\+|,(?:\s(?:and|or))?)\s?|\s(?:and|or|and/or|nor|oder|und|ou|et|y|o)\s)"
     r"(?:(?:option|choice|answer|maybe|possibly|perhaps|also|both|the|letter) )*"
-    rf"{_QUOTE}[(\[{{<]?(?-i:[A-Z])[)\]}}>]?{_QUOTE}(?![\w'])"
+    rf"{_QUOTE}[(\[{{<]?(?-i:[A-Z])(?:[)\]}}>]|(?![)\]}}>])){_QUOTE}(?![\w'])"
     r"(?!\s(?:is|are|was|has|have|would|can|am|think|know)\b)",
     re.IGNORECASE,
 )
 _SIDE_BY_SIDE = re.compile(r"(?:\b[A-Z][)\]]?(?:, (?:and |or )?|/| (?:and|or|&) )[*(\[]{0,3})$")
 _SEVERAL = re.compile(r"\b(?:both|either|neither|between|all of|none of)\b[^.\n]{0,40}$", re.I)
+_CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|but|answer)\b", re.IGNORECASE)
+# What stands before a letter that is the only item of a list or a quotation.
+_ITEM = re.compile(r"\A\s*(?:>|[-*•]|\d{1,2}[.)])\s+(?=\S)")
+_NAMES_OPTION = re.compile(r"\b(?:option|choice|letter)(?: is)?:?\s\W{0,3}$", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"\b(?:not|wrong|right|true|false|correct|incorrect|impossible|because|since|yes|no)\b|n't\b",
+    re.I,
+)
+# `A:` that stands for the answer.
+_ANSWER_LABEL = re.compile(r"(?:\A|\n)A: {0,3}(\W{0,3}[A-J]\W{0,3})\Z")
+_OPTION_LINE = re.compile(r"[ \t>*-]{0,8}\(?([A-J])(?:\)|[.:](?=\s)|\s*$)")
 # After `A` or `I`, these show that the letter is meant and not the word.
 _LETTER_ENDS = re.compile(
     r"\s*$|\s?[.,:;!)\n–—/]|\s-\s|\s(?:because|since|as|is|was|due|and|or|but|given|instead)\b",
@@ -91,6 +114,7 @@ _MOST = 200
 # What a text chooses, it says in this many last characters.
 _CLOSE_TO_END = 100_000
 _SHORTEST = 20
+_FEWEST_OPTIONS = 3
 _BEFORE = 60
 
 
@@ -112,17 +136,51 @@ def find_choice(text: str) -> str | None:
     if form and (chosen := _short(form.text)):
         return chosen.letter
     if chosen := _said(text):
-        return chosen.letter
+        return chosen.letter or _preferred(text)
     return None if form else _unsaid(text)
 
 
+def _preferred(text: str) -> str | None:
+    """Returns the letter that is preferred among several: `B or C, but more likely C`."""
+    found = list(_PREFERRED.finditer(plain(text[-_CLOSE_TO_END:])))
+    chosen = _judge(found[-1].string, found[-1]) if found else None
+    return chosen.letter if chosen else None
+
+
 def _unsaid(text: str) -> str | None:
-    words = plain(text).strip()
+    text = _without_options(text)
+    if labelled := _ANSWER_LABEL.search(text):
+        text = labelled[1]
+    words = _ITEM.sub("", plain(text)) if "\n" not in text else plain(text)
+    words = words.strip()
     for rule in (_whole, _claimed, _begun):
         if chosen := rule(words):
             return chosen.letter
     chosen = _bracketed(text)
     return chosen.letter if chosen else None
+
+
+def _without_options(text: str) -> str:
+    """Returns a text without the list of all options that it begins with, from A on.
+
+    A line that judges its option is no part of such a list.
+    """
+    lines = text.split("\n")
+    listed, end = 0, 0
+    for number, line in enumerate(lines):
+        found = _OPTION_LINE.match(line)
+        if found is None:
+            if line.strip():
+                break
+            continue
+        if found[1] != "ABCDEFGHIJ"[listed : listed + 1] or _is_verdict(line[found.end() :]):
+            break
+        listed, end = listed + 1, number + 1
+    return "\n".join(lines[end:]) if listed >= _FEWEST_OPTIONS else text
+
+
+def _is_verdict(text: str) -> bool:
+    return _VERDICT.search(text) is not None
 
 
 def _short(text: str) -> _Choice | None:
@@ -155,7 +213,8 @@ def _claimed(text: str) -> _Choice | None:
         [*_CHOSEN.finditer(text), *_JUDGED.finditer(text)], key=lambda one: one.start("letter")
     )
     for one in reversed(found[-_MOST:]):
-        if chosen := _judge(text, one):
+        small = _NAMES_OPTION.search(text[one.start() : one.start("letter")]) is not None
+        if chosen := _judge(text, one, small=small):
             return chosen
     return None
 
@@ -165,6 +224,8 @@ def _begun(text: str) -> _Choice | None:
     lines = [text] if "\n" not in text else [text, text.rpartition("\n")[2].lstrip(" *_>")]
     for line in lines:
         found = _AT_START.match(line)
+        if found and _NAMED_OPTION.match(line, found.end()) and len(lines) == 1:
+            return _judge(line, found)
         if found is None or not (found["close"] or _DELIMITER.match(line, found.end())):
             continue
         if found["letter"] in "AI" and _COPULA.match(line, found.end()):
@@ -206,9 +267,14 @@ def _judge(text: str, found: re.Match[str], *, small: bool = False) -> _Choice |
             return None
         if _NAME_BEFORE.search(before):
             return None
-    if _OTHER.match(text, end) or _SIDE_BY_SIDE.search(before) or _SEVERAL.search(before):
+    if _OTHER.match(text, end) or _SIDE_BY_SIDE.search(before) or _is_among_several(before):
         return _Choice(None)
     return None if _is_denied(text, found.start("letter"), end) else _Choice(letter.upper())
+
+
+def _is_among_several(before: str) -> bool:
+    several = _SEVERAL.search(before)
+    return several is not None and _CONCLUDES.search(before, several.start()) is None
 
 
 def _is_closed(found: re.Match[str]) -> bool:

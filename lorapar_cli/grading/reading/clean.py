@@ -58,14 +58,15 @@ def without_control_words(text: str) -> str:
 
 def clean(text: str) -> str:
     """Returns the part of a completion that answers the question."""
-    text = _final_channel(without_thoughts(text))
+    text = final_channel(without_thoughts(text))
     *_, after = _REASONING_END.split(text)
     if after.strip():
         text = after
     return _CALCULATION.sub("", _without_run_on(without_control_words(text)))
 
 
-def _final_channel(text: str) -> str:
+def final_channel(text: str) -> str:
+    """Returns what a text in channels says in its last one; another text as it is."""
     if _CHANNEL not in text:
         if _BARE_THOUGHTS.match(text):
             return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else ""

@@ -27,6 +27,9 @@ from lorapar_cli.grading.reading.structures import (
 _ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _POWER = re.compile(r"(-?\d{1,4})\s?(?:\^\s?(?:\{(\d{1,2})\}|(\d{1,2}))|([²³]))")
+_RANGE = re.compile(r"(?:from )?([$€£]?\d[^-]*?)(?:\s?-\s?|\sto\s)([$€£]?\d[^-]*)", re.I)
+_FROM_TO = "to"
+_LONGEST_RANGE = 60
 _CENTS = Fraction(1, 100)
 _LONGEST = 5000
 
@@ -56,8 +59,19 @@ def read(text: str) -> Reading:
     opened = quantity_of(core)
     bare = core.strip(MARKS + " .!")
     value = opened.quantity.value if opened else _power(bare)
-    structure = read_structure(bare) if is_several(bare) else None
+    structure = read_structure(bare) if is_several(bare) else _range(bare)
     return Reading(opened, value, read_time(bare), structure, _shared_form(bare or whole))
+
+
+def _range(text: str) -> Structure | None:
+    """Returns the ends of a range, `5-7` or `5 to 7 days`, None if a text is none."""
+    found = _RANGE.fullmatch(text) if len(text) <= _LONGEST_RANGE else None
+    if found is None:
+        return None
+    low, high = quantity_of(found[1]), quantity_of(found[2])
+    if low is None or high is None or low.quantity.value >= high.quantity.value:
+        return None
+    return Structure(_FROM_TO, [found[1], found[2]])
 
 
 def _power(text: str) -> Fraction | None:
@@ -74,6 +88,9 @@ def _shared_form(text: str) -> str:
     if not _WORDS.search(re.sub(r"sqrt|frac|sin|cos|tan|log|ln|pi", "", text)):
         # Spaces mean nothing in formulas.
         text = re.sub(r"(?<!\d) | (?!\d)|[*×]", "", text)
+        # Nor do brackets around one sign: `x^{2}`, `√{2}`, `(π)/(2)`.
+        text = re.sub(r"(?<=[\^_√])\{(\w)\}", r"\1", text)
+        text = re.sub(r"\((\w)\)/\((\w)\)", r"\1/\2", text)
     return _ARTICLE.sub("", text, count=1).rstrip(".")
 
 
@@ -128,6 +145,8 @@ def _are_different_names(one: Opened, other: Opened) -> bool:
 def _same_elements(one: Structure | None, other: Structure | None) -> bool:
     if one is None or other is None or len(one.elements) != len(other.elements):
         return False
+    if one.brackets == other.brackets == _FROM_TO:
+        return all(map(same_answer, one.elements, other.elements))
     key: Callable[[str], str] = shared_form
     ours, theirs = [[key(element) for element in each.elements] for each in (one, other)]
     if "{}" in (one.brackets, other.brackets) and {one.brackets, other.brackets} <= {"{}", ""}:

@@ -17,7 +17,7 @@ _BOUNDED_BEFORE = re.compile(
 _DENIED_AFTER = re.compile(
     r"\s*(?:[^\s.,;!?]{1,20}\s){0,4}?(?:(?:is|are|was|were|would be|seems|looks)\s"
     r"(?:[a-z]{1,12}\s){0,2}?)?"
-    r"(?:not (?!includ|count|only)|wrong|incorrect|false|invalid|impossible|isn't|aren't|wasn't"
+    r"(?:not (?!includ|count|only|[-$€£]?\d)|wrong|incorrect|false|invalid|impossible|isn't|aren't|wasn't"
     r"|can't be|cannot be|n't be|too (?:big|small|large|high|low)|a mistake|off by)\b",
     re.IGNORECASE,
 )

@@ -32,9 +32,15 @@ _TURN = re.compile(
 )
 _DIGIT = re.compile(r"\d")
 _NAMED = re.compile(
-    r"(?:\b(?:is|was|are|were)|'s)(?: called| named)? (?:the |an? )?((?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
+    r"(?:\b(?:is|was|are|were|(?:will|would|must|should) be|falls on|lands on)|'s)(?: called| named)?"
+    r" (?:the |an? )?(true|false|(?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
 )
 _LOWER_WORD = re.compile(r"(?<![\w\\])[a-zà-ÿ]{3,}")
+_IN_BRACKETS = re.compile(r" \((?![=~≈])[^()=\n]{1,200}\)[.!]?\s{0,8}\Z")
+_CAME_ABOUT = re.compile(
+    r"\d[^.\n]{0,40}\b(?:left|left over|remaining|in total|altogether|in all)\b"
+    r"(?P<rest>\s(?:after|because|since|when|once|if)\b[^.\n=]{0,200}[.!]?\s{0,8})\Z"
+)
 _SHORT = 120
 _LONGEST_LINE = 2000
 
@@ -54,12 +60,28 @@ def ending(text: str) -> str | None:
     for bold in reversed(_BOLD.findall(last_line)):
         if begins_with_quantity(bold):
             return open_answer(bold)
-    words = plain(text)
+    words = _without_remark(plain(text))
     if result := _result(words.rstrip().rpartition("\n")[2][-_LONGEST_LINE:]):
         return result
     if re.search(r"\d", words) and (number := last_quantity(words)):
         return number
     return _in_words(text)
+
+
+def _without_remark(words: str) -> str:
+    """Returns plain text without what its last sentence adds to the number that it states.
+
+    That is a remark in brackets, `12 apples (3 a day)`, or how a remainder or a sum came about,
+    `$20 left after buying 3 books`.
+    """
+    if found := _IN_BRACKETS.search(words):
+        line = words[words.rfind("\n", 0, found.start()) + 1 : found.start()]
+        # What it says once more, in another unit, is part of the number.
+        if _DIGIT.search(line) and not (last_quantity(words) or "").endswith(")"):
+            return words[: found.start()]
+    if (found := _CAME_ABOUT.search(words)) and _TURN.search(found["rest"]) is None:
+        return words[: found.start("rest")]
+    return words
 
 
 def last_formula(line: str) -> str | None:

@@ -8,8 +8,8 @@ from lorapar_cli.grading.reading.number_words import may_have_number
 from lorapar_cli.grading.reading.opening import Kind, begins_with_quantity, open_answer
 
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
-_OPENED = re.compile(r"<answer>", re.IGNORECASE)
-_CLOSED = re.compile(r"</answer>", re.IGNORECASE)
+_OPENED = re.compile(r"<(?:(?:final_?)?answer|final)>", re.IGNORECASE)
+_CLOSED = re.compile(r"</(?:(?:final_?)?answer|final)>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{|[{}]")
 _BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}(-?\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z]))")
 # `#### 2. Find the price` is a heading; the number is that of the heading.
@@ -22,6 +22,7 @@ _BLANK = re.compile(r"\s*")
 _MARKS = " \t*_`$.:"
 _LONGEST_LINE = 1000
 _LONGEST = 5000
+_SHORT = 200
 _LONGEST_BETWEEN = 2000
 _MOST_BOXES = 20
 _JOINED = re.compile(r"[\s$]*(?:(?:,\s*)?(?:or|and)\b|\\text\s?\{\s*(?:or|and)\s*\}|,)[\s$]*")
@@ -88,6 +89,10 @@ def tagged(text: str) -> list[Explicit]:
         place = closed.end()
     if not spans and (opened := _OPENED.search(text)):
         spans = [(text[opened.end() :], opened.start(), len(text))]
+    elif not spans and (closed := _CLOSED.search(text)):
+        # The prompt has opened it.
+        begin = 0 if closed.start() <= _SHORT else text.rfind("\n", 0, closed.start()) + 1
+        spans = [(text[begin : closed.start()], begin, closed.end())]
     return [
         Explicit(inside.strip()[:_LONGEST], start, stop)
         for inside, start, stop in spans

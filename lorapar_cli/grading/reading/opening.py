@@ -26,7 +26,8 @@ _WRAPPED = [
         r"\\\((.*)\\\)",
         r"\\\[(.*)\\\]",
         r"(?:\\text(?:bf|it|rm)?|\\math(?:rm|bf|it)|\\mbox)\s?\{([^{}]*)\}",
-        r"<answer>(.*?)(?:</answer>)?",
+        r"<(?:final_?)?answer>(.*?)(?:</(?:final_?)?answer>)?",
+        r"<([^<>/]{1,200})>",
         r"(?:\\displaystyle\s?)(.*)",
         # Brackets of a template that was filled in; a set's braces are `\{`.
         r"\{([^{},\\]{1,200})\}",
@@ -55,7 +56,10 @@ _LEADS = [
         rf"(?:{_SUBJECT})(?:'s|\s(?:{_VERB}))\s+(?=\S)",
         rf"(?:{_ADVERB})\b[,:]?\s+(?=\S)",
         rf"(?:{_NEAR})\s+(?=\S)",
-        r"[≈~=:]\s*(?=\S)",
+        r"(?:[≈~:→⇒➜➔∴✅✔✓☑]\ufe0f?|[-=]{1,2}>|=)\s*(?=\S)",
+        r"ans\.?:?\s+(?=\S)",
+        # `In 1776.`, and nothing more.
+        r"(?:in|on|at|by|after)\s+(?=\d[\d.,]*[.!]?$)",
         r"(?:the |my |our |your |a |an |its )?(?:[a-z]{2,12} ){0,3}?(?:answers?|result|solution|total|sum"
         rf"|value|antwort|respuesta|réponse)(?:\s+to [^.:\n]{{1,80}}?)?\s*(?:(?:{_VERB})\b|[:=])"
         r"[\s:*]*(?=\S)",

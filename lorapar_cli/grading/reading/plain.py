@@ -108,7 +108,10 @@ def _slash(found: re.Match[str]) -> str:
     # A digit before it is the whole part of a mixed number.
     space = " " if found.string[found.start() - 1 : found.start()].isdigit() else ""
     if _SIMPLE.fullmatch(over.strip()) and _SIMPLE.fullmatch(under.strip()):
-        return f"{space}{over.strip()}/{under.strip()}"
+        over, under = over.strip(), under.strip()
+        if under.startswith("-"):
+            over, under = over[1:] if over.startswith("-") else f"-{over}", under[1:]
+        return f"{space}{over}/{under}"
     return f"{space}({over})/({under})"
 
 

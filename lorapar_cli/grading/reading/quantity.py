@@ -102,12 +102,32 @@ def read_quantity(text: str, at: int = 0) -> Quantity | None:
             break
         total += part.value * unit.factor * (1 if first.value >= 0 else -1)
         smallest, end = unit, part.end
-    if smallest is base:
+    if again := _restated(text, end, total, base):
+        fine, end = again
+    elif smallest is base:
         return first
-    fine = total / smallest.factor
+    else:
+        fine = total / smallest.factor
     return Quantity(total / base.factor, first.start, end, base, True, fine)
 
 
+def _restated(text: str, end: int, total: Fraction, base: Unit) -> tuple[Fraction, int] | None:
+    """Returns the value that says a quantity once more in another unit, and where that ends."""
+    again = _RESTATED.match(text, end)
+    part = _read_one(text, again.end()) if again else None
+    if again is None or part is None or part.unit is None:
+        return None
+    if part.unit.dimension != base.dimension or part.value * part.unit.factor != total:
+        return None
+    if "(" not in again[0]:
+        return part.value, part.end
+    return (part.value, part.end + 1) if text[part.end : part.end + 1] == ")" else None
+
+
+# `2.5 kg (2500 g)`, `2 hours, or 120 minutes`
+_RESTATED = re.compile(
+    r"(?:[ ]?\((?:=|(?:or|i\.e\.|that is),?)?|,?[ ](?:or|i\.e\.|that is),?)[ ]?(?=[\d$.])"
+)
 _JOINT = re.compile(r",?[ ]?(?:(?:and|&)[ ])?(?=[\d$.])")
 
 

@@ -20,7 +20,7 @@ from lorapar_cli.grading.reading.structures import read_time
 
 _NOUN = (
     r"\banswers?|\bantwort(?:en)?|\brespuesta|\bréponse|\breponse|\brisposta|\bresposta"
-    r"|\bodpowiedź|\bantwoord|\bcevap|\bsvar(?:et)?|\bjibu|ответ|答案|答え|正解|답|উত্তর|సమాధానం|คำตอบ|उत्तर|जवाब|الإجابة|الجواب|תשובה"
+    r"|\bodpowiedź|\bantwoord|\bcevap|\bsvar(?:et)?|\bjibu|ответ|答案|答え|正解|정답|답|উত্তর|సమాధానం|คำตอบ|उत्तर|जवाब|الإجابة|الجواب|תשובה"
     r"|\bjawaban(?:nya)?|đáp án|\bvastaus|\bválasz|\bodpověď|απάντηση"
 )
 _BE = (
@@ -30,10 +30,10 @@ _BE = (
 )
 _NOUNS = re.sub(r"\\b|\(\?:[a-z]+\)\?|s\?", "", _NOUN).split("|")
 STATED = re.compile(
-    rf"(?:{_NOUN})[*_\"]{{0,3}}(?:\s(?:choice|option|letter))?(?:\sto\s[^.:\n]{{1,80}}?)?"
+    rf"(?:{_NOUN})[*_\"']{{0,3}}(?:\s(?:choice|option|letter))?(?:\sto\s[^.:\n]{{1,80}}?)?"
     rf"(?:\s(?:correcta?|finale?|ist|is))?"
-    rf"(?P<verb>[*_\s]{{0,4}}[:：=](?!=)|\s?(?:(?:{_BE})\b(?:\s*[:：])?|(?:n't|\snot|\scannot be)\b"
-    rf"|是|为|為|は|คือ|হলো?|হচ্ছে|है|هي|هو|—|-(?=\s)))"
+    rf"(?P<verb>[*_\s]{{0,4}}(?:[:：→⇒]|[-=]>|=(?!=))|\s?(?:(?:{_BE})\b(?:\s*[:：])?|(?:n't|\snot|\scannot be)\b"
+    rf"|是|为|為|は|은|는|คือ|হলো?|হচ্ছে|है|هي|هو|—|-(?=\s)))"
     r"(?P<after>[*_\s]{0,8})",
     re.IGNORECASE,
 )
@@ -44,6 +44,7 @@ _INSTEAD = re.compile(
     r"\b(?:but(?: rather)?|rather|instead|it is|it's|sondern)\s(?!not\b)", re.IGNORECASE
 )
 _CONTRAST = re.compile(r"\b(?:not|but|never|rather)\b", re.IGNORECASE)
+_COMPUTED = re.compile(r",? (?:which|that) (?:is|equals|makes|gives|comes to) (?=[-$€£]?\d)")
 _MOST_STATEMENTS = 40
 _LONGEST_CLAUSE = 400
 _MOST_LEAD_WORDS = 4
@@ -116,6 +117,8 @@ def _read(clause: str, start: int) -> Said | None:
     sentence = re.split(r"\.(?:\s|$)|\s(?:because|since)\s", core, maxsplit=1)[0].rstrip(" .")
     if is_several(sentence) and not _CONTRAST.search(sentence):
         return Said(sentence, start, True)
+    if computed := _COMPUTED.search(sentence):
+        return _read(sentence[computed.end() :], start)
     if core[0].isdigit() or core[:2].lstrip("+-$€£").isdigit():
         # A number that is denied, offered with others or part of an expression.
         return Said(sentence, start, True)

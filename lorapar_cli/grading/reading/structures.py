@@ -9,7 +9,7 @@ _TIME = re.compile(
 _HOUR = re.compile(r"(\d{1,2})[ ]?(a|p)\.?[ ]?m\b\.?", re.IGNORECASE)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _BRACKET = re.compile(r"[(\[{].*[)\]}]", re.DOTALL)
-_SEPARATOR = re.compile(r"[(\[{]|[)\]}]|[,;](?:\s*and\b)?|(?<!\s)\s+and\s+")
+_SEPARATOR = re.compile(r"[(\[{]|[)\]}]|[,;](?:\s*(?:and|or)\b)?|(?<!\s)\s+(?:and|or)\s+")
 _LONGEST_ELEMENT = 60
 _LONGEST = 2000
 _HOUR_LENGTH = 3600
@@ -71,7 +71,7 @@ def _since_midnight(time: Time) -> int:
 def read_structure(text: str) -> Structure | None:
     """Returns the elements of a set, tuple, interval or list, None if a text is neither.
 
-    Sets end in braces. Without brackets, elements are separated by commas, semicolons or `and`.
+    Sets end in braces. Without brackets, elements are separated by commas, semicolons, `and` or `or`.
     """
     if len(text) > _LONGEST:
         return None
