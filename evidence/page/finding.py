@@ -10,12 +10,10 @@ class Finding:
 
     Attributes:
         negative: Whether it speaks against the method or a recipe of ours.
-        claim: Whether the README says it too: a claim about quality.
     """
 
     text: str
     negative: bool
-    claim: bool = False
 
 
 def in_words(names: Sequence[str]) -> str:

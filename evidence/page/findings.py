@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from evidence.curve_published import PUBLISHED
+from evidence.page.by_budget import by_budget, compared
 from evidence.page.corrected import corrected
 from evidence.page.finding import Finding, in_words
 from evidence.page.findings_real import of_controls, of_noise, of_real_training
 from evidence.page.results_files import Results, Row, is_better
+from lorapar_cli.tools.markdown import title_of
 
 YARDSTICKS = ("paper", "random", "full")
 _SYSTEMS = ("system1", "system2")
@@ -25,7 +27,7 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
         *_of_tables(results["tables"]),
         *_of_faults(results["authors"]),
         *_of_curve(results["curve"]),
-        *of_noise(results["real-noise"]),
+        *of_noise(results["real-noise"]).values(),
         *of_controls(results["real-noise"]),
         *of_real_training(results["real-training"]),
     ]
@@ -47,7 +49,7 @@ def in_short(results: Mapping[str, Results]) -> str | None:
     return (
         "In short: on the system that a stage trains on, the paper's mask was compared with a random "
         f"mask of the same size in {len(found)} setting{'s' * (len(found) != 1)}. It is better in "
-        f"{better}, worse in {worse} and not significantly different in {same}."
+        f"{better} and worse in {worse}; in {same} the two cannot be told apart."
     )
 
 
@@ -84,46 +86,26 @@ def _verdict(rows: Sequence[Row], cell: str, against: str, system: str) -> bool 
     return is_better(found[0]) if found else None
 
 
-def _budgets(names: Sequence[str]) -> str:
-    return in_words([f"{name} %" for name in names])
-
-
 def _of_masks(study: Results, measure: str, system: str, stage: str) -> Iterator[Finding]:
-    """Yields how each rule stands against a random mask, budget by budget."""
-    if not study.units:
-        return
-    rows = [
-        (unit, row)
-        for unit, row in study.differences()
-        if row["against"] == "random" and (row["measure"], row["system"]) == (measure, system)
-    ]
-    for cell in dict.fromkeys(row["cell"] for _, row in rows):
-        if cell in ("full", "rank"):
-            continue
-        own = {unit: is_better(row) for unit, row in rows if row["cell"] == cell}
-        better = [unit for unit, verdict in own.items() if verdict is True]
-        worse = [unit for unit, verdict in own.items() if verdict is False]
-        same = [unit for unit, verdict in own.items() if verdict is None]
-        name = "the paper's rule" if cell == "paper" else f"`{cell}`"
-        parts = [f"is better than a random mask of the same size at {_budgets(better)}"] * bool(
-            better
-        )
-        parts += [f"is worse at {_budgets(worse)}"] * bool(worse)
-        parts += [f"does not differ significantly from it at {_budgets(same)}"] * bool(same)
-        if not better:
-            parts[0] = (
-                parts[0]
-                .replace("is worse", "is worse than a random mask")
-                .replace("from it", "from a random mask")
-            )
-        partly = ""
-        if study.unfinished:
-            partly = f" (not measured yet: {_budgets(study.unfinished)})"
-        yield Finding(
-            f"{stage}, embedded model: {name} {', '.join(parts)} of the elements{partly}.",
-            bool(worse) or not better,
-            claim=cell == "paper",
-        )
+    """Yields how each rule stands against a random mask, and more elements against the paper's."""
+    rows = [row for _, row in study.differences() if row["against"] == "random"]
+    own = [name for name in dict.fromkeys(row["cell"] for row in rows) if name not in _UNMASKED]
+    named = {name: f"`{name}`" for name in own} | {"paper": "the paper's rule"}
+    pairs = [(name, named[name], "random", "a random mask of the same size") for name in own]
+    pairs += [(name, what, "paper", "the paper's mask") for name, what in _UNMASKED.items()]
+    for cell, subject, against, rival in pairs:
+        found = by_budget(study, cell, against, measure, system)
+        if found is not None:
+            masked = cell not in _UNMASKED
+            speaks_against = bool(found.worse) or not found.better if masked else bool(found.better)
+            where = f"{stage}, embedded model, {measure} on {title_of(system)}"
+            yield Finding(f"{where}: {compared(subject, rival, found)}.", speaks_against)
+
+
+_UNMASKED = {
+    "full": "full LoRA",
+    "rank": "plain LoRA of the nearest size (rank 1 or more)",
+}
 
 
 def _of_recipes(study: Results) -> Iterator[Finding]:
@@ -136,15 +118,13 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
             f"The recipe `{name}` is better than the paper's, a random mask and full LoRA on both "
             "systems of the embedded model, after correction; it is in `sample_configs/strong.yaml`.",
             False,
-            claim=True,
         )
         return
     (found,) = study.units.values()
     yield Finding(
-        f"None of our {len(found['recipes'])} recipes is significantly better than the paper's, a "
-        "random mask and full LoRA on both systems of the embedded model.",
+        f"None of our {len(found['recipes'])} recipes is significantly better on both systems of the "
+        "embedded model than each of the paper's recipe, a random mask and full LoRA.",
         True,
-        claim=True,
     )
 
 
@@ -156,7 +136,7 @@ def _against_yardsticks(study: Results) -> Iterator[Finding]:
         for row in found["differences"]:
             verdict = is_better(row)
             if (row["against"], row["measure"]) == (against, measure) and verdict is not None:
-                place = (verdict, row["system"].replace("system", "System "))
+                place = (verdict, title_of(row["system"]))
                 cells.setdefault(place, []).append(f"`{row['cell']}`")
         parts = [
             f"{'better' if better else 'worse'} on {system}: {in_words(names)}"
@@ -169,7 +149,6 @@ def _against_yardsticks(study: Results) -> Iterator[Finding]:
                 f"Recipes on the embedded model, {measure} after both stages against `{against}`: "
                 f"{'; '.join(parts)}.",
                 not any(better for better, _ in cells),
-                claim=measure == "accuracy",
             )
 
 
@@ -184,19 +163,19 @@ def _of_replay(study: Results) -> Iterator[Finding]:
             }
             helped = [f"`{name}`" for name, verdict in own.items() if verdict is True]
             hurt = [f"`{name}`" for name, verdict in own.items() if verdict is False]
-            title = system.replace("system", "System ")
+            title = title_of(system)
             if helped or hurt:
                 what = [f"raises its accuracy with {in_words(helped)}"] * bool(helped)
                 what += [f"lowers it with {in_words(hurt)}"] * bool(hurt)
                 text = " and ".join(what)
             else:
-                text = "does not change its accuracy significantly"
+                text = "changes its accuracy by nothing that can be told"
             yield Finding(
                 f"Split by {splitter}, embedded model: replay {text} after both stages ({title}).",
                 bool(hurt),
             )
         below = [
-            f"`{row['cell']}` on {row['system'].replace('system', 'System ')}"
+            f"`{row['cell']}` on {title_of(row['system'])}"
             for row in rows
             if row["against"] == "everything" and is_better(row) is False
         ]
@@ -241,21 +220,44 @@ def _of_tables(study: Results) -> Iterator[Finding]:
 def _of_faults(study: Results) -> Iterator[Finding]:
     rows = corrected(list(study.differences()))
     for fault in study.units:
-        own = [row for _, row in rows if row["cell"] == fault and is_better(row) is not None]
-        if not own:
-            yield Finding(
-                f"Published script, embedded model: `{fault}` changes no figure significantly.",
-                False,
+        own = [row for _, row in rows if row["cell"] == fault]
+        surely = [row for row in own if is_better(row) is not None]
+        seeds = len(study.content["seeds"])
+        if surely:
+            text = f"changes {in_words([_of_change(row) for row in surely])}"
+        else:
+            text = (
+                f"cannot be told apart from the same training without it with {seeds} seeds; "
+                f"{_of_intervals(own)}"
             )
-            continue
-        parts = []
-        for row in own:
-            stage = "SFT" if row["stage"] == "train-sft" else "RL"
-            title = row["system"].replace("system", "System ")
-            parts.append(f"{row['measure']} on {title} after {stage} by {row['difference']:+.3f}")
-        yield Finding(
-            f"Published script, embedded model: `{fault}` changes {in_words(parts)}.", False
+        yield Finding(f"Published script, embedded model: `{fault}` {text}.", False)
+
+
+def _of_intervals(rows: Sequence[Row]) -> str:
+    """Returns which intervals exclude 0 before correction, or how large a change they allow for."""
+    clear = [
+        f"{_of_change(row)} ({row['low']:+.3f} to {row['high']:+.3f})"
+        for row in rows
+        if row["low"] > 0 or row["high"] < 0
+    ]
+    if clear:
+        return (
+            "yet it may well change much: before the correction for the number of comparisons, "
+            f"{len(clear)} of {len(rows)} intervals exclude 0, {in_words(clear)}"
         )
+    bounds = {
+        measure: max(max(-row["low"], row["high"]) for row in rows if row["measure"] == measure)
+        for measure in dict.fromkeys(row["measure"] for row in rows)
+    }
+    allowed = in_words([f"{measure} by up to {bound:.3f}" for measure, bound in bounds.items()])
+    return f"its intervals allow for a change of {allowed}"
+
+
+def _of_change(row: Row) -> str:
+    stage = "SFT" if row["stage"] == "train-sft" else "RL"
+    return (
+        f"{row['measure']} on {title_of(row['system'])} after {stage} by {row['difference']:+.3f}"
+    )
 
 
 def _of_curve(study: Results) -> Iterator[Finding]:

@@ -4,63 +4,73 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from evidence.page.by_budget import interval
 from evidence.page.finding import Finding, in_words
 from evidence.page.results_files import Results, Row, is_better
 
 
-def of_noise(study: Results) -> Iterator[Finding]:
-    by_splitter: dict[str, dict[int, str]] = {}
+def of_noise(study: Results) -> dict[str, Finding]:
+    """Returns splitter or control -> whether its partition is above noise."""
+    by_splitter: dict[str, dict[int, Row]] = {}
     for found in study.units.values():
         name = found.get("splitter") or found.get("control")
         if name is not None:
-            by_splitter.setdefault(name, {})[found["asked"]] = found["verdict"]
-    for name, verdicts in by_splitter.items():
-        trail = in_words(
-            [
-                f"{_NOISE[verdict]} with {in_words([str(n) for n in numbers])} samples"
-                for verdict, numbers in _runs_of(verdicts)
-            ]
-        )
-        yield Finding(
-            f"Real model, {_SPLITS.get(name, f'control {name!r}')}: the partition is {trail}.",
-            verdicts[max(verdicts)] != "above" and name != "same kind, same form",
-            claim=study.complete and name in ("truth", "rules, GSM8K alone"),
-        )
+            by_splitter.setdefault(name, {})[found["asked"]] = found
+    return {name: _of_split(name, found) for name, found in by_splitter.items()}
 
 
-def _runs_of(verdicts: Mapping[int, str]) -> list[tuple[str, list[int]]]:
-    """Returns verdicts by number of samples, numbers that follow each other together."""
+def _of_split(name: str, found: Mapping[int, Row]) -> Finding:
+    return Finding(
+        f"Real model, {_SPLITS.get(name, f'control {name!r}')}: the partition is "
+        f"{in_words(_trail(found))}.",
+        found[max(found)]["verdict"] != "above" and name != "same kind, same form",
+    )
+
+
+def _trail(of_split: Mapping[int, Row]) -> list[str]:
+    """Returns verdicts by number of samples, equal ones that follow each other together."""
     return [
-        (verdict, list(numbers))
-        for verdict, numbers in groupby(sorted(verdicts), key=verdicts.__getitem__)
+        f"{_NOISE[verdict]} with {in_words([samples_of(of_split[n]) for n in numbers])} samples"
+        for verdict, numbers in groupby(sorted(of_split), key=lambda n: of_split[n]["verdict"])
     ]
 
 
-def of_controls(study: Results) -> Iterator[Finding]:
-    """Yields whether thinking or the form of answers is above noise, by the two controls."""
+def samples_of(found: Row) -> str:
+    """Returns the number of samples of a system, both numbers where the systems' differ."""
+    used = dict.fromkeys(found.get("samples_by_system", {}).values())
+    return " against ".join(map(str, used)) or str(found["asked"])
+
+
+def controls_of(study: Results) -> tuple[Row, Row] | None:
+    """Returns the control of another form and that of another kind, by their most samples."""
     largest: dict[str, Row] = {}
     for found in study.units.values():
         name = found.get("control")
         if name in (_FORM, _KIND) and found["asked"] > largest.get(name, {"asked": 0})["asked"]:
             largest[name] = found
-    if len(largest) < 2:
+    return (largest[_FORM], largest[_KIND]) if len(largest) == 2 else None
+
+
+def of_controls(study: Results) -> Iterator[Finding]:
+    """Yields whether thinking or the form of answers is above noise, by the two controls."""
+    if (controls := controls_of(study)) is None:
         return
-    form, kind = largest[_FORM], largest[_KIND]
+    form, kind = controls
     alone = form["verdict"] == "above"
     tail = (
-        "so that a partition above noise is no sign of two ways of thinking"
+        "so that a partition above noise is by itself no sign of two ways of thinking"
         if alone
-        else ("so that the form of answers alone does not make a partition")
+        else "so that the form of answers alone does not make a partition"
     )
     yield Finding(
-        "Real model: questions of the same kind that are answered in another form differ beyond "
-        f"noise by {form['beyond']:.0%}, those of another kind in the same form by "
+        "Real model: of the difference between questions of one kind with two forms of answers, "
+        f"{form['beyond']:.0%} is beyond noise, of that between two kinds with one form "
         f"{kind['beyond']:.0%} ({form['asked']} samples), {tail}.".replace("%", " %"),
         alone,
-        claim=study.complete,
     )
 
 
+MATH_ALONE = "rules, GSM8K alone"
 _FORM, _KIND = "same kind, other form", "other kind, same form"
 _NOISE = {
     "above": "clearly above sampling noise",
@@ -72,7 +82,7 @@ _SPLITS = {
     "truth": "ARC and BoolQ against GSM8K, split by source",
     "rules": "the same records split by rules",
     "student": "the same records split by rules and the student",
-    "rules, GSM8K alone": "GSM8K alone, split by rules",
+    MATH_ALONE: "GSM8K alone, split by rules",
 }
 
 
@@ -87,13 +97,11 @@ def of_real_training(study: Results) -> Iterator[Finding]:
             if row["cell"] == "full":
                 continue
             verdict = is_better(row)
-            relation = {True: "better than", False: "worse than", None: "not different from"}
+            relation = {True: "is better than", False: "is worse than", None: "cannot be told from"}
             yield Finding(
-                f"Real model, SFT at {budget} % of the elements: `{row['cell']}` is "
-                f"{relation[verdict]} a random mask of the same size (loss {row['difference']:+.3f}, "
-                f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}).",
+                f"Real model, SFT at {budget} % of the elements: `{row['cell']}` {relation[verdict]} "
+                f"a random mask of the same size ({interval(row)}).",
                 verdict is not True,
-                claim=row["cell"] == "paper",
             )
         yield from _of_the_other_system(budget, found["differences"])
 
@@ -106,9 +114,7 @@ def _of_the_other_system(budget: str, rows: Sequence[Row]) -> Iterator[Finding]:
             continue
         yield Finding(
             f"Real model, SFT at {budget} % of the elements: `{row['cell']}` costs System 2 "
-            f"{'less' if verdict else 'more'} than a random mask (loss {row['difference']:+.3f}, "
-            f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}), each at the rate that is best "
-            "for System 1.",
+            f"{'less' if verdict else 'more'} than a random mask ({interval(row)}), each at the rate "
+            "that is best for System 1.",
             not verdict,
-            claim=row["cell"] == "paper",
         )

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evidence.page.findings import Finding, find_all, in_short, strong_recipe
-from evidence.page.results_files import CATALOGUE, Results, read_results
+from evidence.page.finding import Finding
+from evidence.page.findings import find_all, in_short, strong_recipe
+from evidence.page.readme import END, START, readme_block
+from evidence.page.results_files import Results, read_results
 from evidence.page.tables import tables_of
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.tools.markdown import section, table
@@ -13,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
-START, END = "<!-- results: begin (make docs) -->", "<!-- results: end -->"
 
 _NAMED = 6
 
@@ -30,7 +31,10 @@ nothing to do with the task. Differences are paired by record and seed with 95 %
 ([how they are computed](decisions.md#records-and-seeds-are-both-random)); a star marks those with p
 below 0.05 after Holm's correction, which is for all comparisons of one measure within a budget or a
 splitter, and for all faults in the table of faults. Each cell has a learning rate of its own, chosen on
-records that are not reported."""
+records that are not reported.
+
+Two cells that "cannot be told apart" may still differ: no difference is significant with so few seeds and
+records, and the interval in the table says how large one may be."""
 
 _REPEAT = """\
 `python -m evidence STUDY` measures what is not finished and writes `docs/results/<study>.json`; `make docs` writes
@@ -107,29 +111,6 @@ def _about(study: Results) -> str:
         f"{study.cpu_hours:.2g} hours of processor time; {'; '.join(machines)}{settings}."
     )
     return f"{study.known.about}\n\n{facts}"
-
-
-def readme_block(results: Mapping[str, Results]) -> str:
-    """Returns the README's sentences on quality, between their marks."""
-    claims = [finding for finding in find_all(results) if finding.claim]
-    parts = [START]
-    if short := in_short(results):
-        parts.append(short)
-    if claims:
-        parts.append(_bullets(claims))
-    open_studies = [each.known.title for each in results.values() if not each.complete]
-    if not results["recipes"].complete:
-        parts.append(
-            "Whether a recipe of ours is better than the paper's, a random mask and full LoRA on both "
-            "systems has not been measured to the end yet."
-        )
-    if open_studies:
-        parts.append(
-            f"{len(open_studies)} of {len(CATALOGUE)} studies are not complete; "
-            "[results](docs/results.md#not-finished-yet) says which."
-        )
-    parts.append(END)
-    return "\n\n".join(parts)
 
 
 def with_block(text: str, block: str) -> str:

@@ -1,5 +1,6 @@
 """Cells: built-in ones, and those of a YAML file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def write(tmp_path):
 
 def test_all_built_in_cells_without_a_choice():
     assert [cell.name for cell in choose_cells(())] == list(BUILT_IN)
+
+
+def test_the_guide_lists_cells_in_the_order_in_which_time_is_given_to_them():
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "compare.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE) == list(BUILT_IN)
 
 
 def test_names_leave_out_the_others_in_the_order_of_priority():

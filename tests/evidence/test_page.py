@@ -6,16 +6,14 @@ import json
 import pytest
 
 from evidence.page import findings
+from evidence.page.readme import END, START, claims_of, readme_block
 from evidence.page.results_files import CATALOGUE, Results, is_better, read_results
 from evidence.page.write import (
-    END,
     PAGE,
     README,
     RESULTS,
     ROOT,
-    START,
     page_of,
-    readme_block,
     strong_settings,
     with_block,
     write_docs,
@@ -120,7 +118,10 @@ def test_the_readme_names_a_strong_recipe_or_says_that_there_is_none():
     without = findings.find_all(results(recipes=recipes(_0={"p_holm": 0.5})))
     (none,) = [each for each in without if each.text.startswith("None of our 1 recipes")]
     assert none.negative
-    assert none.claim
+    assert "our recipe `mine`" in readme_block(results(recipes=recipes()))
+    assert "of 1 recipes of ours, none is" in readme_block(
+        results(recipes=recipes(_0={"p_holm": 0.5}))
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,28 +147,61 @@ def masks(difference, p=0.01):
 @pytest.mark.parametrize(
     ("units", "negative", "words"),
     [
-        ({"2": masks(-0.1)}, False, "is better than a random mask of the same size at 2 %"),
-        ({"2": masks(0.1)}, True, "is worse than a random mask at 2 %"),
-        ({"2": masks(0.1, 0.9)}, True, "does not differ significantly from a random mask at 2 %"),
+        ({"2": masks(-0.1)}, False, "is better than {} at 2 % of the elements."),
+        ({"2": masks(0.1)}, True, "is worse than {} at 2 % of the elements."),
+        ({"2": masks(0.1, 0.9)}, True, "cannot be told apart from {} at 2 % of the elements."),
         (
-            {"2": masks(-0.1), "7": masks(-0.1), "36": masks(0.1)},
+            {"2": masks(-0.1), "7": masks(-0.1), "20": masks(0.1, 0.9), "36": masks(0.1)},
             True,
-            "of the same size at 2 % and 7 %, is worse at 36 % of",
+            "is better than {} at 2 % and 7 % and is worse at 36 % of the elements; at 20 % the two "
+            "cannot be told apart.",
         ),
     ],
 )
 def test_the_papers_rule_budget_by_budget(units, negative, words):
-    (found,) = findings.find_all(results(embedded_sft=units))
-    assert words in found.text
-    assert found.negative is negative
-    assert found.claim
+    found = results(embedded_sft=units)
+    (on_page,) = findings.find_all(found)
+    assert on_page.text == (
+        "SFT, embedded model, loss on System 1: the paper's rule "
+        + words.format("a random mask of the same size")
+    )
+    (in_readme,) = claims_of(found)
+    assert in_readme.text == (
+        "SFT, tiny model (loss on System 1): the paper's mask "
+        + words.format("a random one of the same size")
+    )
+    assert on_page.negative is in_readme.negative is negative
+    head = "Against the method:" if negative else "For it:"
+    assert f"{head}\n\n- {in_readme.text}\n" in readme_block(found)
+
+
+@pytest.mark.parametrize(("difference", "negative"), [(-0.1, True), (0.1, False)])
+def test_full_lora_against_the_papers_mask(difference, negative):
+    unit = masks(-0.1)
+    unit["differences"].append(row("full", difference, against="paper", measure="loss"))
+    found = results(embedded_sft={"2": unit})
+    relation = "better" if negative else "worse"
+    for texts in (findings.find_all(found), claims_of(found)):
+        (one,) = [each for each in texts if f"is {relation} than the paper's mask" in each.text]
+        assert one.negative is negative
+
+
+def test_budgets_that_are_not_measured_yet_are_said():
+    found = results(embedded_sft={"2": masks(-0.1)})
+    content = found["embedded-sft"].content | {"unfinished": ["7"]}
+    found["embedded-sft"] = Results(found["embedded-sft"].known, content)
+    assert "of the elements (not measured yet: 7 %)." in findings.find_all(found)[0].text
+    assert "of the elements (not measured yet: 7 %)." in readme_block(found)
 
 
 def test_the_short_answer_counts_the_papers_mask_against_a_random_one():
     assert findings.in_short(results(embedded_sft={"2": masks(-0.1)})) is None
 
     def judged(*verdicts):
-        return masks(-0.1) | {"verdicts": [{"finding": each} for each in verdicts]}
+        measured = {"system1": 40, "system2": 60}
+        cells = [{"cell": "paper", "seeds": [1, 2, 3]}]
+        verdicted = [{"finding": each} for each in verdicts]
+        return masks(-0.1) | {"verdicts": verdicted, "measured": measured, "cells": cells}
 
     found = results(
         embedded_sft={"2": judged("earned"), "7": judged("earned"), "20": judged("not shown")},
@@ -175,9 +209,10 @@ def test_the_short_answer_counts_the_papers_mask_against_a_random_one():
         real_training={"2": judged("not shown", "not compared")},
     )
     text = findings.in_short(found)
-    assert "the same size in 5 settings. It is better in 2, worse in 1 and not" in text
-    assert text.endswith("different in 2.")
-    assert text in readme_block(found)
+    assert "the same size in 5 settings. It is better in 2 and worse in 1; in 2 the" in text
+    block = readme_block(found)
+    assert text in block
+    assert "3 trainings of each kind, 40 to 60 test records per system" in block
 
 
 def test_what_recipes_reach_against_the_papers_and_full_lora():
@@ -202,44 +237,72 @@ def test_negative_findings_stand_first():
 def test_faults_are_corrected_over_all_of_them():
     units = {name: {"differences": [row(name, 0.1, 0.03)], "cells": []} for name in ("a", "b")}
     found = findings.find_all(results(authors=units))
-    # Two p-values of 0.03 are not significant together.
-    assert all("changes no figure significantly" in finding.text for finding in found)
+    # Two p-values of 0.03 are not significant together; that is not to say that nothing changes.
+    for finding in found:
+        assert "cannot be told apart from the same training without it with 2 seeds" in finding.text
+        assert "1 of 1 intervals exclude 0, accuracy on System 1 after RL by +0.100" in finding.text
+    alone = findings.find_all(results(authors={"a": units["a"]}))
+    assert "`a` changes accuracy on System 1 after RL by +0.100." in alone[0].text
 
 
-def test_noise_is_claimed_once_the_study_is_complete():
+def test_a_fault_that_shows_nothing_says_what_it_might_change():
+    rows = [row("a", 0.001, 0.8), row("a", -0.002, 0.8, measure="loss", system="system2")]
+    (found,) = findings.find_all(results(authors={"a": {"differences": rows, "cells": []}}))
+    assert "allow for a change of accuracy by up to 0.011 and loss by up to 0.012." in found.text
+
+
+def test_noise_by_number_of_samples():
     units = {
         f"truth-{n}": {"splitter": "truth", "asked": n, "verdict": verdict}
         for n, verdict in ((12, "not"), (24, "not"), (100, "above"))
     }
-    found = results(real_noise=units)
-    (finding,) = findings.find_all(found)
+    units["truth-100"]["samples_by_system"] = {"system1": 39, "system2": 100}
+    (finding,) = findings.find_all(results(real_noise=units))
     assert finding.text == (
         "Real model, ARC and BoolQ against GSM8K, split by source: the partition is no more than "
-        "sampling noise with 12 and 24 samples and clearly above sampling noise with 100 samples."
+        "sampling noise with 12 and 24 samples and clearly above sampling noise with 39 against 100 "
+        "samples."
     )
-    assert (finding.negative, finding.claim) == (False, True)
-    content = copy.deepcopy(found["real-noise"].content) | {"unfinished": ["truth-50"]}
+    assert finding.negative is False
+
+
+def test_noise_is_claimed_once_the_study_is_complete():
+    units = {
+        f"alone-{n}": {"splitter": "rules, GSM8K alone", "asked": n, "verdict": verdict}
+        for n, verdict in ((12, "above"), (100, "barely"))
+    }
+    found = results(real_noise=units)
+    (claim,) = claims_of(found)
+    assert "barely more than two samples of one system (100 samples)" in claim.text
+    assert claim.negative
+    content = copy.deepcopy(found["real-noise"].content) | {"unfinished": ["alone-50"]}
     found["real-noise"] = Results(found["real-noise"].known, content)
-    assert not findings.find_all(found)[0].claim
+    assert claims_of(found) == []
 
 
 @pytest.mark.parametrize(
-    ("form", "negative", "said"),
-    [("above", True, "no sign of two ways"), ("barely", False, "does not make a partition")],
+    ("form", "negative", "said", "claimed"),
+    [
+        ("above", True, "no sign of two ways", "also differ clearly"),
+        ("barely", False, "does not make a partition", "do not differ clearly"),
+    ],
 )
-def test_the_controls_say_whether_form_alone_makes_a_partition(form, negative, said):
+def test_the_controls_say_whether_form_alone_makes_a_partition(form, negative, said, claimed):
     controls = {"same kind, other form": form, "other kind, same form": "above"}
     units = {
         f"{name}-{n}": {"control": name, "asked": n, "verdict": verdict, "beyond": n / 200}
         for name, verdict in controls.items()
         for n in (50, 100)
     }
-    found = findings.find_all(results(real_noise=units))
-    (finding,) = [each for each in found if "another form differ beyond" in each.text]
+    found = results(real_noise=units)
+    (finding,) = [each for each in findings.find_all(found) if "two forms of answers" in each.text]
     assert said in finding.text
-    assert "by 50 %" in finding.text
+    assert "50 % is beyond noise" in finding.text
     assert "(100 samples)" in finding.text
-    assert finding.negative is negative
+    (claim,) = claims_of(found)
+    assert claimed in claim.text
+    assert "50 % of the difference" in claim.text
+    assert finding.negative is claim.negative is negative
 
 
 def test_what_a_mask_costs_the_other_system_is_found_where_it_is_significant():
@@ -254,10 +317,39 @@ def test_what_a_mask_costs_the_other_system_is_found_where_it_is_significant():
         }
     }
     found = findings.find_all(results(real_training=units))
-    assert [("less" in each.text, each.negative, each.claim) for each in found] == [
-        (False, True, False),
-        (True, False, True),
+    assert [("less" in each.text, each.negative) for each in found] == [
+        (False, True),
+        (True, False),
     ]
+
+
+def test_a_cost_to_the_other_system_is_claimed_with_its_rates():
+    def unit(rate, p):
+        return {
+            "cells": [
+                {"cell": "paper", "learning_rate": 0.001},
+                {"cell": "random", "learning_rate": rate},
+                {"cell": "full", "learning_rate": 0.001},
+            ],
+            "differences": [
+                row("paper", -0.1, 0.9, measure="loss"),
+                row("paper", -0.2, p, measure="loss", system="system2"),
+                # Full LoRA less the paper's mask: the mask costs more.
+                row("full", -0.3, p, against="paper", measure="loss", system="system2"),
+            ],
+        }
+
+    found = results(real_training={"2": unit(0.032, 0.01), "7": unit(0.004, 0.9)})
+    same, less, more = claims_of(found)
+    assert same.text.endswith(
+        "cannot be told apart from a random one of the same size at 2 % and 7 % of the elements."
+    )
+    assert (same.negative, less.negative, more.negative) == (True, False, True)
+    assert (
+        "costs less than a random mask of the same size at 2 % of the elements (-0.20)" in less.text
+    )
+    assert "is there 32 times that of the paper's mask" in less.text
+    assert more.text.endswith("costs more than full LoRA at 2 % of the elements (+0.30).")
 
 
 def paper_table(second):
@@ -312,7 +404,7 @@ def test_a_changed_figure_is_noticed(tmp_path):
 
     units["units"]["recipes"]["result"]["recipes"] = {}
     first = write(units)
-    assert "None of our 0 recipes" in first
+    assert "of 0 recipes of ours, none is" in first
     units["unfinished"] = ["more"]
     assert write(units) != first
 
