@@ -21,6 +21,8 @@ CLIPPED = "completions/clipped_ratio"
 
 _FLAT = "frac_reward_zero_std"
 _MOSTLY = 0.5
+# Figures of the trainer that are shown before speed and memory.
+_FOREMOST = 2
 
 
 class StageCallback(TrainerCallback):
@@ -104,7 +106,8 @@ class StageCallback(TrainerCallback):
                     self._task,
                     state.global_step,
                     state.max_steps,
-                    [*figures, *self._live.figures(logs)],
+                    # What a narrow terminal has no room for is left out from the end.
+                    [*figures[:_FOREMOST], *self._live.figures(logs), *figures[_FOREMOST:]],
                     course=course(state.log_history, first),
                 )
             )

@@ -56,7 +56,6 @@ _CLIPPED_NOTED = 0.1
 _SPREAD = "reward_std_group"
 SHOWN = {
     "reward": "reward",
-    # What a narrow terminal has no room for is left out from the end.
     CLIPPED: "clipped",
     _SPREAD: "spread",
     "frac_reward_zero_std": "flat",

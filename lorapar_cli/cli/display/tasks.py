@@ -1,10 +1,10 @@
-"""What a stage is doing at the moment, one line a task, no wider than the terminal."""
+"""What a stage is doing at the moment: a line a task, more for a training, none too wide."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lorapar_cli.cli.display.words import cut, fit
+from lorapar_cli.cli.display.words import cut, fit_lines
 from lorapar_cli.cli.sparkline import clock, sparkline, time_left
 from lorapar_cli.events import Advance
 from lorapar_cli.text_safety import make_inert
@@ -13,6 +13,9 @@ _BAR = 10
 _MOST_LINES = 6
 # Columns below which a task with a course is drawn without a bar.
 _WIDE = 100
+# Columns below which such a task takes three lines instead of two.
+_NARROW = 72
+_SEPARATOR, _INDENT = " | ", "  "
 _BARS = "━╸"
 
 
@@ -73,7 +76,7 @@ class Tasks:
         return make_inert(" ".join([*event.figures[:1], *self._course(event)]))
 
     def lines(self, width: int, running_only: bool = False) -> list[str]:
-        """Returns a line for each task, the latest ones where there are many.
+        """Returns the lines of each task, the latest ones where there are many.
 
         Args:
             width: In columns.
@@ -81,10 +84,12 @@ class Tasks:
         """
         shown = [task for task in self._known() if not (running_only and task.ended)]
         left_out = shown[:-_MOST_LINES]
-        lines = [self._line(task, width, running_only) for task in shown[-_MOST_LINES:]]
+        lines = [
+            line for task in shown[-_MOST_LINES:] for line in self._lines(task, width, running_only)
+        ]
         return [*([f"{len(left_out)} more above"] if left_out else []), *lines]
 
-    def _line(self, task: _Task, width: int, briefly: bool) -> str:
+    def _lines(self, task: _Task, width: int, briefly: bool) -> list[str]:
         event = task.event
         figures = list(event.figures)
         if event.course and briefly:
@@ -102,7 +107,9 @@ class Tasks:
         parts += [*figures[:1], event.remark, *figures[1:]]
         # A name of others can hold anything; on a terminal a line is a line.
         safe = [make_inert(part).replace("\n", "\\n") for part in parts if part]
-        return fit(safe, width, " | ") or cut(safe[0], width)
+        # A training has more figures than a line has room for.
+        most = 1 if not event.course else 2 if width >= _NARROW else 3
+        return fit_lines(safe, width, _SEPARATOR, _INDENT, most) or [cut(safe[0], width)]
 
     def _course(self, event: Advance, most: int | None = None) -> list[str]:
         values = event.course if most is None else event.course[-max(most, 2) :]

@@ -50,6 +50,28 @@ def fit(parts: Sequence[str], width: int, separator: str = ", ") -> str:
     return shown
 
 
+def fit_lines(
+    parts: Sequence[str], width: int, separator: str, indent: str, most: int
+) -> list[str]:
+    """Returns as many of the parts, from the first on, as fit into lines of `width` columns.
+
+    Args:
+        indent: Of every line but the first.
+        most: Number of lines.
+    """
+    lines = [""]
+    for part in parts:
+        begun = lines[-1].strip()
+        longer = f"{lines[-1]}{separator}{part}" if begun else f"{lines[-1]}{part}"
+        if width_of(longer) > width and begun and len(lines) < most:
+            lines.append(indent)
+            longer = f"{indent}{part}"
+        if width_of(longer) > width:
+            break
+        lines[-1] = longer
+    return [line for line in lines if line.strip()]
+
+
 def cut(text: str, width: int) -> str:
     """Returns a line of at most `width` columns, for a display that is redrawn."""
     if width_of(text) <= width:

@@ -1,10 +1,12 @@
 """A line for each task, no wider than the terminal."""
 
 import pytest
+from transformers import TrainerState
 
 from lorapar_cli.cli.display.tasks import Tasks
 from lorapar_cli.cli.display.words import width_of
 from lorapar_cli.events import Advance
+from lorapar_cli.training.callbacks import StageCallback
 from lorapar_cli.training.grpo import SHOWN
 
 
@@ -90,17 +92,38 @@ def test_of_many_tasks_the_latest_are_shown(tasks):
     assert [line.split(" | ")[0] for line in lines[1:]] == [f"cell {n}" for n in range(14, 20)]
 
 
-@pytest.mark.parametrize(("width", "has_room"), [(60, False), (80, True), (120, True)])
-def test_a_long_course_leaves_room_for_the_clipped_share(clock, width, has_room):
-    """What is left out of a line is left out from its end."""
+@pytest.mark.parametrize("width", [56, 60, 79, 80, 99, 120, 200])
+def test_a_training_shows_all_that_matters_in_as_many_lines_as_that_takes(clock, width):
+    """What is left out is left out from the end."""
     tasks = Tasks(now=clock)
-    figures = [f"{name} 0.125" for name in SHOWN.values()]
-    tasks.advance(Advance("train-rl", 1, 1000, figures, course=[0.5]))
-    clock.now = 100.0
+    first, second, *others = (f"{name} 0.125" for name in SHOWN.values())
+    figures = [first, second, "12,345 tokens/s", "peak 41.2 GiB", *others]
+    tasks.advance(Advance("train-rl", 1, 12_000, figures, course=[0.5]))
+    clock.now = 5000.0
     course = [n / 24 for n in range(24)]
-    tasks.advance(Advance("train-rl", 100, 1000, figures, course=course))
-    (line,) = tasks.lines(width)
-    assert len(line) <= width
-    assert "100 of 1,000" in line
-    assert "reward 0.125 ▁" in line
-    assert ("clipped 0.125" in line) == has_room
+    tasks.advance(Advance("train-rl", 1100, 12_000, figures, course=course))
+    for briefly in (False, True):
+        lines = tasks.lines(width, running_only=briefly)
+        assert len(lines) <= (3 if width < 72 else 2)
+        assert all(len(line) <= width for line in lines)
+        shown = [part.strip() for line in lines for part in line.split(" | ")]
+        assert any(part.endswith("1,100 of 12,000") for part in shown)
+        assert {"13:46:31 left", "clipped 0.125", "12,345 tokens/s", "peak 41.2 GiB"} <= set(shown)
+        assert briefly or any(part.startswith("reward 0.125 ▁") for part in shown)
+    assert tasks.figure().startswith("reward 0.125 ▁")
+
+
+def test_speed_and_memory_come_before_the_figures_that_may_be_left_out():
+    seen = []
+    callback = StageCallback({"metrics.jsonl": Lines()}, "", "train-rl", SHOWN, seen.append, list)
+    state = TrainerState(global_step=3, max_steps=9, log_history=[])
+    logs = dict.fromkeys(SHOWN, 0.125) | {"num_tokens": 7}
+    callback.on_log(None, state, None, logs=logs)
+    names = [figure.split()[0] for figure in seen[0].figures]
+    assert names[:3] == ["reward", "clipped", "peak"]
+    assert sorted(names[3:]) == sorted([*SHOWN.values()][2:])
+
+
+class Lines:
+    def append(self, lines):
+        assert lines

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorapar_cli.cli.display.words import cut, fit, width_of, wrap
+from lorapar_cli.cli.display.words import cut, fit, fit_lines, width_of, wrap
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,18 @@ def test_parts_that_do_not_fit_are_left_out_whole(parts, width, expected):
 def test_a_line_that_is_redrawn_is_cut(text, width, expected):
     assert cut(text, width) == expected
     assert width_of(cut(text, width)) <= width
+
+
+@pytest.mark.parametrize(
+    ("width", "most", "expected"),
+    [
+        (80, 2, ["a | bb | ccc | dddd"]),
+        (9, 2, ["a | bb", " ccc"]),
+        (9, 3, ["a | bb", " ccc", " dddd"]),
+        (12, 2, ["a | bb | ccc", " dddd"]),
+        (3, 3, ["a", " bb"]),
+        (0, 3, []),
+    ],
+)
+def test_parts_go_on_in_further_lines_in_their_order(width, most, expected):
+    assert fit_lines(["a", "bb", "ccc", "dddd"], width, " | ", " ", most) == expected

@@ -177,6 +177,40 @@ def test_training_stops_when_nothing_gets_better(run_dir, tmp_path, monkeypatch,
     assert adapter_bytes(run_dir, Stage.TRAIN_SFT) == adapter_bytes(straight, Stage.TRAIN_SFT)
 
 
+@pytest.mark.parametrize(("train", "stage", "options"), STAGES)
+@pytest.mark.parametrize(("keep", "killed_at"), [("best", 4), ("best", 2), ("last", 3)])
+def test_a_killed_run_stops_where_a_whole_one_does(
+    run_dir, tmp_path, monkeypatch, train, stage, options, keep, killed_at
+):
+    """Evaluations before the kill count: step 2 is the best one, steps 3 and 4 are not better."""
+    watched = options(tmp_path, eval_steps=1, validation="0.25", eval_match="exact")
+    chosen = replace(watched, keep=keep, stop_after=2, max_steps=6, save_steps=1)
+    straight = copy(run_dir, tmp_path / "straight")
+    real, better = Watch._validate, 0.9 if stage == Stage.TRAIN_RL else 0.1
+
+    def validate(self, control, state):
+        value = better if state.global_step == 2 else 0.5
+        with monkeypatch.context() as patch:
+            for measure in ("losses", "answers"):
+                patch.setattr(
+                    RecordSet, measure, lambda *_: {"system1": [value], "system2": [value]}
+                )
+            return real(self, control, state)
+
+    monkeypatch.setattr(Watch, "_validate", validate)
+    whole = train(straight, chosen)
+    with pytest.raises(Killed):
+        train(run_dir, chosen, progress=kill_at(killed_at))
+    resumed = train(run_dir, chosen)
+    assert any("resumed" in note for note in resumed.manifest.notes)
+    assert whole.manifest.metrics["steps"] == resumed.manifest.metrics["steps"] == 4
+    assert resumed.manifest.metrics["validation"] == whole.manifest.metrics["validation"]
+    assert whole.manifest.metrics["validation"]["best_step"] == 2
+    assert whole.manifest.metrics["validation"]["published_step"] == (2 if keep == "best" else 4)
+    assert adapter_bytes(run_dir, stage) == adapter_bytes(straight, stage)
+    assert lines_without_times(run_dir, stage) == lines_without_times(straight, stage)
+
+
 def test_the_validation_part_is_not_trained_on(run_dir, tmp_path):
     outcome = train_rl(
         run_dir, rl(tmp_path, eval_steps=2, validation="0.25", replay=0.4, eval_match="exact")
