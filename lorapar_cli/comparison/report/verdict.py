@@ -19,7 +19,7 @@ _LEVEL = 0.05
 # Means of equal figures in another order differ by rounding.
 _DIGITS = 12
 _PHASE = {Stage.TRAIN_SFT: "SFT", Stage.TRAIN_RL: "RL"}
-_ALIKE = "not different"
+_ALIKE = "not significantly different"
 _FINDINGS: Mapping[str, tuple[Finding, str]] = {
     "better": ("earned", "earned its keep"),
     "worse": ("worse", "did not earn its keep"),
@@ -136,7 +136,7 @@ def _judge_mask(stage: Judged) -> tuple[Finding, str]:
         )
         text = f"{words}, compared with that of {mask} at 95 % confidence, is {found}"
     else:
-        than = "does not differ from" if relation == _ALIKE else f"is {relation} than"
+        than = "cannot be told apart from" if relation == _ALIKE else f"is {relation} than"
         text = f"{words} {than} that of {mask} at 95 % confidence ({_figures(rows[0])})"
     return finding, f"the mask {verb}: {text}"
 

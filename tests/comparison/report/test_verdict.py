@@ -59,6 +59,7 @@ def test_no_difference_is_not_called_one():
     found = judged({"paper": 0.5, "random": 0.5}, spread=0.3)
     assert found["finding"] == "not shown"
     assert "the mask did not show that it earns its keep" in found["sentence"]
+    assert "cannot be told apart from that of a random mask" in found["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_no_difference_is_not_called_one():
             "earned its keep: the loss of `paper`, compared with that of a random mask of "
             "the same size at 95 % confidence, is better on System 1 (difference -0.0",
         ),
-        (0.1, "not shown", " 3 seeds) and not different on System 2 ("),
+        (0.1, "not shown", " 3 seeds) and not significantly different on System 2 ("),
         (0.3, "not shown", " 3 seeds) and worse on System 2 (difference +0.2"),
     ],
 )
