@@ -20,6 +20,7 @@ from lorapar_cli.stage_records.classify import (
     ClassifyRecord,
     TeacherRow,
 )
+from lorapar_cli.store.run_dir import MORE_LABELS
 
 # Few enough that sums do not depend on the order of their parts, be it one run or several.
 _MONEY_DIGITS = 9
@@ -204,7 +205,7 @@ def _notes_on_records(counts: ClassifyCounts, on_tie: OnTie, index: RecordIndex)
         yield f"{counts['repeated_ids']} records repeat an id and got a suffix like `#2`"
     for system, count in ((System.SYSTEM1, counts["system1"]), (System.SYSTEM2, counts["system2"])):
         if count == 0:
-            yield f"no record is {system}: the following stages need both systems"
+            yield f"no record is {system}, and the following stages need both: {MORE_LABELS}"
 
 
 def _notes_on_teachers(counts: ClassifyCounts, vote_table: VoteTable) -> Iterator[str]:

@@ -26,7 +26,7 @@ def draw_rate_curve(
 def rate_figure(
     points: Sequence[Mapping[str, Any]],
     search: Mapping[str, Any] | None,
-    size: tuple[float, float] = (5, 2.6),
+    size: tuple[float, float] = (3.4, 1.9),
     dpi: int = 100,
 ) -> "Figure":
     """Returns a figure of the held-out measure by learning rate, without a title.

@@ -80,10 +80,11 @@ def _lines_of(metrics: Sequence[dict[str, Any]], key: str) -> list[str]:
 
 
 def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
-    """Returns a figure of one metric alone, without a title."""
+    """Returns a figure of one metric alone, without a title, for a column of a page."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    # About as wide as it is shown, so that its words are as large as they are stated.
+    figure = Figure(figsize=(3.4, 1.9), layout="constrained")
     _draw_panel(figure.add_subplot(), metrics, key)
     return figure
 

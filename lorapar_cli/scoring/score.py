@@ -13,7 +13,7 @@ from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.reuse import describe_inputs, reuse
-from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.store.run_dir import MORE_LABELS, RunDir
 from lorapar_cli.store.working import reuse_or_make
 
 
@@ -98,6 +98,6 @@ def _read(path: Path) -> list[Record]:
     if not records:
         raise LoraparError(
             f"`{path}` has no records",
-            hint="both systems need some: check the label counts of `lorapar classify`",
+            hint=f"both systems need some: {MORE_LABELS}",
         )
     return records

@@ -33,6 +33,12 @@ COMMANDS = {
 }
 """Stage -> the command that makes it."""
 
+MORE_LABELS = (
+    "label more data, ask other teachers, or correct labels by hand with `--review`, all with "
+    "`lorapar classify`"
+)
+"""What to do where one system has no records."""
+
 
 CHANGES: dict[Change, str] = {
     "changed": "has changed",

@@ -1,15 +1,12 @@
 """What a run directory contains, stage by stage, and whether it still fits together."""
 
-import shlex
 from pathlib import Path
 from typing import Any, TypedDict
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Stage
+from lorapar_cli.names import Stage, System
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists
-from lorapar_cli.store.run_dir import CHANGES, COMMANDS, RunDir
-
-_KEPT = (Stage.TRAIN_SFT, Stage.TRAIN_RL, Stage.EVAL)
+from lorapar_cli.store.run_dir import CHANGES, RunDir
 
 
 class StageStatus(TypedDict):
@@ -33,25 +30,14 @@ def run_status(run: RunDir) -> list[StageStatus]:
     return [row for stage in Stage for row in _rows(run, stage)]
 
 
-def next_command(run: RunDir, rows: list[StageStatus]) -> str | None:
-    """Returns the command that brings the run further, None where every stage is done."""
-    for row in rows:
-        if row["state"] != "done":
-            stage = Stage(row["stage"].partition("/")[0])
-            # These never replace a result unasked.
-            again = row["state"] != "unfinished" and row["finished"] is not None
-            replace = " --overwrite" if again and stage in _KEPT else ""
-            return f"{COMMANDS[stage]}{replace} --run-dir {shlex.quote(str(run.root))}"
-    return None
-
-
 def _rows(run: RunDir, stage: Stage) -> list[StageStatus]:
     """Returns one row per stage, for `eval` one per evaluation."""
     if stage is not Stage.EVAL or not run.folder(stage).is_dir():
         return [_row(run, stage, stage.value)]
     # Evaluations lie one folder deeper, each with its own manifest.
     names = sorted(p.name for p in run.folder(stage).iterdir() if not p.name.startswith("."))
-    return [_row(run, f"{stage}/{name}", f"{stage}/{name}") for name in names]
+    rows = [_row(run, f"{stage}/{name}", f"{stage}/{name}") for name in names]
+    return rows or [_row(run, stage, stage.value) | {"state": "missing"}]
 
 
 def _row(run: RunDir, folder: str, label: str) -> StageStatus:
@@ -88,6 +74,10 @@ def _row(run: RunDir, folder: str, label: str) -> StageStatus:
 
 
 def _describe(counts: dict[str, Any]) -> str:
-    """Returns the first plain counts of a manifest in one line."""
-    plain = [f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int)]
+    """Returns the first plain counts of a manifest in one line; 0 only of what needs a record."""
+    plain = [
+        f"{value:,} {name}"
+        for name, value in counts.items()
+        if isinstance(value, int) and (value or name in tuple(System))
+    ]
     return ", ".join(plain[:4]).replace("_", " ")

@@ -14,7 +14,7 @@ from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.reuse import describe_inputs, reuse
-from lorapar_cli.store.run_dir import ADAPTERS, RunDir
+from lorapar_cli.store.run_dir import ADAPTERS, MORE_LABELS, RunDir
 from lorapar_cli.training.options import TrainingOptions, deciding
 from lorapar_cli.training.recipes.options import OTHER, SELF
 from lorapar_cli.training.recipes.replay import draw_replay, replay_count
@@ -246,9 +246,7 @@ def _refuse_empty(name: str, path: Path) -> NoReturn:
     raise LoraparError(
         f"there is nothing to {'replay' if name == REPLAYED else 'train on'}",
         f"`{path}` is empty",
-        f"name a file of records with `{options[name]}`"
-        if name in options
-        else "label more data, or ask other teachers, with `lorapar classify`",
+        f"name a file of records with `{options[name]}`" if name in options else MORE_LABELS,
     )
 
 

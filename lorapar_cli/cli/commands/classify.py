@@ -47,7 +47,9 @@ def classify(
     except KeyboardInterrupt:
         say(RESUME_HINT)
         raise
-    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar score"))
+    counts = outcome.manifest.record(ClassifyRecord).counts
+    both = counts["system1"] and counts["system2"]  # A note says what to do without.
+    show_outcome(outcome, as_json, _render, next_on(run_dir, "lorapar score") if both else None)
     return outcome
 
 

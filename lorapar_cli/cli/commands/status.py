@@ -3,7 +3,7 @@
 import time
 
 from lorapar_cli.cli.console import print_json, say, stdout
-from lorapar_cli.cli.options import JsonOption, RunDirOption
+from lorapar_cli.cli.options import JsonOption, RunDirOption, next_on
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 
@@ -12,7 +12,8 @@ _WIDTH = 80
 
 def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False) -> None:
     """Show each stage of the run directory: done, stale, damaged, unreadable, unfinished or missing."""
-    from lorapar_cli.tools.run_status import next_command, run_status
+    from lorapar_cli.tools.next_step import next_step
+    from lorapar_cli.tools.run_status import run_status
 
     run = RunDir(run_dir)
     if not run.root.is_dir():
@@ -43,5 +44,10 @@ def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
         table.add_row(label, row["state"], ended, taken, row["what"])
     stdout(_WIDTH).print(table)
     say(f"every recorded file was read and compared in {seconds:.1f} s")
-    command = next_command(run, rows)
-    say(f"next: {command or f'lorapar report --run-dir {run.root}'}")
+    step = next_step(run, rows)
+    if step is None:
+        say(f"next: {next_on(run_dir, 'lorapar report')}")
+        return
+    say(f"next: {step.command}")
+    if step.why:
+        say(f"      {step.why}")

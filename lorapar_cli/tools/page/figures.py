@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _TEXT = "#0a0b0c"
 _COLOURS = ("#8a8a8a", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
 _DPI = 110
+_SHORT_LABEL = 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def accuracy_figure(rows: Sequence[tuple[str, ModelRow]]) -> "Figure":
 
     groups = _groups(rows[0][1])
     height = 0.7 + 0.32 * len(rows) * len(groups)
-    figure = Figure(figsize=(7, max(1.8, height)), layout="constrained")
+    # A narrow figure's words are readable on a phone; long names need the room.
+    width = 7 if max(len(label) for label, _ in rows) > _SHORT_LABEL else 5
+    figure = Figure(figsize=(width, max(1.8, height)), layout="constrained")
     axes = figure.add_subplot()
     labels = []
     for number, group in enumerate(groups):

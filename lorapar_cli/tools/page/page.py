@@ -31,6 +31,7 @@ from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.verify import check_written
 from lorapar_cli.text_safety import make_inert
 from lorapar_cli.tools.compare_runs import compare_runs, evaluated_models
+from lorapar_cli.tools.next_step import next_step
 from lorapar_cli.tools.page.examples import (
     Disagreement,
     Pattern,
@@ -41,7 +42,9 @@ from lorapar_cli.tools.page.figures import Picture, accuracy_figure, draw
 from lorapar_cli.tools.rate_search import search_alt
 from lorapar_cli.tools.report import report_sections
 from lorapar_cli.tools.run_results import TRAINING, RunResults, read_run, selection_in_words
-from lorapar_cli.tools.run_status import next_command, run_status
+from lorapar_cli.tools.run_status import run_status
+
+_POWER = re.compile(r"\b\d+(?:\.\d+)?e-\d+\b(?![^<]*>)")
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def run_page(run_dir: RunDir) -> str:
         warnings=to_html(texts["state"]),
         lead=to_html(texts["model"]),
         status=status,
-        next_command=next_command(run_dir, status),
+        step=next_step(run_dir, status),
         sections=sections,
     )
 
@@ -111,7 +114,7 @@ def comparison_page(run_dirs: list[RunDir]) -> str:
         warnings=Markup(),
         lead=Markup(),
         status=[],
-        next_command=None,
+        step=None,
         sections=[section],
     )
 
@@ -135,7 +138,8 @@ def to_html(text: str) -> Markup:
     """Returns Markdown as HTML; markup, links and pictures in it stay text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.disable(["image", "link", "autolink", "reference", "html_block", "html_inline"])
-    html = parser.render(text)
+    # A line does not end inside `9.1e-13`.
+    html = _POWER.sub(r'<span class="whole">\g<0></span>', parser.render(text))
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
         "</table>", "</table></div>"
     )

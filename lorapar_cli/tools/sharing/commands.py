@@ -1,7 +1,8 @@
-"""The command lines of a run's stages, as a model card may show them."""
+"""The command lines of a run's stages: to be repeated, and as a model card may show them."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from lorapar_cli.names import Stage
@@ -15,31 +16,50 @@ _LONGEST = 120
 
 def command_line(manifest: Manifest) -> str:
     """Returns what was typed for a stage; files by name alone, without the run directory."""
+    return _line(manifest, data_names(manifest), _plain)
+
+
+def repeated_command(manifest: Manifest, root: Path) -> str:
+    """Returns what gives a stage again, with its options; `FILE` for what no command line holds.
+
+    Args:
+        root: The run directory, which the command does not name.
+    """
+    return _line(manifest, _data_places(manifest, root), _whole)
+
+
+def _line(manifest: Manifest, data: list[str], show: Callable[[Any], str]) -> str:
     stage = Stage(manifest.stage)
     words = ["lorapar", stage.value]
     for each in options_of(STAGE_OPTIONS[stage]):
-        if each.name in manifest.given:
-            words += _words(each, manifest)
+        if each.name not in manifest.given:
+            continue
+        if each.name == "data" and each.name not in manifest.settings:
+            before = "" if each.stated.argument else f"{each.flag} "
+            words += (f"{before}{shlex.quote(name)}" for name in data)
+        words += _words(each, manifest, show)
     return " ".join(words)
 
 
-def _words(each: Option, manifest: Manifest) -> Iterator[str]:
-    if each.name == "data" and each.name not in manifest.settings:
-        before = "" if each.stated.argument else f"{each.flag} "
-        yield from (f"{before}{shlex.quote(name)}" for name in data_names(manifest))
+def _words(each: Option, manifest: Manifest, show: Callable[[Any], str]) -> Iterator[str]:
     if each.name not in manifest.settings:
         return
     value = manifest.settings[each.name]
     if isinstance(value, bool):
         yield each.flag if value else each.flag.replace("--", "--no-", 1)
     elif isinstance(value, (list, dict)):
-        parts = [_plain(part) for part in value]
+        parts = [show(part) for part in value]
         if each.stated.repeatable:
             yield from (f"{each.flag} {shlex.quote(part)}" for part in parts)
         elif parts:
             yield f"{each.flag} {shlex.quote(','.join(parts))}"
     elif value is not None:
-        yield f"{each.flag} {shlex.quote(_plain(value))}"
+        yield f"{each.flag} {shlex.quote(show(value))}"
+
+
+def _whole(value: Any) -> str:
+    text = str(value)
+    return "FILE" if "\n" in text else text
 
 
 def _plain(value: Any) -> str:
@@ -57,6 +77,17 @@ def data_names(manifest: Manifest) -> list[str]:
     """Returns the data that a stage was given: names on the Hub, and names of files."""
     return [
         described["path"] if described.get("source") == "hub" else base_name(described["path"])
+        for name, described in manifest.inputs.items()
+        if name == "data" or name.startswith("data")
+    ]
+
+
+def _data_places(manifest: Manifest, root: Path) -> list[str]:
+    """Returns the same as somebody on this machine types it."""
+    return [
+        described["path"]
+        if described.get("source") in ("hub", "stdin", "several")
+        else str(root / described["path"])
         for name, described in manifest.inputs.items()
         if name == "data" or name.startswith("data")
     ]

@@ -7,7 +7,15 @@ import pytest
 
 from tests.cli.command_line import lorapar
 
-ROWS = [{"question": f"What is {i} + {i}?", "answer": f"#### {2 * i}"} for i in range(20)]
+QUICK = [{"question": f"What is {i} + {i}?", "answer": f"#### {2 * i}"} for i in range(10)]
+STEPS = [
+    {
+        "question": f"Ann has {i} boxes with {i} pears each and eats 3 pears. How many are left?",
+        "answer": f"{i}*{i}={i * i}. {i * i}-3={i * i - 3}.\n#### {i * i - 3}",
+    }
+    for i in range(10, 20)
+]
+ROWS = [*QUICK, *STEPS]
 
 
 @pytest.fixture
@@ -26,6 +34,14 @@ def test_the_summary_names_teachers_and_the_next_command(folder):
     again = lorapar(folder, "classify", "data.jsonl", "--teachers", teachers)
     assert "up to date" in again.stderr
     assert again.stdout == done.stdout
+
+
+def test_records_of_one_system_alone_name_no_command_that_would_fail(folder):
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in STEPS))
+    done = lorapar(folder, "classify", "data.jsonl", "--teachers", "rules-operations")
+    assert done.returncode == 0, done.stderr
+    assert "note: no record is system1, and the following stages need both" in done.stderr
+    assert "next:" not in done.stderr
 
 
 def test_a_dry_run_shows_questions_tokens_money_and_a_prompt(folder):

@@ -1,16 +1,19 @@
 """`lorapar status`: what it says of finished, stale, unfinished and missing stages."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
-from lorapar_cli.cli.main import main
+from lorapar_cli.cli.main import app, main, register
 from lorapar_cli.names import Stage
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.reuse import describe_inputs
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.tools.run_status import next_command
+from lorapar_cli.tools.next_step import NextStep, next_step
+from lorapar_cli.tools.run_status import run_status
 
 
 @pytest.fixture
@@ -95,7 +98,8 @@ def test_it_fits_80_columns_and_names_the_next_command(root, status, capfd):
             "lorapar train-sft --overwrite --run-dir r",
         ),
         ({"train-rl": "unfinished"}, "lorapar train-rl --run-dir r"),
-        ({"eval/a b": "damaged"}, "lorapar eval --overwrite --run-dir r"),
+        ({"eval/a b": "damaged"}, "lorapar eval --name 'a b' --run-dir r"),
+        ({"eval/a b": "unfinished"}, "lorapar eval --name 'a b' --run-dir r"),
     ],
 )
 def test_the_next_command_is_that_of_the_first_stage_that_is_not_done(states, words):
@@ -110,4 +114,92 @@ def test_the_next_command_is_that_of_the_first_stage_that_is_not_done(states, wo
         }
         for name in names
     ]
-    assert next_command(RunDir(Path("r")), rows) == words
+    step = next_step(RunDir(Path("r")), rows)
+    assert (None if step is None else step.command) == words
+    if step is not None:
+        register()
+        _, command, *rest = shlex.split(step.command)
+        known = typer.main.get_command(app).commands[command].params
+        flags = {flag for each in known for flag in each.opts}
+        assert {word for word in rest if word.startswith("--")} <= flags
+    resumed = "unfinished" in states.values()
+    assert step is None or ("begun with" in step.why) == resumed
+
+
+def _next(run):
+    return next_step(run, run_status(run))
+
+
+def _write(run, stage, given=(), **content):
+    folder = run.folder(stage)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, Manifest(str(stage).partition("/")[0], given=list(given), **content))
+
+
+def _labelled(run, **counts):
+    _write(run, Stage.CLASSIFY, settings={}, counts={"system1": 9, "system2": 9} | counts)
+
+
+@pytest.mark.parametrize(
+    ("finished", "counts", "needs"),
+    [
+        ([], {"system1": 0}, "no record is system1, and `score` needs some: label more data"),
+        ([], {"system2": 0}, "no record is system2, and `score` needs some: label more data"),
+        ([Stage.SCORE, Stage.PARTITION], {"system1": 0}, "and `train-sft` needs some"),
+        ([Stage.SCORE, Stage.PARTITION, Stage.TRAIN_SFT], {"system2": 0}, "`train-rl` needs"),
+    ],
+)
+def test_a_system_without_records_needs_other_labels_first(tmp_path, finished, counts, needs):
+    run = RunDir(tmp_path)
+    _labelled(run, **counts)
+    for stage in finished:
+        _write(run, stage, settings={})
+    step = _next(run)
+    assert step.command == f"lorapar classify DATA --teachers a,b,c --run-dir {tmp_path}"
+    assert needs in step.why
+
+
+def test_a_stage_that_does_not_read_the_empty_split_is_next_as_ever(tmp_path):
+    run = RunDir(tmp_path)
+    _labelled(run, system2=0)
+    for stage in (Stage.SCORE, Stage.PARTITION):
+        _write(run, stage, settings={})
+    assert _next(run) == NextStep(f"lorapar train-sft --run-dir {tmp_path}")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_without_held_out_records_eval_needs_data(tmp_path, made):
+    run = RunDir(tmp_path)
+    _labelled(run, heldout=0)
+    for stage in list(Stage)[1:-1]:
+        _write(run, stage, settings={})
+    if made:
+        run.folder(Stage.EVAL).mkdir()
+    wanted = f"lorapar eval --data YOURS.jsonl --run-dir {tmp_path}"
+    assert _next(run) == NextStep(wanted, "no records are held out")
+
+
+def test_a_stage_is_repeated_with_the_options_that_it_was_given(tmp_path):
+    """Its result took hours with these: the defaults would replace it by another one."""
+    run, data = RunDir(tmp_path / "a run"), tmp_path / "my data.jsonl"
+    data.write_text("{}")
+    _labelled(run)
+    (run.root / "own.bin").write_text("1")
+    for stage in list(Stage)[1:-1]:
+        _write(run, stage, settings={})
+    given = {"learning_rate": 0.5, "epochs": 2.0, "lora_dropout": 0.0, "watch": None}
+    inputs = describe_inputs({"mask": run.root / "own.bin"})
+    _write(run, Stage.TRAIN_SFT, ["run_dir", *given], settings=given, inputs=inputs)
+    (run.root / "own.bin").write_text("2")
+    root = f"--run-dir '{run.root}'"
+    options = "--learning-rate 0.5 --epochs 2.0 --lora-dropout 0.0"
+    step = _next(run)
+    assert sorted(step.command.split(" --")) == sorted(
+        f"lorapar train-sft {options} --overwrite {root}".split(" --")
+    )
+    _write(run, Stage.TRAIN_SFT, settings={})
+    inputs = describe_inputs({"data": data})
+    _write(run, "eval/mine", ["data"], settings={}, inputs=inputs)
+    data.write_text("changed")
+    wanted = f"lorapar eval --data '{data}' --name mine {root}"
+    assert _next(run) == NextStep(wanted)
