@@ -110,6 +110,7 @@ class DataFile:
                 row = _parse(text)
                 if is_first and isinstance(row, BadRow):
                     self._refuse_spread_object()
+                    self._refuse_array(text)
                 is_first = False
                 yield place, row
 
@@ -130,12 +131,21 @@ class DataFile:
             hint,
         )
 
+    def _refuse_array(self, first: bytes) -> None:
+        """Refuses an array, which a file of this name is not read as."""
+        start = first.strip()
+        if start == b"[" or (start.startswith(b"[{") and start.endswith(b",")):
+            raise LoraparError(
+                f"`{self.name}` holds a JSON array, not JSON Lines",
+                hint="name it `.json`, or write a record a line: `jq -c '.[]' FILE > NEW.jsonl`",
+            )
+
 
 def _parse(text: bytes) -> Row | BadRow:
     try:
         value = json.loads(text.decode())
     except UnicodeDecodeError as cause:
-        return BadRow(f"not UTF-8 text ({cause})")
+        return BadRow(f"not UTF-8 text ({cause}); `iconv -f FROM -t UTF-8` converts a file")
     except (ValueError, RecursionError) as cause:
         return BadRow(f"not valid JSON ({describe_json_error(cause)}): {shown(text.decode())}")
     if not isinstance(value, dict):

@@ -151,10 +151,22 @@ def recognise(row: RowReader, answer_field: str | None = None) -> Layout:
     nested = next((name for name, value in row.row.items() if _holds_rows(value)), None)
     if nested:
         found += f"; if the records are in `{nested}`, extract them with `jq -c '.{nested}[]'`"
+    chat = next((name for name, value in row.row.items() if _holds_messages(value)), None)
+    if chat:
+        found += f"; `{chat}` holds a conversation: name it `messages`"
     raise BadRow(found)
 
 
 def _holds_rows(value: Any) -> bool:
     """Returns whether a value is a list of objects that are not messages."""
-    objects = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
-    return bool(objects) and not any("role" in one or "from" in one for one in value)
+    return _are_objects(value) and not any("role" in one or "from" in one for one in value)
+
+
+def _holds_messages(value: Any) -> bool:
+    """Returns whether a value is a list of messages, with an answer among them."""
+    roles = [one.get("role", one.get("from")) for one in value] if _are_objects(value) else []
+    return any(role in ("assistant", "gpt", "model", "bot") for role in roles)
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)

@@ -161,6 +161,12 @@ def open_source(
         )
     if bool(fields.prompt) != bool(fields.completion):
         raise UsageError("`--prompt-field` and `--completion-field` must be given together")
+    if fields.prompt is not None and fields.prompt == fields.completion:
+        raise UsageError(
+            f"`--prompt-field` and `--completion-field` name the same field: `{fields.prompt}`",
+            "the question would hold its answer",
+            "a conversation is recognised in a field that is named `messages`: rename it",
+        )
     names = [data] if isinstance(data, str) else list(data)
     if names.count(STDIN) > 1:
         raise UsageError(f"`{STDIN}`, standard input, is given more than once")

@@ -160,6 +160,7 @@ def test_field_options_override_the_format():
         ({}, r"fields \(none\) match no known format"),
         ({"data": [{"question": "q"}]}, r"extract them with `jq -c '\.data\[\]'`"),
         ({"talk": [{"role": "user"}]}, "fields `talk` match no known format$"),
+        ({"id": 1, "talk": [{"from": "gpt"}]}, "; `talk` holds a conversation: name it `messages`"),
         ({"question": ["1?"], "answer": "a"}, "field `question` is a list, not text"),
         ({"question": True, "answer": "a"}, "field `question` is true or false, not text"),
         ({"question": "\ud83e", "answer": "a"}, "half a surrogate pair"),

@@ -109,6 +109,25 @@ def test_bytes_that_are_not_text_are_named_with_their_line(tmp_path):
         records_of(tmp_path / "d.csv")
 
 
+@pytest.mark.parametrize("text", [f"[\n{GOOD},\n{GOOD}\n]\n", f"\n [{GOOD},\n{GOOD}]\n"])
+def test_an_array_under_the_name_of_lines_is_told_its_name(tmp_path, text):
+    path = tmp_path / "d.jsonl"
+    path.write_text(text, encoding="utf-8")
+    for skip_bad in (False, True):
+        with pytest.raises(LoraparError, match="holds a JSON array") as error:
+            records_of(path, skip_bad=skip_bad)
+        assert "`.json`" in error.value.hint
+    assert len(records_of(path.rename(tmp_path / "d.json"))) == 2
+
+
+def test_a_conversation_is_not_question_and_answer_at_once(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(f"{GOOD}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="the same field: `talk`") as error:
+        open_source(str(path), Fields(prompt="talk", completion="talk"))
+    assert "`messages`" in error.value.hint
+
+
 def test_an_element_that_is_not_an_object_is_named_with_its_line(tmp_path):
     path = tmp_path / "d.json"
     path.write_text(f"[\n{GOOD},\n7,\n{GOOD}\n]", encoding="utf-8")
