@@ -275,13 +275,13 @@ class RlOptions(TrainingOptions, RlRecipeOptions):
         decides=False,
     )
     stop_without_spread: bool = option(
-        False, "Stop at that point and publish the adapter as it is."
+        False, "Stop where `--patience-steps` is reached and publish the adapter as it is."
     )
     allow_code_execution: bool = option(
         False, "Let the reward `code` run generated programs in a sandbox.", recorded=False
     )
     unsafe_code_execution: bool = option(
-        False, "Let it run them without a sandbox where none is available.", recorded=False
+        False, "Run generated programs without a sandbox where none is available.", recorded=False
     )
     code_packages: tuple[str, ...] = code_packages_option()
     code_timeout: float = code_timeout_option()

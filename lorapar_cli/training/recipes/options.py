@@ -95,14 +95,14 @@ class RlRecipeOptions(RecipeOptions):
 
     min_pass: float | None = option(
         None,
-        "Leave out prompts that the model passes more rarely, at the start of the stage; 0 to 1.",
+        "Leave out prompts that the model passes more rarely, at the start of the stage.",
         at_least=0,
         at_most=1,
         **_RECIPES,
     )
     max_pass: float | None = option(
         None,
-        "Leave out prompts that the model passes more often, at the start of the stage; 0 to 1.",
+        "Leave out prompts that the model passes more often, at the start of the stage.",
         at_least=0,
         at_most=1,
         **_RECIPES,

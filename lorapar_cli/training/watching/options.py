@@ -31,7 +31,7 @@ class WatchOptions(Options):
     )
     watch: int | None = option(
         None,
-        "Measure it every N steps as well, as a curve.",
+        "Measure forgetting every N steps as well, as a curve.",
         at_least=1,
         decides=False,
         metavar="N",
