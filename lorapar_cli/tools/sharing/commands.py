@@ -46,7 +46,9 @@ def _words(each: Option, manifest: Manifest, show: Callable[[Any], str]) -> Iter
         return
     value = manifest.settings[each.name]
     if isinstance(value, bool):
-        yield each.flag if value else each.flag.replace("--", "--no-", 1)
+        # Only a switch that is on by default has a name for off.
+        if value or each.default:
+            yield each.flag if value else each.flag.replace("--", "--no-", 1)
     elif isinstance(value, (list, dict)):
         parts = [show(part) for part in value]
         if each.stated.repeatable:

@@ -188,11 +188,12 @@ def test_a_stage_is_repeated_with_the_options_that_it_was_given(tmp_path):
     for stage in list(Stage)[1:-1]:
         _write(run, stage, settings={})
     given = {"learning_rate": 0.5, "epochs": 2.0, "lora_dropout": 0.0, "watch": None}
+    given |= {"packing": False, "liger": True, "forgetting": False}
     inputs = describe_inputs({"mask": run.root / "own.bin"})
     _write(run, Stage.TRAIN_SFT, ["run_dir", *given], settings=given, inputs=inputs)
     (run.root / "own.bin").write_text("2")
     root = f"--run-dir '{run.root}'"
-    options = "--learning-rate 0.5 --epochs 2.0 --lora-dropout 0.0"
+    options = "--learning-rate 0.5 --epochs 2.0 --lora-dropout 0.0 --liger --no-forgetting"
     step = _next(run)
     assert sorted(step.command.split(" --")) == sorted(
         f"lorapar train-sft {options} --overwrite {root}".split(" --")
