@@ -31,6 +31,8 @@ _HINTS = {
     errno.EPERM: "grant the permission, or choose another place with `--run-dir`",
     errno.ENOENT: "it was there when the command started; run the same command again",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "a file is where a folder is needed; choose another place with `--run-dir`",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another place with `--run-dir`",
 }
 
 

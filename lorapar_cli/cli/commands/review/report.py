@@ -19,8 +19,8 @@ def report(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Run directories to compare, with one row per evaluated model. Without any: a "
-            "whole page about the run of `--run-dir`.",
+            help="Run directories: of one a whole page, of several a comparison with one row per "
+            "evaluated model. Default: that of `--run-dir`.",
             show_default=False,
         ),
     ] = None,
@@ -43,6 +43,8 @@ def report(
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
 ) -> None:
     """Write a page with a run's results and how they were made, or a comparison of several runs."""
+    if runs and len(runs) == 1:
+        runs, run_dir = None, runs[0]
     if markdown or (out is not None and out.suffix.lower() in (".md", ".markdown")):
         if open_page:
             raise UsageError("`--open` is for HTML pages, and Markdown was asked for")
