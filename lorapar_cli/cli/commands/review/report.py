@@ -44,7 +44,7 @@ def report(
 ) -> None:
     """Write a page with a run's results and how they were made, or a comparison of several runs."""
     if runs and len(runs) == 1:
-        runs, run_dir = None, runs[0]
+        run_dir, runs = runs[0], None
     if markdown or (out is not None and out.suffix.lower() in (".md", ".markdown")):
         if open_page:
             raise UsageError("`--open` is for HTML pages, and Markdown was asked for")
