@@ -27,7 +27,8 @@ _NAMES = "think|thinking|thought|reasoning|seed:think|THINK"
 _OPEN_AT_END = re.compile(rf"[<\[]({_NAMES})[>\]]\s*\Z")
 _OPENING = re.compile(rf"\A\s*[<\[](?:{_NAMES})[>\]]")
 _CLOSING = re.compile(rf"[<\[]/(?:{_NAMES})[>\]]")
-_EMPTY_AT_END = re.compile(rf"[<\[]({_NAMES})[>\]]\s*[<\[]/\1[>\]]\s*\Z")
+# Some templates write the tag that closes a block alone.
+_CLOSED_AT_END = re.compile(rf"[<\[]/(?:{_NAMES})[>\]]\s*\Z")
 _EMPTY = re.compile(rf"\A\s*([<\[])({_NAMES})[>\]]\s*[<\[]/\2[>\]]\s*")
 
 # What closes an opened block that stays empty, as templates with empty blocks write it.
@@ -81,14 +82,17 @@ def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
     written = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])
     if _opens_block(written):
         return _encode_reasoning(tokenizer, record, prompt)
-    if _EMPTY_AT_END.search(written) and _closes_block(record.completion):
+    if _CLOSED_AT_END.search(written) and _closes_block(record.completion):
         raise UnusableCompletion(
             record.id,
-            "the chat template writes an empty block of reasoning, and completions have their own",
-            "omit the `--template-arg` that turns reasoning off, or remove it from the completions",
+            "the chat template closes an empty block of reasoning, and completions have their own",
+            "turn reasoning on with `--template-arg`, or remove it from the completions",
         )
     completion = _completion_from_template(tokenizer, record, prompt)
     block = _count_block(tokenizer, completion)
+    if block and _has_own_block(record.completion):
+        # The template knows reasoning in a field of its own only, and would write both.
+        completion, block = completion[block:], 0
     joined = _join(tokenizer, prompt, completion[:block], completion[block:], "empty")
     return replace(joined, heading=_heading(tokenizer, completion[block:], record.completion))
 
@@ -299,6 +303,11 @@ def _opens_block(text: str) -> str | None:
 def _closes_block(text: str) -> bool:
     """Returns whether a completion closes a block, and so has reasoning of its own."""
     return _CLOSING.search(text) is not None
+
+
+def _has_own_block(text: str) -> bool:
+    """Returns whether a completion begins with a block of reasoning that has something in it."""
+    return _OPENING.match(text) is not None and _closes_block(text) and not _empty_block(text)
 
 
 def _without_opening(text: str, prompt: str) -> str:

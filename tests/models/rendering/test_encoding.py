@@ -61,6 +61,28 @@ PHI3 = (
     "{% if add_generation_prompt %}<|assistant|>\n{% else %}<eos>{% endif %}"
 )
 
+# Closes a block that nothing has opened, unless it is to reason.
+DEEPSEEK_V31 = (
+    "{% for m in messages %}{% if m.role == 'user' %}<User>{{ m.content }}{% else %}"
+    "<Assistant></think>{{ m.content.split('</think>')[-1] }}<eos>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<Assistant>{{ '<think>' if thinking else '</think>' }}{% endif %}"
+)
+# Takes reasoning from a field of its own, and writes a block in any case.
+KIMI_K2 = (
+    "{% for m in messages %}<im>{{ m.role }}<mid>{% if m.role == 'assistant' %}"
+    "<think>{{ m.reasoning_content | default('') }}</think>{% endif %}{{ m.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<im>assistant<mid>{% endif %}"
+)
+# The same from the content, one line each; `/nothink` closes the block in the prompt.
+GLM45 = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ '\n' + m.content }}"
+    "{{ '/nothink' if enable_thinking is defined and not enable_thinking else '' }}{% else %}"
+    "<|assistant|>{% set c = m.content %}{% if '</think>' in c %}"
+    "{{ '\n<think>' + c.split('</think>')[0].split('<think>')[-1].strip() + '</think>' }}"
+    "{% set c = c.split('</think>')[-1] %}{% else %}{{ '\n<think></think>' }}{% endif %}"
+    "{{ '\n' + c.strip() }}<eos>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>"
+    "{{ '\n<think></think>' if enable_thinking is defined and not enable_thinking else '' }}{% endif %}"
+)
 DIRECT = "42"
 REASONED = "<think>\n6*7\n</think>\n\n42"
 
@@ -129,6 +151,25 @@ def parts(template, completion, **arguments):
             "<User>6*7?<Assistant><think>\n",
             "6*7\n</think>\n\n42<eos>",
         ),
+        (DEEPSEEK_V31, DIRECT, {}, "<User>6*7?<Assistant></think>", "42<eos>"),
+        (
+            DEEPSEEK_V31,
+            REASONED,
+            {"thinking": True},
+            "<User>6*7?<Assistant><think>",
+            "\n6*7\n</think>\n\n42<eos>",
+        ),
+        (KIMI_K2, DIRECT, {}, "<im>user<mid>6*7?<eos><im>assistant<mid><think></think>", "42<eos>"),
+        (KIMI_K2, REASONED, {}, "<im>user<mid>6*7?<eos><im>assistant<mid>", f"{REASONED}<eos>"),
+        (GLM45, DIRECT, {}, "<|user|>\n6*7?<|assistant|>\n<think></think>\n", "42<eos>"),
+        (GLM45, REASONED, {}, "<|user|>\n6*7?<|assistant|>", "\n<think>6*7</think>\n42<eos>"),
+        (
+            GLM45,
+            DIRECT,
+            {"enable_thinking": False},
+            "<|user|>\n6*7?/nothink<|assistant|>\n<think></think>",
+            "\n42<eos>",
+        ),
         (LLAMA3, DIRECT, {}, "<begin>[user]\n\n6*7?<eos>[assistant]\n\n", "42<eos>"),
         (
             GEMMA3,
@@ -152,9 +193,20 @@ def test_reasoning_without_its_first_tag_continues_an_opened_block():
     assert counted == "6*7\n</think>\n\n42<eos>"
 
 
-def test_reasoning_and_a_block_that_the_prompt_has_closed_contradict_each_other():
-    with pytest.raises(LoraparError, match="empty block of reasoning") as caught:
-        parts(QWEN3, REASONED, enable_thinking=False)
+@pytest.mark.parametrize(
+    ("template", "arguments"),
+    [
+        (QWEN3, {"enable_thinking": False}),
+        (GLM45, {"enable_thinking": False}),
+        (DEEPSEEK_V31, {"thinking": False}),
+        (DEEPSEEK_V31, {}),
+    ],
+)
+def test_reasoning_and_a_block_that_the_prompt_has_closed_contradict_each_other(
+    template, arguments
+):
+    with pytest.raises(LoraparError, match="block of reasoning") as caught:
+        parts(template, REASONED, **arguments)
     assert "`r`" in caught.value.found
 
 
