@@ -161,19 +161,21 @@ def _of_replay(study: Results) -> Iterator[Finding]:
                 for row in rows
                 if row["system"] == system and row["against"] == "paper"
             }
-            helped = [f"`{name}`" for name, verdict in own.items() if verdict is True]
-            hurt = [f"`{name}`" for name, verdict in own.items() if verdict is False]
-            title = title_of(system)
-            if helped or hurt:
-                what = [f"raises its accuracy with {in_words(helped)}"] * bool(helped)
-                what += [f"lowers it with {in_words(hurt)}"] * bool(hurt)
-                text = " and ".join(what)
-            else:
-                text = "changes its accuracy by nothing that can be told"
-            yield Finding(
-                f"Split by {splitter}, embedded model: replay {text} after both stages ({title}).",
-                bool(hurt),
-            )
+            parts = [
+                f"{relation} with {in_words(names)}"
+                for relation, wanted in (
+                    ("higher", True),
+                    ("lower", False),
+                    ("not to be told apart", None),
+                )
+                if (names := [f"`{name}`" for name, verdict in own.items() if verdict is wanted])
+            ]
+            if parts:
+                yield Finding(
+                    f"Split by {splitter}, embedded model, accuracy on {title_of(system)} after both "
+                    f"stages, against that without replay: {', '.join(parts)}.",
+                    False in own.values(),
+                )
         below = [
             f"`{row['cell']}` on {title_of(row['system'])}"
             for row in rows
@@ -181,8 +183,8 @@ def _of_replay(study: Results) -> Iterator[Finding]:
         ]
         if below:
             yield Finding(
-                f"Split by {splitter}, embedded model: SFT of every element on all records is better "
-                f"after as many records than {in_words(below)}.",
+                f"Split by {splitter}, embedded model: SFT of every element on all records, as many of "
+                f"them, is better than {in_words(below)}.",
                 True,
             )
 

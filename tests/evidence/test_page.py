@@ -234,6 +234,29 @@ def test_negative_findings_stand_first():
     assert [finding.negative for finding in found] == [True, False]
 
 
+def test_replay_by_what_it_does_to_each_system():
+    rows = [
+        row("replay-10", 0.2, against="paper"),
+        row("replay-30", -0.1, against="paper"),
+        row("self-30", -0.1, 0.9, against="paper"),
+        row("paper", -0.3, against="everything", system="system2"),
+    ]
+    found = findings.find_all(results(replay={"rules": {"differences": rows}}))
+    assert [
+        (each.text.removeprefix("Split by rules, embedded model"), each.negative) for each in found
+    ] == [
+        (
+            ", accuracy on System 1 after both stages, against that without replay: higher with "
+            "`replay-10`, lower with `replay-30`, not to be told apart with `self-30`.",
+            True,
+        ),
+        (
+            ": SFT of every element on all records, as many of them, is better than `paper` on System 2.",
+            True,
+        ),
+    ]
+
+
 def test_faults_are_corrected_over_all_of_them():
     units = {name: {"differences": [row(name, 0.1, 0.03)], "cells": []} for name in ("a", "b")}
     found = findings.find_all(results(authors=units))
