@@ -8,7 +8,7 @@ hold quantised ones, and where no earlier stage has loaded them, the whole model
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +122,12 @@ class _Update:
     scale: float
     transposed: bool
 
+    def is_of_other_kind(self, shape: Sequence[int]) -> bool:
+        """Returns whether only the transposed update fits a weight of this shape."""
+        added = (len(self.b), self.a.shape[1])
+        expected = added[::-1] if self.transposed else added
+        return tuple(shape) != expected and tuple(shape) == expected[::-1]
+
     def add_to(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns weight and update in float32.
 
@@ -192,27 +198,33 @@ def _find_tensors(
 
     Files of a model without its head name modules without the first part (`h.0.attn.c_attn`).
     Tensors of a type that cannot be written, or that means nothing without a scale and is to become
-    another, are not found.
+    another, are not found; nor is a Conv1D among linear modules, since the adapter's configuration
+    has one word for all of them.
     """
     owners: dict[str, str] = {}
-    for name, kind in _tensor_types(files):
+    for name, kind, shape in _tensors(files):
         if kind not in TYPE_BYTES or (stored is not None and kind.startswith("F8")):
             return None
         module = name.removesuffix(".weight")
         matches = [each for each in updates if each == module or each.endswith(f".{module}")]
         if matches and name.endswith(".weight"):
-            if len(matches) > 1 or kind not in _FLOATS:
+            if (
+                len(matches) > 1
+                or kind not in _FLOATS
+                or updates[matches[0]].is_of_other_kind(shape)
+            ):
                 return None
             owners[name] = matches[0]
     return owners if sorted(owners.values()) == sorted(updates) else None
 
 
-def _tensor_types(files: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yields each tensor's name and its type as files name it."""
+def _tensors(files: list[Path]) -> Iterator[tuple[str, str, list[int]]]:
+    """Yields each tensor's name, its type as files name it, and its shape."""
     for path in files:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():
-                yield name, file.get_slice(name).get_dtype()
+                part = file.get_slice(name)
+                yield name, part.get_dtype(), part.get_shape()
 
 
 def _merge_file(

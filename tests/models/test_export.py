@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as torch_load
 from safetensors.torch import save_file as torch_save
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.gpt2 import modeling_gpt2
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models import export as exporting
@@ -156,6 +157,30 @@ def test_files_that_name_modules_without_the_first_part(tmp_path, monkeypatch, p
     merge(base, tmp_path / "adapter", tmp_path / "out", "auto", False)
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert largest_difference(written, trained(base, tmp_path / "adapter")) < 1e-4
+
+
+@pytest.mark.parametrize("linear", ["c_attn", "c_fc"])
+def test_conv1d_and_linear_modules_side_by_side(tmp_path, monkeypatch, linear):
+    """The adapter's configuration has one word for all modules; the last one that was made wrote it."""
+    owner = {"c_attn": modeling_gpt2.GPT2Attention, "c_fc": modeling_gpt2.GPT2MLP}[linear]
+    real = owner.__init__
+
+    def mixed(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        inputs, outputs = getattr(self, linear).weight.shape
+        setattr(self, linear, torch.nn.Linear(inputs, outputs))
+
+    monkeypatch.setattr(owner, "__init__", mixed)
+    folder = tmp_path / "mixed"
+    build("gpt2").save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    base = find_base_model(str(folder))
+    random_adapter(base, tmp_path / "adapter", ["c_attn", "c_fc"])
+    (tmp_path / "out").mkdir()
+    merge(base, tmp_path / "adapter", tmp_path / "out", "auto", False)
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert largest_difference(written, trained(base, tmp_path / "adapter")) < 1e-4
+    assert largest_difference(written, AutoModelForCausalLM.from_pretrained(folder)) > 1e-2
 
 
 def test_files_that_name_modules_otherwise_are_merged_in_memory(
