@@ -8,6 +8,7 @@ from lorapar_cli.grading.reading.number_words import may_have_number
 from lorapar_cli.grading.reading.opening import Kind, begins_with_quantity, open_answer
 
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
+_ANSWER = re.compile(r"<answer>", re.IGNORECASE), re.compile(r"</answer>", re.IGNORECASE)
 _OPENED = re.compile(r"<(?:(?:final_?)?answer|final)>", re.IGNORECASE)
 _CLOSED = re.compile(r"</(?:(?:final_?)?answer|final)>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{|[{}]")
@@ -79,17 +80,21 @@ def _begins_line(text: str, position: int) -> bool:
     return not text[max(0, position - _LONGEST_LINE) : position].rpartition("\n")[2].strip()
 
 
-def tagged(text: str) -> list[Explicit]:
-    """Returns the answers in tags that are not empty; one may be cut off at the end."""
+def tagged(text: str, *, exactly: bool = False) -> list[Explicit]:
+    """Returns the answers in tags that are not empty; one may be cut off at the end.
+
+    Args:
+        exactly: Whether other names than `answer`, and a tag that only the prompt may have opened,
+            do not count.
+    """
+    begins, ends = _ANSWER if exactly else (_OPENED, _CLOSED)
     spans, place = [], 0
-    while (opened := _OPENED.search(text, place)) and (
-        closed := _CLOSED.search(text, opened.end())
-    ):
+    while (opened := begins.search(text, place)) and (closed := ends.search(text, opened.end())):
         spans.append((text[opened.end() : closed.start()], opened.start(), closed.end()))
         place = closed.end()
-    if not spans and (opened := _OPENED.search(text)):
+    if not spans and (opened := begins.search(text)):
         spans = [(text[opened.end() :], opened.start(), len(text))]
-    elif not spans and (closed := _CLOSED.search(text)):
+    elif not spans and not exactly and (closed := ends.search(text)):
         # The prompt has opened it.
         begin = 0 if closed.start() <= _SHORT else text.rfind("\n", 0, closed.start()) + 1
         spans = [(text[begin : closed.start()], begin, closed.end())]
@@ -140,7 +145,8 @@ def marked(text: str) -> list[Explicit]:
 
     A form within another one, `#### \\boxed{18}`, is the outer one.
     """
-    every = sorted([*hash_lines(text), *tagged(text), *boxed(text)], key=lambda form: form.start)
+    tags = tagged(text, exactly=True)
+    every = sorted([*hash_lines(text), *tags, *boxed(text)], key=lambda form: form.start)
     found: list[Explicit] = []
     for form in every:
         if not found or form.start >= found[-1].end:

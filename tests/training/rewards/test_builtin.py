@@ -59,6 +59,9 @@ def test_integer():
         (r"\boxed{4} and \boxed{5}", 0),
         ("4", 0),
         ("", 0),
+        # A tag that the completion has not opened, and one that is not that of the form.
+        ("9 * 2 = 18\n18</answer>", 0.0),
+        ("<final_answer>18</final_answer>", 0.0),
     ],
 )
 def test_format(completion, value):
