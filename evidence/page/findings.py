@@ -12,6 +12,7 @@ from evidence.page.results_files import Results, Row, is_better
 from lorapar_cli.tools.markdown import title_of
 
 YARDSTICKS = ("paper", "random", "full")
+EVERYTHING = "everything"
 _SYSTEMS = ("system1", "system2")
 # Points of per cent by which two curves may differ and still be called alike.
 _ALIKE = 5.0
@@ -176,17 +177,18 @@ def _of_replay(study: Results) -> Iterator[Finding]:
                     f"stages, against that without replay: {', '.join(parts)}.",
                     False in own.values(),
                 )
-        below = [
-            f"`{row['cell']}` on {title_of(row['system'])}"
-            for row in rows
-            if row["against"] == "everything" and is_better(row) is False
-        ]
-        if below:
-            yield Finding(
-                f"Split by {splitter}, embedded model: SFT of every element on all records, as many of "
-                f"them, is better than {in_words(below)}.",
-                True,
-            )
+        for verdict, relation in ((False, "better"), (True, "worse")):
+            cells = [
+                f"`{row['cell']}` on {title_of(row['system'])}"
+                for row in rows
+                if row["against"] == EVERYTHING and is_better(row) is verdict
+            ]
+            if cells:
+                yield Finding(
+                    f"Split by {splitter}, embedded model: SFT of every element on all records, as "
+                    f"many of them, is {relation} in accuracy than {in_words(cells)}.",
+                    not verdict,
+                )
 
 
 def same_order(cells: Sequence[Row], figure: str) -> tuple[int, int]:

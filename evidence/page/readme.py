@@ -5,9 +5,10 @@ from typing import Any
 
 from evidence.page.by_budget import budgets_in_words, by_budget, compared
 from evidence.page.finding import Finding, in_words
-from evidence.page.findings import in_short, strong_recipe
+from evidence.page.findings import EVERYTHING, in_short, strong_recipe
 from evidence.page.findings_real import MATH_ALONE, controls_of, samples_of
 from evidence.page.results_files import CATALOGUE, Results, Row, is_better
+from lorapar_cli.names import System
 from lorapar_cli.tools.markdown import title_of
 
 START, END = "<!-- results: begin (make docs) -->", "<!-- results: end -->"
@@ -43,6 +44,7 @@ def claims_of(results: Mapping[str, Results]) -> list[Finding]:
         *_of_training(results["embedded-sft"], "SFT", "loss", "system1"),
         *_of_training(results["embedded-rl"], "RL", "accuracy", "system2"),
         *_of_recipes(results["recipes"]),
+        *_of_both_stages(results["replay"]),
         *_of_real_training(results["real-training"]),
         *_of_noise(results["real-noise"]),
     ]
@@ -99,6 +101,24 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
         "significantly better on both systems than each of the paper's, a random mask and full LoRA.",
         True,
     )
+
+
+def _of_both_stages(study: Results) -> Iterator[Finding]:
+    """Yields how the paper's two stages stand against SFT on everything."""
+    if not study.complete:
+        return
+    wanted = {"cell": "paper", "against": EVERYTHING, "measure": "accuracy"}
+    rows = [row for _, row in study.differences() if wanted.items() <= row.items()]
+    for system in System:
+        found = [is_better(row) for row in rows if row["system"] == system]
+        for verdict, relation in ((False, "worse"), (True, "better")):
+            if count := found.count(verdict):
+                yield Finding(
+                    f"SFT and RL, tiny model (accuracy on {title_of(system)}): the paper's recipe is "
+                    f"{relation} than SFT of every element on as many records of both systems, with "
+                    f"{count} of {len(found)} ways to split the records.",
+                    not verdict,
+                )
 
 
 def _of_real_training(study: Results) -> Iterator[Finding]:

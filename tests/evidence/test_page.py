@@ -240,6 +240,7 @@ def test_replay_by_what_it_does_to_each_system():
         row("replay-30", -0.1, against="paper"),
         row("self-30", -0.1, 0.9, against="paper"),
         row("paper", -0.3, against="everything", system="system2"),
+        row("paper", 0.3, against="everything"),
     ]
     found = findings.find_all(results(replay={"rules": {"differences": rows}}))
     assert [
@@ -251,9 +252,37 @@ def test_replay_by_what_it_does_to_each_system():
             True,
         ),
         (
-            ": SFT of every element on all records, as many of them, is better than `paper` on System 2.",
+            ": SFT of every element on all records, as many of them, is better in accuracy than `paper` "
+            "on System 2.",
             True,
         ),
+        (
+            ": SFT of every element on all records, as many of them, is worse in accuracy than `paper` "
+            "on System 1.",
+            False,
+        ),
+    ]
+
+
+def test_the_readme_counts_the_splits_in_which_two_stages_beat_one():
+    def split(*differences):
+        return {
+            "differences": [
+                row("paper", difference, against="everything", system=system)
+                for system, difference in zip(("system1", "system2"), differences, strict=True)
+            ]
+        }
+
+    units = {"truth": split(0.3, 0.2), "rules": split(0.3, -0.2), "random": split(0.0, 0.0)}
+    begun = results(replay=units)
+    begun["replay"].content["unfinished"] = ["student"]
+    assert claims_of(begun) == []
+    start, end = "SFT and RL, tiny model (accuracy on ", "of 3 ways to split the records."
+    than = "than SFT of every element on as many records of both systems, with"
+    assert [(claim.text, claim.negative) for claim in claims_of(results(replay=units))] == [
+        (f"{start}System 1): the paper's recipe is better {than} 2 {end}", False),
+        (f"{start}System 2): the paper's recipe is worse {than} 1 {end}", True),
+        (f"{start}System 2): the paper's recipe is better {than} 1 {end}", False),
     ]
 
 
