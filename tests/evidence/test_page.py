@@ -1,13 +1,12 @@
 """`docs/results.md`, the README's claims and `strong.yaml` say what the files of results say."""
 
-import copy
 import json
 
 import pytest
 
 from evidence.page import findings
 from evidence.page.readme import END, START, claims_of, readme_block
-from evidence.page.results_files import CATALOGUE, Results, is_better, read_results
+from evidence.page.results_files import is_better, read_results
 from evidence.page.write import (
     PAGE,
     README,
@@ -19,6 +18,7 @@ from evidence.page.write import (
     write_docs,
 )
 from lorapar_cli.store.yaml_file import read_yaml
+from tests.evidence.page_parts import begun, results, row
 
 STRONG = ROOT / "sample_configs" / "strong.yaml"
 
@@ -40,42 +40,6 @@ def test_strong_yaml_is_the_recipe_that_the_results_name():
         for stage, options in settings.items():
             if isinstance(options, dict):
                 assert options.items() <= stated[stage].items()
-
-
-def row(cell, difference, p=0.01, *, against="random", measure="accuracy", system="system1"):
-    return {
-        "stage": "train-rl",
-        "cell": cell,
-        "against": against,
-        "measure": measure,
-        "system": system,
-        "difference": difference,
-        "low": difference - 0.01,
-        "high": difference + 0.01,
-        "p_value": p,
-        "p_holm": p,
-    }
-
-
-def results(**units):
-    """Returns empty results of every study, but for the units of those that are named."""
-    found = {}
-    for known in CATALOGUE:
-        of_study = units.get(known.name.replace("-", "_"))
-        content = {}
-        if of_study is not None:
-            content = {
-                "command": known.command,
-                "seeds": [1, 2],
-                "settings": {},
-                "unfinished": [],
-                "units": {
-                    name: {"cpu_seconds": 36.0, "made_with": {"machine": "M"}, "result": each}
-                    for name, each in of_study.items()
-                },
-            }
-        found[known.name] = Results(known, content)
-    return found
 
 
 def recipes(**changes):
@@ -105,9 +69,7 @@ def test_a_strong_recipe_is_better_than_each_yardstick_on_both_systems():
 
 
 def test_no_recipe_is_strong_before_the_study_is_complete():
-    found = results(recipes=recipes())
-    content = copy.deepcopy(found["recipes"].content) | {"unfinished": ["more"]}
-    found["recipes"] = Results(found["recipes"].known, content)
+    found = begun(results(recipes=recipes()), "recipes", "more")
     assert findings.strong_recipe(found) is None
     assert "has not been measured to the end" in readme_block(found)
 
@@ -187,9 +149,7 @@ def test_full_lora_against_the_papers_mask(difference, negative):
 
 
 def test_budgets_that_are_not_measured_yet_are_said():
-    found = results(embedded_sft={"2": masks(-0.1)})
-    content = found["embedded-sft"].content | {"unfinished": ["7"]}
-    found["embedded-sft"] = Results(found["embedded-sft"].known, content)
+    found = begun(results(embedded_sft={"2": masks(-0.1)}), "embedded-sft", "7")
     assert "of the elements (not measured yet: 7 %)." in findings.find_all(found)[0].text
     assert "of the elements (not measured yet: 7 %)." in readme_block(found)
 
@@ -274,9 +234,7 @@ def test_the_readme_counts_the_splits_in_which_two_stages_beat_one():
         }
 
     units = {"truth": split(0.3, 0.2), "rules": split(0.3, -0.2), "random": split(0.0, 0.0)}
-    begun = results(replay=units)
-    begun["replay"].content["unfinished"] = ["student"]
-    assert claims_of(begun) == []
+    assert claims_of(begun(results(replay=units), "replay", "student")) == []
     start, end = "SFT and RL, tiny model (accuracy on ", "of 3 ways to split the records."
     than = "than SFT of every element on as many records of both systems, with"
     assert [(claim.text, claim.negative) for claim in claims_of(results(replay=units))] == [
@@ -301,107 +259,6 @@ def test_a_fault_that_shows_nothing_says_what_it_might_change():
     rows = [row("a", 0.001, 0.8), row("a", -0.002, 0.8, measure="loss", system="system2")]
     (found,) = findings.find_all(results(authors={"a": {"differences": rows, "cells": []}}))
     assert "allow for a change of accuracy by up to 0.011 and loss by up to 0.012." in found.text
-
-
-def test_noise_by_number_of_samples():
-    units = {
-        f"truth-{n}": {"splitter": "truth", "asked": n, "verdict": verdict}
-        for n, verdict in ((12, "not"), (24, "not"), (100, "above"))
-    }
-    units["truth-100"]["samples_by_system"] = {"system1": 39, "system2": 100}
-    (finding,) = findings.find_all(results(real_noise=units))
-    assert finding.text == (
-        "Real model, ARC and BoolQ against GSM8K, split by source: the partition is no more than "
-        "sampling noise with 12 and 24 samples and clearly above sampling noise with 39 against 100 "
-        "samples."
-    )
-    assert finding.negative is False
-
-
-def test_noise_is_claimed_once_the_study_is_complete():
-    units = {
-        f"alone-{n}": {"splitter": "rules, GSM8K alone", "asked": n, "verdict": verdict}
-        for n, verdict in ((12, "above"), (100, "barely"))
-    }
-    found = results(real_noise=units)
-    (claim,) = claims_of(found)
-    assert "barely more than two samples of one system (100 samples)" in claim.text
-    assert claim.negative
-    content = copy.deepcopy(found["real-noise"].content) | {"unfinished": ["alone-50"]}
-    found["real-noise"] = Results(found["real-noise"].known, content)
-    assert claims_of(found) == []
-
-
-@pytest.mark.parametrize(
-    ("form", "negative", "said", "claimed"),
-    [
-        ("above", True, "no sign of two ways", "also differ clearly"),
-        ("barely", False, "does not make a partition", "do not differ clearly"),
-    ],
-)
-def test_the_controls_say_whether_form_alone_makes_a_partition(form, negative, said, claimed):
-    controls = {"same kind, other form": form, "other kind, same form": "above"}
-    units = {
-        f"{name}-{n}": {"control": name, "asked": n, "verdict": verdict, "beyond": n / 200}
-        for name, verdict in controls.items()
-        for n in (50, 100)
-    }
-    found = results(real_noise=units)
-    (finding,) = [each for each in findings.find_all(found) if "two forms of answers" in each.text]
-    assert said in finding.text
-    assert "50 % is beyond noise" in finding.text
-    assert "(100 samples)" in finding.text
-    (claim,) = claims_of(found)
-    assert claimed in claim.text
-    assert "50 % of the difference" in claim.text
-    assert finding.negative is claim.negative is negative
-
-
-def test_what_a_mask_costs_the_other_system_is_found_where_it_is_significant():
-    units = {
-        "7": {
-            "differences": [
-                row("paper", -0.2, measure="loss", system="system2"),
-                row("movement", 0.3, measure="loss", system="system2"),
-                row("full", 0.3, 0.2, measure="loss", system="system2"),
-                row("movement", -0.4, against="paper", measure="loss", system="system2"),
-            ]
-        }
-    }
-    found = findings.find_all(results(real_training=units))
-    assert [("less" in each.text, each.negative) for each in found] == [
-        (False, True),
-        (True, False),
-    ]
-
-
-def test_a_cost_to_the_other_system_is_claimed_with_its_rates():
-    def unit(rate, p):
-        return {
-            "cells": [
-                {"cell": "paper", "learning_rate": 0.001},
-                {"cell": "random", "learning_rate": rate},
-                {"cell": "full", "learning_rate": 0.001},
-            ],
-            "differences": [
-                row("paper", -0.1, 0.9, measure="loss"),
-                row("paper", -0.2, p, measure="loss", system="system2"),
-                # Full LoRA less the paper's mask: the mask costs more.
-                row("full", -0.3, p, against="paper", measure="loss", system="system2"),
-            ],
-        }
-
-    found = results(real_training={"2": unit(0.032, 0.01), "7": unit(0.004, 0.9)})
-    same, less, more = claims_of(found)
-    assert same.text.endswith(
-        "cannot be told apart from a random one of the same size at 2 % and 7 % of the elements."
-    )
-    assert (same.negative, less.negative, more.negative) == (True, False, True)
-    assert (
-        "costs less than a random mask of the same size at 2 % of the elements (-0.20)" in less.text
-    )
-    assert "is there 32 times that of the paper's mask" in less.text
-    assert more.text.endswith("costs more than full LoRA at 2 % of the elements (+0.30).")
 
 
 def paper_table(second):
