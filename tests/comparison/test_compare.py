@@ -1,73 +1,20 @@
-"""`compare` on a tiny run: shared stages, resuming after a kill, the same table twice."""
+"""`compare` on a tiny run: cells, searches, both stages, processes, what is refused."""
 
 import csv
 import json
-import os
-import signal
+import shutil
 import subprocess
-import sys
-import time
 
 import pytest
 
-from lorapar_cli import __version__
 from lorapar_cli.comparison import train
 from lorapar_cli.comparison.compare import compare
-from lorapar_cli.comparison.options import CompareOptions
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
-from tests.comparison.earlier_version import rename, without
-from tests.comparison.small_data import write_products
+from tests.comparison.compare_parts import CONFIG, command, options, without_times
 from tests.json_schema import unfit
-
-CONFIG = """
-train-sft: {learning_rate: 0.01, per_device_batch_size: 4, gradient_accumulation: 1, max_steps: 3}
-"""
-
-
-@pytest.fixture
-def setup(run_dir, tmp_path):
-    """The run, records that it has not seen, and settings for a training of a second."""
-    write_products(tmp_path / "measured.jsonl", 8, 3)
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    (tmp_path / "neutral.txt").write_text("The sun rose over the hills. " * 20)
-    return run_dir
-
-
-def options(tmp_path, **changes):
-    stated = {
-        "data": str(tmp_path / "measured.jsonl"),
-        "config": tmp_path / "config.yaml",
-        "neutral": tmp_path / "neutral.txt",
-        "max_new_tokens": 8,
-        "cells": ("paper", "random"),
-        "seeds": 2,
-        "max_rates": 1,
-    }
-    return CompareOptions(**(stated | changes))
-
-
-def without_times(comparison):
-    text = json.loads(json.dumps(comparison, default=str))
-    for row in text["cells"]:
-        row.pop("seconds", None)
-    return text
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Counts the trainings that really ran."""
-    seen = []
-
-    def counted(run_dir, options, **keywords):
-        seen.append((options.learning_rate, options.seed, options.mask))
-        return original(run_dir, options, **keywords)
-
-    original = train.train_sft
-    monkeypatch.setattr(train, "train_sft", counted)
-    return seen
 
 
 def test_every_cell_of_sft(setup, tmp_path, trained):
@@ -108,26 +55,6 @@ def test_every_cell_of_sft(setup, tmp_path, trained):
     assert [line["cell"] for line in lines] == list(rows)
     assert float(lines[0]["loss_system1"]) == rows["paper"]["loss"]["system1"]
     assert (folder / "plots/learning-forgetting.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_nothing_is_trained_twice_and_the_table_stays(setup, tmp_path, trained):
-    first = compare(setup, options(tmp_path))
-    assert len(trained) == 4
-    again = compare(setup, options(tmp_path))
-    assert len(trained) == 4
-    assert again == first
-    more = compare(setup, options(tmp_path, seeds=3))
-    assert [seed for _, seed, _ in trained[4:]] == [3, 3]
-    assert more["cells"][0]["seeds"] == [1, 2, 3]
-
-
-def test_the_same_seeds_give_the_same_table_from_nothing(setup, tmp_path, trained):
-    import shutil
-
-    first = compare(setup, options(tmp_path))
-    shutil.rmtree(setup.folder("compare"))
-    assert without_times(compare(setup, options(tmp_path))) == without_times(first)
-    assert len(trained) == 8
 
 
 def test_random_masks_are_drawn_anew_for_each_seed(setup, tmp_path, trained):
@@ -223,8 +150,6 @@ def test_a_cell_that_fails_is_named(setup, tmp_path):
 
 
 def test_a_run_that_is_not_scored_is_refused(setup, tmp_path):
-    import shutil
-
     shutil.rmtree(setup.folder(Stage.SCORE))
     with pytest.raises(LoraparError, match="no scored adapter"):
         compare(setup, options(tmp_path))
@@ -307,8 +232,6 @@ def test_rl_alone_starts_from_the_runs_sft(with_rl, tmp_path):
 def test_processes_side_by_side_give_the_same_table(setup, tmp_path, trained):
     alone = compare(setup, options(tmp_path, seeds=1))
     assert len(trained) == 2
-    import shutil
-
     shutil.rmtree(setup.folder("compare") / "cells")
     together = compare(setup, options(tmp_path, seeds=1, jobs=2))
     assert len(trained) == 2
@@ -332,92 +255,6 @@ def test_a_budget_leaves_out_what_does_not_fit_and_decides_once(setup, tmp_path,
     plenty = compare(setup, options(tmp_path, cells=named, budget="9h"))
     assert plenty["left_out"] == []
     assert [row["cell"] for row in plenty["cells"]] == list(named)
-
-
-def as_earlier(setup, change):
-    """Makes the finished trainings those of an earlier version."""
-    folder = setup.folder("compare")
-    rename(folder / "cells", change)
-    (folder / "results.json").unlink()
-
-
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [("score", "packing"), ("partition", "protect"), ("training", "weight_decay")],
-)
-def test_an_option_that_is_new_trains_nothing_again(setup, tmp_path, trained, place, name):
-    first = compare(setup, options(tmp_path, seeds=1))
-    as_earlier(setup, without(name, place=place))
-    again = compare(setup, options(tmp_path, seeds=1))
-    assert len(trained) == 2
-    assert again["folders"] != first["folders"]
-    assert again | {"folders": 0} == first | {"folders": 0}
-    # Further seeds of old cells lie beside the old ones.
-    more = compare(setup, options(tmp_path, seeds=2))
-    assert len(trained) == 4
-    assert more["folders"] == again["folders"]
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "then"),
-    [
-        ("score", "samples", 150),
-        ("partition", "scope", "module"),
-        ("training", "max_grad_norm", 0.5),
-        ("training", "an_option_that_is_gone", True),
-    ],
-)
-def test_a_default_that_is_another_now_trains_again(setup, tmp_path, trained, place, name, then):
-    compare(setup, options(tmp_path, seeds=1))
-
-    def change(recorded):
-        assert recorded[place].get(name) != then
-        recorded[place][name] = then
-
-    as_earlier(setup, change)
-    compare(setup, options(tmp_path, seeds=1))
-    assert len(trained) == 4
-
-
-def test_trainings_of_two_versions_are_told(setup, tmp_path):
-    found = compare(setup, options(tmp_path))
-    assert found["notes"] == []
-    for path in setup.folder("compare").glob("cells/*/rate-*-seed-1/result.json"):
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps(result | {"lorapar": "0.0.1"}))
-    (note,) = compare(setup, options(tmp_path))["notes"]
-    assert note.startswith(f"trained by lorapar 0.0.1, {__version__}: ")
-
-
-def command(setup, tmp_path):
-    arguments = ["--run-dir", str(setup.root), "--seeds", "2", "--max-rates", "1"]
-    arguments += ["--cells", "paper,random", "--max-new-tokens", "8"]
-    for name in ("data", "config", "neutral"):
-        arguments += [f"--{name}", str(getattr(options(tmp_path), name))]
-    return [sys.executable, "-m", "lorapar_cli", "compare", *arguments]
-
-
-def test_a_kill_repeats_no_finished_training(setup, tmp_path, trained):
-    """Killed as soon as the first training has its result; the rest is done by the next command."""
-    process = subprocess.Popen(
-        command(setup, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    pattern = "cells/*/rate-*/result.json"
-    while process.poll() is None and not list(setup.folder("compare").glob(pattern)):
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    finished = {path: path.read_bytes() for path in setup.folder("compare").glob(pattern)}
-    assert 1 <= len(finished) < 4
-    assert not (setup.folder("compare") / "results.json").exists()
-    found = compare(setup, options(tmp_path))
-    assert len(trained) == 4 - len(finished)
-    assert {path: path.read_bytes() for path in finished} == finished
-    # Nothing of the kill is seen in the figures.
-    import shutil
-
-    shutil.rmtree(setup.folder("compare"))
-    assert without_times(compare(setup, options(tmp_path))) == without_times(found)
 
 
 def test_the_command_prints_tables_of_80_columns_and_the_sentence(setup, tmp_path):
