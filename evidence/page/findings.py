@@ -14,6 +14,12 @@ from lorapar_cli.tools.markdown import title_of
 YARDSTICKS = ("paper", "random", "full")
 EVERYTHING = "everything"
 _SYSTEMS = ("system1", "system2")
+_SPLITS = {
+    "truth": "Split by the corpus' own labels",
+    "rules": "Split by three rules' vote",
+    "student": "Split by three rules and the student",
+    "random": "Split at random",
+}
 # Points of per cent by which two curves may differ and still be called alike.
 _ALIKE = 5.0
 
@@ -173,7 +179,7 @@ def _of_replay(study: Results) -> Iterator[Finding]:
             ]
             if parts:
                 yield Finding(
-                    f"Split by {splitter}, embedded model, accuracy on {title_of(system)} after both "
+                    f"{_SPLITS[splitter]}, embedded model, accuracy on {title_of(system)} after both "
                     f"stages, against that without replay: {', '.join(parts)}.",
                     False in own.values(),
                 )
@@ -185,7 +191,7 @@ def _of_replay(study: Results) -> Iterator[Finding]:
             ]
             if cells:
                 yield Finding(
-                    f"Split by {splitter}, embedded model: SFT of every element on all records, as "
+                    f"{_SPLITS[splitter]}, embedded model: SFT of every element on all records, as "
                     f"many of them, is {relation} in accuracy than {in_words(cells)}.",
                     not verdict,
                 )

@@ -204,7 +204,8 @@ def test_replay_by_what_it_does_to_each_system():
     ]
     found = findings.find_all(results(replay={"rules": {"differences": rows}}))
     assert [
-        (each.text.removeprefix("Split by rules, embedded model"), each.negative) for each in found
+        (each.text.removeprefix("Split by three rules' vote, embedded model"), each.negative)
+        for each in found
     ] == [
         (
             ", accuracy on System 1 after both stages, against that without replay: higher with "
