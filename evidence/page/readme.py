@@ -1,6 +1,7 @@
 """The README's sentences on quality, computed from the results: few, and those against first."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from evidence.page.by_budget import budgets_in_words, by_budget, compared
@@ -107,14 +108,16 @@ def _of_both_stages(study: Results) -> Iterator[Finding]:
     """Yields how the paper's two stages stand against SFT on everything."""
     if not study.complete:
         return
-    wanted = {"cell": "paper", "against": EVERYTHING, "measure": "accuracy"}
+    wanted = {"cell": "paper", "against": EVERYTHING}
     rows = [row for _, row in study.differences() if wanted.items() <= row.items()]
-    for system in System:
-        found = [is_better(row) for row in rows if row["system"] == system]
+    for measure, system in product(("accuracy", "loss"), System):
+        found = [
+            is_better(row) for row in rows if (row["measure"], row["system"]) == (measure, system)
+        ]
         for verdict, relation in ((False, "worse"), (True, "better")):
             if count := found.count(verdict):
                 yield Finding(
-                    f"SFT and RL, tiny model (accuracy on {title_of(system)}): the paper's recipe is "
+                    f"SFT and RL, tiny model ({measure} on {title_of(system)}): the paper's recipe is "
                     f"{relation} than SFT of every element on as many records of both systems, with "
                     f"{count} of {len(found)} ways to split the records.",
                     not verdict,

@@ -234,14 +234,21 @@ def test_the_readme_counts_the_splits_in_which_two_stages_beat_one():
             ]
         }
 
+    higher_loss = row("paper", 0.3, against="everything", measure="loss", system="system2")
     units = {"truth": split(0.3, 0.2), "rules": split(0.3, -0.2), "random": split(0.0, 0.0)}
     assert claims_of(begun(results(replay=units), "replay", "student")) == []
+    units["truth"]["differences"].append(higher_loss)
     start, end = "SFT and RL, tiny model (accuracy on ", "of 3 ways to split the records."
     than = "than SFT of every element on as many records of both systems, with"
     assert [(claim.text, claim.negative) for claim in claims_of(results(replay=units))] == [
         (f"{start}System 1): the paper's recipe is better {than} 2 {end}", False),
         (f"{start}System 2): the paper's recipe is worse {than} 1 {end}", True),
         (f"{start}System 2): the paper's recipe is better {than} 1 {end}", False),
+        (
+            "SFT and RL, tiny model (loss on System 2): the paper's recipe is worse "
+            f"{than} 1 of 1 ways to split the records.",
+            True,
+        ),
     ]
 
 
