@@ -119,18 +119,27 @@ def _of_recipes(study: Results) -> Iterator[Finding]:
     if not study.complete:
         return
     yield from _against_yardsticks(study)
+    yield of_strong_recipe(study, "embedded model")
+
+
+def of_strong_recipe(study: Results, model: str) -> Finding:
+    """Returns which recipe of a complete study is strong, or that none is.
+
+    Args:
+        model: What the reader knows the embedded model as.
+    """
     name = strong_recipe({"recipes": study})
+    rivals = "the paper's recipe, a random mask and full LoRA"
     if name is not None:
-        yield Finding(
-            f"The recipe `{name}` is better than the paper's, a random mask and full LoRA on both "
-            "systems of the embedded model, after correction; it is in `sample_configs/strong.yaml`.",
+        return Finding(
+            f"SFT and RL, {model} (accuracy): our recipe `{name}` (`sample_configs/strong.yaml`) is "
+            f"significantly better on both systems than {rivals}.",
             False,
         )
-        return
     (found,) = study.units.values()
-    yield Finding(
-        f"None of our {len(found['recipes'])} recipes is significantly better on both systems of the "
-        "embedded model than each of the paper's recipe, a random mask and full LoRA.",
+    return Finding(
+        f"SFT and RL, {model} (accuracy): of {len(found['recipes'])} recipes of ours, none is "
+        f"significantly better on both systems than each of {rivals}.",
         True,
     )
 

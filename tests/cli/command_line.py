@@ -1,8 +1,12 @@
-"""`lorapar` as it is typed, in a process of its own."""
+"""`lorapar` as it is typed, in a process of its own or in this one."""
 
 import os
 import subprocess
 import sys
+
+import pytest
+
+from lorapar_cli.cli.main import main
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY")
 
@@ -18,3 +22,11 @@ def lorapar(folder, *arguments, stdin=None, **environment):
         capture_output=True,
         text=True,
     )
+
+
+def printed(capfd, *arguments) -> str:
+    """Runs a command line that must succeed in this process; returns what it writes to stdout."""
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    assert ended.value.code == 0
+    return capfd.readouterr().out

@@ -78,18 +78,19 @@ def _plain(value: Any) -> str:
 def data_names(manifest: Manifest) -> list[str]:
     """Returns the data that a stage was given: names on the Hub, and names of files."""
     return [
-        described["path"] if described.get("source") == "hub" else base_name(described["path"])
-        for name, described in manifest.inputs.items()
-        if name == "data" or name.startswith("data")
+        data["path"] if data.get("source") == "hub" else base_name(data["path"])
+        for data in _data_of(manifest)
     ]
 
 
 def _data_places(manifest: Manifest, root: Path) -> list[str]:
     """Returns the same as somebody on this machine types it."""
+    elsewhere = ("hub", "stdin", "several")
     return [
-        described["path"]
-        if described.get("source") in ("hub", "stdin", "several")
-        else str(root / described["path"])
-        for name, described in manifest.inputs.items()
-        if name == "data" or name.startswith("data")
+        data["path"] if data.get("source") in elsewhere else str(root / data["path"])
+        for data in _data_of(manifest)
     ]
+
+
+def _data_of(manifest: Manifest) -> Iterator[dict[str, str]]:
+    return (data for name, data in manifest.inputs.items() if name.startswith("data"))

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lorapar_cli.store.reuse import describe_inputs
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.next_step import NextStep, next_step
 from lorapar_cli.tools.run_status import run_status
+from tests.cli.command_line import printed
 
 
 @pytest.fixture
@@ -37,13 +39,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def status(capfd):
-    def call(*arguments) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(["status", *map(str, arguments)])
-        assert ended.value.code == 0
-        return capfd.readouterr().out
-
-    return call
+    return partial(printed, capfd, "status")
 
 
 def test_each_stage_has_its_state(root, status):

@@ -1,13 +1,14 @@
 """`lorapar inspect` as a command: what it prints of importance and masks, without torch."""
 
 import json
+from functools import partial
 
 import pytest
 
-from lorapar_cli.cli.main import main
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
 from lorapar_cli.store.run_dir import RunDir
+from tests.cli.command_line import printed
 from tests.partition.importance_files import SHAPES, draw_importance, write_importance
 
 
@@ -20,13 +21,7 @@ def importance(tmp_path):
 
 @pytest.fixture
 def inspect(capfd):
-    def call(*arguments) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(["inspect", *map(str, arguments)])
-        assert ended.value.code == 0
-        return capfd.readouterr().out
-
-    return call
+    return partial(printed, capfd, "inspect")
 
 
 def test_importance_is_shown_by_system(importance, inspect):

@@ -1,8 +1,10 @@
 """`lorapar report`: of which runs it is, and where it goes."""
 
+from functools import partial
+
 import pytest
 
-from lorapar_cli.cli.main import main
+from tests.cli.command_line import printed
 from tests.tools.page.pages import write_partitioned_run
 
 
@@ -10,13 +12,7 @@ from tests.tools.page.pages import write_partitioned_run
 def report(capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(["report", *map(str, arguments)])
-        assert ended.value.code == 0
-        return capfd.readouterr().out
-
-    return call
+    return partial(printed, capfd, "report")
 
 
 def test_one_run_directory_gives_the_whole_page_about_it(report, tmp_path):
