@@ -14,7 +14,7 @@ from lorapar_cli.names import Artifact
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.watching.figures import is_measured
-from lorapar_cli.training.watching.live import LiveFigures, course
+from lorapar_cli.training.watching.live import LiveFigures, StepClock, course
 
 CLIPPED = "completions/clipped_ratio"
 """Key of TRL's logs: share of a step's completions that reached the maximum length."""
@@ -25,8 +25,23 @@ _MOSTLY = 0.5
 _FOREMOST = 2
 
 
+class StepEnd(TrainerCallback):
+    """Stops the clock of the steps before anything is measured at the end of one."""
+
+    def __init__(self, clock: StepClock) -> None:
+        self._clock = clock
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Stops the clock; whoever is heard last has it go on."""
+        self._clock.stop()
+
+
 class StageCallback(TrainerCallback):
     """Writes metrics.jsonl, marks complete checkpoints, drives the progress display.
+
+    It is heard after whatever measures, and has the clock of the steps go on.
 
     Args:
         logs: The run's logs by their names, metrics.jsonl among them; empty in processes that
@@ -36,6 +51,9 @@ class StageCallback(TrainerCallback):
         shown: Key of the trainer's logs -> short name in the progress display.
         progress: Where events go.
         wait: Returns when every process has called it.
+
+    Attributes:
+        clock: Of the steps, for `StepEnd` to stop.
     """
 
     def __init__(
@@ -49,13 +67,14 @@ class StageCallback(TrainerCallback):
     ) -> None:
         self._task, self._shown, self._progress = task, shown, progress
         self._logs, self._belongs_to, self._wait = logs, belongs_to, wait
-        self._live = LiveFigures()
+        self._live, self.clock = LiveFigures(), StepClock()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Saves at the requested steps, not at those of the run that is resumed."""
         state.compute_steps(args, state.max_steps)
+        self.clock.go_on()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -67,6 +86,7 @@ class StageCallback(TrainerCallback):
         """
         for log in self._logs.values():
             log.require_intact()
+        self.clock.go_on()
 
     def on_log(
         self,
@@ -84,6 +104,10 @@ class StageCallback(TrainerCallback):
         logs = logs or {}
         if "train_runtime" in logs:
             return
+        self._write(state, logs)
+        self.clock.go_on()
+
+    def _write(self, state: TrainerState, logs: Mapping[str, float]) -> None:
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
             raise Diverged(
@@ -107,7 +131,11 @@ class StageCallback(TrainerCallback):
                     state.global_step,
                     state.max_steps,
                     # What a narrow terminal has no room for is left out from the end.
-                    [*figures[:_FOREMOST], *self._live.figures(logs), *figures[_FOREMOST:]],
+                    [
+                        *figures[:_FOREMOST],
+                        *self._live.figures(logs, self.clock.seconds),
+                        *figures[_FOREMOST:],
+                    ],
                     course=course(state.log_history, first),
                 )
             )
@@ -121,6 +149,7 @@ class StageCallback(TrainerCallback):
             states = {name: log.state() for name, log in self._logs.items()}
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             mark_complete(checkpoint, self._belongs_to, states)
+        self.clock.go_on()
 
 
 def _is_nan(value: Any) -> bool:

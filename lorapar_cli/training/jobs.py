@@ -27,7 +27,7 @@ from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.resumable_folder import run_digest
 from lorapar_cli.store.reuse import reuse
 from lorapar_cli.store.step_log import StepLog
-from lorapar_cli.training.callbacks import GradientMonitor, StageCallback
+from lorapar_cli.training.callbacks import GradientMonitor, StageCallback, StepEnd
 from lorapar_cli.training.dry_run import DryRun
 from lorapar_cli.training.masking.masked_adapter import (
     MaskedAdapter,
@@ -158,6 +158,8 @@ class TrainingRun:
         """
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
+        # What the trainer itself does at the end of a step comes before, and is counted.
+        trainer.add_callback(StepEnd(self.callback.clock))
         if self.watch is not None:
             # First: what it adds to a checkpoint is there when that is marked as complete.
             self.watch.begin(trainer, self.checkpoint)
