@@ -45,11 +45,11 @@ def trainer_arguments(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def finish(trainer: Any, times: StepTimes) -> dict[str, Any]:
-    """Trains; returns seconds a step, peak memory and bytes of optimizer state."""
+    """Trains; returns the mean loss, seconds a step, peak memory and bytes of optimizer state."""
     trainer.remove_callback(PrinterCallback)
     found: dict[str, Any] = {}
     with measured(found):
-        trainer.train()
+        found["loss"] = trainer.train().training_loss
     state = trainer.optimizer.state_dict()["state"].values()
     found["optimizer_bytes"] = sum(
         t.numel() * t.element_size() for s in state for k, t in s.items() if k != "step"
@@ -58,25 +58,30 @@ def finish(trainer: Any, times: StepTimes) -> dict[str, Any]:
     return found
 
 
-def train_sft(base: Any, size: Size, folder: Path, masked: bool, checkpointing: bool) -> Any:
-    """Returns the figures of one SFT."""
+def train_sft(
+    base: Any, size: Size, folder: Path, masked: bool, rows: list[Encoded], **changes: Any
+) -> Any:
+    """Returns the figures of one SFT.
+
+    Args:
+        rows: All records of it.
+        changes: Arguments of the trainer, and `packing`.
+    """
     model = adapted(base)
     tokenizer = load_tokenizer(BaseModel("embedded", str(MODEL_DIR), None))
-    batch, length = size.sft
-    generator = torch.Generator().manual_seed(1)
-    rows = torch.randint(10, 700, (batch * size.steps, length), generator=generator).tolist()
+    packing = changes.pop("packing", False)
     times = StepTimes()
     arguments = {
         "args": SFTConfig(
             **trainer_arguments(folder, size.steps),
-            per_device_train_batch_size=batch,
+            per_device_train_batch_size=size.sft[0],
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
-            gradient_checkpointing=checkpointing,
+            **{"gradient_checkpointing": False} | changes,
         ),
-        "train_dataset": to_dataset([Encoded(row, length // 2) for row in rows]),
+        "train_dataset": to_dataset(rows),
         "processing_class": tokenizer,
-        "data_collator": collator(tokenizer),
+        "data_collator": collator(tokenizer, packing),
         "callbacks": [times],
     }
     trainer = (
@@ -85,6 +90,23 @@ def train_sft(base: Any, size: Size, folder: Path, masked: bool, checkpointing: 
         else SFTTrainer(model=model, **arguments)
     )
     return finish(trainer, times) | {"kept": unload(trainer)}
+
+
+def draw_rows(size: Size, shortest: int | None = None) -> list[Encoded]:
+    """Returns random records for one SFT.
+
+    Args:
+        shortest: Tokens of the shortest record; all have as many as the longest if not set.
+    """
+    batch, longest = size.sft
+    generator = torch.Generator().manual_seed(1)
+
+    def numbers(low: int, high: int, count: int) -> list[int]:
+        return torch.randint(low, high, (count,), generator=generator).tolist()
+
+    count = batch * size.steps
+    lengths = [longest] * count if shortest is None else numbers(shortest, longest + 1, count)
+    return [Encoded(numbers(10, 700, length), length // 2) for length in lengths]
 
 
 def _by_tokens(completions: list[str], completion_ids: list[list[int]]) -> list[float]:
@@ -142,16 +164,24 @@ def unload(trainer: Any) -> bool:
     return kept
 
 
-def measure_training(base: Any, size: Size, say: Callable[[str, Any], None]) -> None:
-    """Says the figures of SFT with and without checkpointing, and of GRPO, in turns."""
+def measure_sft(base: Any, size: Size, say: Callable[[str, Any], None]) -> None:
+    """Says the figures of SFT with and without a mask and checkpointing, in turns."""
+    rows = draw_rows(size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         for number in range(size.rounds):
             for masked in (False, True):
                 way = "masked" if masked else "plain"
-                say(f"sft {way}", train_sft(base, size, path, masked, checkpointing=False))
+                say(f"sft {way}", train_sft(base, size, path, masked, rows))
                 if number == 0:
-                    say(f"sft {way} checkpointed", train_sft(base, size, path, masked, True))
-        for _ in range(max(1, size.rounds - 1)):
+                    found = train_sft(base, size, path, masked, rows, gradient_checkpointing=True)
+                    say(f"sft {way} checkpointed", found)
+
+
+def measure_grpo(base: Any, size: Size, say: Callable[[str, Any], None]) -> None:
+    """Says the figures of GRPO with and without a mask, in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(size.rounds):
             for masked in (False, True):
-                say(f"grpo {'masked' if masked else 'plain'}", train_grpo(base, size, path, masked))
+                way = "masked" if masked else "plain"
+                say(f"grpo {way}", train_grpo(base, size, Path(folder), masked))
