@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
-from lorapar_cli.elements.matrix_names import matrix_place
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from lorapar_cli.store.disk.regular_files import exists, read_json
@@ -11,6 +10,7 @@ from lorapar_cli.store.importance_file import TensorFile
 from lorapar_cli.store.tensor_files import layout_fingerprint
 from lorapar_cli.store.verify import check_written, writer_of
 from lorapar_cli.tools.inspect_file import find_tensor
+from lorapar_cli.tools.inspecting.tensors import pickled, sizes_by_kind
 
 _LORA = "LORA"
 _PICKLED = "adapter_model.bin"
@@ -24,7 +24,7 @@ class AdapterReport(TypedDict):
         base_model: As its configuration names it; None where it names none.
         settings: Entries of its configuration that are set, method and base model apart.
         tensors, elements: Their numbers.
-        by_kind: Module and matrix -> elements, of LoRA; else tensor -> elements.
+        by_kind: Module and matrix -> elements, of LoRA; else name, with `*` for numbers -> elements.
         layout_fingerprint: Of names and shapes, which masks and importance have too.
         tensor, shape, dtype: Of the tensor that was asked for.
     """
@@ -56,11 +56,10 @@ def inspect_adapter(folder: Path, tensor: str | None = None) -> AdapterReport:
         LoraparError: A file is missing, damaged or pickled, or there is no such tensor.
     """
     weights, configuration = folder / ADAPTER_WEIGHTS, folder / ADAPTER_CONFIG
-    if not exists(weights) and exists(folder / _PICKLED):
-        raise LoraparError(
-            f"the weights in `{folder / _PICKLED}` are pickled",
-            hint="save the adapter with `safe_serialization=True`",
-        )
+    if not exists(weights):
+        if exists(folder / _PICKLED):
+            raise pickled(folder / _PICKLED)
+        raise LoraparError(f"`{folder}` has the configuration of an adapter and no weights")
     check_written(weights)
     check_written(configuration)
     config = read_json(configuration)
@@ -69,10 +68,6 @@ def inspect_adapter(folder: Path, tensor: str | None = None) -> AdapterReport:
     file = TensorFile(weights)
     written = writer_of(weights)
     base_model = config.get("base_model_name_or_path")
-    by_kind: dict[str, int] = {}
-    for name in sorted(file.shapes):
-        kind = _kind(name)
-        by_kind[kind] = by_kind.get(kind, 0) + file.size(name)
     report: AdapterReport = {
         "path": str(folder),
         "kind": "adapter",
@@ -84,7 +79,7 @@ def inspect_adapter(folder: Path, tensor: str | None = None) -> AdapterReport:
         "dtypes": sorted({file.dtype(name) for name in file.shapes}),
         "tensors": len(file.shapes),
         "elements": sum(file.size(name) for name in file.shapes),
-        "by_kind": by_kind,
+        "by_kind": sizes_by_kind([file]),
         "layout_fingerprint": layout_fingerprint(file.shapes),
     }
     if tensor is not None:
@@ -92,13 +87,6 @@ def inspect_adapter(folder: Path, tensor: str | None = None) -> AdapterReport:
         report["tensor"], report["shape"] = found, list(file.shapes[found])
         report["dtype"] = file.dtype(found)
     return report
-
-
-def _kind(name: str) -> str:
-    if ".lora_" not in name:
-        return name
-    place = matrix_place(name)
-    return f"{place.module} {place.matrix}"
 
 
 def _is_set(key: str, value: Any) -> bool:

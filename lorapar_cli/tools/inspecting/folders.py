@@ -8,8 +8,10 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.store.disk.regular_files import exists, read_json
 from lorapar_cli.store.manifest import KnownModel, read_manifest
+from lorapar_cli.store.resumable_folder import UNFINISHED
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.verify import check_written, find_damage
+from lorapar_cli.tools.inspecting.unfinished import ObjectReport, inspect_object
 from lorapar_cli.tools.run_status import StageStatus, run_status
 
 
@@ -94,11 +96,11 @@ def inspect_stage(folder: Path) -> StageReport:
     }
 
 
-def inspect_results(path: Path) -> ResultsReport:
-    """Returns the results of an evaluation, a comparison or a sweep.
+def inspect_json(path: Path) -> ResultsReport | ObjectReport:
+    """Returns the results of an evaluation, a comparison or a sweep, or any other JSON object.
 
     Raises:
-        LoraparError: The file is damaged, or holds none of these.
+        LoraparError: The file is damaged, or holds no object.
     """
     check_written(path)
     content = read_json(path)
@@ -109,14 +111,48 @@ def inspect_results(path: Path) -> ResultsReport:
                 return {"path": str(path), "kind": kind, "summary": told, "results": content}
     except (AttributeError, KeyError, TypeError) as cause:
         raise LoraparError(f"`{path}` is damaged", repr(cause)) from cause
+    if isinstance(content, dict):
+        return inspect_object(path, content)
     raise LoraparError(f"`{path}` holds no results of `eval`, `compare` or `sweep`")
 
 
+def accuracies(models: list[dict[str, Any]]) -> dict[str, str]:
+    """Returns model -> its accuracy in words, from the rows of an evaluation."""
+    return {row["model"]: _accuracy(row) for row in models}
+
+
+def differences(pairs: list[dict[str, Any]]) -> dict[str, str]:
+    """Returns `sft - base` -> their difference in words, from the pairs of an evaluation."""
+    words = {}
+    for row in pairs:
+        low, high = (100 * bound for bound in row["interval"])
+        words[f"{row['model']} - {row['against']}"] = (
+            f"{100 * row['difference']:+.1f} points ({low:+.1f} to {high:+.1f}), "
+            f"p {row['p_value']:.2g}"
+        )
+    return words
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    parts = [f"{row['correct']:,} of {row['n']:,} correct"]
+    if (interval := row.get("interval")) is not None:
+        low, high = (100 * bound for bound in interval)
+        parts.append(f"{100 * row['accuracy']:.1f} % ({low:.1f} to {high:.1f})")
+    for system, own in row.get("by_system", {}).items():
+        parts.append(f"{system} {own['correct']:,} of {own['n']:,}")
+    return ", ".join(parts)
+
+
 def _evaluation(content: dict[str, Any]) -> dict[str, str]:
-    shares = {
-        row["model"]: f"{row['correct']:,} of {row['n']:,} correct" for row in content["models"]
-    }
-    return {"task": str(content["task"]), **shares}
+    others = {row["model"]: _harness(row["tasks"]) for row in content.get("harness", [])}
+    own = accuracies(content["models"]) | differences(content.get("pairs", []))
+    return {"task": str(content["task"]), **own, **others}
+
+
+def _harness(tasks: list[dict[str, Any]]) -> str:
+    """Returns the first metric of each task that lm-evaluation-harness measured."""
+    firsts = [(task["task"], task["metrics"][0]) for task in tasks if task["metrics"]]
+    return ", ".join(f"{task} {each['metric']} {each['value']}" for task, each in firsts)
 
 
 def _comparison(content: dict[str, Any]) -> dict[str, str]:
@@ -150,6 +186,20 @@ _RESULTS: dict[_Results, tuple[set[str], Callable[[dict[str, Any]], dict[str, st
 def is_run(folder: Path) -> bool:
     """Returns whether a folder has a stage's folder."""
     return any(exists(folder / stage) for stage in Stage)
+
+
+def is_evaluations(folder: Path) -> bool:
+    """Returns whether a folder is that of a run's evaluations, one in each of its folders."""
+    return folder.resolve().name == Stage.EVAL and any(
+        exists(each / name) for each in folder.iterdir() for name in (Artifact.MANIFEST, UNFINISHED)
+    )
+
+
+def inspect_evaluations(folder: Path) -> RunReport:
+    """Returns the state of each evaluation of a run directory, from the folder that has them."""
+    rows = run_status(RunDir(folder.resolve().parent))
+    own = [row for row in rows if row["stage"].startswith(f"{Stage.EVAL}/")]
+    return {"path": str(folder), "kind": "run", "stages": own}
 
 
 def inspect_run(folder: Path) -> RunReport:

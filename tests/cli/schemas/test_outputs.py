@@ -132,7 +132,7 @@ def test_the_output_fits_its_schema(printed, output):
     "name",
     [
         *("train-sft/adapter", "classify", "classify/labels.jsonl", "eval/test/results.json"),
-        *("compare", "sweep", "."),
+        *("compare", "sweep", ".", "eval", "merged", "merged/config.json", "begun"),
     ],
 )
 def test_each_artifact_fits_the_schema_of_inspect(tmp_path, capfd, name):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Stage
+from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.reuse import describe_inputs
 from lorapar_cli.store.tensor_files import write_tensors
@@ -29,7 +30,25 @@ EVALUATED = {
     "schema": 1,
     "task": "data",
     "settings": {},
-    "models": [{"model": "base", "correct": 1, "n": 2}],
+    "models": [
+        {
+            "model": "base",
+            "correct": 1,
+            "n": 2,
+            "accuracy": 0.5,
+            "interval": [0.0945, 0.9055],
+            "by_system": {"system1": {"correct": 1, "n": 1}, "system2": {"correct": 0, "n": 1}},
+        }
+    ],
+    "pairs": [
+        {
+            "model": "sft",
+            "against": "base",
+            "difference": 0.5,
+            "interval": [-0.1, 0.9],
+            "p_value": 0.25,
+        }
+    ],
 }
 COMPARED = {
     "schema": 1,
@@ -66,6 +85,30 @@ def write_adapter(folder: Path, method: str = "LORA") -> Path:
     return folder
 
 
+def write_model(folder: Path) -> Path:
+    """Writes a model in two shards without transformers."""
+    folder.mkdir(parents=True)
+    places = {}
+    for number in (0, 1):
+        name, file = f"model.layers.{number}.mlp.weight", f"model-{number}.safetensors"
+        write_tensors(folder / file, {name: np.ones((3, 4), np.float32)}, {"format": "pt"})
+        places[name] = file
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "use_cache": False}))
+    return folder
+
+
+def write_unfinished(folder: Path) -> Path:
+    """Writes a training that was stopped after its first checkpoint, and while writing the second."""
+    for step in (2, 10):
+        (folder / f"checkpoints/checkpoint-{step}").mkdir(parents=True)
+    mark_complete(folder / "checkpoints/checkpoint-2", "0" * 64, {})
+    begun = {"settings": {"learning_rate": 1e-4, "watch": None}, "inputs": {"mask": "0" * 64}}
+    (folder / "unfinished.json").write_text(json.dumps(begun))
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    return folder
+
+
 def write_run(root: Path) -> Path:
     """Writes a run directory whose stages are finished, a comparison and a sweep."""
     for name, lines in LINES.items():
@@ -87,7 +130,12 @@ def write_run(root: Path) -> Path:
             notes=["read this"],
         )
         write_manifest(root / stage, manifest)
-    write_manifest(root / "eval/test", Manifest(Stage.EVAL, {}, counts={"items": 2}))
+    measured = {"models": EVALUATED["models"], "pairs": EVALUATED["pairs"]}
+    write_manifest(
+        root / "eval/test", Manifest(Stage.EVAL, {}, counts={"items": 2}, metrics=measured)
+    )
+    write_model(root / "merged")
+    write_unfinished(root / "begun")
     for name, content in (("compare", COMPARED), ("sweep", SWEPT)):
         (root / name).mkdir()
         (root / name / "results.json").write_text(json.dumps(content))

@@ -1,11 +1,16 @@
 """`lorapar inspect` of every artifact but importance and masks."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 
 from lorapar_cli.cli.main import main
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.names import Stage
+from lorapar_cli.store.manifest import Manifest, write_manifest
+from lorapar_cli.store.tensor_files import write_tensors
 from lorapar_cli.tools.inspecting.artifact import inspect_artifact
 from tests.tools.inspecting.artifacts import LINES, NAME, write_adapter, write_run
 
@@ -34,6 +39,13 @@ KINDS = {
     "train-rl/completions.jsonl": "completions",
     "eval/test/samples.jsonl": "samples",
     "eval/test/results.json": "evaluation",
+    "eval": "run",
+    "merged": "weights",
+    "merged/model-0.safetensors": "weights",
+    "merged/config.json": "object",
+    "begun": "unfinished",
+    "begun/unfinished.json": "unfinished",
+    "begun/checkpoints/checkpoint-2/complete": "object",
     "compare": "comparison",
     "compare/results.json": "comparison",
     "sweep": "sweep",
@@ -54,6 +66,7 @@ def test_every_artifact_is_known_and_shown_in_80_columns(run, name, capfd):
             # A path that is longer than the line is continued by the terminal.
             lines = [line for line in out.splitlines() if str(run) not in line]
             assert max(map(len, lines), default=0) <= 80
+            assert len(lines) <= 60
 
 
 def test_fields_have_their_values_and_ranges(run):
@@ -116,6 +129,79 @@ def test_a_method_without_matrices_lists_its_tensors(tmp_path):
     assert report["dtypes"] == ["F16"]
 
 
+def test_tensors_of_all_layers_and_experts_are_one_kind(tmp_path):
+    adapter = write_adapter(tmp_path / "ia3", "IA3")
+    name = "base_model.model.model.layers.{}.mlp.down_proj.ia3_l"
+    tensors = {name.format(layer): np.ones((1, 4), np.float32) for layer in range(30)}
+    write_tensors(adapter / "adapter_model.safetensors", tensors, {"format": "pt"})
+    assert inspect_artifact(adapter)["by_kind"] == {name.format("*"): 120}
+
+
+def test_a_model_is_read_by_its_index(run):
+    report = inspect_artifact(run / "merged")
+    assert report["by_kind"] == {"model.layers.*.mlp.weight": 24}
+    assert (report["tensors"], report["elements"], report["missing"]) == (2, 24, [])
+    assert inspect_artifact(run / "merged", tensor="layers.1")["shape"] == [3, 4]
+    (run / "merged/model-1.safetensors").unlink()
+    report = inspect_artifact(run / "merged")
+    assert (report["elements"], report["missing"]) == (12, ["model-1.safetensors"])
+
+
+def test_an_index_names_no_file_outside_its_folder(run):
+    places = {"weight_map": {"x": "../train-sft/adapter/adapter_model.safetensors"}}
+    (run / "merged/model.safetensors.index.json").write_text(json.dumps(places))
+    with pytest.raises(LoraparError, match="is no index of weights"):
+        inspect_artifact(run / "merged")
+
+
+def test_tensors_of_bytes_are_no_mask_without_its_header(tmp_path):
+    write_tensors(tmp_path / "x.safetensors", {"x": np.zeros((2, 2), np.uint8)}, {"format": "pt"})
+    assert inspect_artifact(tmp_path / "x.safetensors")["kind"] == "weights"
+
+
+def test_what_is_unfinished_says_how_far_it_is(run, capsys):
+    report = inspect_artifact(run / "begun")
+    assert report["checkpoints"] == {"checkpoint-2": True, "checkpoint-10": False}
+    assert report["settings"] == {"learning_rate": 1e-4, "watch": None}
+    assert set(report["files"]) == {"unfinished.json", "metrics.jsonl"}
+    (run / "begun/unfinished.json").write_text("[]")
+    with pytest.raises(LoraparError, match="is damaged"):
+        inspect_artifact(run / "begun")
+
+
+def test_a_stage_shows_what_was_given_and_counts_what_is_off(tmp_path, capsys):
+    settings = {f"off_{n}": None for n in range(50)} | {"rate": 0.001, "given": "x", "no": False}
+    data = {"deep": {"loss": {"system1": 1.25}, "file": "ab" * 32}}
+    manifest = Manifest(Stage.SCORE, settings, ["given"], metrics=data)
+    write_manifest(tmp_path, manifest)
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "off_1" not in out
+    assert re.search(r"given\s.*x\b", out)
+    assert "rate 0.001" in out
+    assert "51, in full with `--json`" in out
+    assert "loss (system1 1.25), file abababababab..." in out
+    assert len(out.splitlines()) < 30
+
+
+def test_an_evaluation_has_intervals_systems_and_differences(run, capsys):
+    for name in ("eval/test", "eval/test/results.json"):
+        with pytest.raises(SystemExit):
+            main(["inspect", str(run / name)])
+        out = " ".join(capsys.readouterr().out.split())
+        for said in ("1 of 2 correct, 50.0 % (9.4 to 90.5)", "system1 1 of 1", "+50.0 points"):
+            assert said in out
+
+
+def test_tasks_of_the_harness_are_in_the_summary(tmp_path):
+    task = {"task": "arc", "metrics": [{"metric": "acc", "value": 0.25}]}
+    content = {"task": "arc", "models": [], "settings": {}, "pairs": []}
+    content["harness"] = [{"model": "base", "tasks": [task]}]
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert inspect_artifact(tmp_path)["summary"] == {"task": "arc", "base": "arc acc 0.25"}
+
+
 def test_the_stage_that_wrote_an_adapter_is_named(run):
     assert inspect_artifact(run / "train-sft/adapter")["stage"] == "train-sft"
 
@@ -129,16 +215,20 @@ def test_a_changed_file_is_named(run):
 
 
 def test_what_cannot_be_inspected_is_refused(run, tmp_path):
-    (tmp_path / "page.html").write_text("")
+    for name in ("page.html", "weights.bin", "card.md", "odd.xyz"):
+        (tmp_path / name).write_text("")
     (tmp_path / "other.json").write_text("[1]")
     (tmp_path / "broken.jsonl").write_text('{"a": 1}\nno\n')
     (tmp_path / "empty").mkdir()
     for name, said in {
-        "page.html": "nothing that can be inspected",
+        "page.html": "is for people",
+        "odd.xyz": "nothing that can be inspected",
         "empty": "nothing that can be inspected",
         "other.json": "holds no results",
         "broken.jsonl": "broken.jsonl:2",
         "missing.jsonl": "no such file",
+        "weights.bin": "may be pickled and is not read",
+        "card.md": "is for people",
     }.items():
         with pytest.raises(LoraparError, match=said):
             inspect_artifact(tmp_path / name)
@@ -147,6 +237,9 @@ def test_what_cannot_be_inspected_is_refused(run, tmp_path):
     adapter = write_adapter(tmp_path / "pickled")
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     with pytest.raises(LoraparError, match="are pickled"):
+        inspect_artifact(adapter)
+    (adapter / "adapter_model.bin").unlink()
+    with pytest.raises(LoraparError, match="configuration of an adapter and no weights"):
         inspect_artifact(adapter)
     write_adapter(tmp_path / "odd")
     (tmp_path / "odd/adapter_config.json").write_text("{}")

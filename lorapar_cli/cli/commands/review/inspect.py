@@ -22,7 +22,7 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Run directory, stage folder, adapter of PEFT, or a file that a command wrote."
+            help="Run directory, stage folder, adapter of PEFT, model, or a file that a command wrote."
         ),
     ],
     tensor: Annotated[
@@ -109,6 +109,8 @@ def _tops(systems: "Mapping[str, SystemReport]") -> list[Any]:
         for head in ("importance", "matrix", "index"):
             table.add_column(head, justify="right" if head == "importance" else "left")
         for element in found["top"]:
-            table.add_row(f"{element['importance']:.4g}", element["name"], str(element["index"]))
+            # The parts that all names of PEFT have in common would break the line.
+            name = element["name"].removeprefix("base_model.model.").removesuffix(".weight")
+            table.add_row(f"{element['importance']:.4g}", name, str(element["index"]))
         tables.append(table)
     return tables
