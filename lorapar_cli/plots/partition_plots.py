@@ -30,6 +30,8 @@ _LABELS = {
 }
 _DOTS = 30_000
 _DPI = 150
+# Inches.
+_WIDTH = 6.4
 
 
 def draw_partition(
@@ -92,8 +94,16 @@ def _sample_regions(
     return points, dict(zip(Region, sizes.tolist(), strict=True)), np.sqrt(squares)
 
 
-def draw_scatter(source: ImportanceFile, mask: Tensors, title: str) -> "Figure":
+def draw_scatter(
+    source: ImportanceFile, mask: Tensors, title: str, width: float = _WIDTH
+) -> "Figure":
     """Returns a plot of System 1's importance against System 2's, L2-normalised, by region.
+
+    Args:
+        source: The importance that was partitioned.
+        mask: Name -> flags.
+        title: How the sets were cut.
+        width: In inches; words are as large in a narrow figure, which a page makes smaller less.
 
     Differs: both axes are logarithmic, since importance spans many orders of magnitude.
 
@@ -101,7 +111,7 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, title: str) -> "Figure":
     """
     points, sizes, norms = _sample_regions(source, mask)
     elements = sum(sizes.values())
-    figure = _figure(6.4, 6)
+    figure = _figure(width, width * 6 / _WIDTH)
     axes = figure.add_subplot()
     axes.set(xscale="log", yscale="log")
     for region, values in points.items():
@@ -121,7 +131,9 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, title: str) -> "Figure":
     low, high = np.quantile(shown, 0.005), shown.max() * 2
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     union = elements - sizes[Region.UNSELECTED]
-    axes.set_title(f"{title}: Jaccard of the two sets {sizes[Region.SHARED] / union:.3f}")
+    jaccard = f"Jaccard of the two sets {sizes[Region.SHARED] / union:.3f}"
+    axes.set_title(f"{title}: {jaccard}" if width >= _WIDTH else f"{title}\n{jaccard}", fontsize=11)
+    axes.tick_params(axis="x", pad=6)
     axes.set_xlabel("importance for System 1 (L2-normalised)")
     axes.set_ylabel("importance for System 2 (L2-normalised)")
     legend = axes.legend(loc="upper left", markerscale=4, frameon=False)
@@ -130,8 +142,13 @@ def draw_scatter(source: ImportanceFile, mask: Tensors, title: str) -> "Figure":
     return figure
 
 
-def draw_layers(mask: Tensors) -> "Figure":
-    """Returns heat maps of the share of active elements by layer and module, for SFT and RL."""
+def draw_layers(mask: Tensors, width: float | None = None) -> "Figure":
+    """Returns heat maps of the share of active elements by layer and module, for SFT and RL.
+
+    Args:
+        mask: Name -> flags.
+        width: In inches; None for as much as the modules' names take side by side.
+    """
     places = {name: matrix_place(name) for name in mask}
     layers = sorted({place.layer for place in places.values()})
     modules = sorted({place.module for place in places.values()})
@@ -143,12 +160,14 @@ def draw_layers(mask: Tensors) -> "Figure":
             counts[row][cell] += np.count_nonzero(mask[name] & bit)
     with np.errstate(invalid="ignore"):
         shares = 100 * counts[1:] / counts[0]
-    figure = _figure(2 + 1.1 * len(modules), 1.8 + 0.32 * len(layers))
+    wide = 2 + 1.1 * len(modules)
+    figure = _figure(min(wide, width or wide), 1.8 + 0.32 * len(layers))
     panels = figure.subplots(1, 2, sharey=True)
     for panel, share, title in zip(panels, shares, ("active in SFT", "active in RL"), strict=True):
         image = panel.imshow(share, aspect="auto", vmin=0, vmax=np.nanmax(shares), cmap="viridis")
         panel.set_title(title)
-        panel.set_xticks(range(len(modules)), modules, rotation=45, ha="right")
+        slant = {"rotation": 45, "ha": "right"} if width is None else {"rotation": 90}
+        panel.set_xticks(range(len(modules)), modules, **slant)
         panel.set_yticks(range(len(layers)), [layer_label(layer) for layer in layers])
     panels[0].set_ylabel("layer")
     figure.colorbar(image, ax=list(panels), label="% of the module's elements")
@@ -175,13 +194,18 @@ def _keys(source: ImportanceFile, system: System) -> Iterator[np.ndarray]:
             yield importance_keys(piece)
 
 
-def draw_curve(source: ImportanceFile, mask: Tensors) -> "Figure":
+def draw_curve(source: ImportanceFile, mask: Tensors, width: float = _WIDTH) -> "Figure":
     """Returns a plot of cumulative importance over the share of elements, most important first.
 
     A dot marks each system's selected set: on the curve if it consists of the most important
     elements, otherwise below.
+
+    Args:
+        source: The importance that was partitioned.
+        mask: Name -> flags.
+        width: In inches.
     """
-    figure = _figure(6.4, 4.2)
+    figure = _figure(width, width * 4.2 / _WIDTH)
     axes = figure.add_subplot()
     elements = sum(flags.size for flags in mask.values())
     for system, bit, region in (

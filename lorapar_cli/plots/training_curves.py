@@ -90,6 +90,8 @@ def panel_figure(metrics: Sequence[dict[str, Any]], key: str) -> "Figure":
 
 
 def _draw_panel(axes: Any, metrics: Sequence[dict[str, Any]], key: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     others = cycle(_OTHER_COLOURS)
     for name in _lines_of(metrics, key):
         steps, values = zip(*((m["step"], m[name]) for m in metrics if name in m), strict=True)
@@ -100,13 +102,17 @@ def _draw_panel(axes: Any, metrics: Sequence[dict[str, Any]], key: str) -> None:
             shown = {"color": colour, "label": label.replace("$", r"\$")}
             axes.plot(steps, values, linewidth=1.4, marker="o", ms=3, **shown)
             continue
-        noisy = key != "learning_rate"
-        axes.plot(steps, values, color=_COLOUR, linewidth=0.8, alpha=0.45 if noisy else 1)
+        noisy = key != "learning_rate" and len(steps) > 1
+        # A line through one point is no line.
+        mark = "o" if len(steps) == 1 else ""
+        thin = {"linewidth": 0.8, "alpha": 0.45 if noisy else 1, "marker": mark}
+        axes.plot(steps, values, color=_COLOUR, **thin)
         if noisy:
             axes.plot(steps, smooth(values), color=_COLOUR, linewidth=1.8)
     if key.endswith("/"):
         axes.legend(fontsize=7, frameon=False)
     axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)
 

@@ -1,6 +1,7 @@
 """`report`: the results of one run and how they were made, as a Markdown page from manifests."""
 
 import os
+import re
 from pathlib import Path
 
 from lorapar_cli.evaluation.settings import accuracy_of
@@ -9,10 +10,10 @@ from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.score import ScoreRecord
-from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
+from lorapar_cli.store.disk.regular_files import exists, open_regular
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
-from lorapar_cli.tools.forgetting import UNITS, model_columns, stage_rows, stage_sentence
+from lorapar_cli.tools.forgetting import UNITS, model_columns
 from lorapar_cli.tools.markdown import (
     accuracy_cell,
     harness_table,
@@ -23,15 +24,15 @@ from lorapar_cli.tools.markdown import (
     title_of,
 )
 from lorapar_cli.tools.provenance import files_section, provenance_section
-from lorapar_cli.tools.rate_search import search_section
 from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
     read_run,
-    replay_in_words,
     selection_in_words,
-    share_active,
 )
+from lorapar_cli.tools.training_section import training_section
+
+_COMPARED = "compare/compare.md"
 
 _PICTURES = (
     "partition/plots/*.png",
@@ -71,7 +72,8 @@ def report_sections(run: RunResults) -> dict[str, str]:
         "labels": _labels(run.stages.get(Stage.CLASSIFY)),
         "importance": _importance(run.stages.get(Stage.SCORE)),
         "partition": _regions(run.stages.get(Stage.PARTITION)),
-        "training": _training(run),
+        "training": training_section(run),
+        "comparison": _comparison(run.directory.root / _COMPARED),
         "provenance": provenance_section(run),
         "files": files_section(run),
     }
@@ -267,65 +269,14 @@ def _regions(manifest: Manifest | None) -> str:
     )
 
 
-def _training(run: RunResults) -> str:
-    trained = {stage: run.stages[stage] for stage in TRAINING if stage in run.stages}
-    if not trained:
+def _comparison(path: Path) -> str:
+    """Returns what `lorapar compare` has written of a run, below a heading of this page."""
+    if not exists(path):
         return ""
-    manifests = list(trained.values())
-    records = [manifest.record(TrainingRecord) for manifest in manifests]
-    rows = [
-        ["records", *(f"{record.counts['trained_records']:,}" for record in records)],
-        ["replayed", *map(replay_in_words, manifests)],
-        ["steps", *(f"{record.metrics['steps']:,}" for record in records)],
-        ["learning rate", *(f"{learning_rate(m):g}" for m in manifests)],
-        ["optimizer", *(m.settings["optimizer"] for m in manifests)],
-        ["mean loss", *(_loss(stage, m) for stage, m in trained.items())],
-        ["last mean reward", *(_reward(stage, m) for stage, m in trained.items())],
-        ["completions cut off", *(_clipped(stage, m) for stage, m in trained.items())],
-        *stage_rows([record.metrics for record in records]),
-        ["active elements", *map(share_active, manifests)],
-        ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
-        ["processes", *(f"{record.metrics['processes']}" for record in records)],
-    ]
-    notes = map(list_notes, manifests)
-    sentences = [
-        f"`{stage}`, {stage_sentence(found)}."
-        for stage, record in zip(trained, records, strict=True)
-        if (found := record.metrics.get("forgetting")) is not None
-    ]
-    searches = [
-        search_section(stage, search)
-        for stage, record in zip(trained, records, strict=True)
-        if (search := record.metrics.get("rate_search")) is not None
-    ]
-    heads = ["", *(stage.value for stage in trained)]
-    return section("Training", table(heads, rows), *sentences, *searches, *notes)
-
-
-def learning_rate(manifest: Manifest) -> float:
-    """Returns the rate that a training stage used, which a search may have found."""
-    used = manifest.record(TrainingRecord).metrics.get("learning_rate")
-    return float(manifest.settings["learning_rate"] if used is None else used)
-
-
-def _loss(stage: Stage, manifest: Manifest) -> str:
-    if stage is not Stage.TRAIN_SFT:
-        return ""
-    return f"{manifest.record(SftRecord).metrics['loss']:.4f}"
-
-
-def _reward(stage: Stage, manifest: Manifest) -> str:
-    if stage is not Stage.TRAIN_RL:
-        return ""
-    reward = manifest.record(RlRecord).metrics["reward"]
-    return "" if reward is None else f"{reward:.4f}"
-
-
-def _clipped(stage: Stage, manifest: Manifest) -> str:
-    if stage is not Stage.TRAIN_RL:
-        return ""
-    share = manifest.record(RlRecord).metrics.get("clipped")
-    return "" if share is None else f"{share:.1%}"
+    with open_regular(path, "r") as file:
+        _, _, text = file.read().partition("\n")
+    origin = f"As `lorapar compare` last wrote it, in `{_COMPARED}`."
+    return section("Does the mask pay?", origin, re.sub(r"(?m)^## ", "### ", text.strip()))
 
 
 def _pictures(root: Path, page_folder: Path) -> str:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.labelling.options import ClassifyOptions
-from lorapar_cli.names import Stage
+from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.options import Options, fill_defaults
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
+from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
+from lorapar_cli.tools.run_status import logged_to
 from lorapar_cli.training.options import RlOptions, SftOptions
 from lorapar_cli.training.recipes.options import OTHER, SELF
 
@@ -61,14 +63,23 @@ def read_run(run_dir: RunDir) -> RunResults:
         found = {name: run_dir.manifest(f"{Stage.EVAL}/{name}") for name in names}
         evaluations = {name: manifest for name, manifest in found.items() if manifest is not None}
     if not stages and not evaluations:
-        raise LoraparError(
-            f"no stage has finished in run directory `{run_dir.root}`",
-            hint="name another one with `--run-dir`, or start with `lorapar classify`",
-        )
+        hint = "name another one with `--run-dir`, or start with `lorapar classify`"
+        if exists(run_dir.root / Artifact.RESULTS):
+            hint = "it is no run: `lorapar inspect` says what it is; tables of `sweep` are in `sweep.md`"
+        raise LoraparError(f"no stage has finished in run directory `{run_dir.root}`", hint=hint)
     for manifest in [*stages.values(), *evaluations.values()]:
         kind = STAGE_OPTIONS[Stage(manifest.stage)]
         manifest.settings = fill_defaults(manifest.settings, kind)
     return RunResults(run_dir, stages, evaluations)
+
+
+def unfinished_trainings(run: RunResults) -> list[Stage]:
+    """Returns the training stages that have logged steps and are not finished."""
+    return [
+        stage
+        for stage in TRAINING
+        if stage not in run.stages and logged_to(run.directory.folder(stage)) is not None
+    ]
 
 
 def selection_in_words(manifest: Manifest) -> str:

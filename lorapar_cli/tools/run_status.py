@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from lorapar_cli.errors import LoraparError
-from lorapar_cli.names import Stage, System
+from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists
+from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import CHANGES, RunDir
 
 
@@ -52,6 +53,8 @@ def _row(run: RunDir, folder: str, label: str) -> StageStatus:
         manifest = run.manifest(folder)
         if manifest is None:
             row["state"] = "unfinished" if exists(run.folder(folder)) else "missing"
+            step = logged_to(run.folder(folder))
+            row["what"] = "" if step is None else f"logged to step {step:,}"
             return row
         row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
         damage, changes = run.damage(folder), run.changed_inputs(folder)
@@ -81,3 +84,18 @@ def _describe(counts: dict[str, Any]) -> str:
         if isinstance(value, int) and (value or name in tuple(System))
     ]
     return ", ".join(plain[:4]).replace("_", " ")
+
+
+def logged_to(folder: Path) -> int | None:
+    """Returns the last step that a training has logged so far, None where it has logged none."""
+    path = folder / Artifact.METRICS
+    last = None
+    if not exists(path):
+        return None
+    try:
+        for _, line in read_jsonl(path):
+            last = line.get("step", last)
+    except LoraparError:
+        # What a machine was writing when its power went: the steps before it count.
+        pass
+    return last if isinstance(last, int) else None

@@ -26,13 +26,13 @@ def write_importance(path, tensors, fingerprint=None) -> None:
     write_tensors(path, named, {"fingerprint": fingerprint or layout_fingerprint(shapes)})
 
 
-def draw_importance() -> list[dict[str, np.ndarray]]:
-    """Returns both systems' importance of three matrices, with ties and zeros."""
+def draw_importance(shapes: dict[str, tuple[int, int]] = SHAPES) -> list[dict[str, np.ndarray]]:
+    """Returns both systems' importance, by default of three matrices, with ties and zeros."""
     draw = np.random.default_rng(3)
     return [
         {
             name: np.round(draw.lognormal(0, 2, shape), 1).astype(np.float32)
-            for name, shape in SHAPES.items()
+            for name, shape in shapes.items()
         }
         for _ in System
     ]

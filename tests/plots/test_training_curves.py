@@ -4,7 +4,7 @@ import pytest
 
 from lorapar_cli.names import Region
 from lorapar_cli.plots.partition_plots import COLOURS
-from lorapar_cli.plots.training_curves import draw_curves, smooth
+from lorapar_cli.plots.training_curves import draw_curves, panel_figure, smooth
 
 METRICS = [
     {"step": n, "loss": 1 / n, "learning_rate": 1e-4, "note": "x"}
@@ -77,3 +77,13 @@ def test_what_is_measured_has_a_line_for_each_system_and_no_mean(tmp_path, monke
     assert colours[r"a\$b"] not in COLOURS.values()
     assert {text.get_text() for text in panel.get_legend().get_texts()} == {"system1", r"a\$b"}
     assert len(drawn[0].axes[2].get_lines()) == 1
+
+
+def test_a_single_step_is_a_point_and_steps_are_whole():
+    lines = [{"step": 1, "loss": 2.0, "learning_rate": 0.1}]
+    for key in ("loss", "learning_rate"):
+        (axes,) = panel_figure(lines, key).axes
+        assert {line.get_marker() for line in axes.lines} == {"o"}
+    (axes,) = panel_figure([{"step": n, "loss": float(n)} for n in (1, 2, 3)], "loss").axes
+    assert {line.get_marker() for line in axes.lines} <= {"", "None"}
+    assert all(tick == round(tick) for tick in axes.get_xticks())

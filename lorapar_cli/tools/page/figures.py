@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _TEXT = "#0a0b0c"
 _COLOURS = ("#8a8a8a", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
 _DPI = 110
+# Of the screen for each inch of a figure.
+_PIXELS = 115
+# Inches: on a phone words are as large as they should be.
+NARROW = 5
 _SHORT_LABEL = 20
 
 
@@ -53,12 +57,18 @@ def draw(make: "Callable[[], Figure]", alt: str, *, small: bool = False) -> Pict
     )
     with matplotlib.rc_context(style):
         file = io.StringIO()
-        make().savefig(file, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
-    return Picture(_inline(file.getvalue(), alt), alt, small)
+        figure = make()
+        figure.savefig(file, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
+    widest = round(_PIXELS * figure.get_figwidth())
+    return Picture(_inline(file.getvalue(), alt, widest), alt, small)
 
 
-def _inline(document: str, alt: str) -> str:
-    """Returns an SVG file as an element of a page: as wide as its place, in the page's colours."""
+def _inline(document: str, alt: str, widest: int) -> str:
+    """Returns an SVG file as an element of a page: as wide as its place, in the page's colours.
+
+    Args:
+        widest: Pixels that it never exceeds: its words would be larger than the page's.
+    """
     from html import escape
 
     svg = document[document.index("<svg") :]
@@ -66,7 +76,7 @@ def _inline(document: str, alt: str) -> str:
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
     before, _, described = rest.partition("<metadata>")
     rest = before + described.partition("</metadata>")[2]
-    head += f' role="img" aria-label="{escape(alt)}"'
+    head += f' role="img" aria-label="{escape(alt)}" style="max-width:min({widest}px,100%)"'
     return f"{head}>{rest}".replace(_TEXT, "currentColor").strip()
 
 

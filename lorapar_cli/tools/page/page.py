@@ -38,10 +38,16 @@ from lorapar_cli.tools.page.examples import (
     disagreements,
     sample_patterns,
 )
-from lorapar_cli.tools.page.figures import Picture, accuracy_figure, draw
+from lorapar_cli.tools.page.figures import NARROW, Picture, accuracy_figure, draw
 from lorapar_cli.tools.rate_search import search_alt
 from lorapar_cli.tools.report import report_sections
-from lorapar_cli.tools.run_results import TRAINING, RunResults, read_run, selection_in_words
+from lorapar_cli.tools.run_results import (
+    TRAINING,
+    RunResults,
+    read_run,
+    selection_in_words,
+    unfinished_trainings,
+)
 from lorapar_cli.tools.run_status import run_status
 
 _POWER = re.compile(r"\b\d+(?:\.\d+)?e-\d+\b(?![^<]*>)")
@@ -197,7 +203,7 @@ def _add_partition(run: RunResults, section: Section, name: str) -> None:
     mask, _ = read_mask(directory.folder(Stage.PARTITION) / Artifact.MASK)
     section.pictures.append(
         draw(
-            partial(draw_layers, mask),
+            partial(draw_layers, mask, NARROW),
             "Share of active elements by layer and module, in SFT and in RL",
         )
     )
@@ -210,13 +216,13 @@ def _add_partition(run: RunResults, section: Section, name: str) -> None:
     source = ImportanceFile(_importance(run))
     section.pictures.append(
         draw(
-            partial(draw_scatter, source, mask, title),
+            partial(draw_scatter, source, mask, title, NARROW),
             "Importance of elements for System 1 against System 2, coloured by region",
         )
     )
     section.pictures.append(
         draw(
-            partial(draw_curve, source, mask),
+            partial(draw_curve, source, mask, NARROW),
             "Cumulative importance over the share of elements, with each system's cut",
         )
     )
@@ -229,11 +235,13 @@ def _importance(run: RunResults) -> Path:
 
 
 def _add_curves(run: RunResults, section: Section, _: str) -> None:
+    unfinished = unfinished_trainings(run)
     for stage in TRAINING:
-        if stage not in run.stages:
+        if stage not in run.stages and stage not in unfinished:
             continue
-        search = run.stages[stage].record(TrainingRecord).metrics.get("rate_search")
-        if search is not None:
+        finished = run.stages.get(stage)
+        search = finished and finished.record(TrainingRecord).metrics.get("rate_search")
+        if search:
             # All of it is in the manifest: the file of the curve need not be there.
             alt = search_alt(stage, search)
             section.pictures.append(
@@ -247,7 +255,8 @@ def _add_curves(run: RunResults, section: Section, _: str) -> None:
             # The other stage's curves are worth as much.
             section.remarks.append(f"Not shown: {error.what}")
             continue
+        name = stage if finished else f"{stage}, unfinished"
         section.pictures.extend(
-            draw(partial(panel_figure, lines, key), f"{stage}: {title}, by step", small=True)
+            draw(partial(panel_figure, lines, key), f"{name}: {title}, by step", small=True)
             for key, title in logged_panels(lines).items()
         )

@@ -8,7 +8,7 @@ from lorapar_cli.partition.partition import partition
 from lorapar_cli.store.manifest import Manifest, write_manifest
 from lorapar_cli.store.run_dir import RunDir
 from tests.evaluation.review.finished import sample, write_evaluation
-from tests.partition.importance_files import draw_importance, write_importance
+from tests.partition.importance_files import SHAPES, draw_importance, write_importance
 from tests.tools.finished_runs import SCORE_COUNTS, SCORE_METRICS, SCORE_SETTINGS
 
 HOSTILE = [
@@ -36,12 +36,12 @@ def unknown_anchors(page: str) -> list[str]:
     return [each for each in re.findall(r'<a href="#([^"]+)"', page) if each not in ids]
 
 
-def write_partitioned_run(root, note: str = "a note") -> RunDir:
+def write_partitioned_run(root, note: str = "a note", shapes=SHAPES) -> RunDir:
     """Returns a run directory with a scored and partitioned adapter."""
     run = RunDir(root)
     folder = run.folder(Stage.SCORE)
     folder.mkdir(parents=True)
-    write_importance(folder / "importance.safetensors", draw_importance())
+    write_importance(folder / "importance.safetensors", draw_importance(shapes))
     scored = Manifest(
         *(Stage.SCORE, SCORE_SETTINGS), counts=SCORE_COUNTS, metrics=SCORE_METRICS, notes=[note]
     )

@@ -26,6 +26,14 @@ frame.onload = () => {{
 }};
 </script>"""
 
+# As many modules as a model has whose every linear layer has an adapter.
+MATRICES = {
+    f"base_model.model.layers.{layer}.{module}_proj.lora_{matrix}.weight": (4, 6)
+    for layer in range(2)
+    for module in ("down", "gate", "k", "o", "q", "up", "v")
+    for matrix in "AB"
+}
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -35,7 +43,7 @@ pytestmark = [
 @pytest.fixture
 def site(tmp_path):
     """A server of one page, and the paths that were asked of it."""
-    root = write_partitioned_run(tmp_path / "run")
+    root = write_partitioned_run(tmp_path / "run", shapes=MATRICES)
     write_samples(root.folder("eval/test"), text="a long text " * 40)
     write_page(run_page(root), tmp_path / "site" / "report.html")
     asked = []
@@ -82,3 +90,18 @@ def test_it_fits_the_screen(site, width):
     assert int(found[3]) == 4
     assert errors == []
     assert {path for path in asked if path != "/favicon.ico"} == {"/frame.html", "/report.html"}
+
+
+def test_words_of_figures_are_large_enough_on_a_phone(site):
+    folder, address, _ = site
+    script = """
+const small = [...frame.contentDocument.querySelectorAll("svg text")].filter(
+  (each) => each.textContent.trim() && each.getBoundingClientRect().height < 9);
+document.title = JSON.stringify([small.length, frame.contentDocument.querySelectorAll("svg text").length, 0]);"""
+    frame = FRAME.format(width=390).replace("  const mark", f"{script}\n  const mark")
+    (folder / "words.html").write_text(frame)
+    dom, _ = look(f"{address}/words.html")
+    found = re.search(r'<p id="found">\[(\d+),(\d+),', dom)
+    assert found, dom
+    assert int(found[1]) == 0
+    assert int(found[2]) > 20

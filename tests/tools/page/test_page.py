@@ -175,3 +175,38 @@ def test_anchors_of_evaluations_in_any_script_differ():
 def test_a_page_is_written_whole(tmp_path):
     write_page("<p>\x1b[2J</p>", tmp_path / "deep" / "page.html")
     assert (tmp_path / "deep" / "page.html").read_text() == "<p>\\x1b[2J</p>"
+
+
+def test_a_training_that_was_stopped_has_the_steps_that_it_logged(tmp_path):
+    run = write_partitioned_run(tmp_path / "run")
+    folder = run.folder("train-sft")
+    folder.mkdir()
+    lines = [{"step": step, "loss": 2.0 / step} for step in (1, 2)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text)
+    page = run_page(run)
+    assert "train-sft, unfinished: loss, by step" in page
+    assert "<code>train-sft</code> is unfinished: it has logged step 2." in page
+    assert "logged to step 2" in page
+    (folder / "metrics.jsonl").write_text(text + '{"step": 3, "lo')
+    page = run_page(run)
+    assert "it has logged step 2." in page
+    assert "Not shown: " in page
+
+
+def test_the_comparison_of_a_run_is_part_of_its_page(run):
+    folder = run.root / "compare"
+    folder.mkdir()
+    (folder / "compare.md").write_text("# Comparison\n\nIt does.\n\n## `train-sft`\n\n<b>x</b>\n")
+    page = run_page(run)
+    assert "Does the mask pay?</h2>" in page
+    assert "<h3><code>train-sft</code></h3>" in page
+    assert "&lt;b&gt;x" in page
+    assert "# Comparison" not in page
+
+
+def test_a_folder_of_results_is_no_run_and_says_so(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(LoraparError) as raised:
+        run_page(RunDir(tmp_path))
+    assert "`sweep.md`" in raised.value.hint
