@@ -28,6 +28,7 @@ FLOORS = [
         "finite",
         "limits",
         "waiting",
+        "plurals",
         "embedded",
     },
     {"elements", "grading", "store"},

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.console import two_columns
+from lorapar_cli.plurals import counted
 
 if TYPE_CHECKING:
     from lorapar_cli.tools.inspecting.adapter import AdapterReport
@@ -84,7 +85,7 @@ def _tensors(report: "AdapterReport | WeightsReport", size: int) -> list[tuple[s
     tensors, elements = report["tensors"], report["elements"]
     kinds = ", ".join(report["dtypes"])
     rows = [
-        ("tensors", f"{tensors:,}, {elements:,} elements" if tensors else "none"),
+        ("tensors", f"{tensors:,}, {counted(elements, 'element')}" if tensors else "none"),
         ("size", " of ".join(part for part in (_size(size), kinds) if part)),
     ]
     if "tensor" in report:
@@ -93,7 +94,7 @@ def _tensors(report: "AdapterReport | WeightsReport", size: int) -> list[tuple[s
 
 
 def _size(count: int) -> str:
-    return f"{count:,} bytes" if count < 2**20 else f"{count / 2**20:,.1f} MiB"
+    return counted(count, "byte") if count < 2**20 else f"{count / 2**20:,.1f} MiB"
 
 
 def _sizes(by_kind: dict[str, int]) -> list[Any]:
@@ -115,7 +116,7 @@ def _stage(report: "StageReport") -> list[Any]:
         ("seed", "none" if report["seed"] is None else str(report["seed"])),
     ]
     outputs = [
-        (name, report["damaged"].get(name) or f"{size:,} bytes")
+        (name, report["damaged"].get(name) or counted(size, "byte"))
         for name, size in report["outputs"].items()
     ]
     metrics = dict(report["metrics"])
@@ -138,7 +139,7 @@ def _unfinished(report: "UnfinishedReport") -> list[Any]:
         (name, "complete" if complete else "not complete, or damaged")
         for name, complete in report["checkpoints"].items()
     ]
-    files = [(name, f"{size:,} bytes") for name, size in report["files"].items()]
+    files = [(name, counted(size, "byte")) for name, size in report["files"].items()]
     parts = [("checkpoints", checkpoints), ("files", files)]
     return [
         _head(report),
@@ -159,7 +160,7 @@ def _run(report: "RunReport") -> list[Any]:
 def _lines(report: "LinesReport") -> list[Any]:
     rows = [(name, _field(each, report["lines"])) for name, each in report["fields"].items()]
     return [
-        f"{_head(report)}, {report['lines']:,} lines, {report['bytes']:,} bytes",
+        f"{_head(report)}, {counted(report['lines'], 'line')}, {counted(report['bytes'], 'byte')}",
         *([_table("fields", rows)] if rows else []),
     ]
 
@@ -167,7 +168,7 @@ def _lines(report: "LinesReport") -> list[Any]:
 def _field(each: "FieldReport", lines: int) -> str:
     parts = []
     if each["lines"] < lines:
-        parts.append(f"in {each['lines']:,} lines")
+        parts.append(f"in {counted(each['lines'], 'line')}")
     if each["null"]:
         parts.append(f"{each['null']:,} null")
     if each["values"] is not None:
@@ -207,7 +208,8 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _short(value: Any) -> str:
     text = _DIGEST.sub(r"\1...", _in_words(value))
-    return text if len(text) <= _LONG else f"{text[:_LONG]} [... {len(text) - _LONG:,} characters]"
+    left = len(text) - _LONG
+    return text if left <= 0 else f"{text[:_LONG]} [... {counted(left, 'character')}]"
 
 
 def _in_words(value: Any) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
 from lorapar_cli.evaluation.settings import accuracy_of
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.evaluation import (
     Accuracy,
     Difference,
@@ -57,7 +58,7 @@ def harness_table(rows: Sequence[HarnessRow], settings: Mapping[str, Any]) -> "T
     from rich.table import Table
 
     limit = settings["limit"]
-    part = f", first {limit:,} of each task" if limit else ""
+    part = f", {_first(limit, 'task')}" if limit else ""
     table = Table(title=f"metrics of lm-evaluation-harness and their standard errors{part}")
     for heading in ("task", "metric", "n", *(row["model"] for row in rows)):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
@@ -77,15 +78,17 @@ def _value(metric: HarnessMetric) -> str:
     return f"{metric['value']:.4f}{error}"
 
 
+def _first(limit: int, of: str) -> str:
+    return f"first {inflected(limit, '', f'{limit:,} ')}of each {of}"
+
+
 def _accuracy_table(models: list[ModelRow], items: int, settings: Mapping[str, Any]) -> "Table":
     from rich.table import Table
 
     limit = settings["limit"]
-    part = (
-        f" (first {limit:,} of each subject)" if limit and settings["task"] == _PER_SUBJECT else ""
-    )
+    part = f" ({_first(limit, 'subject')})" if limit and settings["task"] == _PER_SUBJECT else ""
     table = Table(
-        title=f"accuracy ({accuracy_of(settings)}) on {items:,} records{part}, 95 % intervals"
+        title=f"accuracy ({accuracy_of(settings)}) on {counted(items, 'record')}{part}, 95 % intervals"
     )
     systems = list(models[0].get("by_system", {}))
     table.add_column("model")
@@ -108,7 +111,7 @@ def _figures(models: Sequence[ModelRow], strict: bool) -> dict[str, list[str]]:
         figures["mean of subjects"] = [f"{100 * row['macro_accuracy']:.1f}" for row in models]
     for k, first in models[0].get("pass_at_k", {}).items():
         of = "mean of" if k == "1" else "from"
-        figures[f"pass@{k} ({of} {first['draws']} draws)"] = [
+        figures[f"pass@{k} ({of} {counted(first['draws'], 'draw')})"] = [
             percent(row["pass_at_k"][k]["pass_rate"], row["pass_at_k"][k]["interval"])
             for row in models
         ]
@@ -204,10 +207,15 @@ def _depends_on(manifest: Manifest) -> list[str]:
         revision = f" {base['revision'][:_REVISION]}" if base["revision"] else ""
         said.append(f"base model {base['id']}{revision}")
         shots, tokens = settings["num_fewshot"], settings["max_new_tokens"]
-        said.append(f"style {settings['style']}" + ("" if shots is None else f", {shots} examples"))
+        said.append(
+            f"style {settings['style']}"
+            + ("" if shots is None else f", {counted(shots, 'example')}")
+        )
         if settings["match"] != "likelihood" and tokens is not None:
-            drawn = f", {settings['samples']} draws, temperature {settings['temperature']:g}"
-            said.append(f"{tokens} tokens" + (drawn if settings["temperature"] else ""))
+            drawn = (
+                f", {counted(settings['samples'], 'draw')}, temperature {settings['temperature']:g}"
+            )
+            said.append(counted(tokens, "token") + (drawn if settings["temperature"] else ""))
         said.append(f"backend {settings['backend']}, {settings['dtype']}")
         said += [f"template argument {each}" for each in settings["template_arg"]]
     if settings["sandbox"] is not None:

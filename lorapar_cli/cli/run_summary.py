@@ -10,6 +10,7 @@ from lorapar_cli.cli.forgetting_tables import forgetting_table, measured
 from lorapar_cli.cli.options import next_on
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
@@ -61,8 +62,8 @@ def _accuracy_table(manifest: Manifest) -> "Table":
 
     record = manifest.record(EvalRecord)
     table = Table(
-        title=f"accuracy ({accuracy_of(manifest.settings)}) on {record.counts['items']} held-out "
-        "records, 95 % intervals",
+        title=f"accuracy ({accuracy_of(manifest.settings)}) on "
+        f"{counted(record.counts['items'], 'held-out record')}, 95 % intervals",
         title_justify="left",
     )
     table.add_column("model")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lorapar_cli.cli.console import two_columns
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import DryRunRecord, TrainingRecord
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.tools.forgetting import stage_rows, stage_sentence
@@ -92,7 +93,10 @@ def _rate_rows(manifest: Manifest, record: TrainingRecord) -> list[tuple[str, st
             )
         )
         rows.append(
-            ("cost of the search", f"{len(search['curve'])} trials, {search['seconds']:.0f} s")
+            (
+                "cost of the search",
+                f"{counted(len(search['curve']), 'trial')}, {search['seconds']:.0f} s",
+            )
         )
     return rows
 

@@ -24,6 +24,7 @@ from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
 from lorapar_cli.options import Options, fill_defaults, options_of
 from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import read_records
@@ -224,7 +225,7 @@ def _require_judged(records: ComparedRecords, options: TrainingOptions, match: s
     if not any(record.accepted_by(match) for record in validation):
         raise LoraparError(
             "the learning rate of `train-rl` cannot be searched",
-            f"none of the {len(validation)} validation records of {' and '.join(systems)} has a "
+            f"{counted(len(validation), 'validation record')} of {' and '.join(systems)}, none with a "
             "reference answer",
             "raise `--validation`, label more records that have one, or give `--max-rates 1`",
         )
@@ -245,7 +246,8 @@ def _require_files_apart(
             )
         if both := common_prompts(read_data(path), others[what]):
             raise LoraparError(
-                f"{len(both)} {what} records of `{stage}` in cell `{cell.name}` are measured on",
+                f"{counted(len(both), f'{what} record')} of `{stage}` in cell `{cell.name}` "
+                f"{inflected(len(both), 'is', 'are')} measured on",
                 f"`{both[0].id}` of `{path}`, by its prompt",
                 "give others: none that is held out or, for replay, in the validation part",
             )

@@ -13,6 +13,7 @@ from lorapar_cli.data.readers import open_source
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.measuring.validation import choose_validation, common_prompts
 from lorapar_cli.names import Artifact, Stage, System, split_file
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.atomic import atomic_file, new_folder
 from lorapar_cli.store.manifest import sha256_file
 from lorapar_cli.store.records import Record, read_records, write_records
@@ -95,7 +96,8 @@ def _write_parts(
         validation = choose_validation(records, share, seed)
         if not validation:
             raise LoraparError(
-                f"{len(records)} training records of {system} are too few for a validation part",
+                f"{counted(len(records), 'training record')} of {system} "
+                f"{inflected(len(records), 'is', 'are')} too few for a validation part",
                 hint="label more records, or give another `--validation`",
             )
         chosen += validation
@@ -137,7 +139,8 @@ def _require_apart(measured: Iterable[Record], trained: Iterable[Record], source
     both = [record.id for record in common_prompts(measured, trained)]
     if both:
         raise LoraparError(
-            f"{len(both)} records to measure on are training records of the run as well",
+            f"{counted(len(both), 'record')} to measure on "
+            f"{inflected(len(both), 'is a training record', 'are training records')} of the run as well",
             f"`{both[0]}` of `{source}`, by its prompt",
             "measure on records that the run has not seen",
         )

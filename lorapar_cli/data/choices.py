@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorapar_cli.data.rows import BadRow, RowReader, kind_of, parse_json_text
+from lorapar_cli.plurals import counted
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CHOICE_FIELDS = ("choices", "options")
@@ -54,7 +55,9 @@ class Choices:
         if len(found) == 1:
             return LETTERS[found[0]]
         if not found:
-            raise BadRow(f"`{field}` is {answer!r}, not one of {len(self.texts)} choices")
+            raise BadRow(
+                f"`{field}` is {answer!r}, not one of {counted(len(self.texts), 'choice')}"
+            )
         letters = " or ".join(LETTERS[index] for index in found)
         raise BadRow(f"`{field}` is {answer!r}, which may mean choice {letters}")
 
@@ -186,7 +189,7 @@ def _check(texts: list[Any], labels: Any, field: str) -> Choices:
     if not 2 <= len(texts) <= len(LETTERS):
         raise BadRow(f"`{field}` is not a list of 2 to 26 answers")
     if labels and (not isinstance(labels, list) or len(labels) != len(texts)):
-        raise BadRow(f"`{field}` has {len(texts)} answers, but not as many labels")
+        raise BadRow(f"`{field}` has {counted(len(texts), 'answer')}, but not as many labels")
     read = [_option_text(text, field) for text in texts]
     found = [_LETTERED.fullmatch(text) for text in read]
     # AQuA writes `A)21`: the letter would be there twice.

@@ -7,6 +7,7 @@ from pathlib import Path
 from lorapar_cli.data.files import DataFile, data_file, kind_of_name
 from lorapar_cli.data.rows import BadRow
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.digests import sha256_file
 
 # What file and folder names call a split, as `datasets` reads them.
@@ -44,7 +45,7 @@ def folder_files(folder: Path, split: str) -> list[DataFile]:
     if found and not chosen:
         raise LoraparError(
             f"`{folder}` has no files of split `{split}`",
-            f"{len(found)} data files, for instance `{next(iter(found)).relative_to(folder)}`",
+            f"{counted(len(found), 'data file')}, for instance `{next(iter(found)).relative_to(folder)}`",
             "name the split with `--split`, or the files themselves",
         )
     kinds = sorted({kind[0] for path in chosen if (kind := kind_of_name(path.name))})

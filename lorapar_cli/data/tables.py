@@ -14,6 +14,7 @@ from uuid import UUID
 
 from lorapar_cli.data.rows import BadRow, Row
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import require_regular
 
 _BATCH_ROWS = 256
@@ -52,7 +53,7 @@ def read_csv(
 
 def _csv_row(columns: list[str], cells: list[str]) -> Row | BadRow:
     if len(cells) != len(columns):
-        return BadRow(f"{len(cells)} cells where the header names {len(columns)}")
+        return BadRow(f"{counted(len(cells), 'cell')} where the header names {len(columns)}")
     return dict(zip(columns, cells, strict=True))
 
 

@@ -18,6 +18,8 @@ from itertools import accumulate
 
 import numpy as np
 
+from lorapar_cli.plurals import counted, inflected
+
 Keys = Callable[[], Iterable[np.ndarray]]
 """Each call iterates over the same vectors: 1-D uint32 keys, larger is more important."""
 
@@ -42,7 +44,9 @@ def importance_keys(values: np.ndarray) -> np.ndarray:
     if keys.size and keys.max() >= _INFINITY_BITS:
         for word, wrong in (("NaN", np.isnan), ("infinite", np.isinf), ("negative", _negative)):
             if count := int(wrong(flat).sum()):
-                raise ValueError(f"{count} of {flat.size} values are {word}")
+                raise ValueError(
+                    f"{count} of {counted(flat.size, 'value')} {inflected(count, 'is', 'are')} {word}"
+                )
         return (flat + np.float32(0)).view(np.uint32)  # only a negative zero is left
     return keys
 

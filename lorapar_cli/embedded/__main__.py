@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorapar_cli.embedded import corpus
+from lorapar_cli.plurals import counted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +95,7 @@ def _write_records(path: Path, records: Iterable[corpus.Record]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(lines), encoding="utf-8")
     partial.replace(path)
-    _say(f"{len(lines)} records in `{path}`")
+    _say(f"{counted(len(lines), 'record')} in `{path}`")
 
 
 def _say(text: str) -> None:

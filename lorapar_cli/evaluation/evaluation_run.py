@@ -14,6 +14,7 @@ from lorapar_cli.evaluation.tasks.task import Task
 from lorapar_cli.grading.sandbox.process import UNSAFE
 from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.evaluation import EvalCounts, EvalMetrics, EvalRecord
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.manifest import Manifest
@@ -141,17 +142,22 @@ def _notes(run: EvaluationRun, record: EvalRecord) -> list[str]:
     notes, counts = [], record.counts
     if counts["without_reference"]:
         notes.append(
-            f"{counts['without_reference']:,} records have no reference answer and are excluded "
-            "from every figure"
+            f"{counted(counts['without_reference'], 'record')} "
+            f"{inflected(counts['without_reference'], 'has', 'have')} no reference answer and "
+            f"{inflected(counts['without_reference'], 'is', 'are')} excluded from every figure"
         )
     if truncated := counts.get("cut_prompts"):
-        notes.append(f"{truncated:,} prompts were truncated from the left to fit the model")
+        notes.append(
+            f"{counted(truncated, 'prompt')} {inflected(truncated, 'was', 'were')} truncated from the left "
+            "to fit the model"
+        )
     notes += [
-        f"{row['cut']:,} of {row['completions']:,} completions of `{row['model']}` were truncated "
-        f"at {run.options.max_new_tokens} tokens"
+        f"{row['cut']:,} of {counted(row['completions'], 'completion')} of `{row['model']}` "
+        f"{inflected(row['cut'], 'was', 'were')} truncated at "
+        f"{counted(run.options.max_new_tokens, 'token')}"
         for row in record.metrics["models"]
         if row["cut"] > row["completions"] / 100
     ]
     if run.sandbox is not None and run.sandbox.backend == UNSAFE:
-        notes.append(f"the programs of {counts['items']:,} items ran without a sandbox")
+        notes.append(f"the programs of {counted(counts['items'], 'item')} ran without a sandbox")
     return notes

@@ -8,6 +8,7 @@ from lorapar_cli.evaluation.sample_journal import SampleJournal, describe_sample
 from lorapar_cli.evaluation.tasks.task import Task, grade_items
 from lorapar_cli.events import Advance, Progress
 from lorapar_cli.grading.sandbox.runner import Sandbox
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.records import read_jsonl
 
 GIVEN = "completions"
@@ -44,7 +45,8 @@ def read_completions(path: Path, task: Task, ks: Sequence[int] = (1,)) -> dict[s
     missing = [key for key, texts in completions.items() if not texts]
     if missing:
         raise LoraparError(
-            f"{len(missing):,} of {len(completions):,} items have no completion in `{path}`",
+            f"{len(missing):,} of {counted(len(completions), 'item')} "
+            f"{inflected(len(missing), 'has', 'have')} no completion in `{path}`",
             ", ".join(missing[:5]),
             "complete every item: accuracy on a part of them is not comparable",
         )

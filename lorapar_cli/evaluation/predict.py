@@ -16,6 +16,7 @@ from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.models.choices import encode_choice, score_choices
 from lorapar_cli.models.generation import Completion, Decoding, complete_batch, plan_batches
 from lorapar_cli.models.rendering.tokenization import encode_prompt
+from lorapar_cli.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _fit(
     if len(prompt) >= max_length:
         raise LoraparError(
             f"the prompt of `{item.id}` leaves no room for a completion",
-            f"{len(prompt):,} tokens, the model has {max_length:,} positions",
+            f"{counted(len(prompt), 'token')}, the model has {counted(max_length, 'position')}",
             "remove the record, give fewer examples, or use another model",
         )
     return prompt

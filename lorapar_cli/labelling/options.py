@@ -16,6 +16,7 @@ from lorapar_cli.options import (
     required,
     seed_option,
 )
+from lorapar_cli.plurals import counted, inflected
 
 MAX_HELD_OUT = 500
 MIN_TEACHERS_TO_WEIGH = 3
@@ -200,7 +201,9 @@ class ClassifyOptions(Options):
             raise UsageError("no teachers", hint="name them with `--teachers`")
         if self.strategy == "random" and count:
             raise UsageError(
-                "`--strategy random` asks no teachers", f"{count} are named", "omit `--teachers`"
+                "`--strategy random` asks no teachers",
+                f"{count} {inflected(count, 'is', 'are')} named",
+                "omit `--teachers`",
             )
         if self.student_chain and "student" not in self.teachers:
             raise UsageError(
@@ -217,4 +220,6 @@ class ClassifyOptions(Options):
         if self.vote == "weighted" and self.economy:
             raise UsageError("`--economy` skips votes that `--vote weighted` needs")
         if self.min_votes is not None and self.min_votes > count:
-            raise UsageError(f"`--min-votes {self.min_votes}` exceeds the {count} teachers")
+            raise UsageError(
+                f"`--min-votes {self.min_votes}` exceeds the {counted(count, 'teacher')}"
+            )

@@ -9,11 +9,12 @@ from lorapar_cli.labelling.teachers.tally import TeacherStats, what_happened
 from lorapar_cli.labelling.votes import voting
 from lorapar_cli.labelling.votes.aggregate import LabelDecisions
 from lorapar_cli.labelling.votes.journal_index import JournalIndex
-from lorapar_cli.labelling.votes.record_index import RecordIndex
+from lorapar_cli.labelling.votes.record_index import RecordIndex, describe_skipped
 from lorapar_cli.labelling.votes.reliability import krippendorff_alpha, pairwise_agreement
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact, System
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.classify import (
     ClassifyCounts,
     ClassifyMetrics,
@@ -184,25 +185,33 @@ def notes_on(
 
 def _notes_on_journal(journal_index: JournalIndex) -> Iterator[str]:
     if journal_index.damaged:
-        yield f"{journal_index.damaged} damaged lines of the journal were skipped"
+        yield (
+            f"{counted(journal_index.damaged, 'damaged line')} of the journal "
+            f"{inflected(journal_index.damaged, 'was', 'were')} skipped"
+        )
         yield f"the first damaged line is `{Artifact.VOTES}:{journal_index.first_damaged}`"
 
 
 def _notes_on_records(counts: ClassifyCounts, on_tie: OnTie, index: RecordIndex) -> Iterator[str]:
     if counts["heldout"]:
-        yield f"{counts['heldout']} records are held out for `lorapar eval` and never trained on"
+        yield (
+            f"{counted(counts['heldout'], 'record')} "
+            f"{inflected(counts['heldout'], 'is', 'are')} held out for `lorapar eval` and never trained on"
+        )
     if counts["undecided"]:
-        became = f"were dropped, see {Artifact.DROPPED}" if on_tie == "drop" else f"became {on_tie}"
-        yield f"{counts['undecided']} records without a majority {became}"
+        dropped = f"{inflected(counts['undecided'], 'was', 'were')} dropped, see {Artifact.DROPPED}"
+        became = dropped if on_tie == "drop" else f"became {on_tie}"
+        yield f"{counted(counts['undecided'], 'record')} without a majority {became}"
     if counts["empty"]:
         yield (
-            f"{counts['empty']} records with an empty prompt or completion were dropped, "
-            f"see {Artifact.DROPPED}"
+            f"{counted(counts['empty'], 'record')} with an empty prompt or completion "
+            f"{inflected(counts['empty'], 'was', 'were')} dropped, see {Artifact.DROPPED}"
         )
     if index.bad_count:
-        yield f"{index.bad_count} invalid lines were skipped, first {index.bad[0]}"
+        yield describe_skipped(index.bad_count, index.bad[0])
     if counts["repeated_ids"]:
-        yield f"{counts['repeated_ids']} records repeat an id and got a suffix like `#2`"
+        repeat = inflected(counts["repeated_ids"], "repeats", "repeat")
+        yield f"{counted(counts['repeated_ids'], 'record')} {repeat} an id and got a suffix like `#2`"
     for system, count in ((System.SYSTEM1, counts["system1"]), (System.SYSTEM2, counts["system2"])):
         if count == 0:
             yield f"no record is {system}, and the following stages need both: {MORE_LABELS}"
@@ -214,23 +223,30 @@ def _notes_on_teachers(counts: ClassifyCounts, vote_table: VoteTable) -> Iterato
         if stats.down or stats.over_budget or stats.left_open > stats.rejected:
             yield f"teacher {name} answered {stats.done} of {stats.total}{what_happened(stats)}"
         elif stats.rejected:
-            yield f"teacher {name} rejected {stats.rejected} questions: {stats.last_rejection}"
+            rejected = counted(stats.rejected, "question")
+            yield f"teacher {name} rejected {rejected}: {stats.last_rejection}"
     for name, row in counts["teachers"].items():
         if row["tokens_estimated"]:
             yield (
-                f"teacher {name} reported no tokens for {row['tokens_estimated']} answers, "
-                "which are estimated"
+                f"teacher {name} reported no tokens for {counted(row['tokens_estimated'], 'answer')}, "
+                f"which {inflected(row['tokens_estimated'], 'is', 'are')} estimated"
             )
         if not row["system1"] + row["system2"] and row["no_vote"]:
             yield f"teacher {name} named no label in any of its answers"
         if row["cut"]:
+            limit = row["max_tokens"]
+            at = "" if limit is None else f" at {counted(limit, 'token')}"
             yield (
-                f"teacher {name}: {row['cut']} answers were truncated at {row['max_tokens']} "
-                "tokens before giving a label and count as no vote; raise `max_tokens` in a "
-                "teachers file (`--teachers-file`) and rerun to ask them again"
+                f"teacher {name}: {counted(row['cut'], 'answer')} {inflected(row['cut'], 'was', 'were')} "
+                f"truncated{at} before giving a label and "
+                f"{inflected(row['cut'], 'counts', 'count')} as no vote; raise `max_tokens` in a "
+                f"teachers file (`--teachers-file`) and rerun to ask "
+                f"{inflected(row['cut'], 'it', 'them')} again"
             )
-    if counts.get("unanswered"):
+    unanswered = counts.get("unanswered")
+    if unanswered:
         yield (
-            f"{counts['unanswered']} questions have no answer, as `--min-votes` allows; run the "
-            "same command again to ask them"
+            f"{counted(unanswered, 'question')} "
+            f"{inflected(unanswered, 'has', 'have')} no answer, as `--min-votes` allows; "
+            f"run the same command again to ask {inflected(unanswered, 'it', 'them')}"
         )

@@ -25,6 +25,7 @@ from lorapar_cli.models.batches import (
 )
 from lorapar_cli.models.placement.sharding import is_sharded
 from lorapar_cli.models.rendering.encoding import Encoded
+from lorapar_cli.plurals import counted
 
 NEEDS_SAMPLES = ("corda", "lora_ga", "eva")
 FIELDS = {"corda": "eigens", "lora_ga": "_peft_loraga_grad"}
@@ -144,7 +145,7 @@ class _Passes:
             raise LoraparError(
                 "init `eva` did not converge",
                 f"its components still rotate after {_EVA_PASSES} passes over "
-                f"{len(self._batches)} batches",
+                f"{counted(len(self._batches), 'batch', 'batches')}",
                 "give more data (`--samples`) or another `--init`",
             )
         return iter(self._batches)
@@ -169,8 +170,8 @@ def _eva(
     large = [batch.inputs for batch in batches if sum(batch.lengths) >= config.r]
     if not large:
         raise LoraparError(
-            f"init `eva` needs at least r = {config.r} tokens in a batch",
-            f"{sum(len(sample.input_ids) for sample in data.samples)} tokens in all samples",
+            f"init `eva` needs at least r = {counted(config.r, 'token')} in a batch",
+            f"{counted(sum(len(sample.input_ids) for sample in data.samples), 'token')} in all samples",
             "give more data or a smaller `--r`",
         )
     return get_eva_state_dict(
@@ -192,7 +193,7 @@ def _real_tokens(
     if len(inputs) != len(attended):
         raise LoraparError(
             f"init `eva` cannot distinguish padding in `{name}`",
-            f"it sees {len(inputs)} of {len(attended)} tokens",
+            f"it sees {len(inputs)} of {counted(len(attended), 'token')}",
             "choose other modules with `--target-modules`",
         )
     return inputs[attended]

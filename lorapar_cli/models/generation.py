@@ -18,6 +18,7 @@ from lorapar_cli.errors import Diverged, LoraparError
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import pad
 from lorapar_cli.models.rendering.tokenization import decode_text
+from lorapar_cli.plurals import counted
 
 # Copying the cache pays off once a quarter of the rows has ended.
 _DROP_SHARE = 0.75
@@ -167,8 +168,8 @@ def decode_batch(
             return _decode(model, tokenizer, prompts, decoding, ends, seed)
     except torch.OutOfMemoryError as cause:
         raise LoraparError(
-            f"not enough GPU memory to complete {len(prompts)} prompts at once",
-            f"the longest prompt has {max(map(len, prompts))} tokens",
+            f"not enough GPU memory to complete {counted(len(prompts), 'prompt')} at once",
+            f"the longest prompt has {counted(max(map(len, prompts)), 'token')}",
             memory_hint,
         ) from cause
 

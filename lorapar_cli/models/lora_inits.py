@@ -15,6 +15,7 @@ from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.data_inits import FIELDS, data_config
 from lorapar_cli.models.placement.sharding import whole_tensor
 from lorapar_cli.names import Formula, Init, Rule
+from lorapar_cli.plurals import counted, inflected
 
 INITS = get_args(Init)
 
@@ -219,7 +220,8 @@ def _peft_values(
     needed = 2 * r if init == "lora_ga" else r
     if min(weight.shape) < needed:
         raise LoraparError(
-            f"init `{init}` needs at least {needed} rows and columns in `{name}`",
+            f"init `{init}` needs at least {counted(needed, 'row')} and "
+            f"{inflected(needed, 'column', 'columns')} in `{name}`",
             f"its weight is {list(weight.shape)}, r is {r}",
             "use a smaller `--r`, or other `--target-modules`",
         )

@@ -21,6 +21,7 @@ import torch
 from peft import LoraConfig
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import kind_of, read_json
 from lorapar_cli.store.tensor_files import open_tensors, read_shapes
 
@@ -117,7 +118,7 @@ def check_layers(folder: Path, layers: int | None) -> None:
     if layers > tensors:
         raise LoraparError(
             f"the weights in `{folder}` do not fit its `config.json`",
-            f"{layers:,} layers, {tensors:,} tensors",
+            f"{counted(layers, 'layer')}, {counted(tensors, 'tensor')}",
             "use the configuration that belongs to these weights",
         )
 
@@ -171,7 +172,7 @@ def check_patterns(folder: Path, config: LoraConfig, names: Sequence[str]) -> No
         )
         found = done.stderr.strip().splitlines()[-1:] if done.returncode else None
     except subprocess.TimeoutExpired:
-        found = [f"not matched with {len(names):,} names within {_PATTERN_SECONDS} s"]
+        found = [f"not matched with {counted(len(names), 'name')} within {_PATTERN_SECONDS} s"]
     if found is not None:
         raise LoraparError(
             f"adapter `{folder}` has a pattern of modules that cannot be used",
@@ -227,7 +228,7 @@ def load_weights(
         if names := sorted(str(each) for each in report.get(key) or []):
             shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
             raise LoraparError(
-                f"base model `{name}` {what} {len(names)} tensors",
+                f"base model `{name}` {what} {counted(len(names), 'tensor')}",
                 shown,
                 "use the configuration that belongs to these weights",
             )

@@ -13,6 +13,7 @@ from lorapar_cli.partition.budget import STEPS, steps_of_budget
 from lorapar_cli.partition.element_keys import ElementKeys, candidates, element_keys, file_keys
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.set_budget import spread
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.importance_file import ImportanceFile
 
 _BITS = {System.SYSTEM1: (Flag.TOP1, Flag.SFT), System.SYSTEM2: (Flag.TOP2, Flag.RL)}
@@ -73,8 +74,9 @@ def select_elements(source: ImportanceFile, options: PartitionOptions) -> Select
             if zeros == size:
                 raise _zero_importance(source, system, options.protect)
             notes.append(
-                f"{zeros:,} of the {size:,} elements selected for {system} have importance 0 and "
-                "were taken by name and index"
+                f"{zeros:,} of the {counted(size, 'element')} selected for {system} "
+                f"{inflected(zeros, 'has', 'have')} importance 0 and "
+                f"{inflected(zeros, 'was', 'were')} taken by name and index"
             )
     for system, share in zip(System, (options.alpha, options.beta), strict=True):
         for group, _ in _groups(source, options, system, names, goals[system]):
@@ -215,7 +217,7 @@ def _cut_to_budget(
     steps = steps_of_budget(keys1, keys2, rankings, budget)
     if not steps:
         raise LoraparError(
-            f"no theta selects as few as {budget} element{'s' if budget > 1 else ''}",
+            f"no theta selects as few as {counted(budget, 'element')}",
             hint="theta has six decimals, and the smallest sets have one element per system: give "
             "a larger `--budget`",
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.plurals import counted
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%")
@@ -42,7 +43,7 @@ class SetBudget:
         if count < 1:
             raise LoraparError(
                 f"`{flag}` is less than one element",
-                f"{self.text} of {all_elements:,} elements",
+                f"{self.text} of {counted(all_elements, 'element')}",
                 "give a larger share, or a number of elements",
             )
         if count > candidates:

@@ -18,6 +18,7 @@ from lorapar_cli.models.batches import (
 )
 from lorapar_cli.models.placement.sharding import in_step, is_sharded
 from lorapar_cli.models.rendering.encoding import Encoded
+from lorapar_cli.plurals import counted
 from lorapar_cli.scoring.gradients import GradientCapture, capture_gradients, routes_tokens
 
 _GPU_TOKENS = 4096
@@ -210,7 +211,7 @@ def _require_second_try(model: PeftModel, failed: _Pending, cause: RuntimeError)
         raise cause
     if is_sharded(model):
         raise LoraparError(
-            f"out of memory on a batch of {len(failed.indices)} samples",
+            f"out of memory on a batch of {counted(len(failed.indices), 'sample')}",
             "other processes share the base model and cannot repeat the batch in parts",
             "give a smaller `--batch-tokens`, or more processes",
         ) from cause
@@ -228,7 +229,7 @@ def _halve(
     if size == 1:
         raise LoraparError(
             "out of memory on a single sample",
-            f"{len(samples[failed.indices[0]].input_ids)} tokens",
+            counted(len(samples[failed.indices[0]].input_ids), "token"),
             "leave out long records with `--max-length`, or use a smaller `--dtype` or "
             "`--quantize 4bit`",
         )

@@ -17,6 +17,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.batches import Batch
+from lorapar_cli.plurals import counted
 
 Consume = Callable[[str, torch.Tensor], None]
 """Takes a matrix's key and its gradients `[batch, *shape]` float32, which it may overwrite."""
@@ -116,7 +117,7 @@ class GradientCapture:
             return tokens.reshape(batch.size, -1, tokens.shape[-1]).float()
         raise LoraparError(
             f"the tokens of different samples cannot be distinguished in `{name}`",
-            f"its input has shape {list(tokens.shape)} for {batch.size} samples",
+            f"its input has shape {list(tokens.shape)} for {counted(batch.size, 'sample')}",
             "choose other modules with `--target-modules`",
         )
 

@@ -25,6 +25,7 @@ from lorapar_cli.models.batches import (
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.placement.sharding import in_step
 from lorapar_cli.models.rendering.encoding import Encoded
+from lorapar_cli.plurals import counted
 from lorapar_cli.scoring.accumulate import loss_scale, make_batches, token_limit
 from lorapar_cli.scoring.scored_model import ScoredModel
 
@@ -142,8 +143,8 @@ def _gradients(
         return torch.autograd.grad((losses * weights).sum() * scale, parameters, allow_unused=True)
     except torch.OutOfMemoryError as cause:
         raise LoraparError(
-            f"out of memory on {len(part.samples)} samples",
-            f"the longest has {max(len(s.input_ids) for s in part.samples)} tokens",
+            f"out of memory on {counted(len(part.samples), 'sample')}",
+            f"the longest has {counted(max(len(s.input_ids) for s in part.samples), 'token')}",
             "give a smaller `--batch-tokens`",
         ) from cause
 

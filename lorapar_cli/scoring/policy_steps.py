@@ -21,6 +21,7 @@ from lorapar_cli.models.generation import Decoding, decode_batch
 from lorapar_cli.models.placement.sharding import in_step
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.scoring.accumulate import make_batches, token_limit
 from lorapar_cli.scoring.movement import Part, Training, draw_steps
 from lorapar_cli.scoring.scored_model import ScoredModel
@@ -78,7 +79,7 @@ class PolicySteps:
                 "`--rule movement` cannot sample from this model or data for System 2",
                 "the model is an encoder-decoder"
                 if student.base.encoder_decoder
-                else f"none of its {len(records)} records has a reference answer",
+                else f"{counted(len(records), 'record')}, none with a reference answer",
                 "measure System 2 by SFT steps too, with `--movement-s2 sft`",
             )
         self._steps = draw_steps(len(self._records), PROMPTS, training.steps, f"{seed} grpo")
@@ -138,8 +139,9 @@ class PolicySteps:
         self._processes.add_up(self.counts)
         right, groups, flat = (int(count) for count in self.counts.tolist())
         figures = (
-            f"{right:,} of {groups * GROUP:,} sampled completions were right, {flat:,} of "
-            f"{groups:,} groups had no spread"
+            f"{right:,} of {counted(groups * GROUP, 'sampled completion')} "
+            f"{inflected(right, 'was', 'were')} right, {flat:,} of {counted(groups, 'group')} had "
+            "no spread"
         )
         if flat == groups:
             raise LoraparError(
@@ -147,7 +149,7 @@ class PolicySteps:
                 figures,
                 "give more `--movement-steps`, easier records, or `--movement-s2 sft`",
             )
-        return f"System 2 was trained by {self._training.steps} GRPO steps: {figures}"
+        return f"System 2 was trained by {counted(self._training.steps, 'GRPO step')}: {figures}"
 
 
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:

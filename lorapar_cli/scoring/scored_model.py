@@ -16,6 +16,7 @@ from lorapar_cli.models.lora_inits import changes_base
 from lorapar_cli.models.packing import check_packing
 from lorapar_cli.models.placement.loading import load_placed
 from lorapar_cli.models.placement.placement import find_placement
+from lorapar_cli.plurals import counted
 from lorapar_cli.scoring.gradients import scored_values
 from lorapar_cli.scoring.logit_checks import step0_difference
 from lorapar_cli.scoring.options import ScoreOptions
@@ -116,7 +117,7 @@ def _init_data(
     pad_token_id = student.tokenizer.pad_token_id
     if options.init in NEEDS_SAMPLES:
         chosen = choose_samples([each.samples for each in systems], options.seed)
-        note = f"init `{options.init}` used {len(chosen)} samples, half from each system"
+        note = f"init `{options.init}` used {counted(len(chosen), 'sample')}, half from each system"
         return InitData(chosen, pad_token_id), [note]
     if options.init == "loftq":
         note = (

@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 from lorapar_cli.elements.top_sets import Keys, Ranking, TopSetMask
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.score import Noise, NoiseVerdict
 
 _COMPARED = 1 << 20
@@ -189,10 +190,13 @@ def in_words(noise: Noise) -> str:
     if noise["needed"] is None:
         tail = "the number of samples needed cannot be extrapolated"
     elif noise["needed"] <= noise["samples"]:
-        tail = f"{noise['samples']} samples per system are enough, by extrapolation"
+        tail = (
+            f"{counted(noise['samples'], 'sample')} per system "
+            f"{inflected(noise['samples'], 'is', 'are')} enough, by extrapolation"
+        )
     else:
         tail = (
-            f"about {noise['needed']:,} samples per system would reduce noise to half of the "
+            f"about {counted(noise['needed'], 'sample')} per system would reduce noise to half of the "
             f"difference between the systems' gradients, extrapolated from {noise['samples']}"
         )
     return f"{heads[noise['verdict']]}: {figures}; {beyond}; {tail}"

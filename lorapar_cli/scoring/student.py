@@ -16,6 +16,7 @@ from lorapar_cli.models.rendering.encoding import (
     encode_records,
 )
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.store.records import Record
 
@@ -105,14 +106,19 @@ def encode_system(
     if len(kept) < 2:
         raise LoraparError(
             f"at least 2 records of {system} are needed, {len(kept)} can be used",
-            f"{len(records)} records, {too_long} of them longer than {limit} tokens",
+            f"{counted(len(records), 'record')}, {too_long} of them longer than {counted(limit, 'token')}",
             "add data, or raise `--max-length` up to the model's own limit",
         )
     notes = describe_encoding(list(kept.values()), system.value)
     if too_long:
-        notes.append(f"{too_long} {system} records longer than {limit} tokens were left out")
+        notes.append(
+            f"{counted(too_long, f'{system} record')} longer than {counted(limit, 'token')} "
+            f"{inflected(too_long, 'was', 'were')} left out"
+        )
     if samples_given and len(kept) < options.samples:
-        notes.append(f"{system} has {len(kept)} samples, fewer than the {options.samples} asked")
+        notes.append(
+            f"{system} has {counted(len(kept), 'sample')}, fewer than the {options.samples} asked"
+        )
     chosen = sorted(kept)
     return EncodedSystem(
         system,

@@ -25,6 +25,7 @@ from lorapar_cli.models.base_weights import feature_magnitudes
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.lora_inits import zero_importance
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted
 from lorapar_cli.scoring.accumulate import GradientPass, sum_gradients
 from lorapar_cli.scoring.checkpoint import SavedSums
 from lorapar_cli.scoring.movement import Part, Training, measure_movement, sft_parts
@@ -222,7 +223,7 @@ def _sum(
     scoring = GradientPass(samples, halves, sums, options.batch_tokens, options.packing)
     notes = []
     if found := saved.restore(scoring):
-        notes.append(f"resumed from the sums of {found} {system} samples")
+        notes.append(f"resumed from the sums of {counted(found, f'{system} sample')}")
     if saved.damage is not None:
         notes.append(f"saved sums of {system} samples were damaged and not used: {saved.damage}")
 
@@ -244,7 +245,7 @@ def _sum(
     processes.add_up(sums.tally)
     if shortages:
         notes.append(
-            f"memory ran out {shortages} times on {system} and batches were halved: a smaller "
+            f"memory ran out {counted(shortages, 'time')} on {system} and batches were halved: a smaller "
             "`--batch-tokens` saves these attempts"
         )
     return sums, notes

@@ -15,6 +15,7 @@ import numpy as np
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.mismatch import find_mismatch
 from lorapar_cli.store.disk.regular_files import open_regular
 from lorapar_cli.store.tensor_files import DTYPES, layout_fingerprint
@@ -50,7 +51,7 @@ class TensorFile:
                 length = int.from_bytes(file.read(8), "little")
                 size = os.fstat(file.fileno()).st_size
                 if not 2 <= length <= size - 8:
-                    raise ValueError(f"a header of {length} bytes in a file of {size}")
+                    raise ValueError(f"a header of {counted(length, 'byte')} in a file of {size}")
                 header = json.loads(file.read(length))
             if mismatch := find_mismatch(header, dict[str, dict[str, Any]], "header"):
                 raise ValueError(mismatch)
@@ -89,9 +90,11 @@ class TensorFile:
             expected = end
             width = _NUMPY[entry["dtype"]].itemsize if entry["dtype"] in _NUMPY else 0
             if width and end - begin != math.prod(entry["shape"]) * width:
-                raise ValueError(f"`{name}` has {end - begin} bytes, which do not match its shape")
+                raise ValueError(
+                    f"`{name}` has {counted(end - begin, 'byte')}, not those of its shape"
+                )
         if size != expected:
-            raise ValueError(f"it has {size} bytes, its header names {expected}")
+            raise ValueError(f"it has {counted(size, 'byte')}, its header names {expected}")
 
     def dtype(self, name: str) -> str:
         """Returns a tensor's dtype by its name in the format (`F32`, `U8`)."""

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import SCHEMA_VERSION
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.disk.regular_files import require_regular
 
@@ -88,7 +89,9 @@ def stream_tensors(
         for name in order:
             values = np.ascontiguousarray(read(name)).reshape(-1).view(np.uint8)
             if values.nbytes != sizes[name]:
-                raise AssertionError(f"{name} has {values.nbytes} bytes, not {sizes[name]}")
+                raise AssertionError(
+                    f"{name} has {counted(values.nbytes, 'byte')}, not {sizes[name]}"
+                )
             file.write(values.data)
             del values  # Before the next one is read.
 

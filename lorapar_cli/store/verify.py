@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.digests import sha256_file
 from lorapar_cli.store.disk.regular_files import (
     UnreadableError,
@@ -64,7 +65,7 @@ def _compare(path: Path, wanted: int, digest: str) -> str | None:
     except LoraparError:
         return "is not a file"
     if size != wanted:
-        return f"has {size:,} bytes, not {wanted:,}"
+        return f"has {counted(size, 'byte')}, not {wanted:,}"
     return None if sha256_file(path) == digest else "has other contents"
 
 

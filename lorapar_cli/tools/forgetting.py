@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.forgetting import Forgetting, StageForgetting
 from lorapar_cli.stage_records.training import StageValidation, Watched
 from lorapar_cli.tools.markdown import title_of
@@ -17,7 +18,9 @@ def stage_sentence(found: StageForgetting) -> str:
     for system in found["others"]:
         change = _change(before["loss"][system], after["loss"][system])
         records = basis["records"][system]
-        parts.append(f"the loss on {records:,} held-out records of {title_of(system)} {change}")
+        parts.append(
+            f"the loss on {counted(records, 'held-out record')} of {title_of(system)} {change}"
+        )
     if not found["others"]:
         parts += [
             f"the loss on held-out records of {title_of(system)} {_change(loss, after['loss'][system])}"

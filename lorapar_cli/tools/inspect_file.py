@@ -10,6 +10,7 @@ from lorapar_cli.elements.matrix_names import matrix_place
 from lorapar_cli.elements.region_counts import KINDS_OF_FLAGS, count_row
 from lorapar_cli.errors import LoraparError, nearest
 from lorapar_cli.names import Artifact, System
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.partition import RegionRow
 from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.importance_file import ImportanceFile, TensorFile
@@ -98,7 +99,7 @@ def find_tensor(wanted: str, names: list[str], path: Path) -> str:
         return wanted if wanted in names else found[0]
     if found:
         raise LoraparError(
-            f"`{wanted}` is part of {len(found)} names in `{path}`", "\n".join(found[:5])
+            f"`{wanted}` is part of {counted(len(found), 'name')} in `{path}`", "\n".join(found[:5])
         )
     raise LoraparError(
         f"no tensor `{wanted}` in `{path}`{nearest(wanted, names)}",

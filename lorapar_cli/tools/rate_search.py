@@ -1,5 +1,6 @@
 """What a search for a learning rate tried, in words and as a table."""
 
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import RateSearch
 from lorapar_cli.tools.markdown import table
 
@@ -9,18 +10,18 @@ def search_alt(stage: str, search: RateSearch) -> str:
     rates = [trial["rate"] for trial in search["curve"]]
     return (
         f"{stage}: held-out {search['measure']} by learning rate, {min(rates):g} to "
-        f"{max(rates):g}, after {search['steps']:,} steps each; used {search['rate']:g}"
+        f"{max(rates):g}, after {counted(search['steps'], 'step')} each; used {search['rate']:g}"
     )
 
 
 def search_section(stage: str, search: RateSearch) -> str:
     """Returns the search of a stage as Markdown: what was chosen and why, and every trial."""
     measure = search["measure"]
-    items = "records" if measure == "loss" else "prompts"
+    item = "held-out record" if measure == "loss" else "held-out prompt"
     sentence = (
         f"`{stage}`, `--find-lr`: {search['rate']:g}, {search['reason']}. Each of "
-        f"{len(search['curve'])} trials took {search['steps']:,} steps, and was measured on "
-        f"{search['held_out']:,} held-out {items}; all took {search['seconds']:,.0f} s."
+        f"{counted(len(search['curve']), 'trial')} took {counted(search['steps'], 'step')}, and was measured on "
+        f"{counted(search['held_out'], item)}; all took {search['seconds']:,.0f} s."
     )
     rows = [["untrained", f"{search['untrained']:.4f}", ""]]
     for trial in search["curve"]:

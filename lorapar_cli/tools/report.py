@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Region, Stage, System
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
@@ -132,7 +133,7 @@ def _accuracy(name: str, manifest: Manifest) -> str:
     task = manifest.settings["task"]
     title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
     intro = (
-        f"{record.counts['items']:,} records, 95 % intervals. Accuracy is that of one completion per "
+        f"{counted(record.counts['items'], 'record')}, 95 % intervals. Accuracy is that of one completion per "
         f"record: {accuracy_of(manifest.settings)}."
     )
     heads = ["model", "all", *map(title_of, parts)]
@@ -165,7 +166,7 @@ def _several_draws(models: list[ModelRow]) -> str:
     votes = models[0].get("maj_at_k", {})
     heads = [
         *(
-            f"pass@{k} ({'mean of' if k == '1' else 'from'} {p['draws']} draws)"
+            f"pass@{k} ({'mean of' if k == '1' else 'from'} {counted(p['draws'], 'draw')})"
             for k, p in passes.items()
         ),
         *(f"maj@{k} (vote of {k} draw{'' if k == '1' else 's'})" for k in votes),
@@ -245,9 +246,10 @@ def _importance(manifest: Manifest | None) -> str:
     samples = ", ".join(f"{counts['samples'][system]:,} {title_of(system)}" for system in System)
     rule = settings["rule"]
     sentence = (
-        f"`{settings['formula'] if rule == 'importance' else rule}` of {counts['elements']:,} elements in {counts['matrices']} "
-        f"matrices, init `{settings['init']}`, r {settings['r']}, lora_alpha "
-        f"{settings['lora_alpha']}; samples: {samples}."
+        f"`{settings['formula'] if rule == 'importance' else rule}` of "
+        f"{counted(counts['elements'], 'element')} in "
+        f"{counted(counts['matrices'], 'matrix', 'matrices')}, init `{settings['init']}`, "
+        f"r {settings['r']}, lora_alpha {settings['lora_alpha']}; samples: {samples}."
     )
     return section("Importance", sentence, list_notes(manifest))
 

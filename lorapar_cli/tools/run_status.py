@@ -5,9 +5,13 @@ from typing import Any, TypedDict
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage, System
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import CHANGES, RunDir
+
+# A count has the name of many.
+_OF_ONE = {"matrices": "matrix"}
 
 
 class StageStatus(TypedDict):
@@ -79,7 +83,7 @@ def _row(run: RunDir, folder: str, label: str) -> StageStatus:
 def _describe(counts: dict[str, Any]) -> str:
     """Returns the first plain counts of a manifest in one line; 0 only of what needs a record."""
     plain = [
-        f"{value:,} {name}"
+        counted(value, _OF_ONE.get(name, name.removesuffix("s")), name)
         for name, value in counts.items()
         if isinstance(value, int) and (value or name in tuple(System))
     ]

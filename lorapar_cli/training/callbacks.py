@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from lorapar_cli.errors import Diverged, LearntNothing
 from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.watching.figures import is_measured
@@ -204,7 +205,7 @@ class ZeroSpreadMonitor(TrainerCallback):
         self._noted = True
         self._notes.append(
             f"up to step {state.global_step} no group of completions had a spread in its rewards "
-            f"for {self._patience} steps: all were equally good or bad, so nothing was learned; "
+            f"for {counted(self._patience, 'step')}: all were equally good or bad, so nothing was learned; "
             "easier or harder records, more completions per prompt, a higher temperature or other "
             "rewards give a spread"
         )
@@ -263,7 +264,7 @@ class GradientMonitor(TrainerCallback):
             LearntNothing: No step had one.
         """
         if self._steps and self._without == self._steps:
-            found = f"{self._steps} steps; if elements moved, weight decay moved them"
+            found = f"{counted(self._steps, 'step')}; if elements moved, weight decay moved them"
             if self._kl_alone:
                 found += (
                     f"; {self._kl_alone} of them had the gradient of the KL divergence alone, "
@@ -281,5 +282,5 @@ class GradientMonitor(TrainerCallback):
         if 2 * self._without > self._steps:
             source = " from rewards" if self._kl_alone else ""
             notes.append(
-                f"{self._without} of {self._steps} steps had no gradient{source} and learnt nothing"
+                f"{self._without} of {counted(self._steps, 'step')} had no gradient{source} and learnt nothing"
             )

@@ -24,6 +24,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.rendering.tokenization import trainer_prompt
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import (
     PassFilter,
     RateMetrics,
@@ -181,7 +182,7 @@ def rl_figures(trainer: Trainer, options: RlOptions, notes: list[str]) -> RlFigu
     share = statistics.fmean(clipped) if clipped else None
     if share is not None and share >= _CLIPPED_NOTED:
         notes.append(
-            f"{share:.0%} of completions were cut off at {options.max_completion_length} tokens; "
+            f"{share:.0%} of completions were cut off at {counted(options.max_completion_length, 'token')}; "
             "raise `--max-completion-length`, or the answers of the rest are never rewarded"
         )
     return {
@@ -196,8 +197,10 @@ def _refill_cost(path: Path, options: RlOptions, notes: list[str]) -> RefillCost
     cost = total_cost(line for _, line in read_jsonl(path))
     if cost["flat"]:
         notes.append(
-            f"{cost['flat']:,} of {cost['groups']:,} groups were trained on without a spread: "
-            f"{options.refill_limit} rounds of further prompts found no more, or there were no more"
+            f"{cost['flat']:,} of {counted(cost['groups'], 'group')} "
+            f"{inflected(cost['flat'], 'was', 'were')} trained on without a spread: "
+            f"{counted(options.refill_limit, 'round')} of further prompts found no more, or there "
+            "were no more"
         )
     return cost
 
@@ -243,7 +246,8 @@ def _require_whole_generations(config: GRPOConfig) -> None:
         every = batches // math.gcd(batches, config.gradient_accumulation_steps)
         raise UsageError(
             f"`--save-steps {config.save_steps:g}` falls within one generation",
-            f"completions are used for {per_generation} batches, {config.num_iterations} times, and "
+            f"completions are used for {counted(per_generation, 'batch', 'batches')}, "
+            f"{counted(config.num_iterations, 'time')}, and "
             "a run cannot resume in between",
             f"give a multiple of {every}",
         )
@@ -255,8 +259,9 @@ def _require_a_step(config: GRPOConfig, records: int) -> None:
     group = _resolved(config.num_generations)
     if records < completions // group:
         raise LoraparError(
-            f"{records} records are fewer than the {completions // group} prompts of one step",
-            f"{completions} completions per step, {group} per prompt",
+            f"{counted(records, 'record')} {inflected(records, 'is', 'are')} fewer than the "
+            f"{counted(completions // group, 'prompt')} of one step",
+            f"{counted(completions, 'completion')} per step, {group} per prompt",
             "lower `--per-device-batch-size` or `--gradient-accumulation`, or give more records",
         )
 

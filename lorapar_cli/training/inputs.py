@@ -10,6 +10,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, read_arguments, read_template
 from lorapar_cli.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.records import Record, read_records
@@ -225,18 +226,19 @@ def read_training_records(
     wanted = replay_count(len(own), replay)
     if not wanted:
         notes.append(
-            f"`--replay {replay}` of {len(own)} records is less than one: nothing is replayed"
+            f"`--replay {replay}` of {counted(len(own), 'record')} is less than one: nothing is replayed"
         )
     if REPLAYED in files and (both := common_prompts(replayed, own)):
         notes.append(
-            f"{len(both)} of {len(replayed)} records to replay from `{files[REPLAYED]}` have a "
-            "prompt that the stage trains on anyway"
+            f"{len(both)} of {counted(len(replayed), 'record')} to replay from "
+            f"`{files[REPLAYED]}` {inflected(len(both), 'has', 'have')} a prompt that the stage trains on anyway"
         )
     if len(replayed) < wanted:
         of = f"`{files[REPLAYED]}`" if REPLAYED in files else "the other system"
         notes.append(
-            f"`--replay {replay}` asks for {wanted} records of {of} and there are "
-            f"{len(other)}: their share is {len(replayed) / (len(own) + len(replayed)):.1%}"
+            f"`--replay {replay}` asks for {counted(wanted, 'record')} of {of} and there "
+            f"{inflected(len(other), 'is', 'are')} {len(other)}: their share is "
+            f"{len(replayed) / (len(own) + len(replayed)):.1%}"
         )
     return TrainingRecords(own, replayed)
 
@@ -289,7 +291,7 @@ def drop_too_long(
     dropped = [record for record, n in zip(records, lengths, strict=True) if n > limit]
     if not kept:
         raise LoraparError(
-            f"every record is longer than {limit} tokens ({what})",
+            f"every record is longer than {counted(limit, 'token')} ({what})",
             f"the shortest has {min(lengths)}",
             f"raise `{option}`",
         )
@@ -297,7 +299,8 @@ def drop_too_long(
         first = ", ".join(f"`{record.id}`" for record in dropped[:_NAMED])
         more = ", ..." if len(dropped) > _NAMED else ""
         notes.append(
-            f"{len(dropped)} of {len(items)} records left out, {what} over {limit} tokens: "
+            f"{len(dropped)} of {counted(len(items), 'record')} left out, {what} over "
+            f"{counted(limit, 'token')}: "
             f"{first}{more}"
         )
     return kept

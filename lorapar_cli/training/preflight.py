@@ -10,6 +10,7 @@ from lorapar_cli.errors import UsageError
 from lorapar_cli.grading.sandbox.runner import Limits
 from lorapar_cli.launcher import world_size
 from lorapar_cli.models.placement.engines import requested_engine
+from lorapar_cli.plurals import counted
 from lorapar_cli.training.option_aliases import adopt_options
 from lorapar_cli.training.options import RlOptions, TrainingOptions
 from lorapar_cli.training.recipes.judges import find_judges
@@ -96,10 +97,11 @@ def find_rewards(options: RlOptions) -> WeightedRewards:
     completions = options.per_device_batch_size * options.gradient_accumulation * processes
     if completions % options.num_generations:
         raise UsageError(
-            f"{completions} completions per step do not divide into groups of "
+            f"{counted(completions, 'completion')} per step do not divide into groups of "
             f"{options.num_generations}",
             f"`--per-device-batch-size` {options.per_device_batch_size} x "
-            f"`--gradient-accumulation` {options.gradient_accumulation} x {processes} processes",
+            f"`--gradient-accumulation` {options.gradient_accumulation} x "
+            f"{counted(processes, 'process', 'processes')}",
             "make the product a multiple of `--num-generations`",
         )
     return rewards

@@ -12,6 +12,7 @@ from lorapar_cli.events import Advance, Note, Progress, silent
 from lorapar_cli.libraries import TRAINING, require_libraries
 from lorapar_cli.models.rendering.tokenization import encode_prompt, has_tools
 from lorapar_cli.names import Flag, Stage
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import PassFilter, TrainedRecords
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
@@ -135,7 +136,8 @@ class _RlData:
         if options.filters and options.dry_run:
             number = len(self.records) * options.pass_samples
             notes.append(
-                f"before training, {number:,} completions of {len(self.records):,} prompts are "
+                f"before training, {counted(number, 'completion')} of "
+                f"{counted(len(self.records), 'prompt')} {inflected(number, 'is', 'are')} "
                 "sampled to filter them by pass rate; fewer records are trained on"
             )
 
@@ -157,7 +159,8 @@ class _RlData:
                 share = counts["replayed_records"] / counts["trained_records"]
                 preparation.job.manifest.notes.append(
                     f"{counts['replayed_records']:,} of the records left by pass rate, {share:.0%}, "
-                    f"are replayed: `--replay {self._options.replay:g}` is their share before"
+                    f"{inflected(counts['replayed_records'], 'is', 'are')} replayed: "
+                    f"`--replay {self._options.replay:g}` is their share before"
                 )
         rate.find(preparation, self.records, PROMPTS, to_trials)
 
@@ -215,14 +218,14 @@ def _with_reference(
     if not kept:
         raise LoraparError(
             "there is nothing to train on",
-            f"none of the {len(records)} records of `{path}` has a reference answer",
+            f"{counted(len(records), 'record')} of `{path}`, none with a reference answer",
             "rewards compare with reference answers; give records that have one",
         )
     if tests:
         check_record_tests(kept)
-    if len(kept) < len(records):
+    if left_out := len(records) - len(kept):
         notes.append(
-            f"{len(records) - len(kept)} of {len(records)} records of {path.name} left out: "
-            "they have no reference answer"
+            f"{left_out} of {counted(len(records), 'record')} of {path.name} left out: "
+            f"{inflected(left_out, 'it has', 'they have')} no reference answer"
         )
     return kept

@@ -15,6 +15,7 @@ from lorapar_cli.models.rendering.encoding import (
     shown_tokens,
 )
 from lorapar_cli.names import Flag, Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import ReplaySampling, TrainedTokens
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.store.records import Record, count_systems
@@ -123,7 +124,7 @@ class _SftData:
         self._trained_replayed = sum(is_replayed for _, is_replayed in found)
         if self._asked and options.dry_run:
             notes.append(
-                f"before training, the base model is asked {len(self._asked)} prompts, and what it "
+                f"before training, the base model is asked {counted(len(self._asked), 'prompt')}, and what it "
                 "answers is trained on as well"
             )
 

@@ -142,7 +142,7 @@ def test_a_csv_row_of_the_wrong_length_is_named_with_its_line(tmp_path):
     path.write_text('question,answer\n"two\nlines",1\nonly\n', encoding="utf-8")
     with pytest.raises(LoraparError, match=r"d.csv:4") as error:
         records_of(path)
-    assert error.value.found == "1 cells where the header names 2"
+    assert error.value.found == "1 cell where the header names 2"
 
 
 def test_a_large_array_is_read_in_pieces(tmp_path):

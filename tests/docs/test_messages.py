@@ -19,10 +19,25 @@ def shown(node: ast.AST) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         parts = [node.value]
     elif isinstance(node, ast.JoinedStr):
-        parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+        parts = [
+            part.value if isinstance(part, ast.Constant) else _inserted(part.value)
+            for part in node.values
+        ]
     else:
         return None
     return re.sub("…+", "…", "".join(parts).replace("`", ""))
+
+
+def _inserted(value: ast.AST) -> str:
+    """Returns what the page shows in a message's gap; words that follow a number are those of many."""
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name):
+        return "…"
+    words = [shown(argument) for argument in value.args[1:]]
+    if value.func.id == "inflected":
+        return words[-1] or "…"
+    if value.func.id == "counted":
+        return f"… {words[1] if words[1:] else f'{words[0]}s'}"
+    return "…"
 
 
 @functools.cache

@@ -122,7 +122,7 @@ def test_all_zero_selects_nothing_and_theta_one_everything_above_zero():
     ("value", "word"), [(np.nan, "NaN"), (np.inf, "infinite"), (-1.0, "negative"), (-np.inf, "inf")]
 )
 def test_what_cannot_be_ranked_is_named(value, word):
-    with pytest.raises(ValueError, match=f"1 of 3 values are {word}"):
+    with pytest.raises(ValueError, match=f"1 of 3 values is {word}"):
         importance_keys(np.array([1, value, 2], np.float32))
 
 

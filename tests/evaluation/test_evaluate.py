@@ -126,7 +126,7 @@ def test_own_data_with_labels_and_records_without_reference(run_dir, evaluate_in
     }
     assert list(row["by_steps"]) == ["1", "2"]
     assert metrics["pairs"] == []
-    assert any("1 records have no reference" in note for note in outcome.manifest.notes)
+    assert any("1 record has no reference" in note for note in outcome.manifest.notes)
 
 
 def test_eval_needs_no_run_directory(tmp_path, evaluate_in, tiny_model_dir, labelled_records):

@@ -24,7 +24,7 @@ def test_completions_are_read_by_either_name_of_the_id(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"id": 0, "completion": "a"}], "1 of 2 items have no completion"),
+        ([{"id": 0, "completion": "a"}], "1 of 2 items has no completion"),
         ([{"id": 9, "completion": "a"}], "completes `9`, which the task does not contain"),
         ([{"id": 0, "text": "a"}], "`.*:1` is not a completion"),
         ([{"id": 0, "completion": 1}], "`.*:1` is not a completion"),

@@ -3,6 +3,7 @@
 import pytest
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 from tests.labelling.classify_parts import FAST, read_lines, run_classify, write_questions
 from tests.labelling.scripted_server import completion, scripted_server
 
@@ -22,7 +23,7 @@ def test_a_teacher_that_refuses_every_question(tmp_path, count, said, shown):
     with scripted_server(lambda _: said) as server, pytest.raises(LoraparError) as error:
         run_classify(tmp_path / "run", data, ["rules-cues", server.teacher()], clock=FAST)
     assert error.value.what == "not every teacher answered every question"
-    assert f"`a`: 0 of {count} questions answered, {count} refused" in error.value.found
+    assert f"`a`: 0 of {counted(count, 'question')} answered, {count} refused" in error.value.found
     assert shown in error.value.found
     assert not (tmp_path / "run" / "classify" / "labels.jsonl").exists()
 
@@ -37,7 +38,7 @@ def test_a_teacher_whose_answers_are_all_empty(tmp_path, count, message):
             with pytest.raises(LoraparError) as error:
                 run_classify(tmp_path / "run", data, [server.teacher()], clock=FAST)
             assert error.value.what == "a teacher answered nothing at all"
-            assert error.value.found == f"`a`: {count} answers, all empty"
+            assert error.value.found == f"`a`: {counted(count, 'answer')}, all empty"
         # Each was paid for twice, is in the journal, and is not paid for again.
         assert len(server.requests) == 2 * count
         journal = tmp_path / "run" / "classify" / "votes.jsonl"

@@ -122,7 +122,7 @@ def test_records_without_a_reference_are_not_asked(parts):
     assert not any(ids[: len(prompt)] == prompt for ids in asked)
     with pytest.raises(LoraparError, match="cannot sample") as raised:
         steps_of(parts, records=[unknown])
-    assert "none of its 1 records has a reference answer" in raised.value.found
+    assert "1 record, none with a reference answer" in raised.value.found
 
 
 def test_an_encoder_decoder_is_refused(parts):

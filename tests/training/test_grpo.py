@@ -53,7 +53,7 @@ def config(**changes) -> GRPOConfig:
 
 def test_a_step_needs_as_many_records_as_it_has_prompts():
     _require_a_step(config(), 2)
-    with pytest.raises(LoraparError, match="1 records are fewer than the 2 prompts") as caught:
+    with pytest.raises(LoraparError, match="1 record is fewer than the 2 prompts") as caught:
         _require_a_step(config(), 1)
     assert caught.value.found == "8 completions per step, 4 per prompt"
 

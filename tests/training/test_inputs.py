@@ -220,7 +220,7 @@ def test_items_over_the_limit_are_left_out_and_the_first_of_them_named():
     ]
     assert drop_too_long([1], [2], records[:1], 2, "prompt", "--limit", notes) == [1]
     assert len(notes) == 1
-    with pytest.raises(LoraparError, match="every record is longer than 1 tokens") as caught:
+    with pytest.raises(LoraparError, match="every record is longer than 1 token") as caught:
         drop_too_long([1, 2], [4, 3], records[:2], 1, "prompt", "--limit", notes)
     assert caught.value.found == "the shortest has 3"
     assert caught.value.hint == "raise `--limit`"

@@ -186,7 +186,7 @@ def test_code_reward_needs_permission_and_reads_the_tests_of_the_data(run_dir, t
     path.write_text(json.dumps(PROGRAM) + "\n")
     options = replace(FROM_INIT, data=str(path), rewards="code,length", max_steps=1)
     allowed = replace(options, unsafe_code_execution=True)
-    with pytest.raises(LoraparError, match="1 records are fewer than the 2 prompts"):
+    with pytest.raises(LoraparError, match="1 record is fewer than the 2 prompts"):
         train_rl(run_dir, allowed)
     path.write_text((json.dumps(PROGRAM) + "\n") * 2)
     with pytest.raises(UsageError, match="runs programs"):
@@ -204,7 +204,7 @@ def test_records_without_a_reference_are_left_out_and_counted(run_dir, tmp_path)
     options = replace(FROM_INIT, data=str(path), dry_run=True)
     with pytest.raises(LoraparError, match="nothing to train on") as caught:
         train_rl(run_dir, options)
-    assert "none of the 1 records" in caught.value.found
+    assert "1 record of `" in caught.value.found
     path.write_text(path.read_text() + good * 2)
     manifest = train_rl(run_dir, options).manifest
     assert manifest.counts["trained_records"] == 2

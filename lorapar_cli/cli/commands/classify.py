@@ -16,6 +16,7 @@ from lorapar_cli.cli.console import (
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.labelling.options import ClassifyOptions
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.classify import ClassifyCounts, ClassifyMetrics, ClassifyRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -153,7 +154,7 @@ def _agreement_lines(metrics: ClassifyMetrics) -> list[str]:
     if accuracy := metrics.get("accuracy"):
         lines.append(
             f"accuracy of the vote against the data's own labels: {accuracy['vote']:.3f} "
-            f"({accuracy['records']} records)"
+            f"({counted(int(accuracy['records']), 'record')})"
         )
     return lines
 

@@ -7,6 +7,7 @@ from lorapar_cli.cli.console import print_json, say, stdout
 from lorapar_cli.cli.options import JsonOption, RunDirOption
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 from lorapar_cli.tools.memory import MemoryOptions
 
@@ -37,7 +38,9 @@ def doctor(
         stdout().print(_table(findings))
     failed = [finding.topic for finding in findings if finding.state is checks.State.PROBLEM]
     if failed:
-        raise LoraparError(f"{len(failed)} of {len(findings)} checks failed", ", ".join(failed))
+        raise LoraparError(
+            f"{len(failed)} of {counted(len(findings), 'check')} failed", ", ".join(failed)
+        )
 
 
 def _table(findings: "list[Finding]") -> Any:
@@ -75,8 +78,8 @@ def _memory_table(found: "ModelMemory") -> Any:
     from rich.table import Table
 
     title = (
-        f"GiB on one device: {found.model}, {found.parameters:,} parameters in {found.dtype}, "
-        f"{found.elements:,} elements in the adapter"
+        f"GiB on one device: {found.model}, {counted(found.parameters, 'parameter')} in {found.dtype}, "
+        f"{counted(found.elements, 'element')} in the adapter"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lorapar_cli.cli.console import progress_display, say, stdout
 from lorapar_cli.cli.options import RunDirOption
 from lorapar_cli.cli.stage_command import stage_command
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
 from lorapar_cli.tools.export import ExportOptions
 
@@ -44,10 +45,10 @@ def _say_what_was_checked(options: ExportOptions, difference: float | None) -> N
 
 def _print(upload: "Upload", options: ExportOptions) -> None:
     """Prints the files and their repository, and of a dry run how it becomes an upload."""
-    lines = [f"{size:>15,} bytes  {name}" for name, size in upload.files.items()]
+    lines = [f"{counted(size, 'byte'):>21}  {name}" for name, size in upload.files.items()]
     kind = "private" if upload.private else "public"
     verb = "would upload" if upload.url is None else "uploaded"
-    total = f"{len(upload.files)} files, {sum(upload.files.values()):,} bytes"
+    total = f"{counted(len(upload.files), 'file')}, {counted(sum(upload.files.values()), 'byte')}"
     stdout().print(
         "\n".join([f"{verb} {total} to the {kind} repository {upload.repo}:", *lines]),
         soft_wrap=True,

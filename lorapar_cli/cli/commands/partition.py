@@ -10,6 +10,7 @@ from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import Region
 from lorapar_cli.partition.options import PartitionOptions
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.partition import PartitionRecord, RegionRow
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -110,7 +111,9 @@ def _set_sizes(counts: RegionRow) -> list[str]:
     lines = []
     for system, own in (("System 1", Region.S1_ONLY), ("System 2", Region.S2_ONLY)):
         size = regions[own] + regions[Region.SHARED]
-        lines.append(f"{system}: {size:,} elements, {100 * size / counts['elements']:.4g} % of all")
+        lines.append(
+            f"{system}: {counted(size, 'element')}, {100 * size / counts['elements']:.4g} % of all"
+        )
     return lines
 
 

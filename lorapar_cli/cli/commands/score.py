@@ -8,6 +8,7 @@ from lorapar_cli.cli.console import progress_display, show_outcome
 from lorapar_cli.cli.options import JsonOption, RunDirOption, given_options, next_on
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.stage_records.score import Noise, ScoreMetrics, ScoreRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
@@ -35,7 +36,7 @@ def _render(manifest: Manifest) -> list[Any]:
 
     record = manifest.record(ScoreRecord)
     counts, metrics = record.counts, record.metrics
-    table = Table(title=f"importance of {counts['elements']:,} elements")
+    table = Table(title=f"importance of {counted(counts['elements'], 'element')}")
     for column in ("", "samples", "too long", "mean loss", "seconds"):
         table.add_column(column, justify="left" if not column else "right")
     for system, figures in _passes(metrics).items():

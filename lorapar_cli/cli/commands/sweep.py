@@ -8,6 +8,7 @@ from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.cli.stage_command import stage_command
 from lorapar_cli.comparison.sweep.options import SweepOptions
 from lorapar_cli.libraries import TRAINING, require_libraries
+from lorapar_cli.plurals import counted
 
 if TYPE_CHECKING:
     from lorapar_cli.comparison.sweep.results import SweepResult
@@ -50,7 +51,9 @@ def _list_cells(plan: "Plan", rows: list[tuple[str, str, str]]) -> None:
             console.print(f"  shares: {shared}")
     runs = {step.key for each in plan.cells for step in each.steps}
     alone = sum(len(each.steps) for each in plan.cells)
-    console.print(f"{len(rows)} cells, {len(runs)} stages to run in place of {alone}")
+    console.print(
+        f"{counted(len(rows), 'cell')}, {counted(len(runs), 'stage')} to run in place of {alone}"
+    )
 
 
 def _show(plan: "Plan", result: "SweepResult") -> None:

@@ -13,6 +13,7 @@ from lorapar_cli.cli.training_tables import (
     training_rows,
     watched_lines,
 )
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import RlRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -47,11 +48,14 @@ def _render(manifest: Manifest) -> list[Any]:
     if (reward := record.metrics["reward"]) is not None:
         rows.insert(after_steps, ("mean reward of the last step", f"{reward:.3f}"))
     if (refill := record.metrics.get("refill")) is not None:
-        cost = f"{refill['completions']:,} completions of {refill['prompts']:,} further prompts"
+        cost = (
+            f"{counted(refill['completions'], 'completion')} of "
+            f"{counted(refill['prompts'], 'further prompt')}"
+        )
         rows.insert(after_steps, ("refilled at a cost of", f"{cost}, {refill['seconds']:.0f} s"))
     if (found := record.metrics.get("pass_filter")) is not None:
-        cost = f"{found['completions']:,} completions, {found['seconds']:.0f} s"
-        kept = f"{found['kept']:,} of {found['asked']:,} prompts kept ({cost})"
+        cost = f"{counted(found['completions'], 'completion')}, {found['seconds']:.0f} s"
+        kept = f"{found['kept']:,} of {counted(found['asked'], 'prompt')} kept ({cost})"
         rows.insert(after_steps - 1, ("filtered by pass rate", kept))
     table = two_columns(f"GRPO on {records_trained_on(manifest)}", rows)
     return [table, *watched_lines(record)]

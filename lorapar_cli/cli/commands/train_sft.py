@@ -13,6 +13,7 @@ from lorapar_cli.cli.training_tables import (
     training_rows,
     watched_lines,
 )
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import SftRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
 from lorapar_cli.store.run_dir import DEFAULT_RUN_DIR, RunDir
@@ -45,7 +46,8 @@ def _render(manifest: Manifest) -> list[Any]:
     rows.insert(after_steps, ("mean loss", f"{record.metrics['loss']:.3f}"))
     if (replay := record.metrics.get("replay")) is not None:
         cost = (
-            f"{replay['asked']:,} answers, {replay['tokens']:,} tokens, {replay['seconds']:.0f} s"
+            f"{counted(replay['asked'], 'answer')}, {counted(replay['tokens'], 'token')}, "
+            f"{replay['seconds']:.0f} s"
         )
         rows.insert(after_steps, ("sampled for replay", cost))
     table = two_columns(f"SFT on {records_trained_on(manifest)}", rows)

@@ -15,6 +15,7 @@ from lorapar_cli.cli.display.words import cut, fit
 from lorapar_cli.cli.sparkline import clock
 from lorapar_cli.events import Progress
 from lorapar_cli.names import Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.manifest import Outcome
 from lorapar_cli.text_safety import make_inert
 
@@ -109,7 +110,7 @@ class Board:
 
     def _lines(self, width: int, below: bool, every: bool) -> list[Line]:
         over = sum(row.state in (State.DONE, State.KEPT) for row in self._rows.values())
-        parts = [f"{over} of {len(self._rows)} stages", clock(self._now() - self._began)]
+        parts = [f"{over} of {counted(len(self._rows), 'stage')}", clock(self._now() - self._began)]
         told = ", ".join(parts)
         lines = [(cut(f"{cut(self._title, width - len(told) - 2)}  {told}", width), "bold")]
         for number, row in enumerate(self._rows.values(), 1):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Region, Stage, System
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
@@ -50,10 +51,11 @@ def _score(manifest: Manifest) -> list[str]:
         for system, number in record.counts["samples"].items()
         if number
     )
+    total = sum(record.counts["samples"].values())
     noise = record.metrics.get("noise")
     return [
-        *([f"{samples} samples"] if samples else []),
-        f"{record.counts['elements']:,} elements",
+        *([f"{samples} {inflected(total, 'sample', 'samples')}"] if samples else []),
+        counted(record.counts["elements"], "element"),
         *([] if noise is None else [_NOISE[noise["verdict"]]]),
     ]
 
@@ -80,14 +82,14 @@ def _train_rl(manifest: Manifest) -> list[str]:
 def _trained(record: TrainingRecord) -> list[str]:
     counts = record.counts
     share = counts["active"] / (counts["elements"] or 1)
-    return [f"{record.metrics['steps']:,} steps", f"{share:.1%} active"]
+    return [counted(record.metrics["steps"], "step"), f"{share:.1%} active"]
 
 
 def _eval(manifest: Manifest) -> list[str]:
     metrics = manifest.record(EvalRecord).metrics
     if (harness := metrics.get("harness")) is not None:
         tasks = {task["task"] for row in harness for task in row["tasks"]}
-        return [f"{len(tasks)} tasks", f"{len(harness)} models"]
+        return [counted(len(tasks), "task"), counted(len(harness), "model")]
     rows = metrics["models"]
     if not rows:
         return []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorapar_cli.errors import UsageError
+from lorapar_cli.plurals import counted
 
 _TIME = re.compile(r"(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,7})s)?")
 # Rates that a search tries on average where it may go on as long as it likes.
@@ -101,7 +102,7 @@ def describe_left_out(wanted: Plan, plan: Plan, names: Sequence[str]) -> list[st
     if plan.rates < wanted.rates:
         found.append(f"learning rates beyond {plan.rates} per cell, of at most {wanted.rates}")
     if plan.seeds < wanted.seeds:
-        found.append(f"{wanted.seeds - plan.seeds} of {wanted.seeds} seeds")
+        found.append(f"{wanted.seeds - plan.seeds} of {counted(wanted.seeds, 'seed')}")
     if plan.cells < wanted.cells:
         found.append("cells " + ", ".join(f"`{name}`" for name in names[plan.cells :]))
     return found

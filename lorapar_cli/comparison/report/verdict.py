@@ -13,6 +13,7 @@ from lorapar_cli.comparison.report.results import (
 )
 from lorapar_cli.comparison.schedule import StageOutcome
 from lorapar_cli.names import Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.tools.markdown import title_of
 
 _LEVEL = 0.05
@@ -89,7 +90,7 @@ def judge(stage: Judged) -> Verdict:
         if name == best or _is_good_enough(stage, name, best, margin)
     )
     verdict["margin"], verdict["cheapest"] = margin, cheapest
-    elements = f"{stage.costs[cheapest][0]:,} trained elements"
+    elements = counted(stage.costs[cheapest][0], "trained element")
     verdict["sentence"] += (
         f", and the cheapest cell is the best one, `{best}` ({elements})"
         if cheapest == best
@@ -123,7 +124,8 @@ def _judge_mask(stage: Judged) -> tuple[Finding, str]:
     if not rows:
         return "not compared", "nothing can be said of the mask: there are too few records"
     sizes = [stage.costs[name][0] for name in (PAPER, RANDOM)]
-    mask = f"a random mask {'of the same size' if sizes[0] == sizes[1] else f'of {sizes[1]:,} elements'}"
+    size = "of the same size" if sizes[0] == sizes[1] else f"of {counted(sizes[1], 'element')}"
+    mask = f"a random mask {size}"
     words = f"the {stage.measure} of `paper`"
     relations = [_relation(stage, row) for row in rows]
     # Where a stage trains on both systems, both must show it.
@@ -149,10 +151,10 @@ def _relation(stage: Judged, row: DifferenceRow) -> str:
 
 def _figures(row: DifferenceRow) -> str:
     p_value = f"p = {row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "p < 0.001"
-    seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    seeds = counted(row["seeds"], "seed")
     figures = (
         f"difference {row['difference']:+.3g}, 95 % interval {row['low']:+.3g} to "
-        f"{row['high']:+.3g}, {p_value} after correction, {row['records']} records, {seeds}"
+        f"{row['high']:+.3g}, {p_value} after correction, {counted(row['records'], 'record')}, {seeds}"
     )
     if row["seeds"] == 1:
         figures += ", without the variance between trainings"

@@ -20,6 +20,7 @@ from lorapar_cli.comparison.sweep.axes import (
 from lorapar_cli.comparison.sweep.grid_file import ROW, Changes, GridFile, Row, Value
 from lorapar_cli.errors import UsageError
 from lorapar_cli.names import EMBEDDED, Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.yaml_file import read_yaml
 from lorapar_cli.training.inputs import ALL
 
@@ -99,7 +100,7 @@ def _require_countable(file: GridFile, seeds: Sequence[int], on_embedded: bool) 
     if (cells := combinations * len(seeds)) > MOST_CELLS:
         raise UsageError(
             f"grid `{file.path}` has more than {MOST_CELLS:,} cells",
-            f"{combinations:,} combinations with {len(seeds):,} seeds each are {cells:,}",
+            f"{counted(combinations, 'combination')} with {counted(len(seeds), 'seed')} each are {cells:,}",
             "give fewer seeds or values, or divide the grid among several files",
         )
 

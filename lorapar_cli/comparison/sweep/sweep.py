@@ -30,6 +30,7 @@ from lorapar_cli.embedded.corpus import training_records
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import SCHEMA_VERSION, Artifact
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.atomic import atomic_file
 from lorapar_cli.store.working import working_in
 
@@ -217,7 +218,7 @@ def require_success(result: SweepResult) -> None:
     if failed:
         reasons = dict.fromkeys(row["failed"] for row in failed)
         raise LoraparError(
-            f"{len(failed)} of {len(result['cells'])} cells failed",
+            f"{len(failed)} of {counted(len(result['cells']), 'cell')} failed",
             "\n".join(reasons),
             "run the same command again once this is mended: finished stages are kept",
         )

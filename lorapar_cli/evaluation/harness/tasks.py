@@ -10,6 +10,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.tasks.examples import others, question_form
 from lorapar_cli.libraries import require_libraries
+from lorapar_cli.plurals import counted
 
 Doc = dict[str, Any]
 _SHOWN_REASON = 300
@@ -150,7 +151,7 @@ class _OtherQuestions:
         if len(usable) < n:
             besides = " besides the question itself" if len(usable) < len(pool) else ""
             raise LoraparError(
-                f"task `{self._name}` has {len(usable)} examples{besides}, not {n}",
+                f"task `{self._name}` has {counted(len(usable), 'example')}{besides}, not {n}",
                 hint="give fewer with `--num-fewshot`",
             )
         # A choice of which none is left: the harness leaves out rows equal to the question.

@@ -8,6 +8,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.intervals import paired_difference
 from lorapar_cli.evaluation.review.read import Evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.forgetting import Forgetting
 
 # How answers are asked for and graded; which model gives them is what is compared.
@@ -155,7 +156,7 @@ def compare_evaluations(
             raise LoraparError(
                 "the two evaluations have different test sets",
                 said,
-                f"compare the {len(match.common):,} common ones with `--anyway`"
+                f"compare the {counted(len(match.common), 'common one')} with `--anyway`"
                 if match.common
                 else None,
             )
@@ -253,17 +254,20 @@ def _accepted(sample: Sample) -> set[str]:
 
 
 def _describe_match(match: Match) -> str:
-    parts = [f"{len(match.common):,} items could be paired"]
+    parts = [f"{counted(len(match.common), 'item')} could be paired"]
     if match.only_first or match.only_second:
         parts.append(
-            f"{match.only_first:,} are only in the first, {match.only_second:,} only in the second"
+            f"{match.only_first:,} {inflected(match.only_first, 'is', 'are')} only in the first, "
+            f"{match.only_second:,} only in the second"
         )
     for names, what in (
         (match.other_question, "another question"),
         (match.other_reference, "another reference"),
     ):
         if names:
-            parts.append(f"{len(names):,} have one id and {what}, such as `{names[0]}`")
+            parts.append(
+                f"{len(names):,} {inflected(len(names), 'has', 'have')} one id and {what}, such as `{names[0]}`"
+            )
     return "; ".join(parts)
 
 

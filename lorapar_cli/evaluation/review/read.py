@@ -12,6 +12,7 @@ from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.evaluation.settings import accuracy_of, describe_settings
 from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.options import fill_defaults, options_of
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.evaluation import EvalRecord, EvalSettings
 from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.store.disk.regular_files import open_regular
@@ -101,7 +102,9 @@ def choose_evaluation(path: Path, name: str | None, option: str) -> Evaluation:
     found = find_evaluations(path)
     if name is None and len(found) > 1:
         raise UsageError(
-            f"`{path}` has {len(found)} evaluations", ", ".join(found), f"name one with {option}"
+            f"`{path}` has {counted(len(found), 'evaluation')}",
+            ", ".join(found),
+            f"name one with {option}",
         )
     if name is not None and name not in found:
         raise UsageError(

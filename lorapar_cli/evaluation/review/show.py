@@ -9,6 +9,7 @@ from lorapar_cli.errors import LoraparError, UsageError, nearest
 from lorapar_cli.evaluation.problems import why_failed
 from lorapar_cli.evaluation.review.read import Evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.records import Message
 
 _LONGEST_LIST = 5
@@ -139,7 +140,7 @@ def explain(sample: Sample, evaluation: Evaluation) -> str:
         said = ["the extracted answer is not an accepted one"]
     if not sample.get("finished", True):
         tokens = sample.get("tokens")
-        said.append("truncated" + (f" at {tokens:,} tokens" if tokens else ""))
+        said.append("truncated" + (f" at {counted(tokens, 'token')}" if tokens else ""))
     strict = sample.get("correct_strict")
     if strict is not None and strict != sample["correct"] and evaluation.task == "gsm8k":
         found = sample.get("extracted_strict")
@@ -178,7 +179,9 @@ def shorten(text: str, begin: int, end: int) -> Shortened:
     if left_out <= 0:
         return Shortened(text)
     head, tail = text[:begin].rstrip(), text[len(text) - end :].lstrip()
-    return Shortened(f"{head}\n[... {left_out:,} characters left out ...]\n{tail}", left_out)
+    return Shortened(
+        f"{head}\n[... {counted(left_out, 'character')} left out ...]\n{tail}", left_out
+    )
 
 
 def question_text(prompt: str | list[Message]) -> str:

@@ -24,6 +24,7 @@ from lorapar_cli.evaluation.tasks.examples import others, question_form
 from lorapar_cli.evaluation.tasks.published import PublishedRows
 from lorapar_cli.evaluation.tasks.task import GroupKind, Item, Task, fewshot_source
 from lorapar_cli.grading.answers import extract_answer
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.records import Message
 
 _HUB_ID, _SUBSET = "openai/gsm8k", "main"
@@ -56,7 +57,9 @@ def load_gsm8k(options: EvalOptions) -> Task:
         inputs["fewshot"] = examples.describe()
         pool = list(examples.read(_FIELDS))
         if len(pool) < shots:
-            raise LoraparError(f"`{examples.name}` has {len(pool)} examples, not {shots}")
+            raise LoraparError(
+                f"`{examples.name}` has {counted(len(pool), 'example')}, not {shots}"
+            )
     items, rows = [], list(questions.read(_FIELDS, options.limit))
     shown, redrawn = _draw_examples(rows, pool, shots)
     for number, (row, own) in enumerate(zip(rows, shown, strict=True)):
@@ -103,7 +106,7 @@ def _draw_examples(rows: Rows, pool: Rows, shots: int) -> tuple[list[Rows], bool
             usable = others(forms, question)
             if len(usable) < shots:
                 raise LoraparError(
-                    f"record {number + 1} of gsm8k has {len(usable)} examples besides itself, not "
+                    f"record {number + 1} of gsm8k has {counted(len(usable), 'example')} besides itself, not "
                     f"{shots}",
                     str(row["question"]),
                     "give fewer with `--num-fewshot`, or others with `--fewshot-data`",

@@ -24,6 +24,7 @@ from lorapar_cli.evaluation.tasks.examples import others, question_form
 from lorapar_cli.evaluation.tasks.mmlu_csv import read_published
 from lorapar_cli.evaluation.tasks.published import PublishedRows
 from lorapar_cli.evaluation.tasks.task import Item, Task, fewshot_source
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.reuse import describe_inputs
 
 _HUB_ID, _SUBSET = "cais/mmlu", "all"
@@ -100,7 +101,7 @@ def _choose_examples(questions: Rows, pool: Rows, shots: int) -> tuple[list[Rows
             all_of_them = len(examples.get(subject, []))
             besides = " besides the question itself" if len(usable) < all_of_them else ""
             raise LoraparError(
-                f"MMLU subject `{subject}` has {len(usable)} examples{besides}, not {shots}",
+                f"MMLU subject `{subject}` has {counted(len(usable), 'example')}{besides}, not {shots}",
                 hint="give fewer with `--num-fewshot`, or others with `--fewshot-data`",
             )
         redrawn = redrawn or usable[:shots] != list(range(shots))

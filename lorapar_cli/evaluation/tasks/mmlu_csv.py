@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.evaluation.tasks.mmlu_format import LETTERS, checked_row
+from lorapar_cli.plurals import counted
 
 _PUBLISHED = ("question", *LETTERS.lower(), "answer")
 _NAMES = {"input": "question", "target": "answer"}
@@ -44,7 +45,7 @@ def _read_file(path: Path, subject: str) -> Iterator[dict]:
         wanted = len(_PUBLISHED) if header is None else len(header)
         if len(cells) != wanted:
             raise LoraparError(
-                f"`{path}:{line}` has {len(cells)} cells, not {wanted}",
+                f"`{path}:{line}` has {counted(len(cells), 'cell')}, not {wanted}",
                 hint="a row has the question, four choices and the answer, unless the first row "
                 "names other columns",
             )

@@ -2,6 +2,7 @@
 
 from lorapar_cli.data.rows import kind_of, parse_json_text
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 
 GROUPS = {
     "stem": "abstract_algebra anatomy astronomy college_biology college_chemistry "
@@ -32,7 +33,7 @@ def describe_question(row: dict) -> str:
     """
     if len(row["choices"]) != len(LETTERS):
         raise LoraparError(
-            f"an MMLU question has {len(row['choices'])} choices, not {len(LETTERS)}",
+            f"an MMLU question has {counted(len(row['choices']), 'choice')}, not {len(LETTERS)}",
             row["question"],
         )
     options = "".join(
@@ -91,7 +92,7 @@ def checked_row(row: dict, place: str) -> dict:
     elif not isinstance(choices, list):
         problem = f"its choices are {kind_of(choices)}, not a list of {len(LETTERS)}"
     elif len(choices) != len(LETTERS):
-        problem = f"it has {len(choices)} choices, not {len(LETTERS)}"
+        problem = f"it has {counted(len(choices), 'choice')}, not {len(LETTERS)}"
     elif _letter(row["answer"]) is None:
         problem = f"its answer is {row['answer']!r}, not one of A, B, C, D or 0 to 3"
     if problem is not None:

@@ -15,6 +15,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.evaluation.tasks.task import GroupKind, Item, Task
 from lorapar_cli.grading.latex import check_latex
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.records import Record
 
 
@@ -38,7 +39,7 @@ def load_own_records(options: EvalOptions) -> Task:
     if records and not items:
         raise LoraparError(
             f"no record in `{options.data}` has a reference answer",
-            f"{len(records)} records, for instance `{records[0].id}`",
+            f"{counted(len(records), 'record')}, for instance `{records[0].id}`",
             "an answer ends in `#### x`, `<answer>x</answer>` or `\\boxed{x}`, or is in the field "
             "`reference_answer`",
         )

@@ -23,6 +23,7 @@ from lorapar_cli.labelling.teachers.endpoint.reply import Reply
 from lorapar_cli.labelling.teachers.rate_limit import REAL_TIME, Budget, Clock, ConcurrencyLimit
 from lorapar_cli.labelling.teachers.tally import TeacherStats, format_duration
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.records import Message
 from lorapar_cli.waiting import run_to_end
 
@@ -211,7 +212,7 @@ class TeacherQueue:
                 # Without any answer since, the teacher has failed, else only this question.
                 if self.stats.last_success < asked_since:
                     said = f": {words}" if words else ""
-                    self._give_up(f"{reason}, {tries} times in a row{said}")
+                    self._give_up(f"{reason}, {counted(tries, 'time')} in a row{said}")
                 break
             self.stats.retries += 1
             await self._clock.sleep(wait, self._halt)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.records import Record
 
 RuleVote = tuple[System, str]
@@ -46,7 +47,7 @@ def operations(record: Record) -> RuleVote:
         found += [match.group().strip().lower() for match in _OPERATION.finditer(clause)][:1]
     shown = f": {', '.join(found[:6])}" if found else ""
     label = System.SYSTEM2 if len(found) >= 2 else System.SYSTEM1
-    return label, f"{len(found)} operations implied{shown}"
+    return label, f"{counted(len(found), 'operation')} implied{shown}"
 
 
 _REASONING_CUE = re.compile(
@@ -76,7 +77,7 @@ def cues(record: Record) -> RuleVote:
     score = len(reasoning) - 2 * len(recall) + (clauses - 2)
     label = System.SYSTEM2 if score >= 1 else System.SYSTEM1
     return label, (
-        f"{clauses} clauses, reasoning cues: {', '.join(sorted(reasoning)[:5]) or 'none'}, "
+        f"{counted(clauses, 'clause')}, reasoning cues: {', '.join(sorted(reasoning)[:5]) or 'none'}, "
         f"recall cues: {', '.join(sorted(recall)[:5]) or 'none'}"
     )
 
@@ -96,7 +97,8 @@ def shape(record: Record) -> RuleVote:
     many = equations >= 2 or branches >= 3 or (sentences >= 3 and words >= 40) or words >= 80
     return (
         System.SYSTEM2 if many else System.SYSTEM1,
-        f"{words} words, {sentences} sentences, {equations} equations, {branches} branches",
+        f"{counted(words, 'word')}, {counted(sentences, 'sentence')}, "
+        f"{counted(equations, 'equation')}, {counted(branches, 'branch', 'branches')}",
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lorapar_cli.labelling.teachers.teacher import Teacher
+from lorapar_cli.plurals import counted
 
 
 @dataclass
@@ -53,7 +54,7 @@ class TeacherStats:
         rate = self.done / seconds if seconds > 0 else 0.0
         figures = [
             f"{rate:.1f}/s",
-            f"{self.retries} {'retry' if self.retries == 1 else 'retries'}",
+            counted(self.retries, "retry", "retries"),
             f"${self.cost:.4f}" if self.teacher.price else "price unknown",
         ]
         if rate > 0:

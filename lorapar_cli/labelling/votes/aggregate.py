@@ -14,6 +14,7 @@ from lorapar_cli.labelling.votes.reliability import Reliability, dawid_skene
 from lorapar_cli.labelling.votes.vote_patterns import VotePatterns, pattern_of_each
 from lorapar_cli.labelling.votes.vote_table import VoteTable
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted, inflected
 
 _SHOWN_IDS = 5
 _TIES_TO = {"system1": voting.SYSTEM1, "system2": voting.SYSTEM2}
@@ -74,7 +75,7 @@ def check_complete(vote_table: VoteTable, min_votes: int | None, max_cost: float
         _require_words(vote_table)
         return
     found = "\n".join(
-        f"`{stats.teacher.name}`: {stats.done} of {stats.total} questions answered"
+        f"`{stats.teacher.name}`: {stats.done} of {counted(stats.total, 'question')} answered"
         f"{what_happened(stats)}"
         for stats in vote_table.stats.values()
         if stats.done < stats.total
@@ -106,7 +107,9 @@ def _require_words(vote_table: VoteTable) -> None:
     if any(counts.values()):
         raise LoraparError(
             "a teacher answered nothing at all",
-            "\n".join(f"`{name}`: {n} answers, all empty" for name, n in counts.items() if n),
+            "\n".join(
+                f"`{name}`: {counted(n, 'answer')}, all empty" for name, n in counts.items() if n
+            ),
             "check its model and `max_tokens`, or leave it out; what it answered is saved in "
             f"`{Artifact.VOTES}`, and is asked again once its lines are removed there",
         )
@@ -163,7 +166,8 @@ def _raise_ties(vote_table: VoteTable, patterns: VotePatterns, undecided: np.nda
     ids = (record.id for record, (pattern, _) in each if undecided[pattern])
     count = int(patterns.counts[undecided].sum())
     raise LoraparError(
-        f"{count} records have no majority, and `--on-tie` is `error`",
+        f"{counted(count, 'record')} {inflected(count, 'has', 'have')} no majority, "
+        "and `--on-tie` is `error`",
         f"ids {', '.join(islice(ids, _SHOWN_IDS))}{', ...' if count > _SHOWN_IDS else ''}",
         "ask an odd number of teachers, or choose `--on-tie system1`, `system2` or `drop`",
     )

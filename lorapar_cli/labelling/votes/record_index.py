@@ -17,6 +17,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import Advance, Note, Progress
 from lorapar_cli.labelling.votes.journal import RESUME_HINT
 from lorapar_cli.labelling.votes.voting import CODES
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.records import Message, Record
 
 _DIGEST_BYTES = 16
@@ -140,9 +141,7 @@ def build_index(
     if not count:
         raise LoraparError(
             f"`{source.name}` contains no records",
-            f"{source.bad_count} invalid lines were skipped, first {source.bad[0]}"
-            if source.bad
-            else None,
+            describe_skipped(source.bad_count, source.bad[0]) if source.bad else None,
         )
     progress(Advance("reading", count, count))
     index = RecordIndex(
@@ -161,15 +160,22 @@ def build_index(
     return index
 
 
+def describe_skipped(number: int, first: str) -> str:
+    """Returns a sentence on lines that hold no record, of which one is named."""
+    were = inflected(number, "was", "were")
+    return f"{counted(number, 'invalid line')} {were} skipped, first {first}"
+
+
 def _notes_on_fields(index: RecordIndex) -> Iterator[str]:
     """Yields what a person should know of the data before anyone is asked."""
     if index.without_reference:
         yield (
-            f"{index.without_reference:,} of {index.count:,} records have no reference answer, "
+            f"{index.without_reference:,} of {counted(index.count, 'record')} "
+            f"{inflected(index.without_reference, 'has', 'have')} no reference answer, "
             "which `train-rl` and `eval` need; `--answer-field` names the field that holds it"
         )
     for name, rows in sorted(index.unused.items()):
-        yield f"field `{name}` looks like part of the question and is not used ({rows:,} rows)"
+        yield f"field `{name}` looks like part of the question and is not used ({counted(rows, 'row')})"
 
 
 def _find_copies(index: RecordIndex) -> None:

@@ -19,6 +19,7 @@ from lorapar_cli.models.batches import (
 from lorapar_cli.models.distributed import ALONE, Processes
 from lorapar_cli.models.peft_adapter import without_adapter
 from lorapar_cli.models.rendering.encoding import Encoded
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import read_text
 
 NEUTRAL_TEXT = Path(__file__).with_name("neutral.txt")
@@ -113,7 +114,7 @@ def text_windows(
     if not windows or not text.strip():
         raise LoraparError(
             f"`{path}` is too short",
-            f"it has {len(tokens)} tokens" if text.strip() else "it is empty or blank",
+            f"it has {counted(len(tokens), 'token')}" if text.strip() else "it is empty or blank",
             "name a text of some thousand words with `--neutral`, or omit it for lorapar's own",
         )
     return windows

@@ -13,6 +13,7 @@ from lorapar_cli.models.base_model import BaseModel, load_base, pick_device
 from lorapar_cli.models.placement.placement import Placement
 from lorapar_cli.models.placement.sharding import shard_base
 from lorapar_cli.names import Attention
+from lorapar_cli.plurals import counted
 
 _READ_BY_ONE = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 
@@ -69,9 +70,10 @@ def _require_on_gpus(name: str, model: torch.nn.Module) -> None:
     """
     devices = getattr(model, "hf_device_map", {})
     left = sorted(place for place, device in devices.items() if str(device) in ("cpu", "disk"))
+    others = f"and {counted(len(left) - 1, 'other module')} were " if left[1:] else "was "
     if left and torch.cuda.is_available():
         raise LoraparError(
             f"base model `{name}` does not fit on the GPUs of this machine",
-            f"`{left[0]}` and {len(left) - 1} other modules were left in main memory or on disk",
+            f"`{left[0]}` {others}left in main memory or on disk",
             "use a smaller `--dtype` or `--quantize`, or several machines with `--shard`",
         )

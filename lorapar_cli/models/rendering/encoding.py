@@ -21,6 +21,7 @@ from lorapar_cli.models.rendering.tokenization import (
     render_conversation,
     to_messages,
 )
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.records import Message, Record
 
 _NAMES = "think|thinking|thought|reasoning|seed:think|THINK"
@@ -113,7 +114,7 @@ def encode_records(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]
     if unusable:
         first = unusable[0]
         alike = sum(one.what == first.what for one in unusable)
-        found = f"{alike} of {len(records)} records, such as `{first.record_id}`"
+        found = f"{alike} of {counted(len(records), 'record')}, such as `{first.record_id}`"
         raise LoraparError(first.what, found, first.hint)
     return encoded
 
@@ -125,7 +126,7 @@ def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
         of: Whose records they are, for the sentences.
     """
     described = {
-        "closed": "the chat template opens a block of reasoning that {} have no text for; it is "
+        "closed": "the chat template opens a block of reasoning that {} {} no text for; it is "
         "closed and does not contribute to the loss",
         "empty": "the chat template adds an empty block of reasoning to {}; it does not contribute "
         "to the loss",
@@ -134,7 +135,8 @@ def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
     for kind, sentence in described.items():
         number = sum(one.reasoning == kind for one in encoded)
         if number:
-            sentences.append(sentence.format(_share(number, len(encoded), of)))
+            share = _share(number, len(encoded), of)
+            sentences.append(sentence.format(share, inflected(number, "has", "have")))
     headings = Counter(one.heading for one in encoded if one.heading)
     if headings:
         sentences.append(
@@ -147,7 +149,7 @@ def describe_encoding(encoded: Sequence[Encoded], of: str = "") -> list[str]:
 
 
 def _share(number: int, total: int, of: str) -> str:
-    return f"{number:,} of {total:,} {of} records".replace("  ", " ")
+    return f"{number:,} of {counted(total, f'{of} record'.strip())}"
 
 
 class UnusableCompletion(LoraparError):

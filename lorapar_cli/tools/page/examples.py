@@ -9,6 +9,7 @@ from typing import Any
 from lorapar_cli.evaluation.review.read import read_evaluation, verdict
 from lorapar_cli.evaluation.sample_journal import Sample
 from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import exists
 from lorapar_cli.store.records import read_jsonl
 from lorapar_cli.store.run_dir import RunDir
@@ -142,7 +143,7 @@ def shorten(value: Any) -> str:
     text = "" if value is None else _as_text(value)
     if len(text) <= _LONGEST:
         return text
-    return f"{text[:_LONGEST]} … ({len(text) - _LONGEST:,} more characters)"
+    return f"{text[:_LONGEST]} … ({counted(len(text) - _LONGEST, 'more character')})"
 
 
 def _as_text(value: Any) -> str:

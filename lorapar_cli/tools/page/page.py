@@ -21,6 +21,7 @@ from lorapar_cli.names import Artifact, Stage
 from lorapar_cli.plots.partition_plots import draw_curve, draw_layers, draw_scatter
 from lorapar_cli.plots.rate_curve import rate_figure
 from lorapar_cli.plots.training_curves import logged_panels, panel_figure
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.evaluation import EvalRecord
 from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.atomic import atomic_file
@@ -115,8 +116,8 @@ def comparison_page(run_dirs: list[RunDir]) -> str:
     ]
     section = Section("runs", "Evaluated models", to_html(table), pictures)
     return _render(
-        title=f"lorapar: {len(run_dirs)} runs",
-        heading=f"{len(run_dirs)} runs",
+        title=f"lorapar: {counted(len(run_dirs), 'run')}",
+        heading=counted(len(run_dirs), "run"),
         warnings=Markup(),
         lead=Markup(),
         status=[],

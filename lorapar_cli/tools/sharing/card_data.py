@@ -6,6 +6,7 @@ from typing import Any
 
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.evaluation import EvalRecord, ModelRow, PairRow
 from lorapar_cli.stage_records.score import ScoreRecord
 from lorapar_cli.stage_records.training import RlRecord, SftRecord, TrainingRecord
@@ -107,7 +108,7 @@ def results_section(results: list[Result]) -> list[str]:
         what = f"task `{settings['task']}`" + (f" on {data}" if data else "")
         shots = settings["num_fewshot"]
         parts.append(
-            f"`{result.name}`: {what}, {shots or 'no'} examples in the prompt, "
+            f"`{result.name}`: {what}, {counted(shots, 'example') if shots else 'no examples'} in the prompt, "
             f"{accuracy_of(settings)}. Accuracy with its 95 % Wilson interval and number of items:"
         )
         parts.append(_accuracies(result))
@@ -161,7 +162,7 @@ def training_rows(stages: dict[Stage, Manifest]) -> list[list[str]]:
         rule = settings["formula"] if settings["rule"] == "importance" else settings["rule"]
         said = (
             f"init `{settings['init']}`, r {settings['r']}, lora_alpha {settings['lora_alpha']} on "
-            f"{', '.join(settings['target_modules'])}; {counts['elements']:,} elements ranked by "
+            f"{', '.join(settings['target_modules'])}; {counted(counts['elements'], 'element')} ranked by "
             f"`{rule}`"
         )
         rows.append(["score", said, ""])
@@ -180,7 +181,7 @@ def _training(stage: Stage, manifest: Manifest) -> str:
         f"{n:,} of {title_of(system)}" for system, n in record.counts["records"].items() if n
     )
     parts = [
-        f"{record.metrics['steps']:,} steps of {settings['optimizer']} at rate {rate:g}",
+        f"{counted(record.metrics['steps'], 'step')} of {settings['optimizer']} at rate {rate:g}",
         f"records: {records}",
     ]
     if stage is Stage.TRAIN_SFT:
@@ -190,7 +191,7 @@ def _training(stage: Stage, manifest: Manifest) -> str:
         parts.append(f"GRPO with rewards `{settings['rewards']}`")
         parts += [] if reward is None else [f"last mean reward {reward:.3f}"]
     frozen = record.counts["frozen_moved"]
-    return "; ".join([*parts, f"{frozen:,} frozen elements changed"])
+    return "; ".join([*parts, f"{counted(frozen, 'frozen element')} changed"])
 
 
 def data_rows(stages: dict[Stage, Manifest]) -> list[list[str]]:

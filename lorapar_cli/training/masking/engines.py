@@ -10,6 +10,7 @@ from typing import Any
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.placement.engines import INSTEAD, ZERO_STAGES, Engine, requested_engine
+from lorapar_cli.plurals import counted
 
 
 def require_engine(accelerator: Any, environment: Mapping[str, str] = os.environ) -> Engine:
@@ -51,7 +52,8 @@ def require_same_engine(checkpoint: Path, engine: Engine, processes: int) -> Non
         return
     raise LoraparError(
         f"`{checkpoint}` cannot be resumed by this launch",
-        f"it was written under {found} by {wrote} processes, this is {engine} with {processes}",
+        f"it was written under {found} by {counted(wrote, 'process', 'processes')}, "
+        f"this is {engine} with {processes}",
         f"launch as before, or remove `{checkpoint.parent}` to start over",
     )
 

@@ -8,6 +8,7 @@ of the elements (theta = .9) and for plain LoRA.
 from collections.abc import Collection
 
 from lorapar_cli.options import options_of
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import RateSource
 from lorapar_cli.training.options import TrainingOptions
 
@@ -45,8 +46,8 @@ def rate_note(
     """
     if source == "found" and options.dry_run:
         return (
-            f"before training, the learning rate is found by trials of {options.find_lr_steps} "
-            "steps; the rates shown here are the default's"
+            f"before training, the learning rate is found by trials of "
+            f"{counted(options.find_lr_steps, 'step')}; the rates shown here are the default's"
         )
     share = active / elements
     if source != "default" or share * _FAR >= PAPER_SHARE:

@@ -20,6 +20,7 @@ from lorapar_cli.errors import Diverged, LearntNothing, LoraparError
 from lorapar_cli.events import Advance, Event, Progress, silent
 from lorapar_cli.models.base_model import free_memory, pick_device
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.training import RateSearch, RateTrial
 from lorapar_cli.store.disk.regular_files import remove
 from lorapar_cli.store.journal import Journal, digest_of
@@ -272,12 +273,12 @@ class _Search:
         if chosen is None:
             return (
                 f"no rate changed the held-out {measure} for the better beyond its noise within "
-                f"{steps} steps: the default stays"
+                f"{counted(steps, 'step')}: the default stays"
             )
         if chosen == best:
-            return f"best held-out {measure} after {steps} steps"
+            return f"best held-out {measure} after {counted(steps, 'step')}"
         return (
-            f"held-out {measure} after {steps} steps is within one standard error of the best, at "
+            f"held-out {measure} after {counted(steps, 'step')} is within one standard error of the best, at "
             f"{self._rate(best):g}, and short trials favour low rates"
         )
 

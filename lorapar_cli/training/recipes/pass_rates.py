@@ -13,6 +13,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.generation import Decoding
 from lorapar_cli.models.rendering.tokenization import encode_prompt, trainer_prompt
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import PassFilter
 from lorapar_cli.store.journal import digest_of
 from lorapar_cli.store.records import Record, write_jsonl
@@ -126,7 +127,7 @@ def _require_room(records: list[Record], prompts: list[list[int]], limit: int | 
         if limit is not None and len(prompt) >= limit:
             raise LoraparError(
                 f"the prompt of `{record.id}` leaves no room for a completion",
-                f"{len(prompt):,} tokens, the model has {limit:,} positions",
+                f"{counted(len(prompt), 'token')}, the model has {counted(limit, 'position')}",
                 "lower `--max-prompt-length`",
             )
 
@@ -156,8 +157,9 @@ def _report(figures: PassFilter, low: float, high: float, notes: list[str]) -> N
         LoraparError: All was.
     """
     found = (
-        f"of {figures['asked']:,} prompts {figures['never']:,} never pass and "
-        f"{figures['always']:,} always do, the mean pass rate is {figures['mean']:.3f}"
+        f"of {counted(figures['asked'], 'prompt')} {figures['never']:,} never "
+        f"{inflected(figures['never'], 'passes', 'pass')} and {figures['always']:,} always "
+        f"{inflected(figures['always'], 'does', 'do')}, the mean pass rate is {figures['mean']:.3f}"
     )
     if not figures["kept"]:
         raise LoraparError(
@@ -168,6 +170,6 @@ def _report(figures: PassFilter, low: float, high: float, notes: list[str]) -> N
     dropped = figures["too_low"] + figures["too_high"]
     if dropped:
         notes.append(
-            f"{dropped:,} of {figures['asked']:,} prompts left out by pass rate: "
+            f"{dropped:,} of {counted(figures['asked'], 'prompt')} left out by pass rate: "
             f"{figures['too_low']:,} below {low:g}, {figures['too_high']:,} above {high:g}; {found}"
         )

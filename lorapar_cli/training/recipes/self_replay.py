@@ -13,6 +13,7 @@ from lorapar_cli.models.generation import Decoding
 from lorapar_cli.models.rendering.encoding import Encoded
 from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.names import Artifact
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import ReplaySampling
 from lorapar_cli.store.records import Record, write_records
 from lorapar_cli.training.jobs import Preparation
@@ -84,7 +85,7 @@ def _report(figures: ReplaySampling, room: int, notes: list[str]) -> None:
         LoraparError: All were.
     """
     left_out = {
-        f"did not end within {room} tokens": figures["unfinished"],
+        f"did not end within {counted(room, 'token')}": figures["unfinished"],
         "said nothing": figures["empty"],
         "had too long a prompt": figures["long_prompts"],
     }
@@ -92,11 +93,12 @@ def _report(figures: ReplaySampling, room: int, notes: list[str]) -> None:
     if not figures["answered"]:
         raise LoraparError(
             "the base model has no answer to replay",
-            f"of {figures['asked']} answers {parts}",
+            f"of {counted(figures['asked'], 'answer')} {parts}",
             "raise `--max-length`, lower `--replay-temperature`, or omit `--replay-source self`",
         )
+    left = figures["asked"] - figures["answered"]
     if parts:
         notes.append(
-            f"{figures['asked'] - figures['answered']} of {figures['asked']} answers of the base "
-            f"model are not replayed: {parts}"
+            f"{left} of {counted(figures['asked'], 'answer')} of the base "
+            f"model {inflected(left, 'is', 'are')} not replayed: {parts}"
         )

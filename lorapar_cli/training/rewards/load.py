@@ -13,6 +13,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.grading.latex import check_latex, latex
 from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
+from lorapar_cli.plurals import counted
 from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
 from lorapar_cli.training.rewards.names import CODE, LATEX
@@ -135,7 +136,8 @@ def call_reward(
         raise LoraparError(f"reward `{name}` failed", f"{type(cause).__name__}: {cause}") from cause
     if len(values) != len(completions):
         raise LoraparError(
-            f"reward `{name}` returned {len(values)} values for {len(completions)} completions"
+            f"reward `{name}` returned {counted(len(values), 'value')} for "
+            f"{counted(len(completions), 'completion')}"
         )
     if bad := [value for value in values if not math.isfinite(value)]:
         raise LoraparError(f"reward `{name}` returned {bad[0]}", hint="rewards are finite numbers")

@@ -4,6 +4,7 @@ import importlib.util
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.models.placement.engines import Engine
+from lorapar_cli.plurals import counted
 from lorapar_cli.training.options import RlOptions
 
 ASYNC = "async"
@@ -39,7 +40,7 @@ def require_async(options: RlOptions, engine: Engine, processes: int) -> None:
     if engine.sharded or processes > 1:
         raise LoraparError(
             "`--vllm async` trains in one process",
-            f"{engine} with {processes} processes was launched, which has not been checked",
+            f"{engine} with {counted(processes, 'process', 'processes')} was launched, which has not been checked",
             "omit the launcher; the server may use as many GPUs as it likes",
         )
     try:

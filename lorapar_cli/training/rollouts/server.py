@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.plurals import counted
 
 LAUNCH = (
     "VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 vllm serve MODEL --enable-lora "
@@ -83,9 +84,11 @@ class RolloutServer:
         elif lora["max_lora_rank"] < rank:
             lacking = f"it takes adapters of rank {lora['max_lora_rank']}, this one has {rank}"
         elif lora["max_loras"] < versions:
-            lacking = f"it holds {lora['max_loras']} adapters at once, {versions} are needed"
+            lacking = (
+                f"it holds {counted(lora['max_loras'], 'adapter')} at once, {versions} are needed"
+            )
         elif copies > 1:
-            lacking = f"it has {copies} replicas, of which an adapter reaches one"
+            lacking = f"it has {counted(copies, 'replica')}, of which an adapter reaches one"
         elif told.get("model_config", {}).get("logprobs_mode", "") == "raw_logprobs":
             lacking = "its log-probabilities are those before the temperature"
         if lacking is not None:
@@ -123,7 +126,7 @@ class RolloutServer:
         ):
             raise LoraparError(
                 f"the server at `{self.url}` does not write what it is asked for",
-                f"{len(found)} completions for {request['n']}, of "
+                f"{counted(len(found), 'completion')} for {request['n']}, of "
                 f"{[len(one.tokens) for one in found]} tokens with "
                 f"{[len(one.logprobs) for one in found]} log-probabilities",
             )

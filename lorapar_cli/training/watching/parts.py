@@ -7,6 +7,7 @@ from pathlib import Path
 from lorapar_cli.models.measuring.held_out import HeldOut, read_held_out
 from lorapar_cli.models.measuring.validation import common_prompts
 from lorapar_cli.names import System
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import TrainedRecords
 from lorapar_cli.store.records import Record, read_records
 from lorapar_cli.store.run_dir import RunDir
@@ -70,8 +71,10 @@ def read_stage_records(
     held_out = read_held_out(run_dir)
     if held_out is not None and (tested := common_prompts(trained.all, held_out.records)):
         notes.append(
-            f"{len(tested):,} of {len(trained.all):,} records that are trained on have a prompt that "
-            "`lorapar eval` tests on: figures look better there than they are"
+            f"{len(tested):,} of {counted(len(trained.all), 'record')} that "
+            f"{inflected(len(trained.all), 'is', 'are')} trained on "
+            f"{inflected(len(tested), 'has', 'have')} a prompt that `lorapar eval` tests on: "
+            "figures look better there than they are"
         )
     if part is not None:
         check_apart(part, trained.all, held_out, options, notes)

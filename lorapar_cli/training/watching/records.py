@@ -10,6 +10,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.measuring.held_out import HeldOut
 from lorapar_cli.models.measuring.validation import choose_validation, common_prompts, prompt_key
 from lorapar_cli.names import System, split_file
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.records import Record
 from lorapar_cli.training.watching.options import WatchOptions
 
@@ -118,7 +119,8 @@ def draw_validation(
         part = choose_validation(records, share, seed)
         if not part and name in own:
             raise LoraparError(
-                f"{len(records)} records of `{path}` are too few for a validation part",
+                f"{counted(len(records), 'record')} of `{path}` "
+                f"{inflected(len(records), 'is', 'are')} too few for a validation part",
                 hint="label more records, or give a file of others with `--validation`",
             )
         chosen += part
@@ -139,15 +141,19 @@ def check_apart(
     """
     if both := common_prompts(part.records, trained):
         raise LoraparError(
-            f"{len(both)} validation records are trained on as well",
+            f"{counted(len(both), 'validation record')} {inflected(len(both), 'is', 'are')} trained on "
+            "as well",
             f"`{both[0].id}`, by its prompt",
             "validate on records that the stage does not train on",
         )
     counts = ", ".join(f"{n:,} {system}" for system, n in part.counts.items())
-    apart = "" if options.validation_file else " are not trained on and"
-    notes.append(f"{len(part.records):,} records{apart} are validated on: {counts}")
+    number = len(part.records)
+    are = inflected(number, "is", "are")
+    apart = "" if options.validation_file else f" {are} not trained on and"
+    notes.append(f"{counted(number, 'record')}{apart} {are} validated on: {counts}")
     if held_out is not None and (tested := common_prompts(part.records, held_out.records)):
         notes.append(
-            f"{len(tested):,} validation records are among those that `lorapar eval` tests on: what "
+            f"{counted(len(tested), 'validation record')} "
+            f"{inflected(len(tested), 'is', 'are')} among those that `lorapar eval` tests on: what "
             "is chosen by them looks better there than it is"
         )

@@ -15,6 +15,7 @@ from lorapar_cli.models.adapter import adapter_parameters
 from lorapar_cli.models.distributed import Processes
 from lorapar_cli.models.measuring.probe import at_rest
 from lorapar_cli.models.measuring.records import RecordSet
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.forgetting import Forgetting
 from lorapar_cli.stage_records.training import StageValidation, ValidationPoint, Watched
 from lorapar_cli.store.step_log import StepLog
@@ -260,14 +261,14 @@ class Watch(TrainerCallback):
         last = self._of_trainer().state.global_step
         if self._is_time_to_stop() and last < self._of_trainer().state.max_steps:
             self._notes.append(
-                f"stopped at step {last}: none of the last {self._choice.without} evaluations was better "
-                f"than step {step}"
+                f"stopped at step {last}: none of the last "
+                f"{counted(self._choice.without, 'evaluation')} was better than step {step}"
             )
         if self._options.keep == "best":
             self._notes.append(
                 f"step {published} of {last} is published: its validation {self._plan.measure} on "
                 f"{', '.join(self._plan.own)}, {figure}, is the {superlative} of "
-                f"{self._choice.evaluations} evaluations"
+                f"{counted(self._choice.evaluations, 'evaluation')}"
             )
         elif step != last:
             self._notes.append(

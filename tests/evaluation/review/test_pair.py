@@ -78,11 +78,11 @@ def test_other_test_sets_are_refused_with_what_could_be_paired(evaluation):
     with pytest.raises(LoraparError, match="different test sets") as raised:
         compare_evaluations(first, second, None, anyway=False)
     assert raised.value.found == (
-        "1 items could be paired; 1 are only in the first, 1 only in the second; "
-        "1 have one id and another question, such as `b`; "
-        "1 have one id and another reference, such as `c`"
+        "1 item could be paired; 1 is only in the first, 1 only in the second; "
+        "1 has one id and another question, such as `b`; "
+        "1 has one id and another reference, such as `c`"
     )
-    assert "the 1 common ones with `--anyway`" in raised.value.hint
+    assert "the 1 common one with `--anyway`" in raised.value.hint
     found = compare_evaluations(first, second, None, anyway=True)
     assert (found.pairs[0]["n"], found.pairs[0]["only_first_ids"]) == (1, ["a"])
     assert found.notes == [raised.value.found]

@@ -94,7 +94,7 @@ def test_a_torn_or_damaged_journal_loses_only_the_lines_concerned(tmp_path, corp
     outcome = run_classify(tmp_path / "run", corpus, limit=200)
     counts = outcome.manifest.counts["teachers"].values()
     assert sum(row["asked"] for row in counts) == 2
-    assert "1 damaged lines of the journal were skipped" in outcome.manifest.notes
+    assert "1 damaged line of the journal was skipped" in outcome.manifest.notes
     assert "the first damaged line is `votes.jsonl:4`" in outcome.manifest.notes
     json.loads((folder / "votes.jsonl").read_bytes().splitlines()[-1])
 

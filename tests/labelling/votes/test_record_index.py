@@ -56,9 +56,9 @@ def test_what_is_missing_in_the_data_is_said_before_anyone_is_asked(tmp_path):
     )
     notes = [event.text for event in events if isinstance(event, Note)]
     assert notes == [
-        "1 of 3 records have no reference answer, which `train-rl` and `eval` need; "
+        "1 of 3 records has no reference answer, which `train-rl` and `eval` need; "
         "`--answer-field` names the field that holds it",
-        "field `hint` looks like part of the question and is not used (1 rows)",
+        "field `hint` looks like part of the question and is not used (1 row)",
     ]
     asked = [i for i, e in enumerate(events) if isinstance(e, Advance) and e.task != "reading"]
     assert max(i for i, e in enumerate(events) if isinstance(e, Note)) < min(asked)

@@ -72,9 +72,7 @@ def test_questions_that_an_endpoint_rejects_are_no_votes_and_asked_again_later(t
         outcome = ask(tmp_path / "run", data, server, "a", holdout=0.0)
     counts = outcome.manifest.counts["teachers"]["a"]
     assert (counts["refused"], counts["no_vote"], counts["asked"]) == (1, 1, 2)
-    assert any(
-        "rejected 1 questions: rejected (400): too long" in n for n in outcome.manifest.notes
-    )
+    assert any("rejected 1 question: rejected (400): too long" in n for n in outcome.manifest.notes)
     lines = {line["prompt"]: line for line in read_lines(outcome.folder / "labels.jsonl")}
     assert lines["bad?"]["votes"] == {"a": None}
     with running_server() as server:

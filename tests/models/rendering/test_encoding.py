@@ -238,7 +238,7 @@ def test_blocks_that_stand_for_no_reasoning_are_counted():
     ]
     closed = describe_encoding(encode_records(build_tokenizer(DEEPSEEK_R1), records))
     assert closed == [
-        "the chat template opens a block of reasoning that 1 of 2 records have no text for; it is "
+        "the chat template opens a block of reasoning that 1 of 2 records has no text for; it is "
         "closed and does not contribute to the loss"
     ]
     (empty,) = describe_encoding(encode_records(build_tokenizer(QWEN3), records), "System 1")

@@ -60,7 +60,7 @@ def test_arguments_are_those_of_its_own_trainer():
     [
         ({"lora_config": None}, "without `--enable-lora`"),
         ({"lora_config": LORA | {"max_lora_rank": 4}}, "rank 4, this one has 8"),
-        ({"lora_config": LORA | {"max_loras": 1}}, "holds 1 adapters at once, 6 are needed"),
+        ({"lora_config": LORA | {"max_loras": 1}}, "holds 1 adapter at once, 6 are needed"),
         ({"parallel_config": {"data_parallel_size": 2}}, "2 replicas"),
         ({"model_config": {"logprobs_mode": "raw_logprobs"}}, "before the temperature"),
     ],

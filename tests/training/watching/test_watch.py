@@ -229,7 +229,7 @@ def test_the_validation_part_is_not_trained_on(run_dir, tmp_path):
 
 def test_records_that_are_trained_on_are_refused_as_validation(run_dir, tmp_path):
     validation = write_validation(tmp_path, same=["What is 3 plus 4?"])
-    with pytest.raises(LoraparError, match="1 validation records are trained on") as caught:
+    with pytest.raises(LoraparError, match="1 validation record is trained on") as caught:
         train_sft(run_dir, sft(tmp_path, eval_steps=2, validation=validation))
     assert "v0" in caught.value.found
     assert run_dir.manifest(Stage.TRAIN_SFT) is None

@@ -11,6 +11,7 @@ from lorapar_cli.cli.eval_tables import difference, heading_of
 from lorapar_cli.cli.forgetting_tables import forgetting_table
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.errors import UsageError
+from lorapar_cli.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +95,7 @@ def _choose(first: Path, second: Path, name: str | None) -> tuple["Evaluation", 
             wanted = next(iter(evaluations))
         elif name is None and len(common) != 1:
             raise UsageError(
-                f"`{path}` has {len(evaluations)} evaluations",
+                f"`{path}` has {counted(len(evaluations), 'evaluation')}",
                 ", ".join(evaluations),
                 "name one with `--name`, or give its folder",
             )

@@ -9,6 +9,7 @@ import typer
 from lorapar_cli.cli.console import print_json, stdout
 from lorapar_cli.cli.options import JsonOption
 from lorapar_cli.names import Region
+from lorapar_cli.plurals import counted
 from lorapar_cli.stage_records.partition import RegionRow
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def inspect(
             console.print(renderable)
         return
     console.print(
-        f"{report['kind']} of {report['matrices']} matrices: `{report['path']}`", markup=False
+        f"{report['kind']} of {counted(report['matrices'], 'matrix', 'matrices')}: `{report['path']}`",
+        markup=False,
     )
     for key, value in sorted(report["metadata"].items()):
         console.print(f"  {key}: {value}", markup=False)

@@ -57,7 +57,7 @@ def test_json(run):
 def test_what_cannot_be_compared_says_what_could(run):
     code, _, err = run("a/eval/heldout", "b/eval/other")
     assert code == 1
-    assert "1 items could be paired; 2 are only in the first" in err
+    assert "1 item could be paired; 2 are only in the first" in err
     assert run("a/eval/heldout", "b/eval/other", "--anyway")[0] == 0
     code, _, err = run("b", "b")
     assert code == 2
