@@ -7,6 +7,7 @@ from lorapar_cli.options import as_recorded, options_of
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.tools.markdown import section, table
 from lorapar_cli.tools.run_results import STAGE_OPTIONS, RunResults
+from lorapar_cli.tools.sharing.commands import given_options
 
 _SHOWN_DIGITS = 12
 
@@ -45,12 +46,7 @@ def _machine(manifest: Manifest) -> str:
 
 
 def _given(manifest: Manifest) -> str:
-    settings = manifest.settings
-    values = {name: settings[name] for name in manifest.given if name in settings}
-    shown = {
-        k: ",".join(map(str, v)) if isinstance(v, (list, dict)) else v for k, v in values.items()
-    }
-    return " ".join(f"`--{name.replace('_', '-')} {value}`" for name, value in shown.items())
+    return " ".join(f"`{words}`" for words in given_options(manifest))
 
 
 def files_section(run: RunResults) -> str:

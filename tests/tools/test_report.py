@@ -49,10 +49,31 @@ def test_a_page_has_what_the_manifests_say(run, tmp_path, line):
 def test_given_options_files_and_machines_are_listed(run, tmp_path):
     page = report(run, tmp_path)
     manifest = run.manifest(Stage.CLASSIFY)
-    assert "`--teachers gpt\\|4,local` `--limit 100`" in page
+    assert "`--teachers 'gpt\\|4,local'` `--limit 100` |" in page
     assert f"| classify | in: data | `{manifest.inputs['data']['sha256'][:12]}` |" in page
     assert f"| eval/test | result | `{_sha256(run.root / 'eval/test/result')[:12]}` |" in page
     assert f"torch {manifest.libraries['torch']}" in page
+
+
+def test_given_options_stand_as_they_are_typed(run, tmp_path):
+    """A switch that is off has a name only where it is on by default."""
+    given = {"forgetting": False, "find_lr": True, "packing": False, "from_": "init"}
+    given |= {"training": ["bf16=false", "a=b c"], "max_length": None}
+    manifest = run.manifest(Stage.TRAIN_SFT)
+    manifest.settings |= given
+    manifest.given = [*given]
+    write_manifest(run.folder(Stage.TRAIN_SFT), manifest)
+    (line,) = [
+        line for line in report(run, tmp_path).splitlines() if line.startswith("| train-sft | 2")
+    ]
+    typed = set(line.split(" | ")[4].removesuffix(" |")[1:-1].split("` `"))
+    assert typed == {
+        "--no-forgetting",
+        "--find-lr",
+        "--from init",
+        "--training bf16=false",
+        "--training 'a=b c'",
+    }
 
 
 def _sha256(path) -> str:
@@ -163,7 +184,7 @@ def test_accuracies_and_differences(sampled):
 
 
 def test_options_with_several_numbers_are_shown(sampled):
-    assert "`--k 1,2` `--samples 2`" in report(sampled, sampled.root)
+    assert "`--samples 2` `--k 1,2`" in report(sampled, sampled.root)
 
 
 def test_metrics_of_the_harness_keep_their_names(tmp_path):

@@ -28,6 +28,13 @@ def repeated_command(manifest: Manifest, root: Path) -> str:
     return _line(manifest, _data_places(manifest, root), _whole)
 
 
+def given_options(manifest: Manifest) -> Iterator[str]:
+    """Yields the options that a stage was given, each with its value, as they are typed."""
+    for each in options_of(STAGE_OPTIONS[Stage(manifest.stage)]):
+        if each.name in manifest.given:
+            yield from _words(each, manifest, _whole)
+
+
 def _line(manifest: Manifest, data: list[str], show: Callable[[Any], str]) -> str:
     stage = Stage(manifest.stage)
     words = ["lorapar", stage.value]
