@@ -33,6 +33,16 @@ class NextStep:
     why: str = ""
 
 
+def rows_with_next(rows: list[StageStatus], step: NextStep) -> list[StageStatus]:
+    """Returns the rows of a run with what to type next: the first that is not done has it, or the last."""
+    at = next((n for n, row in enumerate(rows) if row["state"] != "done"), len(rows) - 1)
+    named: list[StageStatus] = [{**row} for row in rows]
+    named[at]["next"] = step.command
+    if step.why:
+        named[at]["why"] = step.why
+    return named
+
+
 def next_step(run: RunDir, rows: list[StageStatus]) -> NextStep | None:
     """Returns what brings the run further, None where every stage is done."""
     row = next((row for row in rows if row["state"] != "done"), None)

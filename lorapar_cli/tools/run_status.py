@@ -1,7 +1,7 @@
 """What a run directory contains, stage by stage, and whether it still fits together."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage, System
@@ -21,6 +21,8 @@ class StageStatus(TypedDict):
         stage: `eval/<name>` for an evaluation.
         state: done, stale, damaged, unreadable, unfinished or missing.
         what: Its first counts, or what is wrong with it.
+        next: What to type next, of `status` alone: at the first that is not done, else at the last.
+        why: A sentence for whoever would not expect that command.
     """
 
     stage: str
@@ -28,6 +30,8 @@ class StageStatus(TypedDict):
     finished: str | None
     seconds: float | None
     what: str
+    next: NotRequired[str]
+    why: NotRequired[str]
 
 
 def run_status(run: RunDir) -> list[StageStatus]:

@@ -12,7 +12,7 @@ _WIDTH = 80
 
 def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False) -> None:
     """Show each stage of the run directory: done, stale, damaged, unreadable, unfinished or missing."""
-    from lorapar_cli.tools.next_step import next_step
+    from lorapar_cli.tools.next_step import NextStep, next_step, rows_with_next
     from lorapar_cli.tools.run_status import run_status
 
     run = RunDir(run_dir)
@@ -24,8 +24,9 @@ def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
     started = time.monotonic()
     rows = run_status(run)
     seconds = time.monotonic() - started
+    step = next_step(run, rows) or NextStep(next_on(run_dir, "lorapar report"))
     if as_json:
-        print_json(rows)
+        print_json(rows_with_next(rows, step))
         return
     from rich import box
     from rich.table import Table
@@ -44,10 +45,6 @@ def status(run_dir: RunDirOption = DEFAULT_RUN_DIR, as_json: JsonOption = False)
         table.add_row(label, row["state"], ended, taken, row["what"])
     stdout(_WIDTH).print(table)
     say(f"every recorded file was read and compared in {seconds:.1f} s")
-    step = next_step(run, rows)
-    if step is None:
-        say(f"next: {next_on(run_dir, 'lorapar report')}")
-        return
     say(f"next: {step.command}")
     if step.why:
         say(f"      {step.why}")

@@ -84,6 +84,25 @@ def test_it_fits_80_columns_and_names_the_next_command(root, status, capfd):
     )
 
 
+@pytest.mark.parametrize("finished", [(), (Stage.CLASSIFY,), tuple(Stage)[:-1], tuple(Stage)])
+def test_json_has_the_next_command_that_is_printed(tmp_path, capfd, finished):
+    run = RunDir(tmp_path / "a run")
+    run.root.mkdir()
+    for stage in finished:
+        counts = {"system1": 0, "system2": 9, "heldout": 0}
+        _write(run, "eval/mine" if stage is Stage.EVAL else stage, settings={}, counts=counts)
+    with pytest.raises(SystemExit):
+        main(["status", "--run-dir", str(run.root), "--json"])
+    rows = json.loads(capfd.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["status", "--run-dir", str(run.root)])
+    printed_lines = capfd.readouterr().err.splitlines()
+    (named,) = [row for row in rows if "next" in row]
+    assert f"next: {named['next']}" in printed_lines
+    assert [f"      {named['why']}"] == printed_lines[-1:] if "why" in named else True
+    assert named is next((row for row in rows if row["state"] != "done"), rows[-1])
+
+
 @pytest.mark.parametrize(
     ("states", "words"),
     [
