@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lorapar_cli.models.base_model import avoid_cudnn_attention
 from lorapar_cli.names import TARGET_MODULES
 
 GIB = 2**30
@@ -75,6 +76,7 @@ def build_base(size: Size) -> LlamaForCausalLM:
     """Returns the base model, made on the GPU in bfloat16."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    avoid_cudnn_attention(torch.device(device))
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:

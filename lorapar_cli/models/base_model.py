@@ -152,6 +152,7 @@ def load_base(
         device_map: Distribute its layers over all GPUs (`models.placement.loading`).
     """
     device = pick_device()
+    avoid_cudnn_attention(device)
     computed = pick_dtype(dtype, device)
     loader = AutoModelForSeq2SeqLM if base.encoder_decoder else AutoModelForCausalLM
     options: dict[str, Any] = {"dtype": computed, "trust_remote_code": trust_remote_code}
@@ -171,6 +172,18 @@ def load_base(
             # backward pass: gradients would silently stop at each of these modules.
             cast(Any, module).support_avx512bf16_for_cpu = False
     return model.eval()
+
+
+def avoid_cudnn_attention(device: torch.device) -> None:
+    """Keeps `sdpa` from choosing cuDNN's kernel on a GPU, in this process from now on.
+
+    PyTorch prefers it on an H100 or H200. Its backward pass gives NaN where a padded batch is 64,
+    192, 320 ... tokens long and a row attends to nothing, as rows of left padding do, or to scores
+    far below zero (https://github.com/pytorch/pytorch/issues/196678, torch 2.11 to 2.13). The other
+    kernels are right.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def require_attention(name: Attention, dtype: torch.dtype, device: torch.device) -> None:

@@ -8,7 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, T5Config
 
 from lorapar_cli.errors import LoraparError, UsageError
+from lorapar_cli.models import base_model
 from lorapar_cli.models.base_model import (
+    avoid_cudnn_attention,
     find_base_model,
     load_base,
     load_tokenizer,
@@ -124,3 +126,47 @@ def test_a_folder_without_a_tokenizer_is_named(folder):
         (folder / name).unlink()
     with pytest.raises(LoraparError, match="cannot load the tokenizer"):
         load_tokenizer(find_base_model(str(folder)))
+
+
+@pytest.fixture
+def cudnn_attention():
+    """PyTorch's own choice, whatever earlier tests left."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    yield torch.backends.cuda.cudnn_sdp_enabled
+    torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+@pytest.mark.parametrize(("device", "left"), [("cpu", True), ("cuda", False)])
+def test_attention_of_cudnn_is_avoided_where_there_is_a_gpu(cudnn_attention, device, left):
+    avoid_cudnn_attention(torch.device(device))
+    assert cudnn_attention() is left
+
+
+@pytest.mark.parametrize(("device", "left"), [("cpu", True), ("cuda", False)])
+def test_it_is_avoided_before_weights_are_loaded(monkeypatch, cudnn_attention, device, left):
+    seen = []
+
+    def stop(*_):
+        seen.append(cudnn_attention())
+        raise InterruptedError
+
+    monkeypatch.setattr(base_model, "pick_device", lambda: torch.device(device))
+    monkeypatch.setattr(base_model, "load_weights", stop)
+    with pytest.raises(InterruptedError):
+        load_base(find_base_model("embedded"), "float32")
+    assert seen == [left]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("length", [63, 64, 65, 128, 192, 704])
+def test_gradients_of_left_padded_batches_are_finite(cudnn_attention, length):
+    model = load_base(find_base_model("embedded"), "bfloat16")
+    ids = torch.randint(10, 600, (4, length), device="cuda")
+    mask = torch.ones_like(ids)
+    for row, padding in enumerate((0, 1, length // 2, length - 1)):
+        mask[row, :padding] = 0
+    with torch.autocast("cuda", torch.bfloat16):
+        losses = model(input_ids=ids, attention_mask=mask).logits.float().logsumexp(-1)
+    losses[mask.bool()].sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
