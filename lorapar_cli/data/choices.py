@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorapar_cli.data.rows import BadRow, RowReader, kind_of, parse_json_text
+from lorapar_cli.data.rows import BadRow, RowReader, kind_of, parse_json_field, parse_json_text
 from lorapar_cli.plurals import counted
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -157,7 +157,7 @@ def _first(value: dict[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def _read_choices(value: Any, field: str) -> Choices:
-    value = parse_json_text(value)
+    value = parse_json_field(value)
     if isinstance(value, str):
         raise BadRow(f"`{field}` is text but not a JSON list")
     if isinstance(value, dict):

@@ -5,7 +5,6 @@ Nothing here holds more than one row or one Parquet batch at a time.
 
 import codecs
 import io
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lorapar_cli.data.json_stream import read_array, shown
 from lorapar_cli.data.rows import BadRow, Row, kind_of
 from lorapar_cli.data.tables import read_csv, read_parquet
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.disk.json_keys import DECODER, RepeatedKey
 from lorapar_cli.store.disk.regular_files import describe_json_error, open_regular
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -143,9 +143,11 @@ class DataFile:
 
 def _parse(text: bytes) -> Row | BadRow:
     try:
-        value = json.loads(text.decode())
+        value = DECODER.decode(text.decode())
     except UnicodeDecodeError as cause:
         return BadRow(f"not UTF-8 text ({cause}); `iconv -f FROM -t UTF-8` converts a file")
+    except RepeatedKey as cause:
+        return BadRow(str(cause))
     except (ValueError, RecursionError) as cause:
         return BadRow(f"not valid JSON ({describe_json_error(cause)}): {shown(text.decode())}")
     if not isinstance(value, dict):

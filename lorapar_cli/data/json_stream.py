@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from lorapar_cli.data.rows import BadRow, kind_of
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.store.disk.json_keys import DECODER, RepeatedKey
 from lorapar_cli.store.disk.regular_files import describe_json_error
 
 _READ_CHARACTERS = 1 << 16
@@ -56,7 +57,7 @@ def _read_elements(buffer: "_Buffer") -> Iterator[tuple[str, dict[str, Any] | Ba
             raise buffer.error("the file ends inside the array")
         place = buffer.place
         value, text = buffer.decode()
-        if isinstance(value, dict):
+        if isinstance(value, dict | BadRow):
             yield place, value
         else:
             found = f"{kind_of(value)} instead of an object: {shown(text)}"
@@ -90,7 +91,7 @@ class _Buffer:
 
     def __init__(self, file: IO[str], name: str) -> None:
         self._file, self._name = file, name
-        self._decoder = json.JSONDecoder()
+        self._lenient = json.JSONDecoder()
         self._ended = False
         self.text, self.at, self.line = "", 0, 1
         # Index in `text` of the start of the current line; negative once that has been dropped.
@@ -117,14 +118,14 @@ class _Buffer:
         self.at += 1
 
     def decode(self) -> tuple[Any, str]:
-        """Returns the next value and its text, and moves past it.
+        """Returns the next value and its text, and moves past it; BadRow for a key that is there twice.
 
         Raises:
             LoraparError: It is not a valid JSON value.
         """
         while True:
             try:
-                value, end = self._decoder.raw_decode(self.text, self.at)
+                value, end = self._decode_at()
             except (ValueError, RecursionError) as cause:
                 if self._ended or self._is_final(cause):
                     reason = getattr(cause, "msg", describe_json_error(cause))
@@ -135,6 +136,13 @@ class _Buffer:
                     self._advance(end)
                     return value, text
             self._read_more()
+
+    def _decode_at(self) -> tuple[Any, int]:
+        try:
+            return DECODER.raw_decode(self.text, self.at)
+        except RepeatedKey as cause:
+            # Where the element ends, reading goes on.
+            return BadRow(str(cause)), self._lenient.raw_decode(self.text, self.at)[1]
 
     def error(self, reason: str, index: int | None = None) -> LoraparError:
         """Returns the error that names the place of an index in `text`, else of `at`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorapar_cli.data.rows import BadRow, as_text, kind_of, parse_json_text
+from lorapar_cli.data.rows import BadRow, as_text, kind_of, parse_json_field, parse_json_text
 from lorapar_cli.store.records import Message
 
 # Who speaks, by ShareGPT's names. `function_call` is a call that is written as JSON text.
@@ -50,7 +50,7 @@ def read_chat(value: Any, name: str) -> Chat:
     Raises:
         BadRow: It is not a list of messages with text.
     """
-    value = parse_json_text(value)
+    value = parse_json_field(value)
     if not isinstance(value, list) or not value:
         raise BadRow(f"field `{name}` is not a list of messages")
     chat = Chat([], [])
@@ -131,7 +131,7 @@ def _read_from_value(message: dict[str, Any], present: dict[str, Any], place: st
 
 def _parse_calls(text: str, place: str) -> list[dict[str, Any]]:
     """Returns the calls that ShareGPT writes as `{"name": ..., "arguments": {...}}`."""
-    value = parse_json_text(text)
+    value = parse_json_field(text)
     functions = value if isinstance(value, list) else [value]
     return _read_tool_calls(
         [{"type": "function", "function": function} for function in functions], place
@@ -193,7 +193,7 @@ def read_history(value: Any, name: str) -> list[Message]:
     Raises:
         BadRow: It is neither.
     """
-    value = parse_json_text(value)
+    value = parse_json_field(value)
     if isinstance(value, list) and value and all(_is_pair(each) for each in value):
         return [
             message
@@ -216,6 +216,6 @@ def _is_pair(value: Any) -> bool:
 
 def read_tools(value: Any) -> list[dict[str, Any]] | None:
     """Returns the definitions of tools that a field holds, as a list or JSON text; None if not."""
-    value = parse_json_text(value)
+    value = parse_json_field(value)
     defined = isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
     return value if defined else None

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from lorapar_cli.store.disk.json_keys import DECODER, RepeatedKey
+
 Row = dict[str, Any]
 
 _TYPES = {
@@ -46,6 +48,22 @@ def parse_json_text(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def parse_json_field(value: Any) -> Any:
+    """Returns the same of a field that is no text by itself.
+
+    Raises:
+        BadRow: An object of it has a key twice.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return DECODER.decode(value)
+        except RepeatedKey as cause:
+            raise BadRow(str(cause)) from cause
         except (ValueError, RecursionError):
             return value
     return value

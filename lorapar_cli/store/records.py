@@ -12,6 +12,7 @@ from typing import Any
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import System
 from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.disk.json_keys import DECODER, RepeatedKey
 from lorapar_cli.store.disk.regular_files import describe_json_error, open_regular
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -181,7 +182,7 @@ def parse_line(line: str, path: Path, number: int, *, half_pairs: bool = False) 
         LoraparError: The line is not a JSON object; the message names file and line.
     """
     try:
-        value = json.loads(line)
+        value = DECODER.decode(line)
         # Half a surrogate pair, which only an escape can spell, is no text that can be written.
         if not half_pairs and _SURROGATE.search(line):
             json.dumps(value, ensure_ascii=False).encode()
@@ -189,6 +190,8 @@ def parse_line(line: str, path: Path, number: int, *, half_pairs: bool = False) 
         raise LoraparError(
             f"`{path}:{number}` is not valid text", "it contains half a surrogate pair"
         ) from cause
+    except RepeatedKey as cause:
+        raise LoraparError(f"`{path}:{number}` names a key twice", str(cause)) from cause
     except (ValueError, RecursionError) as cause:
         raise LoraparError(
             f"`{path}:{number}` is not valid JSON",

@@ -64,10 +64,29 @@ def plain(values):
     return [json.dumps(value) for value in values]
 
 
+class Repeated:
+    """Stands for an object with a key twice, and for whatever holds one."""
+
+
+def object_of(pairs):
+    values = dict(pairs)
+    whole = len(values) == len(pairs) and not any(holds_repeated(each) for each in values.values())
+    return values if whole else Repeated()
+
+
+def holds_repeated(value) -> bool:
+    if isinstance(value, list):
+        return any(map(holds_repeated, value))
+    return isinstance(value, Repeated)
+
+
 def assert_read_like_json(text: str, size: int) -> None:
-    """Checks that a text is read as `json.loads` reads it, or refused where that refuses it."""
+    """Checks that a text is read as `json.loads` reads it, or refused where that refuses it.
+
+    An object with a key twice is a bad row.
+    """
     try:
-        expected = json.loads(text)
+        expected = json.loads(text, object_pairs_hook=object_of)
     except ValueError:
         expected = None
     if not isinstance(expected, list):
@@ -92,6 +111,18 @@ def test_any_array_of_objects_is_read_as_json_reads_it(text, size):
 @given(arrays(VALUES), READ_SIZES)
 def test_elements_that_are_not_objects_are_bad_rows(text, size):
     assert_read_like_json(text, size)
+
+
+@settings(max_examples=200, deadline=None)
+@given(arrays(), st.integers(0, 2), READ_SIZES)
+def test_an_object_with_a_key_twice_is_a_bad_row_behind_which_reading_goes_on(text, before, size):
+    twice = '{"b": [{"a": "}", "\\u0061": 2}]}'
+    objects = text.strip()[1:-1]
+    rest = f", {objects}]" if objects.strip() else "]"
+    rows = read(f"[{before * '{},'}\n{twice}{rest}", size)
+    place, row = rows[before]
+    assert (place, str(row)) == ("data.json:2", "key `a` is there more than once in one object")
+    assert plain(each for _, each in rows[before + 1 :]) == plain(json.loads(text))
 
 
 @settings(max_examples=500, deadline=None)

@@ -137,6 +137,40 @@ def test_an_element_that_is_not_an_object_is_named_with_its_line(tmp_path):
     assert len(records_of(path, skip_bad=True)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "d.jsonl",
+            f'{GOOD}\n{{"question": "a", "answer": "#### 1", "answer": "#### 2"}}\n{GOOD}\n',
+        ),
+        (
+            "d.jsonl",
+            f'{GOOD}\n{{"answer": "#### 1", "question": "a", "\\u0061nswer": "1"}}\n{GOOD}\n',
+        ),
+        ("d.json", f'[{GOOD},\n{{"answer": 1, "question": "a", "answer": 1}},\n{GOOD}]'),
+        (
+            "d.json",
+            f'[{GOOD},\n{{"question": "a", "more": [{{"answer": 1, "answer": 2}}]}},\n{GOOD}]',
+        ),
+        (
+            "d.csv",
+            'messages\n"[{""role"": ""user"", ""content"": ""q""}, {""role"": ""assistant"", ""content"": '
+            '""a""}]"\n"[{""role"": ""user"", ""answer"": ""q"", ""answer"": ""r""}]"\n"[{""role"": '
+            '""user"", ""content"": ""q""}, {""role"": ""assistant"", ""content"": ""a""}]"\n',
+        ),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_with_its_line(tmp_path, name, text):
+    """Which of its values was meant is not for a reader to say."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(LoraparError, match=rf"{name}:{3 if name == 'd.csv' else 2}`") as error:
+        records_of(path)
+    assert error.value.found == "key `answer` is there more than once in one object"
+    assert len(records_of(path, skip_bad=True)) == 2
+
+
 def test_a_csv_row_of_the_wrong_length_is_named_with_its_line(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text('question,answer\n"two\nlines",1\nonly\n', encoding="utf-8")

@@ -47,6 +47,7 @@ def test_empty_lines_count_but_are_not_yielded(tmp_path):
     ("content", "words"),
     [
         (b'{"a": 1}\n{"a"\n', "f.jsonl:2` is not valid JSON"),
+        (b'{}\n{"a": {"b": 1, "b": 1}}\n', "f.jsonl:2` names a key twice"),
         (b"[1]\n", "f.jsonl:1` is not a JSON object"),
         (b'{"a": "\xff"}\n', "is not UTF-8 text"),
         (None, "no such file"),
