@@ -36,6 +36,7 @@ OFFERED = {
     "LoraparError": "lorapar_cli.errors",
 }
 """Name of the Python interface -> the module that defines it."""
+__all__ = list(OFFERED)
 
 
 def __getattr__(name: str) -> Any:

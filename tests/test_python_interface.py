@@ -98,3 +98,9 @@ def test_the_version_for_a_bug_report_is_json(tmp_path):
     refused = lorapar(tmp_path, "--json", "doctor", PYTHONPATH=str(ROOT))
     assert refused.returncode == 2
     assert "belongs to `--version`" in refused.stderr
+
+
+def test_all_names_are_there_with_one_import():
+    names: dict = {}
+    exec("from lorapar_cli import *", names)
+    assert OFFERED.keys() == names.keys() - {"__builtins__"}

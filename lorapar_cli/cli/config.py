@@ -182,6 +182,8 @@ def _parse(
 
 # What YAML knows and nobody can type as one value.
 _NOT_TYPED = (dict, list, bool, set, bytes, tuple)
+# Kinds of options that no comma separates, by the names that the parser gives them.
+_SINGLE = ("int", "int range", "float", "float range", "choice")
 
 
 def _wanted(option: Any, value: Any) -> str | None:
@@ -195,6 +197,8 @@ def _wanted(option: Any, value: Any) -> str | None:
             listed = value if isinstance(value, list) else [value]
             pairs = all(isinstance(each, str) and "=" in each for each in listed)
             return None if isinstance(value, dict) or pairs else "a mapping or `KEY=VALUE`"
+        if isinstance(value, list) and option.type.name in _SINGLE:
+            return "one value"
     parts = value if isinstance(value, list) else [value]
     if any(isinstance(part, _NOT_TYPED) or part is None for part in parts):
         return "a value or a list of values"

@@ -69,6 +69,8 @@ def _thetas(text: str) -> list[float]:
             thetas.append(float(part))
         except ValueError as cause:
             raise UsageError("`--sweep` takes numbers, comma-separated", repr(part)) from cause
+        if not 0 < thetas[-1] <= 1:
+            raise UsageError(f"each theta of `--sweep` must be above 0 and at most 1, not {part}")
     return thetas
 
 

@@ -70,6 +70,8 @@ def test_sweep_prints_one_row_a_theta(importance, tmp_path):
         (("--theta", "1.5"), "theta"),
         (("--theta", "0"), "`--theta` must be above 0 and at most 1"),
         (("--sweep", "0.5,x"), "takes numbers"),
+        (("--sweep", "0.5,0"), "each theta of `--sweep` must be above 0 and at most 1, not 0"),
+        (("--sweep", "nan"), "each theta of `--sweep`"),
         (("--sweep", "0.5", "--scope", "module"), "`--out`, `--scope` with it"),
         (("--select", "best"), "select"),
         (("--budget", "9", "--theta", "0.5"), "omit `--theta`"),

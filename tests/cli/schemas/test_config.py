@@ -25,7 +25,21 @@ WITH_DATA = {"classify": {"data": "d.jsonl", "teachers": "rules-cues"}}
 VALUES = [
     *(True, False, "text", "two words", "a=1", "", "1", "1e-4", "0.5", "-3"),
     *(-1, 0, 1, 0.5, 3.0, 10**9, 10**30, -0.5),
-    *([], ["a"], [1, 2], ["a=1"], [["a"]], [{"a": 1}], [True], [None], {}, {"a": 1}, {"a": [1]}),
+    *(
+        [],
+        ["a"],
+        [1],
+        [0.5],
+        [1, 2],
+        ["a=1"],
+        [["a"]],
+        [{"a": 1}],
+        [True],
+        [None],
+        {},
+        {"a": 1},
+        {"a": [1]},
+    ),
 ]
 
 
@@ -80,6 +94,8 @@ def test_the_schema_refuses_nothing_that_run_takes(commands, stage):
         {"score": {"samples": 0}},
         {"score": {"samples": 1.5}},
         {"score": {"dtype": "float8"}},
+        {"score": {"dtype": ["float32"]}},
+        {"partition": {"theta": [0.5]}},
         {"classify": None},
         {"classify": {}},
         {"score": {"samples": {"a": 1}}},
