@@ -30,8 +30,11 @@ _LABELS = {
 }
 _DOTS = 30_000
 _DPI = 150
-# Inches.
-_WIDTH = 6.4
+# Inches: width of a figure, height of a heat map's row, of a line of labels, of a whole heat map on a page.
+_WIDTH, _ROW, _LINE, _TALLEST = 6.4, 0.32, 0.16, 4.8
+_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+# Modules of a heat map that stands beside another one on a page.
+_MOST_BESIDE = 9
 
 
 def draw_partition(
@@ -160,18 +163,35 @@ def draw_layers(mask: Tensors, width: float | None = None) -> "Figure":
             counts[row][cell] += np.count_nonzero(mask[name] & bit)
     with np.errstate(invalid="ignore"):
         shares = 100 * counts[1:] / counts[0]
-    wide = 2 + 1.1 * len(modules)
-    figure = _figure(min(wide, width or wide), 1.8 + 0.32 * len(layers))
-    panels = figure.subplots(1, 2, sharey=True)
+    wide, tall = 2 + 1.1 * len(modules), _ROW * len(layers)
+    below = width is not None and len(modules) > _MOST_BESIDE
+    if width is not None:
+        # Taller than a screen, it would be made smaller, and its words with it.
+        tall = min(tall, _TALLEST / 2 if below else _TALLEST)
+    rows = 2 if below else 1
+    figure = _figure(min(wide, width or wide), rows * (1.8 + tall))
+    panels = figure.subplots(rows, 3 - rows, sharey=True)
+    step = _label_step(tall / len(layers))
     for panel, share, title in zip(panels, shares, ("active in SFT", "active in RL"), strict=True):
         image = panel.imshow(share, aspect="auto", vmin=0, vmax=np.nanmax(shares), cmap="viridis")
         panel.set_title(title)
         slant = {"rotation": 45, "ha": "right"} if width is None else {"rotation": 90}
         panel.set_xticks(range(len(modules)), modules, **slant)
-        panel.set_yticks(range(len(layers)), [layer_label(layer) for layer in layers])
-    panels[0].set_ylabel("layer")
+        panel.set_yticks(
+            range(0, len(layers), step), [layer_label(layer) for layer in layers[::step]]
+        )
+        panel.set_ylabel("layer" if below or panel is panels[0] else "")
     figure.colorbar(image, ax=list(panels), label="% of the module's elements")
     return figure
+
+
+def _label_step(row: float) -> int:
+    """Returns of how many rows one has its label, so that labels do not touch.
+
+    Args:
+        row: Height, in inches.
+    """
+    return next(step for step in _STEPS if step * row >= _LINE)
 
 
 def _held_share(source: ImportanceFile, mask: Tensors, system: System, bit: Flag) -> float:

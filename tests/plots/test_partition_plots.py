@@ -1,5 +1,7 @@
 """Pictures are drawn from real files, and show the numbers that the manifest has."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,33 @@ def test_the_heat_map_has_each_layers_share(drawn):
     shares = panel.images[0].get_array()
     for layer, row in enumerate(outcome.manifest.counts["by_layer"]):
         assert shares[layer].mean() == pytest.approx(100 * row["active_sft"] / row["elements"])
+
+
+@pytest.mark.parametrize("layers", [1, 4, 32, 80, 200])
+@pytest.mark.parametrize("modules", [2, 9, 14])
+def test_a_heat_map_of_a_page_fits_a_screen_and_its_labels_do_not_touch(layers, modules):
+    """A page would make a taller one smaller, and its words with it."""
+    mask = {
+        f"base_model.model.layers.{layer}.m{module}_proj.lora_A.weight": np.full(
+            (2, 2), 4, np.uint8
+        )
+        for layer in range(layers)
+        for module in range(modules)
+    }
+    figure = plots.draw_layers(mask, 5)
+    width, height = figure.get_size_inches()
+    assert width <= 5
+    assert height <= 8.5
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 2
+    for panel in panels:
+        labels = panel.get_yticklabels() if panel.get_ylabel() else []
+        boxes = sorted((each.get_window_extent() for each in labels), key=lambda box: box.y0)
+        assert all(one.y1 <= other.y0 + 1 for one, other in pairwise(boxes))
+        names = [each.get_window_extent() for each in panel.get_xticklabels()]
+        assert all(one.x1 <= other.x0 + 1 for one, other in pairwise(names))
+    assert panels[0].get_yticklabels()[0].get_text() == "0"
 
 
 def test_the_curve_goes_through_the_cut(drawn):

@@ -10,6 +10,7 @@ from lorapar_cli.stage_records.evaluation import ModelRow
 from lorapar_cli.tools.markdown import title_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # A colour that nothing draws with, which stands for the page's text colour until the SVG is written.
@@ -18,9 +19,10 @@ _COLOURS = ("#8a8a8a", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
 _DPI = 110
 # Of the screen for each inch of a figure.
 _PIXELS = 115
-# Inches: on a phone words are as large as they should be.
+# Inches: of a figure whose words are large enough on a phone; of a row without and with its name above it.
 NARROW = 5
-_SHORT_LABEL = 20
+_ALONE, _WITH_LABEL = 0.32, 0.48
+_SHORT_LABEL, _LONG_LABEL = 20, 54
 
 
 @dataclass(frozen=True)
@@ -89,25 +91,26 @@ def accuracy_figure(rows: Sequence[tuple[str, ModelRow]]) -> "Figure":
     from matplotlib.figure import Figure
 
     groups = _groups(rows[0][1])
-    height = 0.7 + 0.32 * len(rows) * len(groups)
-    # A narrow figure's words are readable on a phone; long names need the room.
-    width = 7 if max(len(label) for label, _ in rows) > _SHORT_LABEL else 5
-    figure = Figure(figsize=(width, max(1.8, height)), layout="constrained")
+    names = [
+        [f"{label}, {group}" if len(groups) > 1 else label for label, _ in rows] for group in groups
+    ]
+    is_long = max(len(name) for each in names for name in each) > _SHORT_LABEL
+    height = 0.7 + (_WITH_LABEL if is_long else _ALONE) * len(rows) * len(groups)
+    figure = Figure(figsize=(NARROW, max(1.8, height)), layout="constrained")
     axes = figure.add_subplot()
     labels = []
     for number, group in enumerate(groups):
-        for place, (label, row) in enumerate(rows):
+        for place, (_, row) in enumerate(rows):
             part = _groups(row).get(group)
             y = -(number * (len(rows) + 0.6) + place)
-            labels.append((y, f"{label}, {group}" if len(groups) > 1 else label))
+            labels.append((y, names[number][place]))
             if part is None or part["accuracy"] is None:
                 continue
             low, high = (100 * end for end in part["interval"])
             colour = _COLOURS[place % len(_COLOURS)]
             axes.plot([low, high], [y, y], color=colour, linewidth=2)
             axes.plot([100 * part["accuracy"]], [y], "o", color=colour)
-    # Names of runs and models are no formulas.
-    axes.set_yticks([y for y, _ in labels], [label.replace("$", r"\$") for _, label in labels])
+    _label_rows(axes, labels, is_long)
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy (%), 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
@@ -115,6 +118,20 @@ def accuracy_figure(rows: Sequence[tuple[str, ModelRow]]) -> "Figure":
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _label_rows(axes: "Axes", labels: Sequence[tuple[float, str]], is_long: bool) -> None:
+    """Writes the names of rows beside them, long ones above them."""
+    # Names of runs and models are no formulas.
+    names = [label.replace("$", r"\$") for _, label in labels]
+    if not is_long:
+        axes.set_yticks([y for y, _ in labels], names)
+        return
+    axes.set_yticks([])
+    for (y, whole), name in zip(labels, names, strict=True):
+        shown = name if len(whole) <= _LONG_LABEL else f"...{name[-_LONG_LABEL:]}"
+        axes.text(0, y + 0.25, shown, ha="left", va="bottom")
+    axes.set_ylim(min(y for y, _ in labels) - 0.4, 0.9)
 
 
 def _groups(row: ModelRow) -> Mapping[str, Any]:

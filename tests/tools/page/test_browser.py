@@ -26,10 +26,10 @@ frame.onload = () => {{
 }};
 </script>"""
 
-# As many modules as a model has whose every linear layer has an adapter.
+# As many modules as a model has whose every linear layer has an adapter, and as many layers.
 MATRICES = {
     f"base_model.model.layers.{layer}.{module}_proj.lora_{matrix}.weight": (4, 6)
-    for layer in range(2)
+    for layer in range(32)
     for module in ("down", "gate", "k", "o", "q", "up", "v")
     for matrix in "AB"
 }
@@ -95,8 +95,10 @@ def test_it_fits_the_screen(site, width):
 def test_words_of_figures_are_large_enough_on_a_phone(site):
     folder, address, _ = site
     script = """
+const pixels = (each) => parseFloat(frame.contentWindow.getComputedStyle(each).fontSize)
+  * Math.hypot(each.ownerSVGElement.getScreenCTM().a, each.ownerSVGElement.getScreenCTM().b);
 const small = [...frame.contentDocument.querySelectorAll("svg text")].filter(
-  (each) => each.textContent.trim() && each.getBoundingClientRect().height < 9);
+  (each) => each.textContent.trim() && pixels(each) < 9);
 document.title = JSON.stringify([small.length, frame.contentDocument.querySelectorAll("svg text").length, 0]);"""
     frame = FRAME.format(width=390).replace("  const mark", f"{script}\n  const mark")
     (folder / "words.html").write_text(frame)
