@@ -4,6 +4,8 @@ import logging
 import warnings
 
 # Before the libraries are imported: their notices would be drawn over our own display, and their
-# deprecation warnings concern other libraries.
+# deprecation warnings concern other libraries. No vocabulary is changed here, so that it does not matter
+# whether PEFT finds the base model's own.
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")
+warnings.filterwarnings("ignore", "Could not find a config file in", UserWarning)

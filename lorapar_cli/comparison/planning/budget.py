@@ -79,17 +79,18 @@ def fit_to_first_training(
     return Plan(1, rates, min(wanted.cells, _FEWEST_CELLS))
 
 
-def fit_to_first_cell(plan: Plan, budget: float, cell_seconds: float, jobs: int) -> Plan:
+def fit_to_first_cell(
+    plan: Plan, cells: int, budget: float, cell_seconds: float, jobs: int
+) -> Plan:
     """Returns the plan with as many cells as fit, from the time of the first one.
 
     Args:
+        cells: Number of cells without a limit of time; more may fit than was expected.
         budget: Seconds left after the first cell.
         cell_seconds: Time of the trainings of the first cell.
     """
-    more = int(budget * jobs / cell_seconds) if cell_seconds > 0 else plan.cells
-    return Plan(
-        plan.seeds, plan.rates, max(min(_FEWEST_CELLS, plan.cells), min(plan.cells, 1 + more))
-    )
+    more = int(budget * jobs / cell_seconds) if cell_seconds > 0 else cells
+    return Plan(plan.seeds, plan.rates, max(min(_FEWEST_CELLS, cells), min(cells, 1 + more)))
 
 
 def describe_left_out(wanted: Plan, plan: Plan, names: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ class TimedPlan:
     """
 
     def __init__(self, grid: Grid, wanted: Plan, budget: float) -> None:
-        self._grid, self._budget = grid, budget
+        self._grid, self._wanted, self._budget = grid, wanted, budget
         cells = [
             cell_folder(grid, cell, stage).name for cell in grid.cells for stage in grid.stages
         ]
@@ -59,6 +59,8 @@ class TimedPlan:
         """Returns the plan with as many cells as fit after all trainings of the first one."""
         if "cell" not in self._decided:
             spent = sum(self._spent)
-            left = self._budget - spent
-            self._decide("cell", fit_to_first_cell(self.plan, left, spent, self._grid.options.jobs))
+            left, jobs = self._budget - spent, self._grid.options.jobs
+            self._decide(
+                "cell", fit_to_first_cell(self.plan, self._wanted.cells, left, spent, jobs)
+            )
         return self.plan

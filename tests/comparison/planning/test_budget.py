@@ -59,7 +59,12 @@ def test_short_ladders_are_not_lengthened():
     ("budget", "cells"), [(1000, 6), (500, 6), (499, 5), (250, 3), (100, 2), (0, 2), (-50, 2)]
 )
 def test_cells_after_the_first(budget, cells):
-    assert fit_to_first_cell(WANTED, budget, 100, 1) == Plan(5, 7, cells)
+    assert fit_to_first_cell(WANTED, 6, budget, 100, 1) == Plan(5, 7, cells)
+
+
+@pytest.mark.parametrize(("budget", "cells"), [(500, 6), (300, 4), (0, 2)])
+def test_more_cells_fit_than_the_first_training_let_expect(budget, cells):
+    assert fit_to_first_cell(Plan(1, 3, 2), 6, budget, 100, 1) == Plan(1, 3, cells)
 
 
 def test_what_is_left_out_is_said():
