@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage, System
+from lorapar_cli.options import as_recorded, options_of
+from lorapar_cli.store.disk.regular_files import read_json
 from lorapar_cli.store.manifest import Manifest
+from lorapar_cli.store.resumable_folder import UNFINISHED
 from lorapar_cli.store.run_dir import COMMANDS, MORE_LABELS, RunDir
+from lorapar_cli.tools.run_results import STAGE_OPTIONS
 from lorapar_cli.tools.run_status import StageStatus
 from lorapar_cli.tools.sharing.commands import repeated_command
 
@@ -58,6 +62,8 @@ def _of_row(run: RunDir, stage: Stage, name: str, row: StageStatus) -> NextStep:
     elsewhere = manifest is not None and not {"data", "splits"}.isdisjoint(manifest.given)
     if not elsewhere and (instead := _without_records(run, stage)) is not None:
         return instead
+    if manifest is None and stage in _KEPT:
+        manifest = _begun_with(run, stage)
     # Addresses of teachers are in no manifest.
     if manifest is None or stage is Stage.CLASSIFY:
         command = COMMANDS[stage]
@@ -77,6 +83,28 @@ def _manifest(run: RunDir, folder: str) -> Manifest | None:
         return run.manifest(folder)
     except LoraparError:
         return None
+
+
+def _begun_with(run: RunDir, stage: Stage) -> Manifest | None:
+    """Returns what an unfinished training was begun with, options that differ from their defaults as given.
+
+    None where nothing says so. The base model is the run's, which no command has to name.
+    """
+    try:
+        record = read_json(run.folder(stage) / UNFINISHED)
+    except LoraparError:
+        return None
+    settings = record.get("settings") if isinstance(record, dict) else None
+    if not isinstance(settings, dict):
+        return None
+    given = [
+        each.name
+        for each in options_of(STAGE_OPTIONS[stage])
+        if each.name in settings
+        and each.name != "model"
+        and settings[each.name] != as_recorded(each.default)
+    ]
+    return Manifest(stage, settings, given)
 
 
 def _without_records(run: RunDir, stage: Stage) -> NextStep | None:

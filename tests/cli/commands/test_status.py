@@ -3,6 +3,7 @@
 import json
 import shlex
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,25 @@ def test_a_stage_is_repeated_with_the_options_that_it_was_given(tmp_path):
     data.write_text("changed")
     wanted = f"lorapar eval --data '{data}' --name mine {root}"
     assert _next(run) == NextStep(wanted)
+
+
+def test_an_unfinished_training_is_repeated_with_the_options_that_it_was_begun_with(tmp_path):
+    run = RunDir(tmp_path / "run")
+    for stage in (Stage.CLASSIFY, Stage.SCORE, Stage.PARTITION):
+        _write(run, stage, settings={}, counts={"system1": 9, "system2": 9})
+    folder = run.folder(Stage.TRAIN_SFT)
+    folder.mkdir()
+    settings = {"epochs": 8.0, "learning_rate": 2e-4, "model": "embedded", "find_lr": True}
+    settings |= {"template_arg": ["thinking=false"], "seed": 0, "training": []}
+    record = folder / "unfinished.json"
+    record.write_text(json.dumps({"settings": settings, "inputs": {}}))
+    command = shlex.split(_next(run).command)
+    assert command[:2] == ["lorapar", "train-sft"]
+    assert {"--epochs 8.0", "--find-lr", "--template-arg thinking=false"} <= {
+        *command,
+        *(f"{one} {other}" for one, other in pairwise(command)),
+    }
+    assert not {"--learning-rate", "--model", "--seed", "--training"} & {*command}
+    for damaged in ("[]", "{", '{"settings": 3}'):
+        record.write_text(damaged)
+        assert _next(run).command == f"lorapar train-sft --run-dir {shlex.quote(str(run.root))}"
