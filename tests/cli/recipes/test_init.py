@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 from lorapar_cli.cli.main import main
 from lorapar_cli.cli.recipes.catalog import RECIPES
 from lorapar_cli.cli.recipes.fill import SCHEMA, Choices, fill, own_choices
+from tests.cli import command_line
 from tests.cli.terminal import run_in_terminal
 
 SAMPLES = Path(__file__).parents[3] / "sample_configs"
@@ -179,3 +182,49 @@ def test_leaving_the_questions_writes_nothing(tmp_path, monkeypatch, typed, stat
     assert screen.status == status
     assert screen.lines[-1] == "interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("recipe", ["embedded-cpu", ""])
+def test_answers_come_from_a_pipe_an_empty_one_takes_the_default(tmp_path, recipe):
+    typed = f"{recipe}\nembedded\n\n{RULES}\n"
+    done = command_line.lorapar(tmp_path, "init", "--json", stdin=typed)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recipe"] == (recipe or RECIPES[0].name)
+    written = yaml.safe_load((tmp_path / "lorapar.yaml").read_text())
+    assert written["model"] == "embedded"
+    assert written["classify"] == {"data": "train.jsonl", "teachers": RULES.split(",")}
+    again = command_line.lorapar(tmp_path, "init", stdin=typed)
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", "needs `--recipe` where nobody can be asked"),
+        ("embeded-cpu\nembedded\n\n\n", "did you mean `embedded-cpu`"),
+        ("embedded-cpu\nembedded\n", "stdin has no answer to `training records"),
+        ("embedded-cpu\nembedded\n\na,a\n", "names something twice"),
+        ("embedded-cpu\nsk-proj-Ab12Cd34Ef56Gh78\n\n\n", "looks like a key"),
+    ],
+)
+def test_what_a_pipe_does_not_answer_is_refused(tmp_path, typed, said):
+    done = command_line.lorapar(tmp_path, "init", stdin=typed)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stdin_is_left_alone_where_a_recipe_is_named(tmp_path):
+    loop = "while read -r name; do $0 -m lorapar_cli init --recipe own-data --out $name; done"
+    shell = ["sh", "-c", loop, sys.executable]
+    subprocess.run(shell, cwd=tmp_path, input="a.yaml\nb.yaml\n", text=True, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.yaml", "b.yaml"}
+
+
+def test_a_pipe_that_stays_open_is_not_waited_for(tmp_path):
+    command = [sys.executable, "-m", "lorapar_cli", "init"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.wait(60) == 2
+        assert "needs `--recipe`" in process.stderr.read()

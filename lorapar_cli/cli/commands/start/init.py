@@ -4,12 +4,13 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, TypeVar
 
 import typer
 
 from lorapar_cli.cli import console
 from lorapar_cli.cli.commands.run import plan_run
+from lorapar_cli.cli.commands.start.piped import piped_answers
 from lorapar_cli.cli.interrupts import read_answer
 from lorapar_cli.cli.options import JsonOption, split_list
 from lorapar_cli.cli.recipes.catalog import RECIPES, Recipe, find_recipe
@@ -24,6 +25,7 @@ _KEYS_ELSEWHERE = (
     "`OPENAI_API_KEY` or `HF_TOKEN`"
 )
 
+T = TypeVar("T")
 Ask = Callable[[str, str], str]
 """From a question and the answer that Enter gives to the answer."""
 
@@ -73,8 +75,12 @@ def init(
     asks = not yes and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if out.is_dir():
         raise UsageError(f"`--out` is the folder `{out}`", hint="name a file")
-    chosen = _choose_recipe(recipe, asks, yes)
-    choices = _choose(chosen, Choices(model, data, _listed(teachers), run_dir), asks)
+    ask = _ask if asks else None
+    # With a recipe no question is open: stdin may be the list that a script's loop reads.
+    if recipe is None and not (asks or yes) and (piped := piped_answers()) is not None:
+        ask = piped.ask
+    chosen = _choose_recipe(recipe, ask, yes)
+    choices = _choose(chosen, Choices(model, data, _listed(teachers), run_dir), ask)
     if exists(out) and not (force or yes) and not (asks and _agrees(f"replace `{out}`?")):
         raise LoraparError(f"`{out}` is there already", hint="name another `--out`, or `--force`")
     _refuse_keys(choices)
@@ -94,38 +100,45 @@ def _listed(teachers: str | None) -> list[str] | None:
     return None if teachers is None else split_list(teachers, "--teachers")
 
 
-def _choose_recipe(name: str | None, asks: bool, yes: bool) -> Recipe:
+def _choose_recipe(name: str | None, ask: Ask | None, yes: bool) -> Recipe:
     if name is not None:
         return find_recipe(name)
     if yes:
         return RECIPES[0]
-    if not asks:
+    if ask is None:
         raise UsageError(
             "`lorapar init` needs `--recipe` where nobody can be asked",
-            hint="`lorapar recipes` lists them; `--yes` takes the first one",
+            hint="`lorapar recipes` lists them; `--yes` takes the first one; or write the answers to "
+            "stdin, a line each",
         )
     for each in RECIPES:
         console.say(f"{each.name}: {each.purpose}")
+    return _answered(ask, "recipe", RECIPES[0].name, find_recipe)
+
+
+def _answered(ask: Ask, question: str, default: str, read: Callable[[str], T]) -> T:
+    """Returns what is read of an answer; a person whose answer cannot be read is asked again."""
     while True:
+        answer = ask(question, default)
         try:
-            return find_recipe(_ask("recipe", RECIPES[0].name))
+            return read(answer)
         except UsageError as error:
+            if ask is not _ask:
+                raise
             console.say(str(error))
 
 
-def _choose(recipe: Recipe, given: Choices, asks: bool) -> Choices:
+def _choose(recipe: Recipe, given: Choices, ask: Ask | None) -> Choices:
     """Returns the values that are not the recipe's own, asking for those that were not given."""
-    if not asks:
+    if ask is None:
         return given
     own = own_choices(recipe)
-    model = given.model or _ask("base model: folder, hub id or `embedded`", own.model or "")
-    data = given.data or _ask("training records: file or data set", own.data or "")
+    model = given.model or ask("base model: folder, hub id or `embedded`", own.model or "")
+    data = given.data or ask("training records: file or data set", own.data or "")
     teachers = given.teachers
-    while teachers is None:
-        try:
-            teachers = _listed(_ask("teachers, comma-separated", ",".join(own.teachers or ())))
-        except UsageError as error:
-            console.say(str(error))
+    if teachers is None:
+        usual = ",".join(own.teachers or ())
+        teachers = _answered(ask, "teachers, comma-separated", usual, _listed)
     return Choices(model, data, teachers, given.run_dir)
 
 
