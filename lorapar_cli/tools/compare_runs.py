@@ -8,7 +8,7 @@ from lorapar_cli.names import Stage, System
 from lorapar_cli.stage_records.evaluation import EvalRecord, ModelRow
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import ADAPTERS, RunDir
-from lorapar_cli.tools.markdown import accuracy_cell, table, title_of
+from lorapar_cli.tools.markdown import accuracy_cell, literal, table, title_of
 from lorapar_cli.tools.run_results import (
     TRAINING,
     RunResults,
@@ -29,12 +29,14 @@ def compare_runs(run_dirs: list[RunDir]) -> str:
     rows = []
     for run in _read_evaluated(run_dirs):
         if not run.evaluations:
-            rows.append([str(run.directory.root), run.base, "none finished", *[""] * 9])
+            rows.append(
+                [literal(str(run.directory.root)), literal(run.base), "none finished", *[""] * 9]
+            )
         for name, manifest in run.evaluations.items():
             for row in manifest.record(EvalRecord).metrics["models"]:
                 completion = accuracy_of(manifest.settings)
-                of_run = [str(run.directory.root), run.base, name]
-                rows.append([*of_run, row["model"], completion, *_way(run, row)])
+                of_run = map(literal, (str(run.directory.root), run.base, name))
+                rows.append([*of_run, literal(row["model"]), completion, *_way(run, row)])
     heads = ["run", "base model", "evaluation", "model", "accuracy of", "selection", "init"]
     heads += ["active SFT", "active RL", "all"]
     return table([*heads, *(title_of(system) for system in System)], rows, text=7) + "\n"

@@ -1,7 +1,12 @@
 """Markdown tables and sections, and the format of figures in them."""
 
+import re
+
 from lorapar_cli.stage_records.evaluation import Accuracy, HarnessRow, PassAtK
 from lorapar_cli.store.manifest import Manifest
+
+# What Markdown reads as markup; a `_` inside a word is none.
+_SPECIAL = re.compile(r"[\\`*\[\]<>$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def table(heads: list[str], rows: list[list[str]], text: int = 1) -> str:
@@ -12,6 +17,21 @@ def table(heads: list[str], rows: list[list[str]], text: int = 1) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def literal(text: str) -> str:
+    """Returns a name that others have chosen, such as a path, as Markdown that shows it as it is."""
+    return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def shown(heading: str) -> str:
+    """Returns what is seen of a heading with names from `literal`."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", heading)
+
+
+def code(text: str) -> str:
+    """Returns text as code."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def title_of(system: str) -> str:
@@ -47,7 +67,9 @@ def harness_table(rows: list[HarnessRow]) -> str:
                 for each in found
             ]
             lines.append([task["task"], f"{metric['metric']}, {metric['filter']}", *values])
-    return table(["task", "metric, filter", *(row["model"] for row in rows)], lines, text=2)
+    return table(
+        ["task", "metric, filter", *(literal(row["model"]) for row in rows)], lines, text=2
+    )
 
 
 def list_notes(manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from lorapar_cli.names import Stage
 from lorapar_cli.options import as_recorded, options_of
 from lorapar_cli.store.manifest import Manifest
-from lorapar_cli.tools.markdown import section, table
+from lorapar_cli.tools.markdown import code, literal, section, table
 from lorapar_cli.tools.run_results import STAGE_OPTIONS, RunResults
 from lorapar_cli.tools.sharing.commands import given_options
 
@@ -18,7 +18,7 @@ def provenance_section(run: RunResults) -> str:
     everything |= {f"eval/{name}": manifest for name, manifest in run.evaluations.items()}
     rows = [
         [
-            name,
+            literal(name),
             manifest.started,
             f"{manifest.seconds() or 0:.0f}",
             _machine(manifest),
@@ -46,7 +46,7 @@ def _machine(manifest: Manifest) -> str:
 
 
 def _given(manifest: Manifest) -> str:
-    return " ".join(f"`{words}`" for words in given_options(manifest))
+    return " ".join(code(words) for words in given_options(manifest))
 
 
 def files_section(run: RunResults) -> str:
@@ -58,7 +58,8 @@ def files_section(run: RunResults) -> str:
         read = {f"in: {name}": found["sha256"] for name, found in manifest.inputs.items()}
         written = {name: found["sha256"] for name, found in manifest.outputs.items()}
         rows += [
-            [stage, name, f"`{sha[:_SHOWN_DIGITS]}`"] for name, sha in (read | written).items()
+            [literal(stage), literal(name), f"`{sha[:_SHOWN_DIGITS]}`"]
+            for name, sha in (read | written).items()
         ]
     return section("Files", table(["stage", "file", "sha256"], rows, text=3))
 
@@ -71,8 +72,8 @@ def _other_settings(manifests: dict[str, Manifest]) -> str:
             value = manifest.settings.get(each.name)
             default = as_recorded(each.default)
             if not _is_default(value, default):
-                shown = "none" if default in (None, []) else f"`{_in_words(default)}`"
-                rows.append([name, each.flag, f"`{_in_words(value)}`", shown])
+                shown = "none" if default in (None, []) else code(_in_words(default))
+                rows.append([literal(name), each.flag, code(_in_words(value)), shown])
     if not rows:
         return "Every setting is at its default."
     return "Settings other than the defaults:\n\n" + table(

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Region, Stage, System
@@ -19,6 +20,7 @@ from lorapar_cli.tools.markdown import (
     accuracy_cell,
     harness_table,
     list_notes,
+    literal,
     pass_cell,
     section,
     table,
@@ -53,7 +55,7 @@ def report(run_dir: RunDir, page_folder: Path) -> str:
     run = read_run(run_dir)
     first, *rest = report_sections(run).values()
     pictures = _pictures(run_dir.root, page_folder)
-    parts = [f"# {run_dir.root}", first, *rest[:-2], pictures, *rest[-2:]]
+    parts = [f"# {literal(str(run_dir.root))}", first, *rest[:-2], pictures, *rest[-2:]]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -113,7 +115,11 @@ def _accuracy(name: str, manifest: Manifest) -> str:
         )
     parts = list(_groups(models[0]))
     rows = [
-        [row["model"], accuracy_cell(row), *(accuracy_cell(_groups(row)[part]) for part in parts)]
+        [
+            literal(row["model"]),
+            accuracy_cell(row),
+            *(accuracy_cell(_groups(row)[part]) for part in parts),
+        ]
         for row in models
     ]
     differences = ""
@@ -131,7 +137,7 @@ def _accuracy(name: str, manifest: Manifest) -> str:
             ],
         )
     task = manifest.settings["task"]
-    title = f"Accuracy: {name}" + ("" if task in ("data", name) else f" ({task})")
+    title = f"Accuracy: {literal(name)}" + ("" if task in ("data", name) else f" ({task})")
     intro = (
         f"{counted(record.counts['items'], 'record')}, 95 % intervals. Accuracy is that of one completion per "
         f"record: {accuracy_of(manifest.settings)}."
@@ -154,7 +160,7 @@ def _forgetting(models: list[ModelRow]) -> str:
     if not found:
         return ""
     heads, cells = model_columns(found)
-    lines = [[name, *row] for name, row in cells.items()]
+    lines = [[literal(name), *row] for name, row in cells.items()]
     return f"Forgetting; {UNITS}:\n\n" + table(["model", *heads], lines)
 
 
@@ -173,7 +179,7 @@ def _several_draws(models: list[ModelRow]) -> str:
     ]
     rows = [
         [
-            row["model"],
+            literal(row["model"]),
             *(pass_cell(row["pass_at_k"][k]) for k in passes),
             *(accuracy_cell(row["maj_at_k"][k]) for k in votes),
         ]
@@ -216,7 +222,7 @@ def _labels(manifest: Manifest | None) -> str:
     heads = ["teacher", "System 1", "System 2", "no vote", "requests", "dollars"]
     voters = [
         [
-            name,
+            literal(name),
             f"{found['system1']:,}",
             f"{found['system2']:,}",
             f"{found['no_vote']:,}",
@@ -285,6 +291,8 @@ def _pictures(root: Path, page_folder: Path) -> str:
     """Returns links to the pictures that `plot` and `partition --plot` have drawn."""
     found = [path for pattern in _PICTURES for path in sorted(root.glob(pattern))]
     links = [
-        f"![{path.stem}]({Path(os.path.relpath(path, page_folder)).as_posix()})" for path in found
+        # An address has no space.
+        f"![{path.stem}]({quote(Path(os.path.relpath(path, page_folder)).as_posix())})"
+        for path in found
     ]
     return section("Pictures", *links) if links else ""

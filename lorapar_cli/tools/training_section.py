@@ -41,6 +41,7 @@ def training_section(run: RunResults) -> str:
         ["frozen elements that moved", *(f"{r.counts['frozen_moved']:,}" for r in records)],
         ["processes", *(f"{record.metrics['processes']}" for record in records)],
     ]
+    rows = [row for row in rows if any(row[1:])]
     notes = map(list_notes, manifests)
     sentences = [
         f"`{stage}`, {stage_sentence(found)}."

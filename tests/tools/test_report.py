@@ -1,6 +1,11 @@
 """`report`: every figure of the page comes from a manifest, and what changed since is said."""
 
+import re
+import shutil
+from urllib.parse import unquote
+
 import pytest
+from markdown_it import MarkdownIt
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Stage
@@ -99,6 +104,30 @@ def test_pictures_are_linked_from_where_the_page_lies(run, tmp_path):
     assert "![train-sft](../run/train-sft.png)" in page
     assert "![train-sft-learning-rates](../run/train-sft-learning-rates.png)" in page
     assert "![scatter](../run/partition/plots/scatter.png)" in page
+
+
+ODD = "my [run] *a* `b` $x$ _c_ ü | d_e (1)"
+
+
+def test_names_with_markup_are_shown_as_they_are(tmp_path):
+    run = write_run(tmp_path / ODD)
+    (run.root / "train-sft.png").write_bytes(b"")
+    (run.folder(Stage.EVAL) / "test").rename(run.folder(Stage.EVAL) / "*a* _b_")
+    page = report(run, tmp_path)
+    html = MarkdownIt("commonmark").enable("table").render(page)
+    assert f"<h1>{run.root}</h1>" in html
+    assert "<h2>Accuracy: *a* _b_</h2>" in html
+    assert "<td>eval/*a* _b_</td>" in html
+    (address,) = re.findall(r'<img src="([^"]*)" alt="train-sft"', html)
+    assert tmp_path / unquote(address) == run.root / "train-sft.png"
+
+
+def test_one_stage_has_no_empty_rows(run, tmp_path):
+    shutil.rmtree(run.folder(Stage.TRAIN_RL))
+    page = report(run, tmp_path)
+    assert "| mean loss | 1.2500 |" in page
+    assert "reward" not in page.partition("## Training")[2].partition("## ")[0]
+    assert "|  |\n" not in page.partition("## Training")[2].partition("## ")[0].partition("---")[2]
 
 
 def test_a_search_for_the_learning_rate_is_laid_out(tmp_path):

@@ -32,6 +32,7 @@ from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.verify import check_written
 from lorapar_cli.text_safety import make_inert
 from lorapar_cli.tools.compare_runs import compare_runs, evaluated_models
+from lorapar_cli.tools.markdown import shown
 from lorapar_cli.tools.next_step import next_step
 from lorapar_cli.tools.page.examples import (
     Disagreement,
@@ -168,7 +169,7 @@ def name_anchors(keys: Iterable[str]) -> dict[str, str]:
 def _with_pictures(run: RunResults, key: str, text: str, anchor: str) -> Section:
     """Returns a section of the report with its pictures and examples."""
     heading, _, rest = text.partition("\n")
-    section = Section(anchor, heading.removeprefix("## "), to_html(rest))
+    section = Section(anchor, shown(heading.removeprefix("## ")), to_html(rest))
     kind, _, name = key.partition("/")
     add: dict[str, Callable[[RunResults, Section, str], None]] = {
         "accuracy": _add_evaluation,
