@@ -38,7 +38,7 @@ def artifact_tables(report: "Report") -> list[Any]:
     if "fields" in report:
         return _lines(report)
     if "results" in report:
-        return [_head(report), two_columns("results", list(report["summary"].items()))]
+        return [_head(report), _table("results", list(report["summary"].items()))]
     raise AssertionError(report["kind"])
 
 

@@ -135,7 +135,8 @@ def differences(pairs: list[dict[str, Any]]) -> dict[str, str]:
 
 def _accuracy(row: dict[str, Any]) -> str:
     parts = [f"{row['correct']:,} of {row['n']:,} correct"]
-    if (interval := row.get("interval")) is not None:
+    # Of no items there is no share.
+    if (interval := row.get("interval")) is not None and row["n"]:
         low, high = (100 * bound for bound in interval)
         parts.append(f"{100 * row['accuracy']:.1f} % ({low:.1f} to {high:.1f})")
     for system, own in row.get("by_system", {}).items():
@@ -156,12 +157,25 @@ def _harness(tasks: list[dict[str, Any]]) -> str:
 
 
 def _comparison(content: dict[str, Any]) -> dict[str, str]:
+    base = content.get("base", {}).get("loss", {})
+    losses = {f"{row['stage']} {row['cell']}": _losses(row) for row in content["cells"]}
     return {
         "found": content["sentence"],
-        "cells": ", ".join(dict.fromkeys(row["cell"] for row in content["cells"])),
+        **({"base model": f"loss {_figures(base)}"} if base else {}),
+        **losses,
         "held-out records": ", ".join(f"{n:,} {s}" for s, n in content["measured"].items()),
         "left out": "; ".join(content["left_out"]),
     }
+
+
+def _losses(row: dict[str, Any]) -> str:
+    if "loss" not in row:
+        return "diverged"
+    return f"loss {_figures(row['loss'])}, {row['active']:,} active elements"
+
+
+def _figures(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def _sweep(content: dict[str, Any]) -> dict[str, str]:
@@ -172,7 +186,19 @@ def _sweep(content: dict[str, Any]) -> dict[str, str]:
         "cells": f"{len(content['cells']):,}, {failed:,} failed",
         "seeds": ", ".join(map(str, content["seeds"])),
         "left out": ", ".join(map(str, content["left_out"])),
+        **{_labels(row): _row_of_table(row, content["layout"]) for row in content["table"]},
     }
+
+
+def _labels(row: dict[str, Any]) -> str:
+    return ", ".join(f"{axis} {label}" for axis, label in row["labels"].items())
+
+
+def _row_of_table(row: dict[str, Any], layout: dict[str, Any]) -> str:
+    """Returns the figures of a row of the table, under the heads of its columns."""
+    heads = layout["figures"]
+    found = [f"{heads[name]} {row['mean'][name]:.2f}" for name in heads if name in row["mean"]]
+    return "; ".join(found) or "no figures"
 
 
 _Results = Literal["evaluation", "comparison", "sweep"]

@@ -55,14 +55,22 @@ COMPARED = {
     "sentence": "paper is worth it",
     "verdicts": [],
     "differences": [],
-    "cells": [{"cell": "paper"}, {"cell": "random"}],
+    "base": {"loss": {"system1": 2.0}},
+    "cells": [
+        {"cell": "paper", "stage": "train-sft", "loss": {"system1": 1.5}, "active": 1200},
+        {"cell": "random", "stage": "train-sft", "diverged": "loss is NaN"},
+    ],
     "measured": {"system1": 3},
     "left_out": [],
 }
 SWEPT = {
     "schema": 1,
     "title": "by alpha",
-    "layout": {},
+    "layout": {"figures": {"first": "accuracy % after the first stage"}},
+    "table": [
+        {"labels": {"alpha": "0"}, "mean": {"first": 37.5}},
+        {"labels": {"alpha": "1"}, "mean": {}},
+    ],
     "model": "embedded",
     "cells": [{"labels": {}}, {"labels": {}, "failed": "no"}],
     "seeds": [0, 1],

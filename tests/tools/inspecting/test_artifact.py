@@ -194,6 +194,25 @@ def test_an_evaluation_has_intervals_systems_and_differences(run, capsys):
             assert said in out
 
 
+def test_comparisons_and_sweeps_have_their_figures(run):
+    summary = inspect_artifact(run / "compare")["summary"]
+    assert summary["base model"] == "loss system1 2.0000"
+    assert summary["train-sft paper"] == "loss system1 1.5000, 1,200 active elements"
+    assert summary["train-sft random"] == "diverged"
+    summary = inspect_artifact(run / "sweep")["summary"]
+    assert summary["alpha 0"] == "accuracy % after the first stage 37.50"
+    assert summary["alpha 1"] == "no figures"
+
+
+def test_an_evaluation_without_gradable_items_has_no_share(tmp_path, capsys):
+    row = {"model": "base", "correct": 0, "n": 0, "accuracy": None, "interval": [0.0, 1.0]}
+    write_manifest(tmp_path, Manifest(Stage.EVAL, {}, metrics={"models": [row], "pairs": []}))
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", str(tmp_path)])
+    assert ended.value.code == 0
+    assert "0 of 0 correct" in capsys.readouterr().out
+
+
 def test_tasks_of_the_harness_are_in_the_summary(tmp_path):
     task = {"task": "arc", "metrics": [{"metric": "acc", "value": 0.25}]}
     content = {"task": "arc", "models": [], "settings": {}, "pairs": []}
