@@ -17,8 +17,10 @@ from lorapar_cli.grading.reading.opening import (
 )
 from lorapar_cli.grading.reading.plain import FACTORIAL
 from lorapar_cli.grading.reading.structures import (
+    Date,
     Structure,
     Time,
+    read_date,
     read_structure,
     read_time,
     same_time,
@@ -41,6 +43,7 @@ class Reading(NamedTuple):
         opened: Its quantity.
         value: The value of that.
         time: The time of day that it is.
+        date: The day that it is.
         structure: Its elements.
         words: Its words in the form that equal ones share.
     """
@@ -48,6 +51,7 @@ class Reading(NamedTuple):
     opened: Opened | None
     value: Fraction | None
     time: Time | None
+    date: Date | None
     structure: Structure | None
     words: str
 
@@ -60,7 +64,8 @@ def read(text: str) -> Reading:
     bare = core.strip(MARKS + " .!")
     value = opened.quantity.value if opened else _power(bare)
     structure = read_structure(bare) if is_several(bare) else _range(bare)
-    return Reading(opened, value, read_time(bare), structure, _shared_form(bare or whole))
+    words = _shared_form(bare or whole)
+    return Reading(opened, value, read_time(bare), read_date(bare), structure, words)
 
 
 def _range(text: str) -> Structure | None:
@@ -101,6 +106,8 @@ def same_answer(found: str, reference: str) -> bool:
         return True
     if one.time and other.time:
         return same_time(one.time, other.time)
+    if one.date and other.date and bool(one.date.year) == bool(other.date.year):
+        return one.date == other.date
     if _same_value(one, other):
         return True
     return _same_elements(one.structure, other.structure)

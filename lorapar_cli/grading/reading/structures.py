@@ -1,4 +1,4 @@
-"""Reads answers that are more than one number: times, sets, tuples, intervals, lists."""
+"""Reads answers that are more than one number: times, dates, sets, tuples, intervals, lists."""
 
 import re
 from typing import NamedTuple
@@ -7,6 +7,17 @@ _TIME = re.compile(
     r"(\d{1,2})[:.h](\d{2})(?::(\d{2}))?[ ]?(?:(a|p)\.?[ ]?m\b\.?|o'clock|h|uhr)?", re.IGNORECASE
 )
 _HOUR = re.compile(r"(\d{1,2})[ ]?(a|p)\.?[ ]?m\b\.?", re.IGNORECASE)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?:,?[ ](?P<year>\d{3,4}))?"
+_DATES = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (f"{_MONTH}[ ]{_DAY}{_YEAR}", f"(?:the[ ])?{_DAY}[ ](?:of[ ])?{_MONTH}{_YEAR}")
+)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _BRACKET = re.compile(r"[(\[{].*[)\]}]", re.DOTALL)
 _SEPARATOR = re.compile(r"[(\[{]|[)\]}]|[,;](?:\s*(?:and|or)\b)?|(?<!\s)\s+(?:and|or)\s+")
@@ -25,6 +36,18 @@ class Time(NamedTuple):
 
     seconds: int
     half: str
+
+
+class Date(NamedTuple):
+    """A day of the calendar.
+
+    Attributes:
+        year: None if it is not said.
+    """
+
+    year: int | None
+    month: int
+    day: int
 
 
 class Structure(NamedTuple):
@@ -53,6 +76,17 @@ def read_time(text: str) -> Time | None:
     if hour > 24 or minute > 59 or second > 59:
         return None
     return Time(hour * _HOUR_LENGTH + minute * 60 + second, half)
+
+
+def read_date(text: str) -> Date | None:
+    """Returns the date that a text is, its month in words, else None: `July 4, 1776`, `4th of July`."""
+    for form in _DATES:
+        if found := form.fullmatch(text):
+            year, day = found["year"], int(found["day"])
+            if 1 <= day <= 31:
+                month = _MONTHS.index(found["month"][:3].lower()) + 1
+                return Date(int(year) if year else None, month, day)
+    return None
 
 
 def same_time(one: Time, other: Time) -> bool:
