@@ -103,7 +103,7 @@ def _sizes(by_kind: dict[str, int]) -> list[Any]:
 
 
 def _stage(report: "StageReport") -> list[Any]:
-    from lorapar_cli.tools.inspecting.folders import accuracies, differences
+    from lorapar_cli.tools.inspecting.folders import evaluated
 
     model = report["base_model"]
     seconds = report["seconds"]
@@ -120,12 +120,14 @@ def _stage(report: "StageReport") -> list[Any]:
         for name, size in report["outputs"].items()
     ]
     metrics = dict(report["metrics"])
-    models, pairs = metrics.pop("models", []), metrics.pop("pairs", [])
+    accuracy = evaluated(metrics)
+    if accuracy:
+        metrics = {name: each for name, each in metrics.items() if name not in ("models", "pairs")}
     parts = [
         ("inputs", list(report["inputs"].items())),
         ("outputs", outputs),
         ("counts", _rows(report["counts"])),
-        ("accuracy", [*accuracies(models).items(), *differences(pairs).items()]),
+        ("accuracy", list(accuracy.items())),
         ("metrics", _rows(metrics)),
     ]
     tables = [_table(title, listed) for title, listed in parts if listed]

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import math
 import os
 import sys
 import time
@@ -72,7 +73,23 @@ def print_json(value: Any) -> None:
     rows = value if isinstance(value, list) else [value]
     versioned = [{"schema": OUTPUT_VERSION} | row for row in rows]
     shown = versioned if isinstance(value, list) else versioned[0]
-    print(escape_json(json.dumps(shown, ensure_ascii=False)))
+    try:
+        text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # In a file of somebody else's, shown as it is.
+        text = json.dumps(_without_nan(shown), ensure_ascii=False)
+    print(escape_json(text))
+
+
+def _without_nan(value: Any) -> Any:
+    """Returns a value with text in the place of numbers that JSON does not know, such as `NaN`."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    return value
 
 
 def print_text(text: str, end: str = "\n") -> None:

@@ -133,6 +133,14 @@ def differences(pairs: list[dict[str, Any]]) -> dict[str, str]:
     return words
 
 
+def evaluated(metrics: dict[str, Any]) -> dict[str, str]:
+    """Returns accuracies and differences in words; empty where metrics are not those of `eval`."""
+    try:
+        return accuracies(metrics["models"]) | differences(metrics["pairs"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
 def _accuracy(row: dict[str, Any]) -> str:
     parts = [f"{row['correct']:,} of {row['n']:,} correct"]
     # Of no items there is no share.

@@ -213,6 +213,32 @@ def test_an_evaluation_without_gradable_items_has_no_share(tmp_path, capsys):
     assert "0 of 0 correct" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "models", ["text", [1], [{"model": "a"}], [{"model": "a", "n": "1"}], None]
+)
+def test_metrics_that_no_evaluation_wrote_are_shown_as_they_are(tmp_path, capsys, models):
+    write_manifest(tmp_path, Manifest(Stage.SCORE, {}, metrics={"models": models, "pairs": []}))
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", str(tmp_path)])
+    assert ended.value.code == 0
+    assert "models" in capsys.readouterr().out
+
+
+def test_numbers_that_json_does_not_know_are_text_in_its_output(tmp_path, capsys):
+    for name in ("mine.json", "mine.jsonl"):
+        (tmp_path / name).write_text('{"a": NaN, "b": [1e999, {"c": -1e999}], "d": 1}\n')
+        with pytest.raises(SystemExit):
+            main(["inspect", str(tmp_path / name), "--json"])
+        out = capsys.readouterr().out
+
+        def unknown(found):
+            raise AssertionError(found)
+
+        report = json.loads(out, parse_constant=unknown)
+        content = report["content"] if name == "mine.json" else report["first"]
+        assert content == {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": 1}
+
+
 def test_tasks_of_the_harness_are_in_the_summary(tmp_path):
     task = {"task": "arc", "metrics": [{"metric": "acc", "value": 0.25}]}
     content = {"task": "arc", "models": [], "settings": {}, "pairs": []}
