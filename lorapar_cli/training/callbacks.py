@@ -14,6 +14,7 @@ from lorapar_cli.names import Artifact
 from lorapar_cli.plurals import counted
 from lorapar_cli.store.checkpoints import mark_complete
 from lorapar_cli.store.step_log import StepLog
+from lorapar_cli.training.watching.diverged import diverged_hint
 from lorapar_cli.training.watching.figures import is_measured
 from lorapar_cli.training.watching.live import LiveFigures, StepClock, course
 
@@ -105,17 +106,16 @@ class StageCallback(TrainerCallback):
         logs = logs or {}
         if "train_runtime" in logs:
             return
-        self._write(state, logs)
-        self.clock.go_on()
-
-    def _write(self, state: TrainerState, logs: Mapping[str, float]) -> None:
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
             raise Diverged(
                 f"loss is {loss} in step {state.global_step}",
-                hint="lower `--learning-rate`; the last checkpoint is kept, "
-                "the same command resumes from it",
+                hint=diverged_hint(str(args.output_dir)),
             )
+        self._write(state, logs)
+        self.clock.go_on()
+
+    def _write(self, state: TrainerState, logs: Mapping[str, float]) -> None:
         metrics = self._logs.get(Artifact.METRICS)
         if metrics is None:
             return

@@ -9,15 +9,16 @@ from transformers import TrainerControl, TrainerState
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.events import silent
-from lorapar_cli.store.checkpoints import read_mark
+from lorapar_cli.store.checkpoints import mark_complete, read_mark
 from lorapar_cli.store.step_log import StepLog
 from lorapar_cli.training.callbacks import GradientMonitor, StageCallback, ZeroSpreadMonitor
 
 
-def log_steps(callback, *logs):
+def log_steps(callback, *logs, folder="checkpoints"):
     for step, each in enumerate(logs, 1):
         state = TrainerState(global_step=step, max_steps=5)
-        callback.on_log(None, state, TrainerControl(), logs=each)
+        arguments = SimpleNamespace(output_dir=str(folder))
+        callback.on_log(arguments, state, TrainerControl(), logs=each)
 
 
 def test_every_step_is_written_and_shown_but_not_the_closing_summary(tmp_path):
@@ -44,6 +45,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_every_process(tmp_path, main)
     callback = StageCallback(logs, "d", "train-sft", {}, silent, None)
     with pytest.raises(LoraparError, match="loss is nan in step 1"):
         log_steps(callback, {"loss": math.nan})
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_checkpoint_is_named_only_where_there_is_one(tmp_path, saved):
+    if saved:
+        checkpoint = tmp_path / "checkpoints" / "checkpoint-1"
+        checkpoint.mkdir(parents=True)
+        mark_complete(checkpoint, "d", {})
+    callback = StageCallback({}, "d", "train-sft", {}, silent, None)
+    with pytest.raises(LoraparError) as caught:
+        log_steps(callback, {"loss": math.inf}, folder=tmp_path / "checkpoints")
+    assert ("last checkpoint" in caught.value.hint) is saved
+    assert "lower `--learning-rate`" in caught.value.hint
 
 
 def flat_steps(flags, seen=(), patience=3):

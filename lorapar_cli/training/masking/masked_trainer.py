@@ -19,6 +19,7 @@ from lorapar_cli.training.masking.masked_adapter import MaskedModel
 from lorapar_cli.training.masking.optimizers import make_optimizer
 from lorapar_cli.training.masking.sharded_masking import ShardedElements
 from lorapar_cli.training.masking.trained_elements import TrainedElements
+from lorapar_cli.training.watching.diverged import diverged_hint
 
 # Private methods of the library's trainer; if one were renamed, ours would not be called.
 _OVERRIDDEN = ("_clip_grad_norm", "_get_grad_norm", "_prepare_for_training", "_run_epoch")
@@ -138,7 +139,6 @@ class MaskedTrainer(Trainer):
             raise Diverged(
                 f"gradients are not finite in step {self.state.global_step + 1}",
                 f"norm {float(norm)}",
-                "lower `--learning-rate`; the last checkpoint is saved, "
-                "and the same command resumes from it",
+                diverged_hint(str(self.args.output_dir)),
             )
         return norm
