@@ -209,7 +209,7 @@ def test_a_search_that_nothing_could_judge_is_refused(with_rl, tmp_path, monkeyp
     monkeypatch.setattr("lorapar_cli.store.records.Record.accepted_by", lambda *_: [])
     with pytest.raises(LoraparError, match="rate of `train-rl` cannot be searched") as caught:
         compare(with_rl, options(tmp_path, stage="rl", max_rates=3))
-    assert "validation records of system2" in caught.value.found
+    assert "validation record of system2" in caught.value.found
     assert trained == []
 
 

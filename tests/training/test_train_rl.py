@@ -141,7 +141,7 @@ def test_the_spread_of_a_step_is_that_within_its_groups(run_dir):
     ("broken", "expected"),
     [
         (lambda texts, _: [float("nan")] * len(texts), "returned nan"),
-        (lambda texts, _: [1.0], "returned 1 values"),
+        (lambda texts, _: [1.0], "returned 1 value for"),
         (lambda texts, _: 1 / 0, "failed"),
     ],
 )

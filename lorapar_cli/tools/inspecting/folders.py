@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict, final
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage
+from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import exists, read_json
 from lorapar_cli.store.manifest import KnownModel, read_manifest
 from lorapar_cli.store.resumable_folder import UNFINISHED
@@ -179,7 +180,7 @@ def _comparison(content: dict[str, Any]) -> dict[str, str]:
 def _losses(row: dict[str, Any]) -> str:
     if "loss" not in row:
         return "diverged"
-    return f"loss {_figures(row['loss'])}, {row['active']:,} active elements"
+    return f"loss {_figures(row['loss'])}, {counted(row['active'], 'active element')}"
 
 
 def _figures(values: dict[str, float]) -> str:

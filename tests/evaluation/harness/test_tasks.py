@@ -53,7 +53,7 @@ def test_the_question_is_replaced_in_any_spelling(shown):
 
 
 def test_too_few_other_questions_are_an_error(shown):
-    with pytest.raises(LoraparError, match="`toy` has 1 examples besides the question itself"):
+    with pytest.raises(LoraparError, match="`toy` has 1 example besides the question itself"):
         shown(["a?", "b?"], "a?", 2)
 
 
