@@ -9,3 +9,5 @@ import warnings
 logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")
 warnings.filterwarnings("ignore", "Could not find a config file in", UserWarning)
+# Of transformers 5.24, which attributes it to whoever called the model; 5.23 has no other name for it.
+warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)

@@ -158,10 +158,10 @@ def test_a_line_that_is_no_record_is_named_with_what_it_holds(tmp_path, line, fo
 
 
 def test_no_depth_of_nesting_is_more_than_an_invalid_record(tmp_path):
-    """Reading, checking and writing reach their limits at different depths."""
+    """Reading, checking and writing reach their limits at depths that differ by version of Python."""
     path = tmp_path / "d.jsonl"
-    refused = 0
-    for depth in range(700, 1020, 5):
+    refused, depths = 0, [*range(700, 1020, 5), *range(1020, 1800, 20), 100_000]
+    for depth in depths:
         path.write_text('{"question": "q", "answer": "1", "x": ' + "[" * depth + "]" * depth + "}")
         found = {}
         try:
@@ -171,7 +171,7 @@ def test_no_depth_of_nesting_is_more_than_an_invalid_record(tmp_path):
             found[error.found] = ""
             refused += 1
         assert all(not words or "nested too deeply" in words for words in found)
-    assert 0 < refused < 64
+    assert 0 < refused < len(depths)
 
 
 def test_a_csv_with_two_columns_of_one_name_is_refused(tmp_path):
