@@ -14,6 +14,8 @@ SFT_BUDGETS = {"0.05%": 0.15, "0.5%": 0.05, "2%": 0.015, "7%": 0.015, "20%": 0.0
 """Budget of each system's set -> rate that the search starts from; small sets need large rates."""
 
 RL_BUDGETS = {"0.5%": 0.03, "7%": 3e-3, "36%": 1e-3}
+RL_STEPS = 40
+"""Fewer than the demo's 60: a budget takes some 80 trainings, and each cell's rate suits its length."""
 BUILT_IN = ("paper", "random", "full", "rank", "movement", "bottom")
 OWN = {rule: {"score": {"rule": rule}} for rule in ("snr", "migu", "gallop")}
 
@@ -44,7 +46,12 @@ def embedded_study(
         sections = {
             "partition": {"budget_s1": budget, "budget_s2": budget},
             "train-sft": {**runs.SFT, "learning_rate": rate, **(size.sft or {})},
-            "train-rl": {**runs.RL, "learning_rate": rate, **(size.rl or {})},
+            "train-rl": {
+                **runs.RL,
+                "max_steps": RL_STEPS,
+                "learning_rate": rate,
+                **(size.rl or {}),
+            },
         }
 
         def measure(folder: Path) -> Mapping[str, Any]:
@@ -64,6 +71,7 @@ def embedded_study(
         return Unit(budget.replace("%", ""), own_settings, measure)
 
     title = "SFT" if stage == "sft" else "RL"
+    steps = {} if stage == "sft" else {"steps": RL_STEPS}
     return Study(
         name,
         f"Embedded model, {title}: rule and budget",
@@ -75,5 +83,6 @@ def embedded_study(
             "samples": size.samples,
             "labels": "the corpus' own",
             "measured on": "the embedded test set",
+            **steps,
         },
     )
