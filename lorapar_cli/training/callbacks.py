@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from lorapar_cli.errors import Diverged, LearntNothing
 from lorapar_cli.events import Advance, Note, Progress
@@ -149,6 +150,8 @@ class StageCallback(TrainerCallback):
         if state.is_world_process_zero:
             states = {name: log.state() for name, log in self._logs.items()}
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            # A pickle, which nothing reads.
+            (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
             mark_complete(checkpoint, self._belongs_to, states)
         self.clock.go_on()
 

@@ -4,6 +4,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
+from transformers.trainer_pt_utils import safe_globals
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import Artifact, Stage
@@ -110,6 +112,18 @@ def test_other_save_steps_resume_to_the_same_bytes(run_dir, tmp_path):
     # The new interval holds from there on.
     checkpoints = run_dir.folder(Stage.TRAIN_SFT) / Artifact.CHECKPOINTS
     assert {p.name for p in checkpoints.glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-5"}
+
+
+def test_nothing_in_a_checkpoint_runs_code_when_it_is_read(run_dir):
+    train_sft(run_dir, SAVED)
+    checkpoints = run_dir.folder(Stage.TRAIN_SFT) / Artifact.CHECKPOINTS
+    pickled = [
+        path for path in checkpoints.glob("*/*") if path.suffix in {".bin", ".pt", ".pth", ".pkl"}
+    ]
+    assert {path.name for path in pickled} == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    with safe_globals():
+        for path in pickled:
+            torch.load(path, weights_only=True)
 
 
 def test_a_result_stays_up_to_date_whatever_was_written_besides_it(run_dir):
