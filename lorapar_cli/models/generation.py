@@ -139,7 +139,7 @@ def finite_probabilities() -> Iterator[None]:
         raise Diverged(
             "no token can be sampled: the model's outputs are not finite",
             "training at too high a rate leaves such weights",
-            "lower `--learning-rate`; what was trained before it is in the last checkpoint",
+            "train at a lower `--learning-rate`",
         ) from cause
 
 

@@ -29,6 +29,7 @@ from lorapar_cli.store.verify import find_damage
 UNFINISHED_PREFIX = "unfinished"
 """What the names begin with of files that are not part of a result."""
 UNFINISHED = f"{UNFINISHED_PREFIX}.json"
+_ENDED = f"{UNFINISHED_PREFIX}-ended.json"
 _OWN_NAMES = {UNFINISHED, *Artifact}
 
 
@@ -81,9 +82,31 @@ def open_working_folder(
         _clear(work)
     if not same:
         _write_identity(work, identity)
-    for path in _leftovers(work):
+    for path in (*_leftovers(work), work / _ENDED):
         remove(path)
     return work
+
+
+def note_end(work: Path, error: LoraparError) -> None:
+    """Keeps in a working folder why its run ended, where resuming it would end it so again."""
+    with atomic_file(work / _ENDED) as file:
+        json.dump({"what": error.what, "hint": error.hint}, file, ensure_ascii=False)
+
+
+def read_end(folder: Path) -> dict[str, str] | None:
+    """Returns why an unfinished run ended, as `what` and `hint`; None where it was only interrupted."""
+    path = folder / _ENDED
+    if not exists(path):
+        return None
+    try:
+        content = read_json(path)
+    except UnreadableError:
+        raise
+    except LoraparError:
+        content = None
+    if not isinstance(content, dict):
+        return None
+    return {name: str(content.get(name) or "") for name in ("what", "hint")}
 
 
 def _identity(manifest: Manifest, deciding: Deciding) -> dict[str, Any]:

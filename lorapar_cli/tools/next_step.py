@@ -8,7 +8,7 @@ from lorapar_cli.names import Stage, System
 from lorapar_cli.options import as_recorded, options_of
 from lorapar_cli.store.disk.regular_files import read_json
 from lorapar_cli.store.manifest import Manifest
-from lorapar_cli.store.resumable_folder import UNFINISHED
+from lorapar_cli.store.resumable_folder import UNFINISHED, read_end
 from lorapar_cli.store.run_dir import COMMANDS, MORE_LABELS, RunDir
 from lorapar_cli.tools.run_results import STAGE_OPTIONS
 from lorapar_cli.tools.run_status import StageStatus
@@ -71,10 +71,14 @@ def _of_row(run: RunDir, stage: Stage, name: str, row: StageStatus) -> NextStep:
         command = repeated_command(manifest, run.root)
     if name and name != _HELD_OUT:
         command += f" --name {shlex.quote(name)}"
-    if stage in _KEPT and row["state"] != "unfinished" and row["finished"] is not None:
+    unfinished = row["state"] == "unfinished"
+    end = read_end(run.folder(stage)) if unfinished and stage in _KEPT else None
+    if stage in _KEPT and (end is not None or row["finished"] is not None):
         command += " --overwrite"
+    if end is not None:
+        return NextStep(command, f"with these options it ends in that way again; {end['hint']}")
     why = "with the options that it was begun with, the unfinished stage resumes"
-    return NextStep(command, why if row["state"] == "unfinished" else "")
+    return NextStep(command, why if unfinished else "")
 
 
 def _manifest(run: RunDir, folder: str) -> Manifest | None:

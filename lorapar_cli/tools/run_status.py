@@ -8,6 +8,7 @@ from lorapar_cli.names import Artifact, Stage, System
 from lorapar_cli.plurals import counted
 from lorapar_cli.store.disk.regular_files import UnreadableError, exists
 from lorapar_cli.store.records import read_jsonl
+from lorapar_cli.store.resumable_folder import read_end
 from lorapar_cli.store.run_dir import CHANGES, RunDir
 
 # A count has the name of many.
@@ -61,8 +62,7 @@ def _row(run: RunDir, folder: str, label: str) -> StageStatus:
         manifest = run.manifest(folder)
         if manifest is None:
             row["state"] = "unfinished" if exists(run.folder(folder)) else "missing"
-            step = logged_to(run.folder(folder))
-            row["what"] = "" if step is None else f"logged to step {step:,}"
+            row["what"] = _describe_unfinished(run.folder(folder))
             return row
         row["finished"], row["seconds"] = manifest.ended, manifest.seconds()
         damage, changes = run.damage(folder), run.changed_inputs(folder)
@@ -92,6 +92,13 @@ def _describe(counts: dict[str, Any]) -> str:
         if isinstance(value, int) and (value or name in tuple(System))
     ]
     return ", ".join(plain[:4]).replace("_", " ")
+
+
+def _describe_unfinished(folder: Path) -> str:
+    """Returns how far a stage without a result came, and why it ended where it was not interrupted."""
+    step, end = logged_to(folder), read_end(folder)
+    parts = [] if step is None else [f"logged to step {step:,}"]
+    return "; ".join(parts if end is None else [*parts, end["what"]])
 
 
 def logged_to(folder: Path) -> int | None:

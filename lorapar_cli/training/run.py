@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lorapar_cli.errors import LoraparError
+from lorapar_cli.errors import Diverged, LearntNothing, LoraparError
 from lorapar_cli.events import Progress, silent
 from lorapar_cli.models.base_model import BaseModel, find_base_model
 from lorapar_cli.models.distributed import join_processes
@@ -21,6 +21,7 @@ from lorapar_cli.store.checkpoints import last_checkpoint
 from lorapar_cli.store.manifest import Outcome, read_manifest
 from lorapar_cli.store.resumable_folder import (
     finish_working_folder,
+    note_end,
     open_working_folder,
     run_digest,
 )
@@ -119,7 +120,7 @@ def run_training(
         work, checkpoint = _open_work(job, launch)
         prepare(Preparation(job, launch, work, progress if processes.rank == 0 else silent))
         run = load_run(job, launch, work, checkpoint, None, progress)
-        fitted = fit(run)
+        fitted = _fit(run, fit, work)
         values = whole_adapter(run.masked)
         active_moved, frozen_moved = verify_trained(job.start, values)
         moved: MovedElements = {
@@ -133,6 +134,15 @@ def run_training(
             finish_working_folder(work, job.folder, manifest)
         processes.wait()
         return _read_outcome(job.folder, fresh=True)
+
+
+def _fit(run: TrainingRun, fit: Callable[[TrainingRun], Figures], work: Path) -> Figures:
+    try:
+        return fit(run)
+    except (Diverged, LearntNothing) as error:
+        if run.main:
+            note_end(work, error)
+        raise
 
 
 def _find_engine(options: TrainingOptions) -> Engine:

@@ -6,16 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lorapar_cli.errors import Diverged, LoraparError, UsageError
+from lorapar_cli.errors import Diverged, LearntNothing, LoraparError, UsageError
 from lorapar_cli.events import Note
 from lorapar_cli.names import Artifact, Flag, Stage
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
 from lorapar_cli.stage_records.training import RlRecord
+from lorapar_cli.tools.next_step import next_step
+from lorapar_cli.tools.run_status import run_status
 from lorapar_cli.training.rewards.builtin import REWARDS
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
-from tests.training.training_runs import RL, SFT, lines, moved
+from tests.training.training_runs import RL, SFT, Killed, kill_at, lines, moved
 
 pytestmark = pytest.mark.usefixtures("reward_with_spread")
 
@@ -258,3 +260,28 @@ def test_a_constant_reward_is_an_error_with_a_divergence_too(run_dir, monkeypatc
     options = replace(FROM_INIT, max_steps=4, rewards="length", kl_beta=0.1, learning_rate=1e-2)
     with pytest.raises(LoraparError, match="learnt nothing: no step had a gradient from rewards"):
         train_rl(run_dir, options)
+
+
+def test_status_says_why_a_training_ended_until_another_is_begun(run_dir, monkeypatch):
+    options = replace(FROM_INIT, max_steps=2, rewards="length", save_steps=1)
+    with monkeypatch.context() as patched:
+        patched.setitem(REWARDS, "length", lambda texts, _: [1.0] * len(texts))
+        for _ in range(2):  # A repeated command ends in the same way.
+            with pytest.raises(LearntNothing) as caught:
+                train_rl(run_dir, options)
+    rows = run_status(run_dir)
+    (row,) = [row for row in rows if row["stage"] == Stage.TRAIN_RL]
+    assert row["state"] == "unfinished"
+    assert row["what"] == f"logged to step 2; {caught.value.what}"
+    step = next_step(run_dir, [row])
+    assert "--overwrite" in step.command
+    assert "resumes" not in step.why
+    assert caught.value.hint in step.why
+    other = replace(options, max_steps=4, overwrite=True)
+    with pytest.raises(Killed):
+        train_rl(run_dir, other, progress=kill_at(3))
+    (row,) = [row for row in run_status(run_dir) if row["stage"] == Stage.TRAIN_RL]
+    assert "learnt nothing" not in row["what"]
+    assert "resumes" in next_step(run_dir, [row]).why
+    train_rl(run_dir, replace(other, overwrite=False))
+    assert not list(run_dir.folder(Stage.TRAIN_RL).glob("unfinished*"))

@@ -13,5 +13,8 @@ def diverged_hint(checkpoints: str | Path) -> str:
     """
     hint = "lower `--learning-rate`"
     if has_checkpoint(Path(checkpoints).parent):
-        hint += "; the same command goes on from the last checkpoint, at the rate that it had"
+        hint += (
+            " and start over with `--overwrite`: the same command goes on from the last checkpoint, "
+            "at the rate that it had"
+        )
     return hint
