@@ -13,7 +13,7 @@ from lorapar_cli.grading.reading.clean import clean
 from lorapar_cli.grading.reading.forms import first_hash_line, last_enclosed
 from lorapar_cli.grading.reading.opening import unwrap
 from lorapar_cli.grading.reading.plain import plain
-from lorapar_cli.grading.reading.statements import clauses
+from lorapar_cli.grading.reading.statements import CORRECTED, clauses
 
 _MARKS = "*_`\"'“”‘’$ \t\r\n"
 _QUOTE = r"[*\"'$`“”]{0,3}"
@@ -27,7 +27,7 @@ _SUBJECT = (
     rf"(?:(?:the |la |le |el |die )?(?:(?:correct|right|best|final|most likely|only) )?{_NOUN}"
     r"(?: number)?\s?(?:is\b|(?:would|must|should|will|has to) be\b|:|=)?\s?"
     # These name other things, too, unless a letter is said to be one: `Solution B freezes first`.
-    r"|(?:(?:the|my|final|best) ){0,2}(?:ans\.?|solution|response|selection|pick|guess)\s?"
+    r"|correct\s?[:=]\s?|(?:(?:the|my|final|best) ){0,2}(?:ans\.?|solution|response|selection|pick|guess)\s?"
     r"(?:is\b|:|=)\s?|(?:la|le|die) )"
 )
 _ADVERB = (
@@ -36,7 +36,7 @@ _ADVERB = (
     r"|maybe|perhaps|that|to be|be|now)\b,?\s?:?\s?)"
 )
 _AT_START = re.compile(rf"\s{{0,4}}(?:{_ADVERB}|{_SUBJECT}){{0,4}}{_LETTER}", re.IGNORECASE)
-_WHOLE = re.compile(rf"{_LETTER}[.:!,;]?", re.IGNORECASE)
+_WHOLE = re.compile(rf"{_LETTER}[.:!?,;]?", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"(?:\b(?:it's|it is|it has to be|must be|i'd (?:choose|pick|select|say|go with|go for)|i'll"
     r" (?:choose|pick|select|say|go with|go for)|choose|select|pick|say|go with|go for|going with"
@@ -91,7 +91,7 @@ _SIDE_BY_SIDE = re.compile(r"(?:\b[A-Z][)\]]?(?:, (?:and |or )?|/| (?:and|or|&) 
 _SEVERAL = re.compile(r"\b(?:both|either|neither|between|all of|none of)\b[^.\n]{0,40}$", re.I)
 _CONCLUDES = re.compile(r"\b(?:so|therefore|thus|hence|but|answer)\b", re.IGNORECASE)
 # What stands before a letter that is the only item of a list or a quotation.
-_ITEM = re.compile(r"\A\s*(?:>|[-*•]|\d{1,2}[.)])\s+(?=\S)")
+_ITEM = re.compile(r"\A\s*(?:(?:>|[-*•]|\d{1,2}[.)])\s+|(?:[-=]{1,2}>|[→⇒➜∴])\s*)(?=\S)")
 _NAMES_OPTION = re.compile(r"\b(?:option|choice|letter)(?: is)?:?\s\W{0,3}$", re.IGNORECASE)
 _VERDICT = re.compile(
     r"\b(?:not|wrong|right|true|false|correct|incorrect|impossible|because|since|yes|no)\b|n't\b",
@@ -202,6 +202,15 @@ def _said(text: str) -> _Choice | None:
         words = plain(unwrap(clause)) if "boxed" in clause else plain(clause)
         found = _AT_START.match(words)
         if found and (chosen := _judge(words, found, small=True)):
+            return _corrected(words[found.end() :]) or chosen
+    return None
+
+
+def _corrected(after: str) -> _Choice | None:
+    """Returns the letter that takes the place of the one before: `A. No, B.`"""
+    for cue in CORRECTED.finditer(after):
+        found = _AT_START.match(after, cue.end())
+        if found and _DELIMITER.match(after, found.end()) and (chosen := _judge(after, found)):
             return chosen
     return None
 

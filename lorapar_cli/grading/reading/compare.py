@@ -21,6 +21,7 @@ from lorapar_cli.grading.reading.structures import (
     Structure,
     Time,
     read_date,
+    read_hour,
     read_structure,
     read_time,
     same_time,
@@ -63,6 +64,8 @@ def read(text: str) -> Reading:
     opened = quantity_of(core)
     bare = core.strip(MARKS + " .!")
     value = opened.quantity.value if opened else _power(bare)
+    if value is None and (hour := read_hour(bare)) is not None:
+        value = Fraction(hour)
     structure = read_structure(bare) if is_several(bare) else _range(bare)
     words = _shared_form(bare or whole)
     return Reading(opened, value, read_time(bare), read_date(bare), structure, words)
@@ -89,7 +92,7 @@ def _power(text: str) -> Fraction | None:
 
 def _shared_form(text: str) -> str:
     text = re.sub(r"\s+", " ", text[:_LONGEST]).casefold().replace(FACTORIAL, "!")
-    text = text.replace(" percent", "%").replace("\\", "")
+    text = text.replace(" percent", "%").replace("\\", "").replace("infinity", "∞")
     if not _WORDS.search(re.sub(r"sqrt|frac|sin|cos|tan|log|ln|pi", "", text)):
         # Spaces mean nothing in formulas.
         text = re.sub(r"(?<!\d) | (?!\d)|[*×]", "", text)

@@ -35,7 +35,9 @@ _NAMED = re.compile(
     r"(?:\b(?:is|was|are|were|(?:will|would|must|should) be|falls on|lands on)|'s)(?: called| named)?"
     r" (?:the |an? )?(true|false|(?:[A-Z][\w'-]*)(?: [\w'-]+){0,3})[.!]?$"
 )
-_LOWER_WORD = re.compile(r"(?<![\w\\])[a-zà-ÿ]{3,}")
+_LOWER_WORD = re.compile(r"(?<![\w\\])(?:[a-z]|[^\W\d_\x00-\x7f]){3,}")
+# A sentence of a script without spaces says the number: `一共有18个`, `総額は18ドル`.
+_UNSPACED = re.compile(r"[はがもで有是共为為剩下得要了到มี][ ]?(?=\d)")
 _IN_BRACKETS = re.compile(r" \((?![=~≈])[^()=\n]{1,200}\)[.!]?\s{0,8}\Z")
 _CAME_ABOUT = re.compile(
     r"\d[^.\n]{0,40}\b(?:left|left over|remaining|in total|altogether|in all)\b"
@@ -101,6 +103,8 @@ def _short_answer(text: str) -> str | None:
     bare = core.rstrip(" .!")
     if read_time(bare) or (is_several(bare) and any(c.isdigit() for c in bare)):
         return open_answer(text)
+    if _UNSPACED.search(core):
+        return None
     if _LOWER_WORD.search(core) is None and re.search(r"\d", core) and not _BOLD.search(text):
         # An expression, a date, a name with digits.
         return core.rstrip(" .!")

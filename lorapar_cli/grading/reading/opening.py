@@ -75,7 +75,7 @@ _SECOND_EQUATION = re.compile(r"[,;]\s*[A-Za-z](?:_\w)?\s*$|\b(?:or|and)\b")
 _PUNCTUATION = " .,;:!?…\n" + MARKS + ")]}"
 _WORD = re.compile(r"[^\W\d_]+")
 _FIRST_WORD = re.compile(r"\s*([^\W\d_]['\w-]*)")
-_LOWER_WORD = re.compile(r"(?<![\w\\])[a-zà-ÿ]{2,}(?![\w(])")
+_LOWER_WORD = re.compile(r"(?<![\w\\])(?:[a-z]|[^\W\d_\x00-\x7f]){2,}(?![\w(])")
 # After a number these are arithmetic, not what is counted.
 _ARITHMETIC = re.compile(
     r"\s*(?:squared|cubed|sin|cos|tan|cot|sec|log|ln|exp|sqrt|roots?|pi|mod|modulo|choose"
@@ -91,8 +91,14 @@ _FORMULA = re.compile(
     r"[^$\\\n]{0,40}?(?:\$\$?([^$\n]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\])"
 )
 _ASSIGNED = re.compile(r"[A-Za-z](?:_\{?\w\}?)?\s?=[^=]+$")
-_OF_CLOCK = re.compile(r"\s?[ap]\.?\s?m\b|\?\s*No\b", re.IGNORECASE)
+_OF_CLOCK = re.compile(r"\s?(?:[ap]\.?\s?m|o'clock)\b|\?\s*No\b", re.IGNORECASE)
 _FEET_AND_INCHES = re.compile(r"\d'\s?\d+\"$")
+# `In total, 12 students` is no list of two.
+_INTRODUCTION = re.compile(
+    r"(?:in|after|before|as|by|at|on|for|with|from|over|during|so|once|when)\s[^\d]*(?:\d{4})?"
+    r"|overall|altogether|finally|therefore|thus|hence|then|now|so",
+    re.IGNORECASE,
+)
 _COPULA = re.compile(r"\s(?:is|was|are|were)(?:\s(?:called|named))?\s+")
 _ARTICLE = re.compile(r"(?:the|a|an)\s+(?=\S)", re.IGNORECASE)
 _CUT = re.compile(
@@ -261,7 +267,9 @@ def begins_with_quantity(text: str, *, math: bool = False) -> Kind | None:
 def is_several(text: str) -> bool:
     """Returns whether plain text is a set, a tuple, an interval or a list of short elements."""
     structure = read_structure(text)
-    return structure is not None and all(map(_is_element, structure.elements))
+    if structure is None or not all(map(_is_element, structure.elements)):
+        return False
+    return bool(structure.brackets) or _INTRODUCTION.fullmatch(structure.elements[0]) is None
 
 
 def _is_element(text: str) -> bool:

@@ -27,7 +27,7 @@ _TEXT = re.compile(
     r"|boldsymbol|underline)[ ]?\{([^{}]{0,2000})\}"
 )
 _DEEPEST_TEXT = 4
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\[,;:! ]|~)(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\[,;:! ]|~)(?=\d{3}(?!\d))")
 _FRACTION = re.compile(
     r"\\[dtc]?frac[ ]?(?:\{([^{}]{0,200})\}|(\d))[ ]?(?:\{([^{}]{0,200})\}|(\d))"
 )
@@ -49,6 +49,10 @@ _BLANKS = re.compile(r"[^\S\n]{2,}")
 _REMARK = re.compile(
     r"(?<=\d)\((?!(?:a?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|sqrt|mod|max|min|lim|arc[a-z]{3})\b)"
     r"(?=[^\W\d_]{4,}[ .:,)]|[^\W\d_]{2,}[.:,]?[ ][^()\n]{0,80}?[^\W\d_]{2})"
+)
+# Scripts that put no space between a word and a number: Thai to Khmer, kana, Han, Hangul.
+_UNSPACED = re.compile(
+    r"(?<=[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?=\d)"
 )
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d)")
 _CHARACTERS = str.maketrans(
@@ -75,6 +79,7 @@ def plain(text: str, *, math: bool = False) -> str:
     text = text.translate(_CHARACTERS)
     if not text.isascii():
         text = re.sub(r"[^\x00-\x7f]", _ascii_digit, text)
+        text = _UNSPACED.sub(" ", text)
         text = _ONE_CHARACTER_FRACTION.sub(_spell_fraction, text)
         text = _RAISED.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]), text)
         text = text.replace("\u2212", "-")

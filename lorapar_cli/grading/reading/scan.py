@@ -10,7 +10,7 @@ _WINDOW = 64
 _AFTER_START = re.compile(r"[-+]?[ ]?\d")
 # Digits that belong together and are no number: times, dates, ratios.
 _TOGETHER = re.compile(
-    r"\d{1,2}:\d{2}(?::\d{2})?(?!\d)(?:[ ]?[ap]\.?[ ]?m\b\.?)?|\d{1,2}[ ]?[ap]\.?m\b\.?"
+    r"\d{1,2}:\d{2}(?::\d{2})?(?!\d)(?:[ ]?[ap]\.?[ ]?m\b\.?)?|\d{1,2}[ ]?(?:[ap]\.?m\b\.?|o'clock\b)"
     r"|\d{4}-\d{1,2}-\d{1,2}(?!\d)|\d{1,2}([./])\d{1,2}\1\d{2,4}(?!\d)|\d+(?::\d+)+",
     re.IGNORECASE,
 )
@@ -26,6 +26,10 @@ _EITHER = re.compile(r"(?:[ ][^\W\d]{1,15}){0,2}[ ](?:to[ ]|or[ ](?:[^\W\d]{1,8}
 _TO = re.compile(r"(?:[ ][^\W\d]{1,15}){0,2}[ ]to[ ]")
 _DASH = re.compile(r"[ ]?-[ ]?")
 _BETWEEN = re.compile(r"(?:[ ][^\W\d]{1,15})?[ ]and[ ]")
+# `14 of the 20` says 14.
+_WHOLE = re.compile(
+    r"\d(?:[ ][^\W\d]{1,15}){0,2}[ ](?:out[ ])?of[ ](?:all[ ])?(?:the|these|those|his|her|their|its|our|my)[ ]$"
+)
 _LONGEST_BETWEEN = 80
 
 
@@ -94,6 +98,8 @@ def _is_name(text: str, start: int) -> bool:
 def _is_passed_over(text: str, item: _Item) -> bool:
     before = text[max(0, item.start - 80) : item.start]
     if is_denied_before(before) or is_bounded_before(before) or _LABEL.search(before):
+        return True
+    if _WHOLE.search(before):
         return True
     if is_denied_after(text[item.end : item.end + 200]):
         return True

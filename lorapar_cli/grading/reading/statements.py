@@ -21,7 +21,7 @@ from lorapar_cli.grading.reading.structures import read_time
 _NOUN = (
     r"\banswers?|\bantwort(?:en)?|\brespuesta|\bréponse|\breponse|\brisposta|\bresposta"
     r"|\bodpowiedź|\bantwoord|\bcevap|\bsvar(?:et)?|\bjibu|ответ|答案|答え|正解|정답|답|উত্তর|సమాధానం|คำตอบ|उत्तर|जवाब|الإجابة|الجواب|תשובה"
-    r"|\bjawaban(?:nya)?|đáp án|\bvastaus|\bválasz|\bodpověď|απάντηση"
+    r"|\bjawaban(?:nya)?|đáp án|đáp số|kết quả|\bvastaus|\bválasz|\bodpověď|απάντηση"
 )
 _BE = (
     r"is|are|was|were|will be|would be|must be|should be|has to be|might be|may be|could be"
@@ -45,6 +45,12 @@ _INSTEAD = re.compile(
 )
 _CONTRAST = re.compile(r"\b(?:not|but|never|rather)\b", re.IGNORECASE)
 _COMPUTED = re.compile(r",? (?:which|that) (?:is|equals|makes|gives|comes to) (?=[-$€£]?\d)")
+# `The answer is 8, no wait, it's 7.`
+CORRECTED = re.compile(
+    r"[\s.,;:!()—-]+(?:(?:no|wait|oops|sorry|hold on|correction|scratch that|i mean|make that)\b"
+    r"[\s.,;:!—-]*)+",
+    re.IGNORECASE,
+)
 _MOST_STATEMENTS = 40
 _LONGEST_CLAUSE = 400
 _MOST_LEAD_WORDS = 4
@@ -100,9 +106,20 @@ def last_statement(text: str) -> tuple[Said | None, bool]:
         if said is None:
             continue
         if said.is_quantity:
-            return said, denied
+            return _corrected(text, said) or said, denied
         words = words or said
     return words, denied
+
+
+def _corrected(text: str, said: Said) -> Said | None:
+    """Returns the quantity that takes the place of one right after it, else None."""
+    rest = text[said.start : said.start + _LONGEST_CLAUSE]
+    for cue in CORRECTED.finditer(rest):
+        sentence = re.split(r"[.!]?(?:\s|$)(?=[A-Z\n]|$)", rest[cue.end() :], maxsplit=1)[0]
+        opened = quantity_of(without_lead(readable(sentence)))
+        if opened is not None and opened.kind == "bare":
+            return Said(open_answer(sentence), said.start + cue.end(), True)
+    return None
 
 
 def _read(clause: str, start: int) -> Said | None:

@@ -7,6 +7,7 @@ _TIME = re.compile(
     r"(\d{1,2})[:.h](\d{2})(?::(\d{2}))?[ ]?(?:(a|p)\.?[ ]?m\b\.?|o'clock|h|uhr)?", re.IGNORECASE
 )
 _HOUR = re.compile(r"(\d{1,2})[ ]?(a|p)\.?[ ]?m\b\.?", re.IGNORECASE)
+_O_CLOCK = re.compile(r"(\d{1,2})[ ]?o'clock(?:[ ](a|p)\.?[ ]?m\b\.?)?", re.IGNORECASE)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
@@ -63,19 +64,25 @@ class Structure(NamedTuple):
 
 
 def read_time(text: str) -> Time | None:
-    """Returns the time that a text is, else None: `3:30 pm`, `15:30`, `3 pm`."""
+    """Returns the time that a text is, else None: `3:30 pm`, `3 pm`, `3 o'clock`."""
     if found := _TIME.fullmatch(text):
         hour, minute, second = int(found[1]), int(found[2]), int(found[3] or 0)
         if text[found.start(2) - 1] != ":" and not re.search(r"[ap]\.?\s?m|uhr|h", text, re.I):
             return None
         half = (found[4] or "").lower()
-    elif found := _HOUR.fullmatch(text):
-        hour, minute, second, half = int(found[1]), 0, 0, found[2].lower()
+    elif found := _HOUR.fullmatch(text) or _O_CLOCK.fullmatch(text):
+        hour, minute, second, half = int(found[1]), 0, 0, (found[2] or "").lower()
     else:
         return None
     if hour > 24 or minute > 59 or second > 59:
         return None
     return Time(hour * _HOUR_LENGTH + minute * 60 + second, half)
+
+
+def read_hour(text: str) -> int | None:
+    """Returns the number of a text that is a full hour in these words, `3 o'clock`, else None."""
+    found = _O_CLOCK.fullmatch(text)
+    return int(found[1]) if found else None
 
 
 def read_date(text: str) -> Date | None:
