@@ -14,6 +14,7 @@ from lorapar_cli.store.manifest import sha256_file
 GRIDS = Path(__file__).parents[1] / "sample_configs" / "paper"
 TABLES = (*(f"table{number}" for number in range(1, 8)), "figure4")
 _KEPT = ("title", "seeds", "layout", "note", "table")
+_OF_CELLS = ("labels", "seed", "figures")
 
 
 def tables_study(
@@ -34,7 +35,8 @@ def tables_study(
             say(f"  `{grid.name}`, by `lorapar sweep`; its progress is below")
             sweep(grid, folder.parent / "sweep", seeds, jobs)
             found = read_json(folder.parent / "sweep" / f"{name}-embedded" / "results.json")
-            return {key: found[key] for key in _KEPT}
+            by_seed = [{key: row[key] for key in _OF_CELLS} for row in found["cells"]]
+            return {**{key: found[key] for key in _KEPT}, "by_seed": by_seed}
 
         digest = sha256_file(grid) if grid.is_file() else None
         return Unit(name, {"seeds": seeds, "grid": digest}, measure)

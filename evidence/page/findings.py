@@ -5,6 +5,7 @@ from itertools import product
 
 from evidence.curve_published import PUBLISHED
 from evidence.page.by_budget import by_budget, compared
+from evidence.page.claims import of_claims
 from evidence.page.corrected import corrected
 from evidence.page.finding import Finding, in_words
 from evidence.page.findings_real import of_controls, of_noise, of_real_training
@@ -31,7 +32,7 @@ def find_all(results: Mapping[str, Results]) -> list[Finding]:
         *_of_masks(results["embedded-rl"], "accuracy", "system2", "RL"),
         *_of_recipes(results["recipes"]),
         *_of_replay(results["replay"]),
-        *_of_tables(results["tables"]),
+        *of_claims(results["tables"]),
         *_of_faults(results["authors"]),
         *_of_curve(results["curve"]),
         *of_noise(results["real-noise"]).values(),
@@ -204,36 +205,6 @@ def _of_replay(study: Results) -> Iterator[Finding]:
                     f"many of them, is {relation} in accuracy than {in_words(cells)}.",
                     not verdict,
                 )
-
-
-def same_order(cells: Sequence[Row], figure: str) -> tuple[int, int]:
-    """Returns how many pairs of cells differ in the published figure, and how many of these agree.
-
-    A pair agrees where our means differ in the same direction.
-    """
-    both = [
-        (cell["mean"][figure], cell["published"][figure])
-        for cell in cells
-        if figure in cell["mean"] and figure in cell["published"]
-    ]
-    pairs = [(a, b) for number, a in enumerate(both) for b in both[:number] if a[1] != b[1]]
-    return len(pairs), sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
-
-
-def _of_tables(study: Results) -> Iterator[Finding]:
-    for found in study.units.values():
-        parts, worst = [], 1.0
-        for figure, head in found["layout"]["figures"].items():
-            pairs, agreeing = same_order(found["table"], figure)
-            if pairs:
-                parts.append(f"{agreeing} of {pairs} pairs of cells by {head}")
-                worst = min(worst, agreeing / pairs)
-        if parts:
-            yield Finding(
-                f"{found['title']}, embedded model: the paper's order is met in {in_words(parts)} "
-                "(half of them would be by chance).",
-                worst <= 0.5,
-            )
 
 
 def _of_faults(study: Results) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evidence.curve_published import PUBLISHED
+from evidence.page.claims import claims_table
 from evidence.page.corrected import corrected
 from evidence.page.results_files import LEVEL, Results, Row
 from lorapar_cli.comparison.report.tables import format_p
@@ -11,6 +12,11 @@ from lorapar_cli.tools.markdown import table, title_of
 
 _CELL_HEADS = ["loss S1", "loss S2", "accuracy S1", "accuracy S2", "KL", "neutral"]
 _SYSTEMS = ("system1", "system2")
+_CLAIMS = (
+    "What the paper concludes from its tables. Differences are of accuracy, paired by seed and averaged "
+    "over the cells that a conclusion is about; p is corrected for all conclusions. With so few seeds, "
+    "only large and steady differences are significant."
+)
 
 
 def tables_of(study: Results) -> str:
@@ -133,8 +139,9 @@ def _difference_table(rows: Sequence[Row]) -> str:
 
 
 def _paper(study: Results) -> str:
-    """Returns the paper's tables, with axes down and figures across."""
-    parts = []
+    """Returns what holds of the paper's claims, and its tables, axes down and figures across."""
+    claims = claims_table(study)
+    parts = [_CLAIMS, claims] if claims else []
     for found in study.units.values():
         axes = [*found["layout"]["rows"], *found["layout"]["columns"]]
         figures = found["layout"]["figures"]

@@ -14,7 +14,7 @@ RESULT = {
     "layout": {"rows": ["order"], "columns": [], "figures": {"first": "SFT"}},
     "note": "",
     "table": [{"labels": {"order": "a"}, "mean": {"first": 1.0}, "deviation": {}, "published": {}}],
-    "cells": ["many"],
+    "cells": [{"labels": {"order": "a"}, "seed": 0, "figures": {"first": 1.0}, "steps": ["many"]}],
 }
 
 
@@ -44,7 +44,8 @@ def test_table_and_layout_are_kept(tmp_path, swept):
     found = json.loads(path.read_text())
     assert swept == [("table7.yaml", 1, 1)]
     assert found["units"]["table7"]["result"] == {
-        key: value for key, value in RESULT.items() if key != "cells"
+        **{key: value for key, value in RESULT.items() if key != "cells"},
+        "by_seed": [{"labels": {"order": "a"}, "seed": 0, "figures": {"first": 1.0}}],
     }
     assert len(found["unfinished"]) == 7
 
