@@ -13,9 +13,9 @@ from lorapar_cli.tools.markdown import table, title_of
 _CELL_HEADS = ["loss S1", "loss S2", "accuracy S1", "accuracy S2", "KL", "neutral"]
 _SYSTEMS = ("system1", "system2")
 _CLAIMS = (
-    "What the paper concludes from its tables. Differences are of accuracy, paired by seed and averaged "
-    "over the cells that a conclusion is about; p is corrected for all conclusions. With so few seeds, "
-    "only large and steady differences are significant."
+    "What the paper concludes from its tables. Differences are of accuracy on the embedded test set (both "
+    "systems), paired by seed and averaged over the cells that a conclusion is about; p is corrected for all "
+    "conclusions. With so few seeds, only large and steady differences are significant."
 )
 
 

@@ -35,6 +35,7 @@ from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage, System
 from lorapar_cli.plots.learning_forgetting import Point, draw_learning_forgetting
 from lorapar_cli.store.atomic import atomic_file
+from lorapar_cli.store.compared_inputs import compared_inputs
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.working import working_in
 
@@ -148,8 +149,10 @@ def _summarise(
             name: cell_folder(grid, grid.cell(name), stage).relative_to(grid.root).as_posix()
             for name in found
         }
+    read = [Stage.CLASSIFY, Stage.SCORE, *([Stage.TRAIN_SFT] if grid.options.stage == "rl" else [])]
     return {
         "schema": SCHEMA_VERSION,
+        "inputs": compared_inputs(grid.run_dir, read),
         "settings": json.loads(json.dumps(grid.options.settings(), default=str)),
         "estimator": ESTIMATOR,
         "measured": {system.value: len(base["losses"].get(system.value, [])) for system in System},

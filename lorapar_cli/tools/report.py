@@ -6,13 +6,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lorapar_cli.evaluation.settings import accuracy_of
-from lorapar_cli.names import Region, Stage, System
-from lorapar_cli.plurals import counted
+from lorapar_cli.names import Artifact, Region, Stage, System
+from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.score import ScoreRecord
-from lorapar_cli.store.disk.regular_files import exists, open_regular
+from lorapar_cli.store.compared_inputs import changed_since
+from lorapar_cli.store.disk.regular_files import exists, open_regular, read_json
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.tools.forgetting import UNITS, model_columns
@@ -76,7 +77,7 @@ def report_sections(run: RunResults) -> dict[str, str]:
         "importance": _importance(run.stages.get(Stage.SCORE)),
         "partition": _regions(run.stages.get(Stage.PARTITION)),
         "training": training_section(run),
-        "comparison": _comparison(run.directory.root / _COMPARED),
+        "comparison": _comparison(run.directory),
         "provenance": provenance_section(run),
         "files": files_section(run),
     }
@@ -277,14 +278,27 @@ def _regions(manifest: Manifest | None) -> str:
     )
 
 
-def _comparison(path: Path) -> str:
+def _comparison(run: RunDir) -> str:
     """Returns what `lorapar compare` has written of a run, below a heading of this page."""
+    path = run.root / _COMPARED
     if not exists(path):
         return ""
     with open_regular(path, "r") as file:
         _, _, text = file.read().partition("\n")
     origin = f"As `lorapar compare` last wrote it, in `{_COMPARED}`."
+    if stages := _changed_since_comparison(run):
+        origin += f" Since then, {stages} changed: `lorapar compare` goes on from the present ones."
     return section("Does the mask pay?", origin, re.sub(r"(?m)^## ", "### ", text.strip()))
+
+
+def _changed_since_comparison(run: RunDir) -> str:
+    """Returns the stages that were made anew since, as in a sentence; empty where there are none."""
+    path = (run.root / _COMPARED).parent / Artifact.RESULTS
+    content = read_json(path) if exists(path) else {}
+    inputs = content.get("inputs") if isinstance(content, dict) else None
+    changed = changed_since(run, inputs) if isinstance(inputs, dict) else []
+    names = [f"`{stage}`" for stage in changed]
+    return f"{' and '.join(names)} {inflected(len(names), 'has', 'have')}" if names else ""
 
 
 def _pictures(root: Path, page_folder: Path) -> str:

@@ -11,6 +11,9 @@ from lorapar_cli.comparison import train
 from lorapar_cli.comparison.compare import compare
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
+from lorapar_cli.scoring.options import ScoreOptions
+from lorapar_cli.scoring.score import score
+from lorapar_cli.store.compared_inputs import changed_since
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
 from tests.comparison.compare_parts import CONFIG, command, options, without_times
@@ -55,6 +58,17 @@ def test_every_cell_of_sft(setup, tmp_path, trained):
     assert [line["cell"] for line in lines] == list(rows)
     assert float(lines[0]["loss_system1"]) == rows["paper"]["loss"]["system1"]
     assert (folder / "plots/learning-forgetting.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_read_of_the_run_tells_when_a_stage_was_made_anew(setup, tmp_path, trained):
+    found = compare(setup, options(tmp_path, seeds=1))
+    assert set(found["inputs"]) == {
+        *("classify/system1.jsonl", "classify/system2.jsonl", "classify/heldout.jsonl"),
+        *("score/importance.safetensors", "score/adapter/adapter_model.safetensors"),
+    }
+    assert changed_since(setup, found["inputs"]) == []
+    score(setup, ScoreOptions(r=4, lora_alpha=8, dtype="float32", init="orthogonal", seed=5))
+    assert changed_since(setup, found["inputs"]) == [Stage.SCORE]
 
 
 def test_random_masks_are_drawn_anew_for_each_seed(setup, tmp_path, trained):

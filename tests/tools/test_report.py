@@ -1,5 +1,6 @@
 """`report`: every figure of the page comes from a manifest, and what changed since is said."""
 
+import json
 import re
 import shutil
 from urllib.parse import unquote
@@ -230,3 +231,21 @@ def test_metrics_of_the_harness_keep_their_names(tmp_path):
     page = report(run, tmp_path)
     assert "## lm-evaluation-harness: toy" in page
     assert "| toy | acc, none | 0.5000 |" in page
+
+
+def test_a_comparison_of_earlier_stages_is_called_so(run, tmp_path):
+    folder = run.root / "compare"
+    folder.mkdir()
+    (folder / "compare.md").write_text("# Comparison\n\nIt does.\n")
+    (run.folder(Stage.SCORE) / "importance.safetensors").write_bytes(b"x")
+    write_manifest(run.folder(Stage.SCORE), run.manifest(Stage.SCORE))
+    now = _sha256(run.folder(Stage.SCORE) / "importance.safetensors")
+
+    def page_of(content):
+        (folder / "results.json").write_text(json.dumps(content))
+        return report(run, tmp_path)
+
+    for told in ({}, [], {"inputs": {}}, {"inputs": {"score/importance.safetensors": now}}):
+        assert "Since then" not in page_of(told)
+    earlier = page_of({"inputs": {"score/importance.safetensors": "then"}})
+    assert "Since then, `score` has changed: `lorapar compare` goes on from the present" in earlier

@@ -120,12 +120,14 @@ class Comparison(TypedDict):
     """The content of `results.json`.
 
     Keys:
+        inputs: Path below the run directory -> sha256 of what was read of the run's stages.
         measured: System -> number of held-out records.
         folders: Stage -> cell -> folder of its trainings, below the comparison's.
         left_out: What did not fit into `--budget`, in words.
     """
 
     schema: int
+    inputs: dict[str, str]
     settings: dict[str, Any]
     estimator: str
     measured: dict[str, int]
