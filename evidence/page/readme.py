@@ -10,6 +10,7 @@ from evidence.page.findings import EVERYTHING, in_short, of_strong_recipe
 from evidence.page.findings_real import MATH_ALONE, controls_of, samples_of
 from evidence.page.results_files import CATALOGUE, Results, Row, is_better
 from lorapar_cli.names import System
+from lorapar_cli.plurals import inflected
 from lorapar_cli.tools.markdown import title_of
 
 START, END = "<!-- results: begin (make docs) -->", "<!-- results: end -->"
@@ -32,7 +33,8 @@ def readme_block(results: Mapping[str, Results]) -> str:
         )
     if open_studies:
         parts.append(
-            f"{open_studies} of {len(CATALOGUE)} studies are not complete; "
+            f"{open_studies} of {len(CATALOGUE)} studies "
+            f"{inflected(open_studies, 'is', 'are')} not complete; "
             "[results](docs/results.md#not-finished-yet) says which."
         )
     parts.append(END)
