@@ -35,7 +35,7 @@ from lorapar_cli.events import Advance, Progress, silent
 from lorapar_cli.names import SCHEMA_VERSION, Artifact, Stage, System
 from lorapar_cli.plots.learning_forgetting import Point, draw_learning_forgetting
 from lorapar_cli.store.atomic import atomic_file
-from lorapar_cli.store.compared_inputs import compared_inputs
+from lorapar_cli.store.disk.compared_inputs import compared_inputs
 from lorapar_cli.store.run_dir import RunDir
 from lorapar_cli.store.working import working_in
 

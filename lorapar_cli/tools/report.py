@@ -12,7 +12,7 @@ from lorapar_cli.stage_records.classify import ClassifyRecord
 from lorapar_cli.stage_records.evaluation import Accuracy, Difference, EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.score import ScoreRecord
-from lorapar_cli.store.compared_inputs import changed_since
+from lorapar_cli.store.disk.compared_inputs import changed_since
 from lorapar_cli.store.disk.regular_files import exists, open_regular, read_json
 from lorapar_cli.store.manifest import Manifest
 from lorapar_cli.store.run_dir import RunDir

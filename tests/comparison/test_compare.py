@@ -13,7 +13,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.names import Stage
 from lorapar_cli.scoring.options import ScoreOptions
 from lorapar_cli.scoring.score import score
-from lorapar_cli.store.compared_inputs import changed_since
+from lorapar_cli.store.disk.compared_inputs import changed_since
 from lorapar_cli.training.options import SftOptions
 from lorapar_cli.training.rewards.builtin import REWARDS
 from tests.comparison.compare_parts import CONFIG, command, options, without_times
