@@ -1,5 +1,6 @@
 """Goes through the cells of a comparison: searches each one's rate, then trains with every seed."""
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,17 +60,20 @@ def cell_steps(
         start = grid.training_options(cell, stage).learning_rate
         searched: dict[int, float] = {}
         failures: dict[str, None] = {}
+        untrained = math.inf
         search_sft: str | None = None
         if sft:
             search_sft = sft[grid.seeds(1)[0]]
-        while rungs := next_rungs(searched, limits.rates):
+        while rungs := next_rungs(searched, limits.rates, untrained):
             batch = [
                 Trial(cell.name, stage, rate_at(start, rung), grid.search_seed, True, search_sft)
                 for rung in rungs
             ]
             results = yield batch
             for rung, result in zip(rungs, results, strict=True):
-                searched[rung] = _as_cost(stage, result)
+                searched[rung] = _as_cost(stage, result.get("validation"))
+                if "untrained" in result:
+                    untrained = _as_cost(stage, result["untrained"])
                 if "diverged" in result:
                     failures[result["diverged"]] = None
         best = best_rung(searched) if searched else 0
@@ -78,7 +82,7 @@ def cell_steps(
             {rate_at(start, rung): searched[rung] for rung in sorted(searched)},
         )
         outcomes[stage] = outcome
-        if searched and searched[best] == float("inf"):
+        if searched and searched[best] == math.inf:
             outcome.failures = tuple(failures)
             return outcomes
         seeds = grid.seeds(limits.seeds)
@@ -93,11 +97,10 @@ def cell_steps(
     return outcomes
 
 
-def _as_cost(stage: Stage, result: TrialResult) -> float:
+def _as_cost(stage: Stage, value: float | None) -> float:
     """Returns a search's value so that lower is better: the loss, or the share of wrong answers."""
-    value = result.get("validation")
     if value is None:
-        return float("inf")
+        return math.inf
     return value if stage is Stage.TRAIN_SFT else 1 - value
 
 

@@ -44,6 +44,7 @@ class Trainer:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._bench: Bench | None = None
+        self._at_start: dict[tuple[Path, str], float] = {}
 
     @property
     def bench(self) -> Bench:
@@ -62,7 +63,10 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         try:
-            outcome = self._train(trial, folder / _TRAINED)
+            options = training_options(
+                self._grid, self._grid.cell(trial.cell), trial, folder / _TRAINED
+            )
+            outcome = self._train(trial, options)
         except (Diverged, LearntNothing) as error:
             seconds = time.monotonic() - started
             result: TrialResult = {
@@ -73,7 +77,7 @@ class Trainer:
         else:
             result = _describe(outcome.manifest, time.monotonic() - started)
             free_memory()
-            self._measure(trial, outcome.folder / Artifact.ADAPTER, result)
+            self._measure(trial, options, outcome.folder / Artifact.ADAPTER, result)
             result = _as_finite(result)
         free_memory()
         result["total_seconds"] = time.monotonic() - started
@@ -121,15 +125,13 @@ class Trainer:
         content = read_json(self._base_folder() / _WRITTEN)
         return [Encoded(ids, length) for system in systems for length, ids in content[system]]
 
-    def _train(self, trial: Trial, target: Path) -> Outcome:
-        grid = self._grid
-        cell = grid.cell(trial.cell)
-        options = training_options(grid, cell, trial, target)
+    def _train(self, trial: Trial, options: TrainingOptions) -> Outcome:
+        run_dir = self._grid.run_dir
         try:
             if isinstance(options, SftOptions):
-                return train_sft(grid.run_dir, options)
+                return train_sft(run_dir, options)
             if isinstance(options, RlOptions):
-                return train_rl(grid.run_dir, options)
+                return train_rl(run_dir, options)
         except (Diverged, LearntNothing):
             raise
         except LoraparError as error:
@@ -137,19 +139,35 @@ class Trainer:
             raise type(error)(what, error.found, error.hint) from error
         raise AssertionError(f"no stage trains with {type(options).__name__}")
 
-    def _measure(self, trial: Trial, adapter: Path, result: TrialResult) -> None:
+    def _measure(
+        self, trial: Trial, options: TrainingOptions, adapter: Path, result: TrialResult
+    ) -> None:
         """Adds to the result what the adapter is worth."""
         bench = self.bench
-        options = self._grid.training_options(self._grid.cell(trial.cell), trial.stage)
         systems = [System(options.data)] if options.data in tuple(System) else list(System)
         model = bench.load(adapter)
         if trial.search:
             result["validation"] = self._validate(model, trial.stage, systems)
+            del model
+            free_memory()
+            result["untrained"] = self._validate_start(trial.stage, options, systems)
             return
         measured = bench.measure(model)
         result["losses"], result["correct"] = measured["losses"], measured["correct"]
         forgetting = bench.forgetting(model, self._written(systems))
         result["neutral_loss"], result["kl"] = forgetting["neutral_loss"], forgetting["kl"]
+
+    def _validate_start(
+        self, stage: Stage, options: TrainingOptions, systems: list[System]
+    ) -> float:
+        """Returns what the adapter is worth that a search starts from; measured once for all rates."""
+        if options.adapter is None:
+            raise AssertionError("a training of a comparison names its adapter")
+        key = (options.adapter, options.data)
+        if key not in self._at_start:
+            model = self.bench.load(options.adapter)
+            self._at_start[key] = self._validate(model, stage, systems)
+        return self._at_start[key]
 
     def _validate(self, model: Any, stage: Stage, systems: list[System]) -> float:
         """Returns the loss (SFT) or accuracy (RL) on the validation records of these systems."""

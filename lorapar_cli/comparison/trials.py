@@ -56,6 +56,7 @@ class TrialResult(TypedDict):
         diverged: Why there is no result: losses or gradients that are not finite, or no gradient.
         active, elements: Elements that were trained, and those of the adapter.
         validation: Of a search: loss (SFT) or accuracy (RL) on the validation part.
+        untrained: Of a search: the same of the model that the training started from.
         losses, correct: As `measure.Measured`.
         kl, neutral_loss: As `measure.Forgetting`.
     """
@@ -68,6 +69,7 @@ class TrialResult(TypedDict):
     elements: NotRequired[int]
     steps: NotRequired[int]
     validation: NotRequired[float]
+    untrained: NotRequired[float]
     losses: NotRequired[dict[str, list[float]]]
     correct: NotRequired[dict[str, list[int]]]
     kl: NotRequired[float]

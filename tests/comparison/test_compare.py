@@ -99,6 +99,23 @@ def test_a_rate_that_diverges_is_no_candidate(setup, tmp_path):
     assert (setup.folder("compare") / "compare.md").is_file()
 
 
+def test_an_optimum_among_ruined_models_is_no_candidate(setup, tmp_path):
+    """Of three rates that are all worse than no training, the best lies between the others."""
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("0.01", "10.0"))
+    found = compare(setup, options(tmp_path, max_rates=6, seeds=1))
+    results = [
+        json.loads(path.read_text())
+        for path in setup.folder("compare").glob("cells/*/search-*/result.json")
+    ]
+    # At the start an adapter changes nothing, whichever elements of it will be trained.
+    (untrained,) = {result["untrained"] for result in results}
+    random = found["cells"][1]
+    tried = dict(random["searched"])
+    assert tried[10.0] < min(tried[3.16], tried[31.6])
+    assert tried[10.0] > untrained > tried[random["learning_rate"]]
+    assert len(tried) > 3
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "part"),
     [

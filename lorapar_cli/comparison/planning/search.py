@@ -3,6 +3,7 @@
 Values and lists only; no training.
 """
 
+import math
 from collections.abc import Mapping
 
 _HALF_DECADE = 10**0.5
@@ -13,15 +14,17 @@ def rate_at(start: float, rung: int) -> float:
     return float(f"{start * _HALF_DECADE**rung:.3g}")
 
 
-def next_rungs(values: Mapping[int, float], maximum: int) -> list[int]:
+def next_rungs(values: Mapping[int, float], maximum: int, untrained: float = math.inf) -> list[int]:
     """Returns the rungs to try next, none where the search is over.
 
     The first ones are the start and its neighbours. While the best one is at an end of the ladder,
-    the ladder grows there.
+    the ladder grows there. Where even the best one is worse than no training, all rates are taken
+    for too high: of models that were ruined, one is the best as well, but says nothing of the rate.
 
     Args:
         values: Rung -> value, lower is better, infinite where training diverged.
         maximum: Number of rungs that may be tried in all.
+        untrained: Value of the model that the trainings start from.
     """
     if maximum == 1:
         return []
@@ -31,7 +34,7 @@ def next_rungs(values: Mapping[int, float], maximum: int) -> list[int]:
     if len(values) >= maximum:
         return []
     best = best_rung(values)
-    if best == min(values) or values[best] == float("inf"):
+    if best == min(values) or values[best] == math.inf or values[best] > untrained:
         return [min(values) - 1]
     if best == max(values):
         return [best + 1]
