@@ -9,6 +9,7 @@ from evidence.page.finding import Finding
 from evidence.page.results_files import LEVEL, Results
 from lorapar_cli.comparison.report.estimators import MeanDifference, holm, mean_difference
 from lorapar_cli.comparison.report.tables import format_p
+from lorapar_cli.plurals import counted
 from lorapar_cli.tools.markdown import table
 
 Labels = Mapping[str, str]
@@ -16,7 +17,17 @@ Place = tuple[Labels, str]
 """A cell by some of its labels, and which of its figures."""
 
 
+_HOLDS, _OPPOSITE = "holds", "the opposite holds"
+_SAME_WAY = "points the same way, not significant after correction"
+_OTHER_WAY = "points the other way, not significant after correction"
 _UNKNOWN = "cannot be told"
+_IN_SENTENCE = {
+    _OPPOSITE: "can be shown to be reversed",
+    _HOLDS: "can be shown to hold",
+    _OTHER_WAY: "point the other way, not significant after correction",
+    _SAME_WAY: "point the paper's way, not significant after correction",
+    _UNKNOWN: "cannot be told",
+}
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,9 @@ class Verdict:
         """Whether the claim holds."""
         higher = self.difference.difference > 0
         if self.p_holm < LEVEL:
-            return "holds" if higher else "the opposite holds"
+            return _HOLDS if higher else _OPPOSITE
         if self.difference.low > 0 or self.difference.high < 0:
-            way = "the same way" if higher else "the other way"
-            return f"points {way}, not significant after correction"
+            return _SAME_WAY if higher else _OTHER_WAY
         return _UNKNOWN
 
 
@@ -194,29 +204,45 @@ def _figure(rows: Sequence[Mapping[str, Any]], place: Place) -> float | None:
 
 
 def of_claims(study: Results) -> Iterator[Finding]:
-    """Yields which of the claims hold, and which do not or cannot be told."""
+    """Yields which of the claims hold, and which do not or cannot be told; a sentence for each way."""
     found = verdicts(study)
-    for speaks_against in (True, False):
-        parts = [
-            f"{words}: {'; '.join(_named(each) for each in own)}"
-            for words in dict.fromkeys(each.words for each in found)
-            if (own := [e for e in found if e.words == words and e.against == speaks_against])
-        ]
-        if parts:
-            yield Finding(
-                f"The paper's tables on the embedded model, {len(found)} of its conclusions tested: "
-                f"{'. '.join(part[0].upper() + part[1:] for part in parts)}.",
-                speaks_against,
-            )
+    for words, in_sentence in _IN_SENTENCE.items():
+        for speaks_against in (True, False):
+            own = [e for e in found if e.words == words and e.against == speaks_against]
+            if own:
+                yield Finding(
+                    f"The paper's tables on the embedded model: of {counted(len(found), 'conclusion')}, "
+                    f"{len(own)} {in_sentence}: {'; '.join(_named(each) for each in own)}.",
+                    speaks_against,
+                )
+
+
+def claims_in_short(study: Results, model: str) -> Iterator[Finding]:
+    """Yields how many of the claims hold, and names those of which the opposite holds."""
+    found = verdicts(study)
+    if not found or not study.complete:
+        return
+    count = {words: sum(each.words == words for each in found) or "none" for words in _IN_SENTENCE}
+    reversed_ = "; ".join(each.claim.text for each in found if each.words == _OPPOSITE)
+    yield Finding(
+        f"The paper's tables, {model} (accuracy on both systems): of "
+        f"{counted(len(found), 'conclusion')}, {count[_HOLDS]} can be shown to hold and {count[_OPPOSITE]} to be reversed"
+        f"{f' ({reversed_})' if reversed_ else ''}. Not significant after correction, "
+        f"{count[_SAME_WAY]} point the paper's way and {count[_OTHER_WAY]} the other; "
+        f"{count[_UNKNOWN]} cannot be told.",
+        count[_HOLDS] == "none" or bool(reversed_),
+    )
 
 
 def _named(verdict: Verdict) -> str:
     one = verdict.difference
-    number = verdict.table.removeprefix("table")
-    return (
-        f"{verdict.claim.text} (Table {number}, {one.difference:+.1f} points, 95 % interval "
-        f"{one.low:+.1f} to {one.high:+.1f})"
+    interval = (
+        f", 95 % interval {one.low:+.1f} to {one.high:+.1f}"
+        if verdict.words in (_HOLDS, _OPPOSITE)
+        else ""
     )
+    number = verdict.table.removeprefix("table")
+    return f"{verdict.claim.text} (Table {number}, {one.difference:+.1f} points{interval})"
 
 
 def claims_table(study: Results) -> str:

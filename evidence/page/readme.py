@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 from evidence.page.by_budget import budgets_in_words, by_budget, compared
+from evidence.page.claims import claims_in_short
 from evidence.page.finding import Finding, in_words
 from evidence.page.findings import EVERYTHING, in_short, of_strong_recipe
 from evidence.page.findings_real import MATH_ALONE, controls_of, samples_of
@@ -49,6 +50,7 @@ def claims_of(results: Mapping[str, Results]) -> list[Finding]:
         *_of_training(results["embedded-rl"], "RL", "accuracy", "system2"),
         *([of_strong_recipe(recipes, "tiny model")] if recipes.complete else []),
         *_of_both_stages(results["replay"]),
+        *claims_in_short(results["tables"], "tiny model"),
         *_of_real_training(results["real-training"]),
         *_of_noise(results["real-noise"]),
     ]

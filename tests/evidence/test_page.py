@@ -5,7 +5,6 @@ import json
 import pytest
 
 from evidence.page import findings
-from evidence.page.claims import CLAIMS, verdicts
 from evidence.page.readme import END, START, claims_of, readme_block
 from evidence.page.results_files import is_better, read_results
 from evidence.page.write import (
@@ -18,9 +17,6 @@ from evidence.page.write import (
     with_block,
     write_docs,
 )
-from evidence.paper_tables import GRIDS
-from lorapar_cli.comparison.sweep.options import SweepOptions
-from lorapar_cli.comparison.sweep.sweep import open_plan
 from lorapar_cli.store.yaml_file import read_yaml
 from tests.evidence.page_parts import begun, results, row
 
@@ -272,75 +268,6 @@ def test_a_fault_that_shows_nothing_says_what_it_might_change():
     rows = [row("a", 0.001, 0.8), row("a", -0.002, 0.8, measure="loss", system="system2")]
     (found,) = findings.find_all(results(authors={"a": {"differences": rows, "cells": []}}))
     assert "allow for a change of accuracy by up to 0.011 and loss by up to 0.012." in found.text
-
-
-def paper_table(*differences):
-    """Returns Table 7 as a sweep leaves it, with what SFT before RL is better by for each seed."""
-    return {
-        "title": "Order",
-        "seeds": list(range(len(differences))),
-        "note": "A note.",
-        "layout": {"rows": ["order"], "columns": [], "figures": {"first": "SFT", "second": "RL"}},
-        "table": [
-            {
-                "labels": {"order": order},
-                "mean": {"first": 1.0, "second": value},
-                "deviation": {"second": 0.5},
-                "published": {"second": published},
-            }
-            for order, value, published in (("sft-rl", 60.0, 81.65), ("rl-sft", 50.0, 68.46))
-        ],
-        "by_seed": [
-            {"labels": {"order": order}, "seed": seed, "figures": {"second": 50.0 + more}}
-            for seed, difference in enumerate(differences)
-            for order, more in (("sft-rl", difference), ("rl-sft", 0.0))
-        ],
-    }
-
-
-@pytest.mark.parametrize(
-    ("differences", "words", "negative"),
-    [
-        ((9.0, 10.0, 11.0), "Holds", False),
-        ((-9.0, -10.0, -11.0), "The opposite holds", True),
-        ((-9.0, 10.0, 11.0), "Cannot be told", True),
-    ],
-)
-def test_what_holds_of_a_published_table(differences, words, negative):
-    found = results(tables={"table7": paper_table(*differences)})
-    (finding,) = findings.find_all(found)
-    assert f"1 of its conclusions tested: {words}: SFT before RL above" in finding.text
-    assert finding.negative is negative
-    page = page_of(found)
-    assert f"| {words[0].lower()}{words[1:]} |" in page
-    assert "| sft-rl | 1.00 |  | 60.00 ± 0.50 | 81.65 |" in page
-
-
-def test_claims_of_the_paper_are_corrected_for_their_number():
-    alone = results(tables={"table7": paper_table(6.0, 10.0, 14.0)})
-    assert [each.words for each in verdicts(alone["tables"])] == ["holds"]
-    table5 = {
-        **paper_table(),
-        "by_seed": [
-            {"labels": {"row": name}, "seed": seed, "figures": {"second": value + 3 * seed % 2}}
-            for seed in range(3)
-            for name, value in (("LoRA-PAR", 3.0 * (seed == 1)), ("LoRA + RL", 1.0))
-        ],
-    }
-    both = results(tables={"table7": paper_table(6.0, 10.0, 14.0), "table5": table5})
-    assert [(each.table, each.words) for each in verdicts(both["tables"])] == [
-        ("table5", "cannot be told"),
-        ("table7", "points the same way, not significant after correction"),
-    ]
-
-
-def test_every_claim_names_cells_of_its_table():
-    for name, claims in CLAIMS.items():
-        plan = open_plan(SweepOptions(grid=GRIDS / f"{name}.yaml", embedded=True, seeds=1))
-        labels = [each.cell.labels for each in plan.cells]
-        for place in (place for claim in claims for pair in claim.pairs for place in pair):
-            found = [one for one in labels if place[0].items() <= one.items()]
-            assert len(found) == 1, (name, place)
 
 
 def test_only_the_marked_block_is_replaced(tmp_path):
