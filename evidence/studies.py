@@ -26,6 +26,7 @@ from lorapar_cli.store.disk.regular_files import read_json
 SCHEMA = 1
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "numpy")
 _DIGITS = 5
+_PUBLISHED = ("cpu_seconds", "cpu_at_least", "made_with", "result")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def run_study(
             folder / "unit.json",
             {
                 "settings": unit.settings,
-                "cpu_seconds": spent(),
+                **spent(),
                 "made_with": _made_with(),
                 "result": result,
             },
@@ -132,7 +133,7 @@ def publish(study: Study, work: Path, out: Path) -> Path:
             "inputs": study.inputs,
             "unfinished": [name for name, content in found.items() if content is None],
             "units": {
-                name: {key: content[key] for key in ("cpu_seconds", "made_with", "result")}
+                name: {key: content[key] for key in _PUBLISHED if key in content}
                 for name, content in found.items()
                 if content is not None
             },
@@ -179,21 +180,28 @@ def _cpu_seconds() -> float:
 
 
 @contextmanager
-def _cpu_clock(path: Path, unit: Unit) -> Iterator[Callable[[], float]]:
-    """Counts processor time, also that of attempts that raised; a killed one is not counted."""
+def _cpu_clock(path: Path, unit: Unit) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Counts processor time, also that of attempts that raised.
+
+    What a killed one took is not known; its file is still open, and the time is then said to be the
+    least that it can have been.
+    """
     settings = _plain(unit.settings)
-    before = 0.0
+    before, at_least = 0.0, {}
     if path.is_file() and (earlier := read_json(path))["settings"] == settings:
         before = float(earlier["cpu_seconds"])
+        if earlier.get("open") or "cpu_at_least" in earlier:
+            at_least = {"cpu_at_least": True}
     started = _cpu_seconds()
 
-    def spent() -> float:
-        return before + _cpu_seconds() - started
+    def spent() -> dict[str, Any]:
+        return {"cpu_seconds": before + _cpu_seconds() - started, **at_least}
 
+    _write(path, {"settings": settings, **spent(), "open": True})
     try:
         yield spent
     finally:
-        _write(path, {"settings": settings, "cpu_seconds": spent()})
+        _write(path, {"settings": settings, **spent(), "open": False})
 
 
 def line_of(event: Event) -> str | None:

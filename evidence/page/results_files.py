@@ -142,6 +142,11 @@ class Results:
         spent = (unit["cpu_seconds"] for unit in self.content.get("units", {}).values())
         return float(sum(spent)) / 3600
 
+    @property
+    def cpu_at_least(self) -> bool:
+        """Whether it is not all of their processor time: a call was killed, whose time is unknown."""
+        return any(unit.get("cpu_at_least") for unit in self.content.get("units", {}).values())
+
     def differences(self) -> Iterator[tuple[str, Row]]:
         """Yields each unit's name with each of its differences."""
         for name, found in self.units.items():

@@ -104,3 +104,10 @@ def test_every_claim_names_cells_of_its_table():
         for place in (place for claim in claims for pair in claim.pairs for place in pair):
             found = [one for one in labels if place[0].items() <= one.items()]
             assert len(found) == 1, (name, place)
+
+
+def test_processor_time_without_that_of_a_killed_call_is_a_lower_bound():
+    found = results(tables={"table5": paper_table(), "table7": paper_table()})
+    assert "; 0.02 hours of processor time;" in page_of(found)
+    found["tables"].content["units"]["table7"]["cpu_at_least"] = True
+    assert "; at least 0.02 hours of processor time;" in page_of(found)

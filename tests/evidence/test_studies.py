@@ -79,6 +79,24 @@ def test_time_of_attempts_that_failed_is_counted(tmp_path):
     assert found["units"]["one"]["cpu_seconds"] >= spent["cpu_seconds"] > 0
 
 
+def test_time_that_a_killed_call_took_is_not_known(tmp_path):
+    """The file of the time is as it was in the middle of the call, when a kill leaves it behind."""
+    file = tmp_path / "work" / "made-up" / "one" / "cpu.json"
+    opened = []
+
+    def killed(_folder):
+        opened.append(file.read_bytes())
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        run(study({"one": killed}), tmp_path)
+    file.write_bytes(opened[0])
+    with pytest.raises(ValueError):
+        run(study({"one": killed}), tmp_path)
+    found = run(study({name: counted([], name) for name in ("one", "two")}), tmp_path)
+    assert [unit.get("cpu_at_least") for unit in found["units"].values()] == [True, None]
+
+
 def test_figures_have_five_digits():
     assert rounded({"a": [0.123456789, (1, True, None)], "b": 123456.7}) == {
         "a": [0.12346, [1, True, None]],
