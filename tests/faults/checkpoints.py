@@ -27,7 +27,7 @@ RESUMED_FROM = (
 # Further ways, of which each seed takes some for every file.
 SOME = 4
 # Of files that little or nothing is computed from, a few ways are enough.
-LESS = ("scheduler.pt", "adapter_config.json", "training_args.bin", "README.md", "tokenizer.json")
+LESS = ("scheduler.pt", "adapter_config.json", "README.md", "tokenizer.json")
 FEW = ("bit anywhere", "cut to a half", "gone", "a fifo", "a folder", "a pickle", "deep nesting")
 # What lies next to the checkpoints of an unfinished run.
 BESIDE = {
