@@ -41,7 +41,7 @@ CATALOGUE = (
         "python -m evidence embedded-rl",
         "The same for GRPO on System 2, from one adapter after SFT. Differences are in the accuracy "
         "on held-out System-2 records.",
-        6.0,
+        3.5,
     ),
     Known(
         "recipes",
