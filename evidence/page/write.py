@@ -108,7 +108,8 @@ def _about(study: Results) -> str:
     )
     facts = (
         f"`{content['command']}`; seed{'s' if len(seeds) > 1 else ''} {shown}; "
-        f"{'at least ' * study.cpu_at_least}{study.cpu_hours:.2g} hours of processor time; {'; '.join(machines)}{settings}."
+        f"{'at least ' * study.cpu_at_least}{study.cpu_hours:.2g} hours of processor time; "
+        f"{'; '.join(machines)}{settings}."
     )
     return f"{study.known.about}\n\n{facts}"
 

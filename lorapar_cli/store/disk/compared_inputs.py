@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-from lorapar_cli.errors import LoraparError
 from lorapar_cli.names import ADAPTER_WEIGHTS, Artifact, Stage, System, split_file
 from lorapar_cli.store.run_dir import RunDir
 
@@ -34,12 +33,13 @@ def compared_inputs(run: RunDir, stages: Iterable[Stage]) -> dict[str, str]:
 
 
 def changed_since(run: RunDir, inputs: Mapping[str, str]) -> list[Stage]:
-    """Returns the stages whose results are no longer those that a comparison read."""
+    """Returns the stages whose results are no longer those that a comparison read.
+
+    Raises:
+        LoraparError: A manifest cannot be read.
+    """
     stages = [stage for stage in _READ if any(path.startswith(f"{stage}/") for path in inputs)]
-    try:
-        now = compared_inputs(run, stages)
-    except LoraparError:
-        return stages
+    now = compared_inputs(run, stages)
     return [
         stage
         for stage in stages
