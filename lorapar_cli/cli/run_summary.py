@@ -11,7 +11,7 @@ from lorapar_cli.cli.options import next_on
 from lorapar_cli.evaluation.settings import accuracy_of
 from lorapar_cli.names import Artifact, Region, Stage
 from lorapar_cli.plurals import counted
-from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord
+from lorapar_cli.stage_records.evaluation import Accuracy, EvalRecord, ModelRow
 from lorapar_cli.stage_records.partition import PartitionRecord
 from lorapar_cli.stage_records.training import TrainingRecord
 from lorapar_cli.store.manifest import Manifest, Outcome
@@ -61,19 +61,30 @@ def _accuracy_table(manifest: Manifest) -> "Table":
     from rich.table import Table
 
     record = manifest.record(EvalRecord)
+    models = record.metrics["models"]
     table = Table(
         title=f"accuracy ({accuracy_of(manifest.settings)}) on "
-        f"{counted(record.counts['items'], 'held-out record')}, 95 % intervals",
+        f"{counted(record.counts['items'], 'record')}, 95 % intervals",
         title_justify="left",
     )
     table.add_column("model")
-    for system in _SYSTEMS.values():
-        table.add_column(system, justify="right")
-    for row in record.metrics["models"]:
-        by_system = row.get("by_system", {})
-        cells = [_accuracy(by_system[s]) if s in by_system else "-" for s in _SYSTEMS]
+    headings = _parts(models[0])
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in models:
+        parts = _parts(row)
+        cells = [_accuracy(parts[each]) if each in parts else "-" for each in headings]
         table.add_row(_MODELS.get(row["model"], row["model"]), *cells)
     return table
+
+
+def _parts(row: ModelRow) -> dict[str, Accuracy]:
+    """Returns a model's accuracies by heading: of all records unless each has a system."""
+    by_system = row.get("by_system", {})
+    parts: dict[str, Accuracy] = {_SYSTEMS[system]: by_system[system] for system in by_system}
+    if sum(part["n"] for part in parts.values()) != row["n"]:
+        parts = {"all": row} | parts
+    return parts
 
 
 def _accuracy(part: Accuracy) -> str:

@@ -60,7 +60,7 @@ def test_accuracies_elements_times_and_places_are_shown(outcomes):
     text = shown(closing_report(ROOT, outcomes, ROOT / "report.html"))
     for part in (
         *(
-            "accuracy (greedy) on 800 held-out records",
+            "accuracy (greedy) on 800 records",
             "after RL",
             "85.0%  (80.0% to 90.0%, n=400)",
         ),
@@ -73,6 +73,22 @@ def test_accuracies_elements_times_and_places_are_shown(outcomes):
         assert part in text
     assert "replayed in train-sft" not in text
     assert "report:" not in shown(closing_report(ROOT, outcomes, None))
+
+
+def test_records_without_a_system_count_among_all(outcomes):
+    models = outcomes[Stage.EVAL].manifest.metrics["models"]
+    del models[1]["by_system"]
+    for row, by_system in zip(models, ({}, {"system2": accuracy(0.7, 100)}), strict=True):
+        row["by_system"] = by_system
+    text = shown(closing_report(ROOT, outcomes, None))
+    assert text.count("85.0%  (80.0% to 90.0%, n=400)") == 2
+    assert "System" not in text
+
+    models[0]["by_system"] = {"system2": accuracy(0.6, 100)}
+    text = shown(closing_report(ROOT, outcomes, None))
+    assert "System 1" not in text
+    for part in ("all", "System 2", "n=400", "60.0%  (80.0% to 90.0%, n=100)", "70.0%"):
+        assert part in text
 
 
 def test_a_damaged_manifest_is_named(outcomes):
