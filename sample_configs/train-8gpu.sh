@@ -4,9 +4,9 @@
 #     bash sample_configs/train-8gpu.sh
 # Stages that are up to date are skipped. To run some stages only, name them:
 #   bash sample_configs/train-8gpu.sh train-sft train-rl
-# ENGINE=fsdp2, zero2 or zero3 shards the model in both training stages. score and eval hold the whole model
-# in every process. CLASSIFY_OPTIONS, SCORE_OPTIONS, ..., RL_OPTIONS, EVAL_OPTIONS are appended to the
-# commands of their stages.
+# ENGINE=fsdp2, zero2 or zero3 shards the model in both training stages. CLASSIFY_OPTIONS, SCORE_OPTIONS, ...,
+# RL_OPTIONS, EVAL_OPTIONS are appended to the commands of their stages. score and eval hold the whole model in
+# every process, unless SCORE_OPTIONS and EVAL_OPTIONS have --shard.
 set -euo pipefail
 
 GPUS=${GPUS:-8}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorapar_cli.names import EMBEDDED
+from tests.console_scripts import console_script
 from tests.ports import free_port
 
 TEST = Path(__file__).parents[2] / "lorapar_cli" / "embedded" / "data" / "test.jsonl"
@@ -69,8 +70,7 @@ def test_killed_five_times_it_ends_as_if_it_had_not_been(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--shard",)], ids=["copies", "shared"])
 def test_two_processes_write_what_one_writes(whole, tmp_path, extra):
-    torchrun = str(Path(sys.executable).with_name("torchrun"))
-    launcher = (torchrun, "--nproc_per_node", "2", "--master_port", free_port())
+    launcher = (*console_script("torchrun"), "--nproc_per_node", "2", "--master_port", free_port())
     together = run(tmp_path, *launcher, extra=extra)
     for name in FILES:
         assert (together / name).read_bytes() == (whole / name).read_bytes()

@@ -11,10 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from tests.console_scripts import console_script
 from tests.labelling.classify_parts import labels_of, read_lines, run_classify, write_questions
 from tests.labelling.tiny_teachers import LLAMA_SERVER, build_model, write_gguf
 
@@ -57,8 +57,8 @@ def transformers_server(folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("transformers")
-    command = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command = [*console_script("transformers"), "serve", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--device", "cpu"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     with process_of([*command, str(folder)], stdout=subprocess.DEVNULL, env=environment) as process:
         for _ in range(600):

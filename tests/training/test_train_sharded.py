@@ -18,6 +18,7 @@ from lorapar_cli.store.tensor_files import read_tensors
 from lorapar_cli.training.options import RlOptions, SftOptions
 from lorapar_cli.training.train_rl import train_rl
 from lorapar_cli.training.train_sft import train_sft
+from tests.console_scripts import put_on_path
 from tests.ports import free_port
 
 
@@ -294,6 +295,8 @@ def script(name, run_dir, folder, **variables):
     for command, line in (("srun", 'SLURM_NODEID=0 exec "$@"'), ("scontrol", "echo 127.0.0.1")):
         (stubs / command).write_text(f"#!/bin/sh\n{line}\n")
         (stubs / command).chmod(0o755)
+    for command in ("torchrun", "accelerate"):
+        put_on_path(command, stubs)
     path = [str(stubs), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {
         "PATH": os.pathsep.join(path),
