@@ -96,6 +96,6 @@ def test_an_extra_may_be_there_or_not(tmp_path, missing):
 
 
 def test_a_folder_is_no_module(tmp_path, monkeypatch):
-    (tmp_path / "wandb").mkdir()
+    (tmp_path / "runs_of_a_tracker").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert is_missing("wandb")
+    assert is_missing("runs_of_a_tracker")
