@@ -17,6 +17,7 @@ from lorapar_cli.evaluation.options import EvalOptions
 from lorapar_cli.labelling.classify import classify
 from lorapar_cli.labelling.options import ClassifyOptions
 from lorapar_cli.models import batches
+from lorapar_cli.models.rendering.chat_template import read_arguments
 from lorapar_cli.names import Stage, System
 from lorapar_cli.partition.options import PartitionOptions
 from lorapar_cli.partition.partition import partition
@@ -173,14 +174,18 @@ def test_every_stage_is_fed_the_tokens_that_are_spelled_out(family, model, fed, 
     exported = AutoTokenizer.from_pretrained(tmp_path / "out")
     for record, prompt in zip(records, family.prompts(), strict=True):
         assert spell_prompt(exported, record.prompt) == prompt
+        # Whoever serves the model may still ask for the other value.
+        for name, value in read_arguments(family.arguments).items():
+            assert spell_prompt(exported, record.prompt, **{name: not value}) != prompt
 
 
-def spell_prompt(tokenizer, prompt):
+def spell_prompt(tokenizer, prompt, **arguments):
     """Returns the tokens of a prompt as users of an exported model render it."""
     if tokenizer.chat_template is None:
         return tokenizer.convert_ids_to_tokens(tokenizer(prompt + "\n")["input_ids"])
     messages = [{"role": "user", "content": prompt}]
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **arguments)
+    ids = rendered["input_ids"]
     return tokenizer.convert_ids_to_tokens(ids)
 
 

@@ -194,7 +194,9 @@ def _use_base(
             options.dtype,
             trust,
             ChatTemplate(
-                run_dir.template(stage), read_arguments(run_dir.template_arguments(stage))
+                run_dir.template(stage),
+                read_arguments(run_dir.template_arguments(stage)),
+                defaults=True,
             ),
             known=revision is not None,
             progress=progress,
