@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.libraries import require_libraries
 from lorapar_cli.models.rendering.chat_template import ChatTemplate, require_size
+from lorapar_cli.models.rendering.clock import CLOCK, reads_clock
 from lorapar_cli.models.rendering.prompt_end import leave_prompts_open
 from lorapar_cli.models.safe_loading import (
     check_folder_files,
@@ -267,6 +268,12 @@ def load_tokenizer(
     else:
         tokenizer.chat_template = template.complete(own)
     if isinstance(tokenizer.chat_template, str):
+        if reads_clock(tokenizer.chat_template) and notes is not None:
+            notes.append(
+                "the chat template reads the clock, which would give stages of one run different "
+                f"tokens: it always gets {template.day} "
+                f"(`--template-arg {CLOCK}=YYYY-MM-DD` for another day)"
+            )
         require_size(tokenizer.chat_template, f"the chat template of `{base.id}`")
         check_template(tokenizer.chat_template)
     # An encoder's input does end with its end-of-sequence token.

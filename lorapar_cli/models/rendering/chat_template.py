@@ -5,9 +5,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 from lorapar_cli.errors import LoraparError, UsageError, nearest
+from lorapar_cli.models.rendering.clock import CLOCK, DAY, read_day, reads_clock, stopped_at
 from lorapar_cli.store.disk.regular_files import read_text
 
 # Those of published models have up to some tens of thousands.
@@ -26,8 +28,10 @@ class ChatTemplate:
 
     Attributes:
         text: Jinja text in place of the model's own template; None keeps that.
-        arguments: Variables of the template and their values, such as `enable_thinking`.
-        defaults: Whether whoever renders may still give those variables other values.
+        arguments: Variables of the template and their values, such as `enable_thinking`; the value
+            of `strftime_now` is the day that the template takes for today.
+        defaults: Whether whoever renders may still give those variables other values, and lets the
+            template read the clock.
     """
 
     text: str | None = None
@@ -39,11 +43,17 @@ class ChatTemplate:
         """The arguments as KEY=VALUE, which `read_arguments` reads to the same values."""
         return [f"{name}={json.dumps(value)}" for name, value in self.arguments.items()]
 
+    @property
+    def day(self) -> date:
+        """The day that a template which reads the clock takes for today."""
+        return read_day(self.arguments.get(CLOCK, DAY))
+
     def complete(self, own: str | None) -> str | None:
         """Returns the template to render with, None where there is none.
 
         Arguments become the first line of the text, so that whoever renders it, a trainer or an
-        inference engine too, uses the same values.
+        inference engine too, uses the same values. So does the date of a template that reads the
+        clock.
 
         Args:
             own: The model's own template.
@@ -52,9 +62,9 @@ class ChatTemplate:
             UsageError: There is no template to take the arguments, or it does not read one of them.
         """
         text = own if self.text is None else self.text
-        if not self.arguments:
-            return text
         if text is None:
+            if not self.arguments:
+                return None
             raise UsageError(
                 "the model has no chat template that takes `--template-arg`",
                 hint="give one with `--template`, or omit the arguments",
@@ -66,9 +76,13 @@ class ChatTemplate:
                     f"the chat template does not read `{name}`" + nearest(name, known),
                     hint="omit this `--template-arg`",
                 )
-        values = "".join(self._set(name, value) for name, value in self.arguments.items())
+        values = "".join(
+            self._set(name, value) for name, value in self.arguments.items() if name != CLOCK
+        )
+        if reads_clock(text) and not self.defaults:
+            values += stopped_at(self.day)
         # The newline after a block is never part of the output.
-        return f"{values}\n{text}"
+        return f"{values}\n{text}" if values else text
 
     def _set(self, name: str, value: Argument) -> str:
         given = f"{name} if {name} is defined else " if self.defaults else ""
@@ -87,7 +101,8 @@ def read_arguments(given: Sequence[str]) -> dict[str, Argument]:
     string, else text as it stands.
 
     Raises:
-        UsageError: One has no `=`, names no variable, or names one twice or one that is taken.
+        UsageError: One has no `=`, names no variable, or names one twice or one that is taken, or
+            the value of `strftime_now` is not a date.
     """
     arguments: dict[str, Argument] = {}
     for one in given:
@@ -101,6 +116,8 @@ def read_arguments(given: Sequence[str]) -> dict[str, Argument]:
         if name in arguments:
             raise UsageError(f"`--template-arg {name}` is given twice")
         arguments[name] = _read_value(text)
+        if name == CLOCK:
+            read_day(arguments[name])
     return dict(sorted(arguments.items()))
 
 
