@@ -15,7 +15,8 @@ from lorapar_cli.grading.grade import Grade
 from lorapar_cli.grading.sandbox.runner import Sandbox
 from lorapar_cli.models.choices import encode_choice, score_choices
 from lorapar_cli.models.generation import Completion, Decoding, complete_batch, plan_batches
-from lorapar_cli.models.rendering.tokenization import encode_prompt
+from lorapar_cli.models.rendering.blocks import as_read
+from lorapar_cli.models.rendering.tokenization import continues_block, encode_prompt
 from lorapar_cli.plurals import counted
 
 
@@ -85,7 +86,10 @@ class Predictor:
         seed = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "little")
         decoding = self.decoding.within(self.max_length, prompts)
         completions = completer.complete(prompts, decoding, seed)
-        texts = [completion.text for completion in completions]
+        texts = [
+            as_read(completion.text, continues_block(self.tokenizer, prompt), completion.finished)
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
         grades = grade_items(self.task.match, items, texts, self.sandbox)
         return [
             describe_sample(name, item, batch.draw, completion.text, grade)

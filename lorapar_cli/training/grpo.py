@@ -22,7 +22,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.libraries import require_libraries
-from lorapar_cli.models.rendering.tokenization import trainer_prompt
+from lorapar_cli.models.generation import end_tokens
+from lorapar_cli.models.rendering.tokenization import in_blocks, trainer_prompt
 from lorapar_cli.names import Artifact
 from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import (
@@ -102,9 +103,11 @@ class MaskedGRPOTrainer(MaskedTrainer, RefillingTrainer, GRPOTrainer):
 
 
 def to_dataset(records: list[Record], tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """Returns rows of `prompt` (messages or text), `record_id`, `reference_answer` and
-    `reference_answers`, the list of all that are accepted.
+    """Returns rows of `prompt` (messages or text), `record_id`, `reference_answer`,
+    `reference_answers`, the list of all that are accepted, and `in_block`, whether completions begin
+    inside a block of reasoning.
     """
+    in_block = in_blocks(tokenizer, records)
     return Dataset.from_list(
         [
             {
@@ -112,8 +115,9 @@ def to_dataset(records: list[Record], tokenizer: PreTrainedTokenizerBase) -> Dat
                 "record_id": record.id,
                 "reference_answer": record.reference_answer,
                 "reference_answers": record.accepted_answers,
+                "in_block": inside,
             }
-            for record in records
+            for record, inside in zip(records, in_block, strict=True)
         ]
     )
 
@@ -158,13 +162,16 @@ def fit_grpo(
         refill = Refill(
             rows, ids, _resolved(config.num_generations), options.refill_limit, options.seed, cost
         )
+    ends = end_tokens(run.masked.model, tokenizer)
     with checked_arguments(extra):
         trainer = MaskedGRPOTrainer(
             run.masked,
             log,
             refill,
             args=config,
-            reward_funcs=[trl_reward(name, reward, log) for name, (reward, _) in rewards.items()],
+            reward_funcs=[
+                trl_reward(name, reward, log, ends) for name, (reward, _) in rewards.items()
+            ],
             train_dataset=rows,
             processing_class=tokenizer,
             callbacks=[monitor],

@@ -41,6 +41,19 @@ def test_batches_depend_on_lengths_and_come_draw_by_draw():
     ]
 
 
+@pytest.mark.parametrize(("finished", "right"), [(True, True), (False, False)])
+def test_a_thought_that_was_truncated_has_no_answer(finished, right):
+    class Thinker:
+        def complete(self, prompts, decoding, seed):
+            return [Completion("so it is 1", 5, finished) for _ in prompts]
+
+    tokenizer = build_tokenizer("{{ messages[0].content }}<think>\n")
+    asked = replace(task(3, plain=False), match="answer")
+    predictor = prepare_prompts(asked, OPTIONS, tokenizer, 512, None)
+    (sample,) = predictor.predict("base", Thinker(), predictor.batches[0])
+    assert (sample["completion"], sample["correct"]) == ("so it is 1", right)
+
+
 def test_the_harness_gets_everything_at_once():
     options = replace(OPTIONS, backend="lm-eval", samples=1, temperature=0.0)
     predictor = prepare_prompts(task(3, 9, 5), options, build_tokenizer(), 512, None)

@@ -33,9 +33,12 @@ def test_prompts_are_messages_where_the_model_has_a_template():
         "record_id": "a",
         "reference_answer": "2",
         "reference_answers": ["2"],
+        "in_block": False,
     }
     (row,) = to_dataset(records, build_tokenizer(chat_template=None))
     assert row["prompt"] == "1+1?\n"
+    (row,) = to_dataset(records, build_tokenizer("{{ messages[0].content }}<think>\n"))
+    assert row["in_block"]
 
 
 def config(**changes) -> GRPOConfig:

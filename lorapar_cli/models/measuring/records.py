@@ -11,8 +11,9 @@ from lorapar_cli.models.base_model import transformers_model
 from lorapar_cli.models.distributed import ALONE, Processes
 from lorapar_cli.models.generation import Decoding, complete_batch, plan_batches
 from lorapar_cli.models.measuring.forgetting import record_losses
+from lorapar_cli.models.rendering.blocks import as_read
 from lorapar_cli.models.rendering.encoding import Encoded, encode_records
-from lorapar_cli.models.rendering.tokenization import encode_prompt
+from lorapar_cli.models.rendering.tokenization import continues_block, encode_prompt
 from lorapar_cli.store.records import Record
 
 UNLABELLED = "unlabelled"
@@ -93,7 +94,10 @@ class RecordSet:
         accepted = [self.accepted[n] for n in places]
         grades = grade(
             self.answering.match,
-            [each.text for each in done],
+            [
+                as_read(each.text, continues_block(self.tokenizer, prompt), each.finished)
+                for prompt, each in zip(prompts, done, strict=True)
+            ],
             [each[0] for each in accepted],
             others=[each[1:] for each in accepted],
         )

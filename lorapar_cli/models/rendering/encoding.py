@@ -14,6 +14,7 @@ from typing import Literal, cast
 from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.rendering.blocks import BLOCK_TOKENS, NAMES, closes_block, opens_block
 from lorapar_cli.models.rendering.kept_text import continues_prompt, keeps_words
 from lorapar_cli.models.rendering.tokenization import (
     decode_text,
@@ -24,18 +25,13 @@ from lorapar_cli.models.rendering.tokenization import (
 from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.store.records import Message, Record
 
-_NAMES = "think|thinking|thought|reasoning|seed:think|THINK"
-_OPEN_AT_END = re.compile(rf"[<\[]({_NAMES})[>\]]\s*\Z")
-_OPENING = re.compile(rf"\A\s*[<\[](?:{_NAMES})[>\]]")
-_CLOSING = re.compile(rf"[<\[]/(?:{_NAMES})[>\]]")
+_OPENING = re.compile(rf"\A\s*[<\[](?:{NAMES})[>\]]")
 # Some templates write the tag that closes a block alone.
-_CLOSED_AT_END = re.compile(rf"[<\[]/(?:{_NAMES})[>\]]\s*\Z")
-_EMPTY = re.compile(rf"\A\s*([<\[])({_NAMES})[>\]]\s*[<\[]/\2[>\]]\s*")
+_CLOSED_AT_END = re.compile(rf"[<\[]/(?:{NAMES})[>\]]\s*\Z")
+_EMPTY = re.compile(rf"\A\s*([<\[])({NAMES})[>\]]\s*[<\[]/\2[>\]]\s*")
 
 # What closes an opened block that stays empty, as templates with empty blocks write it.
 _CLOSED = "\n{}\n\n"
-# More tokens than an empty block of reasoning has, even one a character.
-_BLOCK_TOKENS = 40
 # Characters of a prompt's end that a message shows.
 _SHOWN_ENDING = 30
 
@@ -80,10 +76,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, record: Record) -> Encoded:
     prompt = encode_prompt(tokenizer, record.prompt, record.tools, record.id)
     if not tokenizer.chat_template:
         return _join(tokenizer, prompt, [], _encode_text(tokenizer, record.completion))
-    written = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])
-    if _opens_block(written):
+    written = decode_text(tokenizer, prompt[-BLOCK_TOKENS:])
+    if opens_block(written):
         return _encode_reasoning(tokenizer, record, prompt)
-    if _CLOSED_AT_END.search(written) and _closes_block(record.completion):
+    if _CLOSED_AT_END.search(written) and closes_block(record.completion):
         raise UnusableCompletion(
             record.id,
             "the chat template closes an empty block of reasoning, and completions have their own",
@@ -187,11 +183,11 @@ def _encode_reasoning(
 ) -> Encoded:
     """Returns the tokens of a record whose prompt opens a block of reasoning."""
     ending = _end_of_turn(tokenizer, record)
-    if _closes_block(record.completion):
-        written = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])
+    if closes_block(record.completion):
+        written = decode_text(tokenizer, prompt[-BLOCK_TOKENS:])
         text = _without_opening(record.completion, written)
         return _join(tokenizer, prompt, [], _encode_text(tokenizer, text + ending))
-    opened = _opens_block(decode_text(tokenizer, prompt[-_BLOCK_TOKENS:]))
+    opened = opens_block(decode_text(tokenizer, prompt[-BLOCK_TOKENS:]))
     closing = _encode_text(tokenizer, _CLOSED.format(opened))
     completion = _encode_text(tokenizer, record.completion + ending)
     return _join(tokenizer, prompt, closing, completion, "closed")
@@ -265,7 +261,7 @@ def _require_continuation(
     last = to_messages(record.prompt)[-1]["content"]
     written, conversation = decode_text(tokenizer, prompt), decode_text(tokenizer, whole)
     if not continues_prompt(written, conversation, last, record.completion):
-        ending = decode_text(tokenizer, prompt[-_BLOCK_TOKENS:])[-_SHOWN_ENDING:]
+        ending = decode_text(tokenizer, prompt[-BLOCK_TOKENS:])[-_SHOWN_ENDING:]
         raise UnusableCompletion(
             record.id,
             "the chat template ends prompts with text that it does not write before an answer, so "
@@ -278,10 +274,10 @@ def _require_continuation(
 
 def _count_block(tokenizer: PreTrainedTokenizerBase, completion: list[int]) -> int:
     """Returns how many leading tokens are an empty block of reasoning."""
-    block = _empty_block(decode_text(tokenizer, completion[:_BLOCK_TOKENS]))
+    block = _empty_block(decode_text(tokenizer, completion[:BLOCK_TOKENS]))
     count = 0
     if block:
-        for length in range(1, min(_BLOCK_TOKENS, len(completion)) + 1):
+        for length in range(1, min(BLOCK_TOKENS, len(completion)) + 1):
             if block.startswith(decode_text(tokenizer, completion[:length])):
                 count = length
     return count
@@ -293,23 +289,9 @@ def _heading(tokenizer: PreTrainedTokenizerBase, completion: list[int], given: s
     return before.strip() if found and given.strip() else ""
 
 
-def _opens_block(text: str) -> str | None:
-    """Returns the tag that closes the block which a prompt ends by opening, None if it opens none."""
-    found = _OPEN_AT_END.search(text)
-    if found is None:
-        return None
-    square = found[0].startswith("[")
-    return f"[/{found[1]}]" if square else f"</{found[1]}>"
-
-
-def _closes_block(text: str) -> bool:
-    """Returns whether a completion closes a block, and so has reasoning of its own."""
-    return _CLOSING.search(text) is not None
-
-
 def _has_own_block(text: str) -> bool:
     """Returns whether a completion begins with a block of reasoning that has something in it."""
-    return _OPENING.match(text) is not None and _closes_block(text) and not _empty_block(text)
+    return _OPENING.match(text) is not None and closes_block(text) and not _empty_block(text)
 
 
 def _without_opening(text: str, prompt: str) -> str:

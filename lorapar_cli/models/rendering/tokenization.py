@@ -5,6 +5,7 @@ the assistant's; without one the prompt is its text and a newline.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -12,8 +13,9 @@ from jinja2 import TemplateError
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
+from lorapar_cli.models.rendering.blocks import BLOCK_TOKENS, may_open_block, opens_block
 from lorapar_cli.models.rendering.kept_text import keeps_words
-from lorapar_cli.store.records import Message
+from lorapar_cli.store.records import Message, Record
 
 Tools = list[dict[str, Any]] | None
 
@@ -180,3 +182,19 @@ def decode_text(
 ) -> str:
     """Returns the text of one list of token ids."""
     return cast(str, tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
+
+
+def continues_block(tokenizer: PreTrainedTokenizerBase, prompt: list[int]) -> bool:
+    """Returns whether a completion of a prompt begins inside a block that the prompt opens."""
+    return opens_block(decode_text(tokenizer, prompt[-BLOCK_TOKENS:])) is not None
+
+
+def in_blocks(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]) -> list[bool]:
+    """Returns whether completions of each record's prompt begin inside a block."""
+    # Rendering every prompt is for templates that may open one.
+    if not may_open_block(str(tokenizer.chat_template or "")):
+        return [False] * len(records)
+    return [
+        continues_block(tokenizer, encode_prompt(tokenizer, record.prompt, record.tools, record.id))
+        for record in records
+    ]

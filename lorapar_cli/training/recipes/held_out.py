@@ -53,9 +53,10 @@ def held_out_rewards(
         of_batch = [asked[index] for index in batch]
         columns = reward_columns(tokenizer, of_batch)
         references = [record.reference_answer for record in of_batch]
+        finished = [completion.finished for completion in completions]
         total = [0.0] * len(batch)
         for name, (reward, weight) in rewards.items():
-            values = call_reward(name, reward, texts, references, columns)
+            values = call_reward(name, reward, texts, references, columns, finished)
             total = [so_far + weight * value for so_far, value in zip(total, values, strict=True)]
         found |= dict(zip(batch, total, strict=True))
     every = list(processes.merge(found).values())

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.generation import Decoding
-from lorapar_cli.models.rendering.tokenization import encode_prompt, trainer_prompt
+from lorapar_cli.models.rendering.tokenization import encode_prompt, in_blocks, trainer_prompt
 from lorapar_cli.names import Artifact
 from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.stage_records.training import PassFilter
@@ -87,6 +87,7 @@ def reward_columns(tokenizer: PreTrainedTokenizerBase, records: list[Record]) ->
         "prompts": [trainer_prompt(tokenizer, record.prompt) for record in records],
         "record_id": [record.id for record in records],
         "reference_answers": [record.accepted_answers for record in records],
+        "in_block": in_blocks(tokenizer, records),
     }
 
 
@@ -98,11 +99,14 @@ class _Judge:
     records: list[Record]
     judges: WeightedRewards
 
-    def passes(self, indices: list[int], completions: list[str]) -> list[bool]:
+    def passes(
+        self, indices: list[int], completions: list[str], finished: list[bool]
+    ) -> list[bool]:
         """Returns whether each completion passes.
 
         Args:
             indices: Of each completion's record.
+            finished: Whether each completion ended by itself.
 
         Raises:
             LoraparError: A reward failed.
@@ -111,7 +115,7 @@ class _Judge:
         columns = reward_columns(self.tokenizer, records)
         references = [record.reference_answer for record in records]
         values = [
-            call_reward(name, reward, completions, references, columns)
+            call_reward(name, reward, completions, references, columns, finished)
             for name, (reward, _) in self.judges.items()
         ]
         return [all(value > 0 for value in row) for row in zip(*values, strict=True)]

@@ -61,8 +61,8 @@ class Questions:
         room: Most tokens of prompt and answer together, None where there is no limit.
         draws: Answers to each prompt.
         adapter: Whether the model has the adapter that the stage starts from.
-        judge: From indices of prompts and completions of each to whether they pass; None to judge
-            nothing. What it depends on is part of `depends_on`.
+        judge: From indices of prompts, completions of each and whether these ended by themselves to
+            whether they pass; None to judge nothing. What it depends on is part of `depends_on`.
         depends_on: What answers depend on besides model, prompts and decoding.
     """
 
@@ -75,7 +75,7 @@ class Questions:
     batch_size: int
     seed: int
     adapter: bool
-    judge: Callable[[list[int], list[str]], list[bool]] | None = None
+    judge: Callable[[list[int], list[str], list[bool]], list[bool]] | None = None
     depends_on: str = ""
 
 
@@ -232,10 +232,13 @@ def _answer(
     )
     ends = end_tokens(model, tokenizer)
     texts = [decode_text(tokenizer, tokens, skip_special_tokens=True) for tokens in written]
-    passed = [False] * len(texts) if questions.judge is None else questions.judge(indices, texts)
+    finished = [tokens[-1] in ends for tokens in written]
+    passed = [False] * len(texts)
+    if questions.judge is not None:
+        passed = questions.judge(indices, texts, finished)
     answers: list[Answer] = [
-        {"completion": text, "tokens": tokens, "finished": tokens[-1] in ends, "passed": good}
-        for text, tokens, good in zip(texts, written, passed, strict=True)
+        {"completion": text, "tokens": tokens, "finished": ended, "passed": good}
+        for text, tokens, ended, good in zip(texts, written, finished, passed, strict=True)
     ]
     return {
         "draw": draw,

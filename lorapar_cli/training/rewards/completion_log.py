@@ -1,7 +1,7 @@
 """Rewards as TRL calls them, and the log of the completions that they were given for."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -112,13 +112,19 @@ def _describe_sample(line: Mapping[str, Any]) -> str:
 
 
 def trl_reward(
-    name: str, reward: Reward | UserReward, log: CompletionLog
+    name: str, reward: Reward | UserReward, log: CompletionLog, ends: Container[int]
 ) -> Callable[..., list[float]]:
-    """Returns `reward` as TRL calls it, checked and logged."""
+    """Returns `reward` as TRL calls it, checked and logged.
+
+    Args:
+        ends: Ids of the tokens that end a completion.
+    """
 
     def compute(completions: list[Any], **columns: Any) -> list[float]:
         texts = [text_of(completion) for completion in completions]
-        values = call_reward(name, reward, texts, columns["reference_answer"], columns)
+        finished = [ids[-1] in ends for ids in columns["completion_ids"]]
+        references = columns["reference_answer"]
+        values = call_reward(name, reward, texts, references, columns, finished)
         log.add(name, values, columns["record_id"], texts, columns["trainer_state"])
         return values
 

@@ -13,6 +13,7 @@ from lorapar_cli.errors import LoraparError, UsageError
 from lorapar_cli.grading.latex import check_latex, latex
 from lorapar_cli.grading.sandbox.packages import find_packages
 from lorapar_cli.grading.sandbox.runner import Limits, Sandbox, find_backend
+from lorapar_cli.models.rendering.blocks import as_read
 from lorapar_cli.plurals import counted
 from lorapar_cli.training.rewards.builtin import REWARDS, Reward, parse_weights
 from lorapar_cli.training.rewards.code import code_reward
@@ -98,6 +99,7 @@ def call_reward(
     completions: list[str],
     references: list[str | None],
     columns: dict[str, Any] | None = None,
+    finished: Sequence[bool] | None = None,
 ) -> list[float]:
     """Returns the reward's values, one finite number per completion.
 
@@ -109,11 +111,18 @@ def call_reward(
     Args:
         references: Of each completion the first answer that is accepted, None where none is known.
         columns: What TRL passes besides, `prompts` and `record_id` among it, and all accepted
-            answers as `reference_answers`; without that, `references` are all.
+            answers as `reference_answers`; without that, `references` are all. `in_block` says
+            whether a completion began inside a block of reasoning.
+        finished: Whether each completion ended by itself; None if all did. Rewards by name read
+            no answer from a thought that was truncated; a user's own get what was written.
 
     Raises:
         LoraparError: The reward raised, or returned something else; names it.
     """
+    if "." not in name and columns is not None and finished is not None:
+        completions = [
+            as_read(*each) for each in zip(completions, columns["in_block"], finished, strict=True)
+        ]
     answers = [[] if reference is None else [reference] for reference in references]
     known: dict[str, Any] = {
         "reference_answers": answers,

@@ -180,8 +180,10 @@ class Rollouts:
             name: [value] * len(texts) for name, value in row.items() if name != "tokens"
         } | {"completion_ids": [one.tokens for one in group]}
         columns["prompts"] = columns.pop("prompt")
+        references = columns["reference_answer"]
+        finished = [not one.cut_off for one in group]
         values = {
-            name: call_reward(name, reward, texts, columns["reference_answer"], columns)
+            name: call_reward(name, reward, texts, references, columns, finished)
             for name, (reward, _) in self._plan.rewards.items()
         }
         totals = [

@@ -6,10 +6,12 @@ import pytest
 
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.generation import Decoding, complete_batch
+from lorapar_cli.models.generation import Completion, Decoding, complete_batch
+from lorapar_cli.models.measuring import records as records_module
 from lorapar_cli.models.measuring.forgetting import record_losses
 from lorapar_cli.models.measuring.records import UNLABELLED, Answering, encode_set
 from lorapar_cli.models.measuring.written import base_completions
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.models.rendering.encoding import encode_records
 from lorapar_cli.models.rendering.tokenization import encode_prompt
 from lorapar_cli.store.records import Record
@@ -53,6 +55,21 @@ def test_an_answer_is_right_where_the_model_writes_it(model, tokenizer):
     wrong = Record("w", prompts[3], written[3] + "?", label=None)
     found = make(tokenizer, [wrong, *right]).answers(model)
     assert found == {UNLABELLED: [0], "system1": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(("finished", "right"), [(True, 1), (False, 0)])
+def test_a_thought_that_was_truncated_is_no_answer(base, model, monkeypatch, finished, right):
+    def complete(model, tokenizer, prompts, *_, **__):
+        return [Completion("so it is 4", 6, finished) for _ in prompts]
+
+    monkeypatch.setattr(records_module, "complete_batch", complete)
+    template = ChatTemplate(
+        "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' }}{% endfor %}"
+        "{% if add_generation_prompt %}<think>{% endif %}"
+    )
+    record = Record("a", "2+2?", "4", reference_answer="4", label="system1")
+    found = make(load_tokenizer(base, template=template), [record], "answer").answers(model)
+    assert found == {"system1": [right]}
 
 
 def test_records_without_a_reference_are_not_asked(model, tokenizer):

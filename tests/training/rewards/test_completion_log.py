@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from lorapar_cli.events import silent
 from lorapar_cli.store.step_log import StepLog
+from lorapar_cli.training.rewards.builtin import REWARDS
 from lorapar_cli.training.rewards.completion_log import (
     SAMPLE_CHARACTERS,
     CompletionLog,
@@ -19,14 +20,16 @@ def columns(step: int = 0) -> dict:
     return {
         "reference_answer": ["4", None],
         "record_id": ["a", "b"],
+        "in_block": [False, False],
+        "completion_ids": [[5, 1], [6]],
         "trainer_state": SimpleNamespace(global_step=step),
     }
 
 
 def call(log: CompletionLog, step: int = 0) -> list[list[float]]:
     """Calls two rewards as TRL does, in their order, for one batch."""
-    first = trl_reward("first", lambda texts, _: [1.0] * len(texts), log)
-    second = trl_reward("second", lambda texts, references: [0.0, references[0] == "4"], log)
+    first = trl_reward("first", lambda texts, _: [1.0] * len(texts), log, {1})
+    second = trl_reward("second", lambda texts, references: [0.0, references[0] == "4"], log, {1})
     assert first.__name__ == "first"
     return [each(completions=[CHAT, "five"], **columns(step)) for each in (first, second)]
 
@@ -61,10 +64,22 @@ def test_a_process_that_writes_nothing_shows_nothing():
 def test_long_samples_are_cut(tmp_path):
     events = []
     log = CompletionLog(StepLog(tmp_path / "c.jsonl"), {"one": 1}, 2, events.append)
-    reward = trl_reward("one", lambda texts, _: [0.0] * len(texts), log)
+    reward = trl_reward("one", lambda texts, _: [0.0] * len(texts), log, {1})
     reward(completions=["x" * 1000, ""], **columns())
     assert events[0].text.count("x") == SAMPLE_CHARACTERS
     assert events[0].text.endswith("...'")
+
+
+def test_a_thought_that_was_truncated_has_no_answer(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    log = CompletionLog(StepLog(path), {"answer": 1}, 2, silent)
+    reward = trl_reward("answer", REWARDS["answer"], log, {1})
+    given = columns() | {"reference_answer": ["4", "4"], "reference_answers": [["4"], ["4"]]}
+    given |= {"in_block": [True, True]}
+    # The first ended by itself, the second did not.
+    assert reward(completions=["It is 4", "It is 4"], **given) == [1.0, 0.0]
+    texts = [json.loads(line)["completion"] for line in path.read_text().splitlines()]
+    assert texts == ["It is 4", "It is 4"]
 
 
 def test_text_is_read_from_both_forms():

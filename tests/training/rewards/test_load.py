@@ -108,6 +108,14 @@ def test_any_accepted_answer_earns_the_reward():
     assert call_reward("answer", answer, ["#### the capital"], ["Paris"]) == [0]
 
 
+def test_only_rewards_by_name_read_no_answer_from_a_truncated_thought():
+    columns = {"in_block": [True, True, False]}
+    given = (["4", "4", "4"], ["4", "4", "4"], columns, [True, False, False])
+    answer, _ = resolve_rewards("answer")["answer"]
+    assert call_reward("answer", answer, *given) == [1, 0, 1]
+    assert call_reward("my.length", completions_only, *given) == [1, 1, 1]
+
+
 def shortest(completions, reference_answers):
     return [min(map(len, answers), default=-1) for answers in reference_answers]
 
