@@ -17,10 +17,11 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.grading.answers import answers_match, extract_answer
 from lorapar_cli.models.batches import BatchLayout
 from lorapar_cli.models.distributed import Processes
-from lorapar_cli.models.generation import Decoding, decode_batch
+from lorapar_cli.models.generation import Decoding, decode_batch, end_tokens
 from lorapar_cli.models.placement.sharding import in_step
+from lorapar_cli.models.rendering.blocks import as_read
 from lorapar_cli.models.rendering.encoding import Encoded
-from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
+from lorapar_cli.models.rendering.tokenization import continues_block, decode_text, encode_prompt
 from lorapar_cli.plurals import counted, inflected
 from lorapar_cli.scoring.accumulate import make_batches, token_limit
 from lorapar_cli.scoring.movement import Part, Training, draw_steps
@@ -109,7 +110,11 @@ class PolicySteps:
             seed,
             memory_hint="use a smaller `--dtype`, or `--movement-s2 sft`",
         )
-        texts = [decode_text(tokenizer, ids, skip_special_tokens=True) for ids in written]
+        inside, ends = continues_block(tokenizer, prompt), end_tokens(model, tokenizer)
+        texts = [
+            as_read(decode_text(tokenizer, ids, skip_special_tokens=True), inside, ids[-1] in ends)
+            for ids in written
+        ]
         rewards = torch.tensor([self._reward(record, text) for text in texts])
         flat = bool((rewards == rewards[0]).all())
         self.counts += torch.tensor(

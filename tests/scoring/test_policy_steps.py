@@ -10,6 +10,7 @@ from lorapar_cli.errors import LoraparError
 from lorapar_cli.models.adapter import create_adapter
 from lorapar_cli.models.base_model import find_base_model, load_base, load_tokenizer
 from lorapar_cli.models.distributed import Processes
+from lorapar_cli.models.rendering.chat_template import ChatTemplate
 from lorapar_cli.models.rendering.tokenization import decode_text, encode_prompt
 from lorapar_cli.scoring import policy_steps
 from lorapar_cli.scoring.gradients import scored_values
@@ -100,6 +101,18 @@ def test_small_batches_have_the_same_samples_and_weights(parts):
         )
 
     assert pairs(small) == pairs(whole)
+
+
+def test_a_truncated_thought_is_rewarded_as_one(parts):
+    template = ChatTemplate("{{ messages[0].content }}<think>\n")
+    scored, student = parts
+    thinking = Student(student.base, load_tokenizer(student.base, template=template))
+    read: list[str] = []
+    steps_of((scored, thinking), reward=lambda _, text: read.append(text) or 0.0).parts(0)
+    # A random model seldom ends a completion within twelve tokens.
+    marked = [text for text in read if text.startswith("<think>")]
+    assert len(read) == PROMPTS * GROUP
+    assert len(marked) > len(read) / 2
 
 
 def test_groups_without_spread_are_counted_and_an_all_flat_run_is_refused(parts):
